@@ -196,6 +196,7 @@ def test_green_threads_that_exist_already(child: Child, tmp_path: Path) -> None:
 #: Its threads wait until it is told to go on by a line.
 SERVES = """
 import threading
+from runtime.observe import recording
 audit, event = threading.Lock(), threading.Event()
 def holds():
     with audit:
@@ -214,7 +215,6 @@ for line in iter(input, "end"):
     if line == "wait":
         threading.Event().wait(0.001)
     else:
-        from runtime.observe import recording
         while len(recording._until) != int(line): pass
     print("went on", flush=True)
 event.set()
@@ -284,7 +284,7 @@ def test_record_the_next_seconds(run: Run, begin_record: BeginRecord, tmp_path: 
     found = waits_in(tmp_path / "x.json")
     assert found["holds"] == ["Event event"]
     assert found["wants"] == ["Lock audit"]
-    assert found["MainThread"] == ["Event made at program.py:19"]
+    assert found["MainThread"] == ["Event made at program.py:20"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lwp", "program.py", "x.json"]
     assert not list(Path(tmp_path, "lwp").iterdir())
 
@@ -299,7 +299,7 @@ def test_two_record_at_once(run: Run, begin_record: BeginRecord, tmp_path: Path)
         end_record(other)
         say(program, "0")
     assert waits_in(tmp_path / "one.json")["MainThread"] == []
-    assert waits_in(tmp_path / "other.json")["MainThread"] == ["Event made at program.py:19"]
+    assert waits_in(tmp_path / "other.json")["MainThread"] == ["Event made at program.py:20"]
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["ends", "is killed"])
@@ -317,7 +317,7 @@ def test_a_program_that_ends_while_it_is_recorded(
         said = process.communicate(timeout=60)[1]
         assert process.returncode == 0, said
     assert ("the program did not end in order" in said) is killed
-    assert waits_in(tmp_path / "x.json")["MainThread"][0] == "Event made at program.py:19"
+    assert waits_in(tmp_path / "x.json")["MainThread"][0] == "Event made at program.py:20"
     assert [path.suffix for path in Path(tmp_path, "lwp").glob("*.records")] == [".records"] * killed
 
 
@@ -334,7 +334,7 @@ def test_a_program_under_trace_is_recorded_too(run: Run, begin_record: BeginReco
         assert program.process.wait() == 0
     assert waits_in(tmp_path / "x.json")["wants"] == ["Lock audit"]
     assert waits_in(tmp_path / "x.json")["MainThread"] == []
-    assert waits_in(tmp_path / "last.json")["MainThread"][-2:] == ["Event made at program.py:19"] * 2
+    assert waits_in(tmp_path / "last.json")["MainThread"][-2:] == ["Event made at program.py:20"] * 2
     assert waits_in(tmp_path / "t.json")["MainThread"][-1].startswith("end of thread ")
 
 
@@ -350,7 +350,7 @@ def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
         assert not file.exists()
     found = waits_in(tmp_path / "x.json")
     assert (found["holds"], found["wants"]) == (["Event event"], ["Lock audit"])
-    assert found["MainThread"][-1] == "Event made at program.py:19"
+    assert found["MainThread"][-1] == "Event made at program.py:20"
     with run(SERVES, "--recorder") as program:
         say(program, "wait")
         program.process.kill()
@@ -360,7 +360,7 @@ def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
             ("trace", "--last", "1000", folder / f"{program.pid}.records", tmp_path / "y.json"),
         ):
             assert "the program did not end in order" in program.ask(*command).stderr
-            assert waits_in(tmp_path / "y.json")["wants"] == ["Lock made at program.py:3"]  # it had no time for names
+            assert waits_in(tmp_path / "y.json")["wants"] == ["Lock made at program.py:4"]  # it had no time for names
             (tmp_path / "y.json").unlink()
 
 
