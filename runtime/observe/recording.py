@@ -82,13 +82,18 @@ def _open(path: str, size: int, arguments: Sequence[str] | None) -> None:
         raise RuntimeError(f"this process has its records in {_path}")
 
 
+def _forget_late() -> None:
+    """Forgets the borrowers that have not come back."""
+    now = time.monotonic_ns()
+    for borrower in [borrower for borrower, until in _until.items() if until <= now]:
+        del _until[borrower]
+
+
 def _go_on(coarsely: bool = False) -> None:
     """Records as long as somebody wants it."""
     from .. import native
 
-    now = time.monotonic_ns()
-    for borrower in [borrower for borrower, until in _until.items() if until <= now]:
-        del _until[borrower]
+    _forget_late()
     if not _until:
         native.trace_end()
     elif native.trace_begin(max(_until.values()), coarsely, _names):
@@ -132,6 +137,7 @@ def stop() -> None:
 def finish() -> bool:
     """Ends it for everybody.  Returns whether a borrower is about to read the file, and will remove it."""
     with _changing:
+        _forget_late()
         lent = bool(_until.keys() - {_OWN})
         _until.clear()
         if _path is not None:
@@ -191,4 +197,6 @@ def look_back() -> dict[str, Any]:
     from .. import native
 
     native.trace_name_things()
-    return {"records": _path if _until else None, "now": time.monotonic_ns()}
+    with _changing:
+        _forget_late()
+        return {"records": _path if _until else None, "now": time.monotonic_ns()}

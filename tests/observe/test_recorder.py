@@ -18,7 +18,7 @@ from test_from_outside import run as run  # a fixture
 
 from runtime import Thread, scheduler
 from runtime.observe.trace import State, Timeline, Track, read
-from runtime.sync import Event, Lock
+from runtime.sync import Event, Lock, Semaphore
 
 
 def track(timeline: Timeline, name: str) -> Track:
@@ -438,3 +438,33 @@ def test_a_signal(tmp_path: Path, number: int) -> None:
     (left,) = (tmp_path / "to").iterdir()
     assert "waits" in {one.name for one in read(left).tracks}
     assert not list((tmp_path / "lwp").glob("*.records"))
+
+
+def test_names_outlast_the_ring(child: Child, tmp_path: Path) -> None:
+    """Each half of the ring has the names of what threads were blocked on in it."""
+
+    def program(folder: str) -> None:
+        from runtime.observe import recording
+
+        def rounds() -> None:
+            for _ in range(20_000):
+                given.acquire()
+                taken.release()
+
+        given, taken = Semaphore(0), Semaphore(0)
+        recording.record(f"{folder}/records", size=64 << 10)
+        other = Thread(target=rounds)
+        other.start()
+        for number in range(20_000):
+            given.release()
+            taken.acquire()
+            if number == 1000:
+                recording.look_back()  # which names them
+        recording.look_back()
+        recording.stop()
+        other.join()
+
+    child(program, str(tmp_path))
+    found = read(tmp_path / "records")
+    assert found.overwritten > 10_000
+    assert {what for one in found.tracks for what in blocked(one)} == {"Semaphore given", "Semaphore taken"}

@@ -40,6 +40,7 @@ static int coarse;                   /* trace_begin() */
 static atomic_int changing;          /* a lock; order: docs/architecture.md */
 
 struct trace_watch trace_watched[TRACE_WATCHED];
+atomic_uint trace_half;
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
@@ -67,6 +68,8 @@ static struct trace_chunk *take_chunk(uint32_t of_track)
         struct trace_chunk *chunk = &chunks[at % file->chunks];
         if (at % AHEAD == 0)
             make_pages(at + AHEAD);
+        if (at % (file->chunks / 2) == 0)
+            atomic_fetch_add(&trace_half, 1);
         unsigned seen = atomic_load_explicit(&chunk->state, memory_order_relaxed);
         unsigned drops = (seen & ~TRACE_FULL) >= first; /* the rest is of an earlier recording */
         if ((drops && !(seen & TRACE_FULL))
@@ -308,6 +311,11 @@ static int map_file(const char *path, size_t bytes)
 int trace_is_open(void)
 {
     return file != NULL;
+}
+
+int trace_is_coarse(void)
+{
+    return coarse;
 }
 
 int trace_open(const char *path, size_t bytes, const char *arguments, size_t length)

@@ -126,10 +126,15 @@ uint32_t trace_text(const char *text, size_t length);
 int trace_open(const char *path, size_t bytes, const char *arguments, size_t length);
 int trace_is_open(void);
 
+/* How often half of the file has been filled: what was recorded two halves ago is overwritten. */
+extern atomic_uint trace_half;
+
 /* Records from now on, until that time (kernel/base/park.h) or the end of the process.  coarsely: without asking the kernel how often a
  * thread has slept, which takes two thirds of the time of a wait's records.  hear_python: the reader of the events with the GIL.
  * Returns 1; 0: a recording is under way already, and now that time is its end. */
 int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
+
+int trace_is_coarse(void);
 
 /* Ends the recording if it is that time; PARK_FOREVER: in any case.  The sampler calls it too. */
 void trace_end(int64_t now);

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50 };
+enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50, COARSE_NAMING_SHARE = 400 };
 
 static struct type {
     PyTypeObject *type;
@@ -30,8 +30,10 @@ static struct type {
 static struct named {
     PyObject *op; /* not a reference */
     const void *key;
+    unsigned half; /* trace_half when its name was asked for */
 } named[1 << NAMED_BITS];
 static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
+static PyObject *forgotten; /* such a list that was full, or NULL: their ends may run code of the program, so they come later */
 static _Atomic int64_t naming_due;
 static int ends_itself; /* the recording, if the sampler looks at its time */
 
@@ -101,11 +103,20 @@ static struct named *named_of(PyObject *op)
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
-/* For sites_quiet().  Its name is found out later. */
+/* For sites_quiet().  Its name is found out later; and again when its record may soon be overwritten. */
 static void await_name(PyObject *op, const void *key)
 {
-    if (named_of(op)->op != op && !PyTuple_Check(op) && PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
-        *named_of(op) = (struct named){op, key};
+    unsigned half = atomic_load_explicit(&trace_half, memory_order_relaxed);
+
+    if ((named_of(op)->op == op && named_of(op)->half == half) || PyTuple_Check(op))
+        return;
+    if (PyList_GET_SIZE(unnamed) == MOST_UNNAMED && !forgotten) {
+        PyObject *new = PyList_New(0);
+        forgotten = new ? unnamed : NULL;
+        unnamed = new ? new : unnamed;
+    }
+    if (PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
+        *named_of(op) = (struct named){op, key, half};
     PyErr_Clear();
 }
 
@@ -150,9 +161,12 @@ static void note_made(PyObject *op)
 
     if (key)
         place->op = NULL;
+    PyObject *dropped = forgotten;
+    forgotten = NULL;
     sites_go_on(&quiet);
     if (key)
         trace_note(TRACE_NAMED, 0, 0, (uint64_t)(uintptr_t)key, 0);
+    Py_XDECREF(dropped);
 }
 
 static void note_name_of(PyObject *op, PyObject *name)
@@ -196,7 +210,7 @@ static void name_things(void)
         Py_DECREF(things);
     }
     PyErr_Clear();
-    naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
+    naming_due = park_now() + (trace_is_coarse() ? COARSE_NAMING_SHARE : NAMING_SHARE) * (park_now() - begun);
 }
 
 static void name_now(void)
