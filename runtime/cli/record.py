@@ -54,6 +54,7 @@ def _next(pid: int, length: float) -> Timeline:
         begun = ask(pid, "borrow", seconds=length)
         if "without" in begun:
             raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
+        click.echo(f"lwp: process {pid} records for {length:g} s; Ctrl-C ends that", err=True)
         with suppress(ProcessLookupError):
             process = os.pidfd_open(pid)
             _wait(process, signals, length)

@@ -214,7 +214,7 @@ print("ready", flush=True)
 for line in iter(input, "end"):
     if line == "wait":
         threading.Event().wait(0.001)
-    else:
+    else:  # how many are to want its recording
         while len(recording._until) != int(line): pass
     print("went on", flush=True)
 event.set()
@@ -251,8 +251,12 @@ def begin_record(run: Run, tmp_path: Path) -> Iterator[Callable[..., subprocess.
     def begin(program: Program, file: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "runtime", "record", str(program.pid), "--seconds", "1000", "-o", file]
         variables = environment(XDG_RUNTIME_DIR=str(tmp_path))
-        begun.append(subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True))
-        return begun[-1]
+        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True)
+        begun.append(process)
+        assert process.stderr is not None
+        said = f"lwp: process {program.pid} records for 1000 s; Ctrl-C ends that\n"
+        assert process.stderr.readline() == said
+        return process
 
     yield begin
     for process in begun:
@@ -275,7 +279,6 @@ def test_record_the_next_seconds(run: Run, begin_record: BeginRecord, tmp_path: 
     with run(SERVES) as program:
         say(program, "wait")
         process = begin_record(program, "x.json")
-        say(program, "1")
         say(program, "wait")
         assert end_record(process).startswith("x.json: 3 threads, ")
         say(program, "0")
@@ -292,9 +295,7 @@ def test_record_the_next_seconds(run: Run, begin_record: BeginRecord, tmp_path: 
 def test_two_record_at_once(run: Run, begin_record: BeginRecord, tmp_path: Path) -> None:
     with run(SERVES) as program:
         one, other = begin_record(program, "one.json"), begin_record(program, "other.json")
-        say(program, "2")
         end_record(one)
-        say(program, "1")
         say(program, "wait")
         end_record(other)
         say(program, "0")
@@ -308,7 +309,6 @@ def test_a_program_that_ends_while_it_is_recorded(
 ) -> None:
     with run(SERVES) as program:
         process = begin_record(program, "x.json")
-        say(program, "1")
         say(program, "wait")
         if killed:
             program.process.kill()
@@ -317,7 +317,7 @@ def test_a_program_that_ends_while_it_is_recorded(
         said = process.communicate(timeout=60)[1]
         assert process.returncode == 0, said
     assert ("the program did not end in order" in said) is killed
-    assert waits_in(tmp_path / "x.json")["MainThread"][0] == "Event made at program.py:20"
+    assert "Event made at program.py:20" in waits_in(tmp_path / "x.json")["MainThread"]
     assert [path.suffix for path in Path(tmp_path, "lwp").glob("*.records")] == [".records"] * killed
 
 
@@ -325,9 +325,7 @@ def test_a_program_under_trace_is_recorded_too(run: Run, begin_record: BeginReco
     with run(SERVES, "--trace", "t.json") as program:
         say(program, "wait")
         process = begin_record(program, "x.json")
-        say(program, "2")
         end_record(process)
-        say(program, "1")
         say(program, "wait")
         program.ask("record", program.pid, "--last", "1000", "-o", tmp_path / "last.json")
         say(program, "end")
