@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .. import native
 from ..observe import recording
 from ._main import at_end
 from ._trace import run_trace
@@ -41,7 +40,7 @@ class _Maker:
             if len(self._made) < _MOST and (not self._made or time.monotonic() - self._made[-1] >= _LAST):
                 self._made.append(time.monotonic())
                 number = f"-{len(self._made)}" if len(self._made) > 1 else ""
-                native.trace_name_things()
+                recording.name_things()
                 run_trace("--last", str(_LAST), self._records, self._folder / f"lwp-{self._pid}-{why}{number}.html")
         finally:
             self._making.release()

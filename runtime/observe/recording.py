@@ -21,7 +21,18 @@ from typing import Any
 from .folders import own_folder
 from .sites import note_makings
 
-__all__ = ["DEFAULT_SIZE", "LEFT", "borrow", "finish", "give_back", "look_back", "own_file", "record", "stop"]
+__all__ = [
+    "DEFAULT_SIZE",
+    "LEFT",
+    "borrow",
+    "finish",
+    "give_back",
+    "look_back",
+    "name_things",
+    "own_file",
+    "record",
+    "stop",
+]
 
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
 LEFT = 3  #: files of killed programs that stay in the folder of sockets
@@ -192,11 +203,16 @@ def give_back(borrower: int) -> dict[str, Any]:
     return found
 
 
-def look_back() -> dict[str, Any]:
-    """The file, to be read up to now; None: nothing is recorded."""
+def name_things() -> None:
+    """Has the names recorded of what threads wait for, or have waited for."""
     from .. import native
 
-    native.trace_name_things()
+    native.trace_name_things([thing for _, _, thing, *_ in native.waits()])
+
+
+def look_back() -> dict[str, Any]:
+    """The file, to be read up to now; None: nothing is recorded."""
+    name_things()
     with _changing:
         _forget_late()
         return {"records": _path if _until else None, "now": time.monotonic_ns()}

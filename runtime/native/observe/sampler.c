@@ -116,7 +116,6 @@ static void sample_on(void)
 
 static void *sampler_main(void *unused)
 {
-
     prctl(PR_SET_NAME, "lwp-trace");
     /* Unshare and empty the descriptor table, or our files would take the numbers that the program's next open() returns without us. */
     if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)

@@ -324,6 +324,8 @@ int trace_open(const char *path, size_t bytes, const char *arguments, size_t len
 
     if (file)
         return EEXIST;
+    if (count < 2)
+        return EINVAL;
     int error = map_file(path, TRACE_HEADER + TRACE_TEXTS + count * TRACE_CHUNK);
     if (error)
         return error;

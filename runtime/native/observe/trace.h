@@ -59,7 +59,7 @@ enum trace_kind {
     TRACE_NAMED,
     TRACE_THERE, /* the first record of a thread that existed when the recording began.  TRACE_BLOCKED or TRACE_JOINS may follow */
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
-     * a system call nor for the GIL. */
+     * a system call nor for the GIL.  In a coarse recording: it has run for a short time only. */
     TRACE_AWAKE = 0x8000,
 };
 
@@ -121,8 +121,8 @@ void trace_name(uint32_t text, uint32_t nth);
  * number. */
 uint32_t trace_text(const char *text, size_t length);
 
-/* Makes the process's file, with `bytes` of chunks; `arguments` are the program's.  0 or errno; EEXIST: the process has its file.  A
- * forked child has none. */
+/* Makes the process's file, with `bytes` of chunks; `arguments` are the program's.  0 or errno; EEXIST: the process has its file;
+ * EINVAL: there is no room for two chunks.  A forked child has no file. */
 int trace_open(const char *path, size_t bytes, const char *arguments, size_t length);
 int trace_is_open(void);
 

@@ -487,6 +487,10 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "LpO:trace_begin", &until, &coarsely, &function))
         return NULL;
+    if (!trace_is_open()) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no file for records");
+        return NULL;
+    }
     if (!unnamed && !(unnamed = PyList_New(0)))
         return NULL;
     Py_XSETREF(namer, Py_NewRef(function));
@@ -517,10 +521,22 @@ static PyObject *tell_there(PyObject *module, PyObject *threads)
     Py_RETURN_NONE;
 }
 
-static PyObject *name_all(PyObject *module, PyObject *unused)
+static PyObject *name_all(PyObject *module, PyObject *waited_for)
 {
-    if (events_read_by(EVENTS_PYTHON_TRACE))
-        name_things();
+    if (!PyList_Check(waited_for)) {
+        PyErr_SetString(PyExc_TypeError, "a list is needed");
+        return NULL;
+    }
+    if (!events_read_by(EVENTS_PYTHON_TRACE))
+        Py_RETURN_NONE;
+    struct quiet quiet = sites_quiet();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(waited_for); i++) {
+        PyObject *op = PyList_GET_ITEM(waited_for, i);
+        if (named_of(op)->op == op && PyList_Append(unnamed, op) < 0)
+            PyErr_Clear();
+    }
+    sites_go_on(&quiet);
+    name_things();
     Py_RETURN_NONE;
 }
 
@@ -539,7 +555,8 @@ static PyMethodDef functions[] = {
      "returns their names.  False: a recording is under way; now that is its end."},
     {"trace_there", tell_there, METH_O,
      "trace_there([(ident, name, frame or None)]): after trace_begin(), the threads that there are; the caller is one of them."},
-    {"trace_name_things", name_all, METH_NOARGS, "Has the names of what threads have been blocked on recorded now."},
+    {"trace_name_things", name_all, METH_O,
+     "trace_name_things(what is waited for): has the names of that recorded now, and of what threads have been blocked on."},
     {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };
