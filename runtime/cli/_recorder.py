@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ class _Maker:
             if len(self._made) < _MOST and (not self._made or time.monotonic() - self._made[-1] >= _LAST):
                 self._made.append(time.monotonic())
                 number = f"-{len(self._made)}" if len(self._made) > 1 else ""
-                recording.name_things()
-                run_trace("--last", str(_LAST), self._records, self._folder / f"lwp-{self._pid}-{why}{number}.html")
+                file = self._folder / f"lwp-{self._pid}-{why}{number}.html"
+                with suppress(Exception):  # no process can be made: the thread's own end goes on
+                    recording.name_things()
+                    run_trace("--last", str(_LAST), self._records, file)
         finally:
             self._making.release()
 

@@ -63,7 +63,7 @@ def _next(pid: int, length: float) -> Timeline:
             ended = ask(pid, "give_back", borrower=begun["borrower"])
     timeline = read(begun["records"], begun["now"])
     if ended:
-        timeline.cut(timeline.begin, ended["now"])
+        timeline.cut(timeline.begin, ended.get("now", timeline.end))
     elif timeline.finished:
         Path(begun["records"]).unlink(missing_ok=True)  # the process left it for this
     return timeline

@@ -168,8 +168,9 @@ def own_file() -> Path:
     if (folder := own_folder()) is None:
         raise FileNotFoundError(None, "there is no private folder in $XDG_RUNTIME_DIR or /tmp")
     left = [path for path in Path(folder).glob("*.records") if not os.path.exists(f"/proc/{path.stem}")]
-    for path in sorted(left, key=lambda path: path.stat().st_mtime)[:-LEFT]:
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another program removes them too
+        for path in sorted(left, key=lambda path: path.stat().st_mtime)[:-LEFT]:
+            path.unlink()
     return Path(folder, f"{os.getpid()}.records")
 
 

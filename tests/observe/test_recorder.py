@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import environment, lwp, refusal
-from conftest import Child, run_thread
+from conftest import Child, needs_gil, run_thread
 from test_from_outside import Program, Run
 from test_from_outside import run as run  # a fixture
 
@@ -360,6 +360,26 @@ def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
             assert "the program did not end in order" in program.ask(*command).stderr
             assert waits_in(tmp_path / "y.json")["wants"] == ["Lock made at program.py:4"]  # it had no time for names
             (tmp_path / "y.json").unlink()
+
+
+@needs_gil("nothing keeps it")
+def test_a_program_whose_gil_is_never_free(run: Run, tmp_path: Path) -> None:
+    keeps = "import ctypes\nprint('ready', flush=True)\nctypes.PyDLL(None).pause()\n"
+    with run(keeps, "--recorder") as program:
+        program.ask("record", program.pid, "--last", "1000", "-o", tmp_path / "x.json")
+        assert "MainThread" in waits_in(tmp_path / "x.json")
+        done = program.ask("record", program.pid, "--seconds", "1", "-o", tmp_path / "y.json", status=2)
+        assert "can't begin to record, because " in refusal(done)
+
+
+def test_only_the_latest_records_of_killed_programs_stay(run: Run, tmp_path: Path) -> None:
+    pids = []
+    for _ in range(5):
+        with run("print('ready', flush=True)\ninput()\n", "--recorder", "--recorder-size", "1M") as program:
+            pids.append(program.pid)
+            program.process.kill()
+            program.process.wait()
+    assert {path.stem for path in Path(tmp_path, "lwp").glob("*.records")} == {str(pid) for pid in pids[1:]}
 
 
 def test_what_can_not_be_recorded(run: Run, tmp_path: Path) -> None:
