@@ -16,7 +16,7 @@ from ._version import version
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "explore", "ps", "dump", "top", "trace", "demo", "tls", "bench", "stress", "doctor")
+_COMMANDS = ("run", "explore", "ps", "dump", "top", "record", "trace", "demo", "tls", "bench", "stress", "doctor")
 
 
 class _Commands(Names):
@@ -60,6 +60,7 @@ def _lwp() -> None:
       lwp run --trace t.html x.py     a timeline of its threads, as a page
       lwp run --children x.py         also in Python processes that it starts
       lwp dump 4711                   what all threads of a running program do
+      lwp record 4711 --seconds 10    a timeline of its next ten seconds
       lwp explore test_x.py::test_y   the schedule that makes a test fail
       lwp demo createthread           one thread's life, step by step
       lwp tls                         the map of a thread, byte by byte

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..observe import recording
 from ._main import at_end, note_interrupt
 
-__all__ = ["record"]
+__all__ = ["record", "run_trace"]
 
 
 def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
@@ -25,15 +25,20 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
-    """Makes it in another process, where it doesn't matter what the program has made of this one."""
+    lent = recording.finish()
+    if run_trace(records, file) == 0 and not lent:
+        records.unlink()
+    note_interrupt()
+
+
+def run_trace(*arguments: str | Path) -> int:
+    """Has another process do what `lwp trace` does, because there it doesn't matter what the program has made of this
+    one."""
     import subprocess
 
     from ..patch import children
 
-    recording.stop()
     environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
     environment["PYTHONPATH"] = children.python_path()
-    command = [sys.executable, "-P", "-m", "runtime", "trace", str(records), str(file)]
-    if subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode == 0:
-        records.unlink()
-    note_interrupt()
+    command = [sys.executable, "-P", "-m", "runtime", "trace", *map(str, arguments)]
+    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,10 @@ class Program:
     live: bool  #: a table of its threads on the terminal
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
+    recorder: bool  #: the latest records, for `lwp record`
+    recorder_on: frozenset[str]  #: when a timeline of them is made by itself: _recorder.REASONS
+    recorder_size: int | None  #: bytes for them; None: _recorder.DEFAULT_SIZE
+    recorder_to: Path | None  #: folder for these timelines; None: the current one
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
 
@@ -56,8 +61,10 @@ class Program:
         self._begin_asked_by_environment()
         self._install()
         lwp_runtime.give_way()
+        if self.recorder:
+            self._begin_recorder()
         if self._watches():
-            _watch(self.live, self.watchdog, self.watchdog_exit, self.stuck)
+            self._watch()
         if self.lock_order:
             from ._lock_order import watch_order
 
@@ -68,13 +75,27 @@ class Program:
             record(self.trace, self.trace_size, (self.what, *self.args))
 
     def _watches(self) -> bool:
-        return self.live or self.watchdog is not None or self.stuck is not None
+        return self.live or self.watchdog is not None or self.stuck is not None or "deadlock" in self.recorder_on
+
+    def _watch(self) -> None:
+        patience, then = self.watchdog, None
+        if "deadlock" in self.recorder_on:
+            from . import _recorder
+
+            patience, then = patience or _recorder.PATIENCE, _recorder.note_deadlock
+        _watch(self.live, patience, self.watchdog_exit, self.stuck, then)
+
+    def _begin_recorder(self) -> None:
+        from . import _recorder
+
+        folder = Path(self.recorder_to or ".").absolute()
+        _recorder.begin(self.recorder_on, folder, self.recorder_size, (self.what, *self.args))
 
     def _begin_asked_by_environment(self) -> None:
         from ..observe import environment
 
         watches = (environment.WATCHDOG, environment.STUCK) if self._watches() else ()
-        records = () if self.trace is None else (environment.TRACE,)
+        records = () if self.trace is None and not self.recorder else (environment.TRACE,)
         try:
             environment.begin(*watches, *records)
         except (ValueError, RuntimeError, OSError) as error:
@@ -117,7 +138,13 @@ class Program:
             reopen_stdin()
 
 
-def _watch(live: bool, patience: float | None, status: int | None, stuck: float | None) -> None:
+def _watch(
+    live: bool,
+    patience: float | None,
+    status: int | None,
+    stuck: float | None,
+    then: Callable[[], object] | None,
+) -> None:
     import atexit
     import threading
 
@@ -143,7 +170,7 @@ def _watch(live: bool, patience: float | None, status: int | None, stuck: float 
         note_makings()
         native.watch_start(tick, None, 0.5, 0.0)
     else:
-        Watchdog(patience, tell, stuck=stuck).begin(fd, status, tick)
+        Watchdog(patience, tell, stuck=stuck, then=then).begin(fd, status, tick)
     atexit.register(native.watch_stop)
 
 
@@ -187,6 +214,21 @@ def _trace_size(value: str) -> int:
     return size
 
 
+def _recorder_size(value: str) -> int:
+    size = _bytes(value)
+    if not 1 << 20 <= size <= 64 << 20:
+        raise click.BadParameter(f"{value} is not between 1M and 64M")
+    return size
+
+
+def _reasons(value: str) -> frozenset[str]:
+    from ._recorder import REASONS
+
+    if unknown := set(said := value.split(",")) - set(REASONS):
+        raise click.BadParameter(f"{', '.join(sorted(map(repr, unknown)))} is not among {', '.join(REASONS)}")
+    return frozenset(said)
+
+
 def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     return value and check_timeline(value)
 
@@ -220,6 +262,8 @@ _NEEDS = {
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
     "trace_size": "trace",
+    "recorder_size": "recorder",
+    "recorder_to": "recorder_on",
 }
 
 
@@ -289,6 +333,25 @@ def _option(name: str) -> str:
     metavar="SIZE",
     help="Bytes for its records (default 16M: half a million). The latest are kept.",
 )
+@click.option("--recorder", is_flag=True, help="Keep the latest records, for `lwp record PID --last SECONDS`.")
+@click.option(
+    "--recorder-size",
+    type=_recorder_size,
+    metavar="SIZE",
+    help="Bytes for them (default 32M: a million; at most 64M).",
+)
+@click.option(
+    "--recorder-on",
+    type=_reasons,
+    metavar="WHY[,WHY]",
+    help="Also make a timeline of them on: deadlock, signal (that kills it), exception (that ends a thread).",
+)
+@click.option(
+    "--recorder-to",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    metavar="FOLDER",
+    help="Folder for these timelines (default: the current one).",
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as python -m.")
 @click.option("-c", "code", metavar="CODE", help="Run this text, as python -c.")
 @click.argument(
@@ -330,6 +393,10 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     on. It knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and
     after it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
 
+    --recorder keeps as much of that as its size allows, at a third of the cost. When the program has ended in order
+    nothing is left of it. --recorder-on makes lwp-PID-WHY.html of the last 30 s; a signal that kills the program leaves
+    lwp-PID.records, for `lwp trace`. "deadlock" is a report of --watchdog, after 10 s unless that says otherwise.
+
     \b
     Examples:
       lwp run server.py --port 8000
@@ -339,9 +406,13 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     """
     if module is not None and code is not None:
         raise click.UsageError("-m and -c can't go together")
+    options["recorder_on"] = options["recorder_on"] or frozenset()
+    options["recorder"] = options["recorder"] or bool(options["recorder_on"])
     for name, needed in _NEEDS.items():
         if options[name] is not None and not options[needed]:
             raise click.UsageError(f"{_option(name)} is for {_option(needed)}")
+    if options["recorder"] and options["trace"] is not None:
+        raise click.UsageError("--trace records everything that --recorder does: `lwp record` reads either")
     if options["children"] and not has_hook():
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
@@ -350,7 +421,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    for name in ("watchdog", "stuck", "lock_order"):
+    for name in ("watchdog", "stuck", "lock_order", "recorder_on"):
         if sys.stderr is None and options[name]:
             raise click.UsageError(f"{_option(name)} reports on standard error, which is closed")
     if module is not None:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import native
+from . import recording
 from .crowds import Calls, calls
 from .groups import described, latest
 from .rows import busiest, rows
@@ -185,4 +186,7 @@ _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
     "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
     "rows": _rows,
+    "borrow": recording.borrow,
+    "give_back": recording.give_back,
+    "look_back": recording.look_back,
 }

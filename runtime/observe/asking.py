@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .listening import folders, is_private, numbers
+from .folders import folders, is_private
+from .listening import numbers
 
 __all__ = ["Unanswered", "age", "ask", "command", "programs"]
 

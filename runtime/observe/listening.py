@@ -8,34 +8,18 @@ from __future__ import annotations
 import _socket
 import atexit
 import os
-import stat
 import sys
 from contextlib import suppress
 
 from .. import native
+from .folders import own_folder
 
-__all__ = ["LISTEN", "begin", "folders", "is_private", "numbers"]
+__all__ = ["LISTEN", "begin", "numbers"]
 
 LISTEN = "LWP_LISTEN"  #: 0: the process is not to be asked
 
 
 # ---- where -----------------------------------------------------------------------------------------------------------
-
-
-def folders() -> list[str]:
-    """Where programs of this user have their sockets, each named by its pid; the preferred folder first."""
-    found = [f"/tmp/lwp-{os.geteuid()}"]
-    if (own := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
-        found.insert(0, os.path.join(own, "lwp"))
-    return found
-
-
-def is_private(folder: str) -> bool:
-    """Whether nobody except this user can have put something there."""
-    with suppress(OSError):
-        found = os.lstat(folder)
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    return False
 
 
 def numbers(folder: str) -> list[int]:
@@ -46,13 +30,10 @@ def numbers(folder: str) -> list[int]:
 
 
 def _socket_path() -> str | None:
-    for folder in folders():
-        with suppress(OSError):  # it exists, or can't be made
-            os.mkdir(folder, 0o700)
-        if is_private(folder) and os.access(folder, os.W_OK):
-            _sweep(folder)
-            return os.path.join(folder, str(os.getpid()))
-    return None
+    if (folder := own_folder()) is None:
+        return None
+    _sweep(folder)
+    return os.path.join(folder, str(os.getpid()))
 
 
 def _sweep(folder: str) -> None:

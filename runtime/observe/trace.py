@@ -7,8 +7,10 @@ written, also of one whose program was killed.  All times are nanoseconds on the
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
+import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,9 +24,9 @@ from .recording import record, stop
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 
-_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQI")
-_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 5, 4096, 4096
-_CHUNK = struct.Struct("=iIiIIIQ")
+_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
+_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
+_CHUNK = struct.Struct("=IIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
 
@@ -100,7 +102,7 @@ class Timeline:
     pid: int  #: of the process
     program: str  #: its command line, at most 1000 letters
     begin: int  #: ns: when the recording began
-    end: int  #: ns: when it was ended, or of the last record
+    end: int  #: ns: when it was ended, now if it still runs, or of the last record
     begin_unix: int  #: `begin` on the wall's clock, in ns since 1970
     finished: bool  #: False: the program was killed, or ended by os._exit() or exec, or it still runs
     records: int  #: that the file holds
@@ -112,6 +114,27 @@ class Timeline:
     tracks: list[Track] = field(default_factory=list)  #: the threads
     arrows: list[Arrow] = field(default_factory=list)  #: from one of them to another
     counts: list[Count] = field(default_factory=list)  #: in the order of time
+
+    def cut(self, since: int, until: int) -> None:
+        """Leaves what is between these times, in ns.  What began before or ends after is cut, not lost."""
+
+        def inside(spans: list[Span]) -> list[Span]:
+            found = [span for span in spans if span.begin <= until and span.end >= since]
+            for span in found:
+                span.begin, span.end = max(span.begin, since), min(span.end, until)
+            return found
+
+        since = min(max(since, self.begin), self.end)
+        until = max(min(until, self.end), since)
+        for track in self.tracks:
+            track.spans, track.seen = inside(track.spans), inside(track.seen)
+            track.ended = track.ended and track.end <= until
+            track.begin, track.end = max(track.begin, since), min(track.end, until)
+        self.tracks = [track for track in self.tracks if track.begin <= track.end]
+        self.arrows = [arrow for arrow in self.arrows if since <= arrow.at and arrow.then <= until]
+        self.counts = [count for count in self.counts if since <= count.at <= until]
+        self.begin_unix += since - self.begin
+        self.begin, self.end = since, until
 
     def summary(self) -> str:
         """What the trace holds and what is missing, in a line."""
@@ -156,6 +179,7 @@ class _Kind(IntEnum):
     GROUP = 16
     CANCELLED = 17
     NAMED = 18
+    THERE = 19
 
 
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
@@ -163,11 +187,15 @@ _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 _Effect = tuple[int, int, int]
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
+#: What is of use long after it was recorded.
+_LASTING = {_Kind.BORN, _Kind.THERE, _Kind.NAMED, _Kind.GROUP, _Kind.PLACED}
+_FULL, _OPENS = 1 << 31, 1 << 30  # in a chunk's state
 _KINDS = frozenset(_Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
 _HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
 _STATES = {
     _Kind.BORN: State.STARTING,
+    _Kind.THERE: State.OUTSIDE,
     _Kind.WANTS_GIL: State.WANTS_GIL,
     _Kind.RUNS: State.OUTSIDE,
     _Kind.BLOCKED: State.BLOCKED,
@@ -208,8 +236,9 @@ class _Wait:
 def _is_mapped(path: Path, pid: int) -> bool:
     """Whether this process has the file mapped, because another process may have the number now."""
     try:
+        inode = str(path.stat().st_ino)
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-        return any(line.endswith(f" {path.resolve()}") for line in maps.splitlines())
+        return any(line.split(maxsplit=5)[4] == inode for line in maps.splitlines())
     except OSError:  # there is no such process, or it is another user's
         return False
 
@@ -254,7 +283,7 @@ class _File:
             # read as one object, because joining the head and the rest would hold the whole twice
             self.data = file.read()
         _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
-        _, _, _, overwritten, lost, texts_lost, arguments = rest
+        _, _, _, overwritten, lost, texts_lost, arguments, self.first_track = rest
         self.known_texts = {0: ""}
         running = not finished and _is_mapped(path, pid)
         self.timeline = Timeline(pid, "", begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running)
@@ -282,28 +311,55 @@ class _File:
             self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
         return self.known_texts[number]
 
-    def tracks(self) -> Iterator[tuple[Track, list[_Record]]]:
-        """Each thread with its records, in the order of their first records."""
-        parts: dict[int, list[tuple[int, int, int, int, str]]] = defaultdict(list)
+    def chunk_heads(self) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
+        """Where each chunk of this recording is, and its head: used, track, tid, number, name, nth, thread pointer."""
         most = (self.chunk_size - _CHUNK.size) // _RECORD.size
         for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
-            _, used, tid, track, name, number, nth = _CHUNK.unpack_from(self.data, at)
+            state, used, tid, number, name, nth, pointer = _CHUNK.unpack_from(self.data, at)
+            track = state & ~_FULL
             if used > most:
                 self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {most}")
-            elif used:
-                whole_name = _name(self.text(name), nth)
-                parts[track].append((number, at + _CHUNK.size, used * _RECORD.size, tid, whole_name))
+            elif used and not state & _OPENS and track >= self.first_track:
+                yield at + _CHUNK.size, used, track, tid, number, name, nth, pointer
+
+    def time_of(self, at: int) -> int:
+        ns: int
+        (ns,) = struct.unpack_from("=q", self.data, at)
+        return ns
+
+    @functools.cached_property
+    def end_of_record(self) -> int:
+        """When it was ended, now if it still runs, or the time of the last record."""
+        if self.timeline.finished:
+            return self.timeline.end
+        if self.timeline.running:
+            return time.monotonic_ns()
+        heads = self.chunk_heads()
+        ends = (self.time_of(at + (used - 1) * _RECORD.size) for at, used, *_ in heads)
+        return max(ends, default=self.timeline.begin)
+
+    def tracks(self, since: int) -> Iterator[tuple[Track, int, list[_Record]]]:
+        """Each thread with its thread pointer and its records, in the order of their first records.
+
+        Before that time only what a later record may need.
+        """
+        parts: dict[int, list[tuple[int, int, int, int, str, int]]] = defaultdict(list)
+        for at, used, track, tid, number, name, nth, pointer in self.chunk_heads():
+            parts[track].append((number, at, used * _RECORD.size, tid, _name(self.text(name), nth), pointer))
         for track, chunks in sorted(parts.items()):
             chunks.sort()
             records: list[_Record] = []
             whole = len(chunks) == chunks[-1][0] + 1
-            for _, at, size, _, _ in chunks:
+            early = max(bisect_right(chunks, since, key=lambda chunk: self.time_of(chunk[1])) - 1, 0)
+            for _, at, size, *_ in chunks[:early]:
+                records += (one for one in _RECORD.iter_unpack(self.data[at : at + size]) if one[1] in _LASTING)
+            for _, at, size, *_ in chunks[early:]:
                 added = list(_RECORD.iter_unpack(self.data[at : at + size]))
                 whole = self.are_sound(added, at, records[-1][0] if records else self.timeline.begin) and whole
                 records += added
             if records:
-                _, _, _, tid, name = chunks[-1]
-                yield Track(track, tid, name, records[0][0], records[-1][0], whole=whole), records
+                _, _, _, tid, called, pointer = chunks[-1]
+                yield Track(track, tid, called, records[0][0], records[-1][0], whole=whole), pointer, records
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""
@@ -319,47 +375,55 @@ class _File:
 class _Reader:
     """Puts the records together."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, since: int | None) -> None:
         self.file = _File(path)
         self.timeline = self.file.timeline
+        self.since = since if since is None or since >= 0 else self.file.end_of_record + since
         self.waits: list[_Wait] = []
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
         self.gil: list[tuple[int, int]] = []  # when each track had the GIL
         self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # by track: when, at what, how often
-        #: Effects on other threads, by kind and by the address that they share.
+        self.tracks: dict[int, list[_Effect]] = defaultdict(list)  # by thread pointer: since when, and the track
         # by key: the name since when; "" from when it is another thing's key
         self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        #: Effects on other threads, by kind and by the address that they share.
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
 
     def read(self) -> Timeline:
         timeline = self.timeline
-        latest = timeline.begin
-        for track, records in self.file.tracks():
+        made_elsewhere = set()
+        for track, pointer, records in self.file.tracks(self.since or 0):
             timeline.records += len(records)
-            latest = max(latest, track.end)
-            if any(record[1] == _Kind.COUNTS for record in records):
+            kinds = {record[1] & ~_AWAKE for record in records}
+            if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
                 self.take_samples(records)
+            elif not track.name and kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # no thread of the program's
+                self.follow(track, records)
             else:
+                self.tracks[pointer].append((track.begin, track.number, 0))
+                if track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE):
+                    made_elsewhere.add(track.number)
                 self.follow(track, records)
                 timeline.tracks.append(track)
         if not timeline.finished:
-            timeline.end = latest
-        born = {track for births in self.effects[_Kind.BORN].values() for _, track, _ in births}
+            timeline.end = self.file.end_of_record
         for track in timeline.tracks:
-            if not track.ended and (track.number in born or not track.whole):
+            if not track.ended and track.number not in made_elsewhere:
                 # of a thread made by another library all we know is its last record
                 track.end = max(track.end, timeline.end)
             if track.spans and not track.spans[-1].end:
                 track.spans[-1].end = track.end
             self.place_looks(track)
         self.find_running()
-        for kinds in self.effects.values():
-            for effects in kinds.values():
+        for by_key in (*self.effects.values(), self.tracks):
+            for effects in by_key.values():
                 effects.sort()
         for names in self.names.values():
             names.sort()
         self.find_starters()
         self.find_causes()
+        if self.since is not None:
+            timeline.cut(self.since, timeline.end)
         return timeline
 
     def take_samples(self, records: list[_Record]) -> None:
@@ -406,6 +470,8 @@ class _Reader:
                 track.placement = self.file.text(site)
             if kind != _Kind.ENDS and kind not in _STATES:
                 continue
+            if kind == _Kind.RUNS and track.spans and track.spans[-1].state is State.OUTSIDE:
+                continue  # the thread that has begun the recording: it ran before
             if track.spans and not track.ended:
                 last = track.spans[-1]
                 last.end = ns
@@ -417,6 +483,8 @@ class _Reader:
                 track.end, track.ended = ns, True
                 continue
             state = _STATES[_Kind(kind)]
+            if state is State.BLOCKED and track.spans and track.spans[-1].begin == ns:
+                track.spans.pop()  # what TRACE_THERE begins is this wait
             if state is not State.BLOCKED:
                 track.spans.append(Span(state, ns, 0))
             elif wait and wait.kind == kind and wait.key == a and self.goes_on(track.spans, wait.span):
@@ -456,7 +524,10 @@ class _Reader:
         return True
 
     def latest(self, kind: _Kind, key: int, since: int, until: int) -> _Effect | None:
-        effects = self.effects[kind].get(key, ())
+        return self.latest_of(self.effects[kind].get(key, []), since, until)
+
+    @staticmethod
+    def latest_of(effects: list[_Effect], since: int, until: int) -> _Effect | None:
         at = bisect_right(effects, until, key=_when)
         return effects[at - 1] if at and effects[at - 1][0] >= since else None
 
@@ -468,8 +539,7 @@ class _Reader:
 
     def find_causes(self) -> None:
         names = {track.number: track.name or str(track.tid) for track in self.timeline.tracks}
-        births = self.effects[_Kind.BORN].items()
-        born = {track: (pointer, ns) for pointer, effects in births for ns, track, _ in effects}
+        born = {track: (pointer, ns) for pointer, effects in self.tracks.items() for ns, track, _ in effects}
         for wait in self.waits:
             span = wait.span
             if wait.why:
@@ -478,14 +548,15 @@ class _Reader:
                 cause = None
                 span.outcome = "ended" if span.outcome == "woken" else span.outcome
             elif wait.kind == _Kind.BLOCKED:
-                span.what += f" {self.name_of(wait.key, span.begin) or f'at {wait.key - _OBJECT_HEAD:#x}'}"
+                made = f"made at {span.made.partition(' in ')[0]}" if span.made else f"at {wait.key - _OBJECT_HEAD:#x}"
+                span.what += f" {self.name_of(wait.key, span.begin) or made}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:
                 cause = self.latest(_Kind.ENDS, wait.key, span.begin, span.end)
             else:
                 cause = self.latest(_Kind.BORN, wait.key, span.begin, span.end)
             if wait.kind != _Kind.BLOCKED:
-                which = self.latest(_Kind.BORN, wait.key, 0, span.end)
+                which = self.latest_of(self.tracks.get(wait.key, []), 0, span.end)
                 verb = "end" if wait.kind == _Kind.JOINS else "begin"
                 span.what = f"{verb} of thread {names[which[1]] if which else '?'}"
             if cause and span.outcome == "woken":
@@ -526,10 +597,12 @@ def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 
-def read(path: str | os.PathLike[str]) -> Timeline:
+def read(path: str | os.PathLike[str], since: int | None = None) -> Timeline:
     """The trace in a file of records.
 
+    since: only what comes from that time on, in ns on the monotonic clock, or, if negative, before the end; what began
+    earlier is cut.  None: all.
     From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    return _Reader(Path(path)).read()
+    return _Reader(Path(path), since).read()

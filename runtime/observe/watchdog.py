@@ -230,6 +230,7 @@ class Watchdog:
     stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder.  None: no
     such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
+    then: called after a report of the first kind.
     """
 
     def __init__(
@@ -238,7 +239,9 @@ class Watchdog:
         tell: Callable[[str], object],
         busy_with: Callable[[], str] = lambda: "",
         stuck: float | None = None,
+        then: Callable[[], object] | None = None,
     ) -> None:
+        self._then = then
         self._seconds = seconds
         self._stuck = stuck
         self._stuck_told: set[_Lock] = set()
@@ -273,6 +276,8 @@ class Watchdog:
         told = self._seconds is not None and self._look_for_standstill(self._seconds, still, found)
         if self._stuck is not None and not told:
             self._look_for_stuck(self._stuck, found)
+        if told and self._then is not None:
+            self._then()
         return told
 
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:

@@ -151,18 +151,24 @@ def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
                 return str(error)
             raise AssertionError(name)
 
-        in_thread: list[str] = []
-        run_thread(runtime.Thread(target=lambda: in_thread.append(refused("thread")), name="other"))
-        assert in_thread == ["record() is for the main thread"]
-        trace.record(Path(folder, "records"), size=1 << 20)
-        assert refused("again") == "this process records already, or the one that it was forked from did"
+        run_thread(runtime.Thread(target=trace.record, args=(Path(folder, "records"), 1 << 20), name="other"))
+        assert refused("records") == "this process records already"
+        assert refused("another") == f"this process has its records in {folder}/records"
         run_thread(runtime.Thread(target=int, name="recorded"))
+        if (pid := os.fork()) == 0:
+            trace.record(Path(folder, "child's"), size=1 << 20)
+            run_thread(runtime.Thread(target=int, name="in the child"))
+            raise SystemExit
+        assert os.waitpid(pid, 0)[1] == 0
 
     child(program, str(tmp_path))
     timeline = read(tmp_path / "records")
     assert timeline.finished
-    assert {track.name for track in timeline.tracks} == {"MainThread", "recorded"}
-    assert {path.name for path in tmp_path.iterdir()} == {"records", "program.py"}
+    assert {track.name for track in timeline.tracks} == {"MainThread", "other", "recorded"}
+    child_s = read(tmp_path / "child's")
+    assert child_s.finished
+    assert {track.name for track in child_s.tracks} == {"MainThread", "in the child"}
+    assert {path.name for path in tmp_path.iterdir()} == {"records", "child's", "program.py"}
 
 
 # ---- asked for by its environment ------------------------------------------------------------------------------------

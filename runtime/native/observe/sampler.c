@@ -1,6 +1,7 @@
 #include "observe/sampler.h"
 
 #include "kernel/base/events.h"
+#include "kernel/base/fork.h"
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
 #include "observe/calls.h"
@@ -20,11 +21,17 @@
 enum { PERIOD = 20000000, BUDGET = PERIOD / 300 }; /* ns: of a round, CPU time in it */
 enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 
+static atomic_int begun; /* there is a sampling thread: fork_generation + 1 */
+static uint32_t texts[CALLS_MOST];
+
+void sampler_forget_texts(void)
+{
+    memset(texts, 0, sizeof texts);
+}
+
 /* The number of the name's text in the trace. */
 static uint32_t call_text(int call)
 {
-    static uint32_t texts[CALLS_MOST];
-
     if (call != CALLS_NONE && !texts[call])
         texts[call] = trace_text(calls_name(call), strlen(calls_name(call)));
     return texts[call];
@@ -34,6 +41,8 @@ static uint32_t call_text(int call)
 struct open_file {
     int tid, fd; /* tid 0: it is not open */
 };
+
+static struct open_file memory, files[TRACE_WATCHED];
 
 /* Reads the thread's file into a string; "": the thread is gone. */
 static void read_again(struct open_file *file, int tid, const char *name, char *into, size_t capacity)
@@ -70,7 +79,6 @@ static void sample_thread(struct trace_watch *watch, struct open_file *file)
 static void sample_round(int64_t now, int64_t until)
 {
     static unsigned next;
-    static struct open_file memory, files[TRACE_WATCHED];
     char line[256];
     const char *resident;
 
@@ -91,33 +99,43 @@ static void sample_round(int64_t now, int64_t until)
     }
 }
 
-static void *sampler_main(void *unused)
+static void sample_on(void)
 {
     static atomic_int never;
-
-    prctl(PR_SET_NAME, "lwp-trace");
-    /* Unshare and empty the descriptor table, or our files would take the numbers that the program's next open() returns without us. */
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
-        return NULL;
     int64_t before = park_clock(CLOCK_THREAD_CPUTIME_ID);
+
     while (events_read_by(EVENTS_TRACE)) {
         int64_t now = park_now();
         sample_round(now, before + BUDGET);
         before = park_clock(CLOCK_THREAD_CPUTIME_ID); /* before the sleep, so that its cost counts in the next round */
         while (park_now() < now + PERIOD)
             park_wait(&never, 0, now + PERIOD, PARK_PRIVATE);
+        trace_end(park_now());
     }
+}
+
+static void *sampler_main(void *unused)
+{
+    prctl(PR_SET_NAME, "lwp-trace");
+    /* Unshare and empty the descriptor table, or our files would take the numbers that the program's next open() returns without us. */
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+        return NULL;
+    do {
+        memset(&memory, 0, sizeof memory); /* what an earlier sampling thread had open is closed */
+        memset(files, 0, sizeof files);
+        sample_on();
+        atomic_store(&begun, 0);
+    } while (events_read_by(EVENTS_TRACE) && !atomic_exchange(&begun, fork_generation + 1)); /* sampler_begin() found it still there */
     return NULL;
 }
 
 void sampler_begin(void)
 {
-    static atomic_int begun;
     pthread_attr_t attributes;
     pthread_t thread;
     sigset_t all, before;
 
-    if (atomic_exchange(&begun, 1))
+    if (atomic_exchange(&begun, fork_generation + 1) == fork_generation + 1)
         return;
     if (glibc_before_wait) /* pthread_create() may wait for glibc's locks: kernel/glibc/glibc.h */
         glibc_before_wait();

@@ -4,7 +4,10 @@
 #ifndef RUNTIME_SAMPLER_H
 #define RUNTIME_SAMPLER_H
 
-/* Starts the sampling thread, once in a process; it ends with the trace. */
+/* Starts the sampling thread, if there is none; it ends with the recording. */
 void sampler_begin(void);
+
+/* The trace has another file: its texts are to be added again.  No sampling thread runs. */
+void sampler_forget_texts(void);
 
 #endif

@@ -5,30 +5,42 @@
 #include "kernel/base/fork.h"
 #include "kernel/base/pages.h"
 #include "kernel/base/park.h"
+#include "kernel/glibc/glibc.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { FREE, OPEN, FULL };
 enum { TRIES = 256 };                     /* chunks that take_chunk() looks at before it gives up */
+enum { QUICK = 20000 }; /* ns: a thread that has run for less counts as awake in a coarse recording */
 enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
 
 static struct trace_file *file;
 static struct trace_chunk *chunks;
 
 /* The calling thread's. */
-static __thread struct trace_chunk *mine;
-static __thread uint32_t track, my_name, number;
+static __thread struct trace_chunk *_Atomic mine; /* NULL: it takes another for its next record */
+static __thread uint32_t track, number;
+static __thread atomic_uint my_name, my_nth;
 static __thread int my_tid, runs; /* runs: its last record is TRACE_RUNS */
-static __thread long slept;       /* count_sleeps() at that record */
-static __thread uint64_t my_nth;
+static __thread int64_t at_run;   /* count_sleeps() at that record; in a coarse recording its time */
 static __thread struct trace_watch *watch;
 
+/* What trace_there() has given the thread: the chunk's place << 32 | track.  Or TOOK | track: it has taken that track itself. */
+static __thread _Atomic uint64_t given;
+#define TOOK (1ULL << 63)
+
+static atomic_uint first_track = 1; /* of the recording.  A thread whose track is below has recorded nothing in it */
+static int64_t record_until;         /* 0: nothing is recorded */
+static int coarse;                   /* trace_begin() */
+static atomic_int changing;          /* a lock; order: docs/architecture.md */
+
 struct trace_watch trace_watched[TRACE_WATCHED];
+atomic_uint trace_half;
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
@@ -46,63 +58,97 @@ static void make_pages(uint64_t from)
     errno = error;
 }
 
-static struct trace_chunk *take_chunk(void)
+/* A chunk of that track, with TRACE_OPENS and no records; NULL: there is none. */
+static struct trace_chunk *take_chunk(uint32_t of_track)
 {
+    unsigned first = atomic_load_explicit(&first_track, memory_order_relaxed);
+
     for (int i = 0; i < TRIES; i++) {
         uint64_t at = atomic_fetch_add(&file->hand, 1);
         struct trace_chunk *chunk = &chunks[at % file->chunks];
         if (at % AHEAD == 0)
             make_pages(at + AHEAD);
-        int seen = atomic_load_explicit(&chunk->state, memory_order_relaxed);
-        if (seen == OPEN
-            || !atomic_compare_exchange_strong_explicit(&chunk->state, &seen, OPEN, memory_order_acquire, memory_order_relaxed))
+        if (at % (file->chunks / 2) == 0)
+            atomic_fetch_add(&trace_half, 1);
+        unsigned seen = atomic_load_explicit(&chunk->state, memory_order_relaxed);
+        unsigned drops = (seen & ~TRACE_FULL) >= first; /* the rest is of an earlier recording */
+        if ((drops && !(seen & TRACE_FULL))
+            || !atomic_compare_exchange_strong_explicit(&chunk->state, &seen, of_track | TRACE_OPENS, memory_order_acquire,
+                                                        memory_order_relaxed))
             continue;
-        atomic_fetch_add_explicit(&file->overwritten, atomic_load_explicit(&chunk->used, memory_order_relaxed), memory_order_relaxed);
-        atomic_store_explicit(&chunk->used, 0, memory_order_release);
+        if (drops)
+            atomic_fetch_add_explicit(&file->overwritten, atomic_load_explicit(&chunk->used, memory_order_relaxed),
+                                      memory_order_relaxed);
+        atomic_store_explicit(&chunk->used, 0, memory_order_relaxed);
         return chunk;
     }
     return NULL;
 }
 
+static void open_chunk(struct trace_chunk *chunk, int tid, uintptr_t tp, uint32_t name, uint32_t nth, uint32_t earlier)
+{
+    chunk->tid = tid;
+    chunk->tp = tp;
+    chunk->number = earlier;
+    atomic_store_explicit(&chunk->name, name, memory_order_relaxed);
+    atomic_store_explicit(&chunk->nth, nth, memory_order_relaxed);
+    atomic_fetch_and_explicit(&chunk->state, ~TRACE_OPENS, memory_order_release);
+}
+
 static void close_mine(void)
 {
     if (mine)
-        atomic_store_explicit(&mine->state, FULL, memory_order_release);
+        atomic_fetch_or_explicit(&mine->state, TRACE_FULL, memory_order_release);
     mine = NULL;
 }
 
-static void be_watched(void)
+/* A place among the threads that the sampler looks at: the track's, or one that is free; NULL: there is none. */
+static struct trace_watch *watch_track(int tid, uint32_t of_track)
 {
-    for (int i = 0, none = 0; i < TRACE_WATCHED && !watch; i++, none = 0)
+    for (int i = 0; i < TRACE_WATCHED; i++)
+        if (trace_watched[i].track == of_track && atomic_load_explicit(&trace_watched[i].tid, memory_order_relaxed) == tid)
+            return &trace_watched[i];
+    for (int i = 0, none = 0; i < TRACE_WATCHED; i++, none = 0)
         if (!atomic_load_explicit(&trace_watched[i].tid, memory_order_relaxed)
-            && atomic_compare_exchange_strong(&trace_watched[i].tid, &none, my_tid))
-            watch = &trace_watched[i];
-    if (watch)
-        watch->track = track;
+            && atomic_compare_exchange_strong(&trace_watched[i].tid, &none, tid)) {
+            trace_watched[i].track = of_track;
+            return &trace_watched[i];
+        }
+    return NULL;
 }
 
-static int open_another(void)
+/* The thread's first record in this recording. */
+static void take_track(unsigned first)
+{
+    uint32_t own = atomic_fetch_add(&file->tracks, 1) + 1;
+    uint64_t had = atomic_exchange(&given, TOOK | own);
+
+    close_mine();
+    track = own;
+    number = 0;
+    runs = 0;
+    if (!(had & TOOK) && (uint32_t)had >= first) {
+        track = (uint32_t)had;
+        mine = &chunks[had >> 32];
+        number = 1;
+        my_name = atomic_load_explicit(&mine->name, memory_order_relaxed);
+        my_nth = atomic_load_explicit(&mine->nth, memory_order_relaxed);
+    }
+    my_tid = gettid();
+    watch = watch_track(my_tid, track);
+}
+
+static struct trace_chunk *open_another(void)
 {
     close_mine();
-    struct trace_chunk *chunk = take_chunk();
-    if (!chunk)
-        return 0;
-    if (!track) {
-        track = atomic_fetch_add(&file->tracks, 1) + 1;
-        my_tid = gettid();
-        be_watched();
-    }
-    chunk->tid = my_tid;
-    chunk->track = track;
-    chunk->number = number++;
-    atomic_store(&chunk->nth, my_nth);
-    atomic_store(&chunk->name, my_name);
-    mine = chunk;
-    return 1;
+    struct trace_chunk *chunk = take_chunk(track);
+    if (chunk)
+        open_chunk(chunk, my_tid, (uintptr_t)arch_thread_pointer(), my_name, my_nth, number++);
+    return mine = chunk;
 }
 
 /* How often the calling thread went to sleep.  A preemption doesn't count. */
-static long count_sleeps(void)
+static int64_t count_sleeps(void)
 {
     struct rusage used;
 
@@ -112,32 +158,39 @@ static long count_sleeps(void)
 
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b)
 {
-    unsigned at = mine ? atomic_load_explicit(&mine->used, memory_order_relaxed) : TRACE_RECORDS;
+    unsigned first = atomic_load_explicit(&first_track, memory_order_relaxed);
 
+    if (track < first)
+        take_track(first);
+    struct trace_chunk *chunk = atomic_load_explicit(&mine, memory_order_relaxed);
+    unsigned at = chunk ? atomic_load_explicit(&chunk->used, memory_order_relaxed) : TRACE_RECORDS;
     if (at == TRACE_RECORDS) {
-        if (!open_another()) {
+        if (!(chunk = open_another())) {
             atomic_fetch_add(&file->lost, 1);
             return;
         }
         at = 0;
     }
     int64_t now = park_now();
-    unsigned awake = kind > TRACE_RUNS && kind <= TRACE_LEAVES && runs && count_sleeps() == slept ? TRACE_AWAKE : 0;
+    unsigned awake = 0;
     if (kind <= TRACE_LEAVES) {
+        if (runs)
+            awake = (coarse ? now - at_run < QUICK : count_sleeps() == at_run) ? TRACE_AWAKE : 0;
         runs = kind == TRACE_RUNS;
-        slept = runs ? count_sleeps() : 0;
+        if (runs)
+            at_run = coarse ? now : count_sleeps();
     }
-    mine->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
-    atomic_store_explicit(&mine->used, at + 1, memory_order_release); /* the file's reader takes `used` records for complete */
+    chunk->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
+    atomic_store_explicit(&chunk->used, at + 1, memory_order_release); /* the file's reader takes `used` records for complete */
     if (watch && kind <= TRACE_ENDS)
         atomic_store_explicit(&watch->since, kind == TRACE_RUNS ? now : 0, memory_order_release);
 }
 
-void trace_name(uint32_t text, uint64_t nth)
+void trace_name(uint32_t text, uint32_t nth)
 {
     my_name = text;
     my_nth = nth;
-    if (mine) {
+    if (mine && track >= atomic_load_explicit(&first_track, memory_order_relaxed)) {
         atomic_store(&mine->nth, nth);
         atomic_store(&mine->name, text);
     }
@@ -216,13 +269,30 @@ static void stop_reading(void)
 {
     events_end(EVENTS_TRACE);
     events_end(EVENTS_PYTHON_TRACE);
+    record_until = 0;
 }
 
-static const struct fork_handlers fork_handlers = {.in_child = stop_reading}; /* the file is the parent's */
+/* The file is the parent's, and the child may make one of its own. */
+static void forget_file(void)
+{
+    atomic_store(&changing, 0);
+    if (!file)
+        return;
+    stop_reading();
+    munmap(file, TRACE_HEADER + TRACE_TEXTS + file->chunks * TRACE_CHUNK);
+    file = NULL;
+    mine = NULL;
+    watch = NULL;
+    track = my_name = my_nth = 0;
+    atomic_store(&given, 0);
+    atomic_store(&first_track, 1);
+}
+
+static const struct fork_handlers fork_handlers = {.in_child = forget_file};
 
 static int map_file(const char *path, size_t bytes)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* names and lines of the program are its owner's */
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600); /* names and lines of the program are its owner's */
     if (fd < 0)
         return errno;
     /* Allocate all blocks now, or a full disk would be a SIGBUS at some later record. */
@@ -238,12 +308,24 @@ static int map_file(const char *path, size_t bytes)
     return error;
 }
 
-int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length)
+int trace_is_open(void)
+{
+    return file != NULL;
+}
+
+int trace_is_coarse(void)
+{
+    return coarse;
+}
+
+int trace_open(const char *path, size_t bytes, const char *arguments, size_t length)
 {
     size_t count = bytes / TRACE_CHUNK;
 
     if (file)
-        return EBUSY;
+        return EEXIST;
+    if (count < 2)
+        return EINVAL;
     int error = map_file(path, TRACE_HEADER + TRACE_TEXTS + count * TRACE_CHUNK);
     if (error)
         return error;
@@ -254,22 +336,90 @@ int trace_begin(const char *path, size_t bytes, const char *arguments, size_t le
                                 .texts_size = TRACE_TEXTS,
                                 .chunks = count,
                                 .pid = getpid(),
-                                .texts_used = 8,
-                                .begun_ns = park_now(),
-                                .begun_unix_ns = park_clock(CLOCK_REALTIME)};
+                                .texts_used = 8};
     memcpy(file->magic, TRACE_MAGIC, sizeof file->magic);
     file->arguments = trace_text(arguments, length);
     make_pages(0);
     fork_handle(FORK_TRACE, &fork_handlers);
-    events_begin(EVENTS_TRACE, record_event);
     return 0;
 }
 
-void trace_end(void)
+int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b))
 {
-    if (!events_read_by(EVENTS_TRACE))
+    park_lock(&changing);
+    int begins = record_until == 0;
+    record_until = until;
+    if (begins) {
+        coarse = coarsely;
+        for (int i = 0; i < TRACE_WATCHED; i++) /* a thread that ended while nothing was recorded has left its place behind */
+            atomic_store(&trace_watched[i].tid, 0);
+        file->finished = 0;
+        file->begun_ns = park_now();
+        file->begun_unix_ns = park_clock(CLOCK_REALTIME);
+        atomic_store(&file->overwritten, 0);
+        atomic_store(&file->lost, 0);
+        file->first_track = atomic_load(&file->tracks) + 1;
+        atomic_store(&first_track, file->first_track);
+        events_begin(EVENTS_TRACE, record_event);
+        events_begin(EVENTS_PYTHON_TRACE, hear_python);
+    }
+    park_unlock(&changing);
+    return begins;
+}
+
+void trace_end(int64_t now)
+{
+    park_lock(&changing);
+    if (record_until && now >= record_until) {
+        stop_reading(); /* the file stays mapped: a thread may still be writing a record */
+        file->ended_ns = park_now();
+        file->finished = 1;
+    }
+    park_unlock(&changing);
+}
+
+#define THEIRS(ident, variable) ((__typeof__(variable) *)((ident) + (uintptr_t)&(variable) - (uintptr_t)pthread_self()))
+
+/* Names a thread that has recorded already, if it has no name. */
+static void name_thread(uintptr_t ident, uint32_t of_track, uint32_t name, uint32_t nth)
+{
+    struct trace_chunk *chunk = atomic_load(THEIRS(ident, mine));
+
+    if (atomic_load(THEIRS(ident, my_name)) || atomic_load(THEIRS(ident, my_nth)))
         return;
-    stop_reading(); /* the file stays mapped: a thread may still be writing a record */
-    file->ended_ns = park_now();
-    file->finished = 1;
+    atomic_store(THEIRS(ident, my_nth), nth);
+    atomic_store(THEIRS(ident, my_name), name);
+    if (chunk && (atomic_load(&chunk->state) & ~TRACE_OPENS) == of_track) {
+        atomic_store(&chunk->nth, nth);
+        atomic_store(&chunk->name, name);
+    }
+}
+
+struct trace_record *trace_there(uintptr_t ident, int tid, uint32_t name, uint32_t nth, const struct trace_record *blocked)
+{
+    _Atomic uint64_t *theirs = THEIRS(ident, given);
+    uint64_t had = atomic_load(theirs);
+    uint32_t of_track = atomic_fetch_add(&file->tracks, 1) + 1;
+    struct trace_chunk *chunk = had & TOOK && (uint32_t)had >= file->first_track ? NULL : take_chunk(of_track);
+
+    if (!chunk) {
+        name_thread(ident, (uint32_t)had, name, nth);
+        return NULL;
+    }
+    int64_t now = park_now();
+    chunk->records[0] = (struct trace_record){.ns = now, .kind = TRACE_THERE};
+    chunk->records[1] = *blocked;
+    chunk->records[1].ns = now;
+    atomic_store_explicit(&chunk->used, blocked->kind ? 2 : 1, memory_order_relaxed);
+    open_chunk(chunk, tid, (uintptr_t)glibc_thread_pointer((void *)ident), name, nth, 0);
+    if (!atomic_compare_exchange_strong(theirs, &had, (uint64_t)(chunk - chunks) << 32 | of_track)) {
+        atomic_store(&chunk->used, 0); /* it has just taken a track itself */
+        atomic_fetch_or(&chunk->state, TRACE_FULL);
+        name_thread(ident, (uint32_t)had, name, nth);
+        return NULL;
+    }
+    struct trace_watch *place = blocked->kind ? NULL : watch_track(tid, of_track);
+    if (place)
+        atomic_store(&place->since, now);
+    return &chunk->records[1];
 }

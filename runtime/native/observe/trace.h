@@ -1,6 +1,8 @@
 /* What threads run and wait for, recorded into a file that outlives the process.  A reader of the events where a thread is about to
  * sleep, has slept, wakes another, begins or ends.
  *
+ * A recording can end and another begin at any time, in the same file; the file shows the latest.  A process has one file.
+ *
  * The file is mapped shared, so its records survive whatever ends the process.  It has a fixed size:
  *
  *   | struct trace_file | texts | chunk | chunk | ...
@@ -11,17 +13,23 @@
  *
  *   FREE -> OPEN    a thread writes into it      OPEN -> FULL    full, or its thread has ended
  *   FULL -> OPEN    taken again: its records are dropped
+ *   OPEN -> OPEN    the same, of an earlier recording: that chunk's thread ended while nothing was recorded
+ *
+ * Each recording gives new numbers to the threads, their tracks, from first_track on.  A thread takes its track with its first record.
+ * To a thread that exists already the recording gives a track and a chunk, which say what the thread waits for; it goes on there.
  *
  * runtime/observe/trace.py reads the file, also after the process was killed, with this layout: change both. */
 #ifndef RUNTIME_TRACE_H
 #define RUNTIME_TRACE_H
+
+#include "kernel/base/events.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 5, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 6, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -49,8 +57,9 @@ enum trace_kind {
     /* a: as TRACE_BLOCKED's, site: what the program calls that, a text; 0: from here on it is another primitive, made at the same
      * address. */
     TRACE_NAMED,
+    TRACE_THERE, /* the first record of a thread that existed when the recording began.  TRACE_BLOCKED or TRACE_JOINS may follow */
     /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
-     * a system call nor for the GIL. */
+     * a system call nor for the GIL.  In a coarse recording: it has run for a short time only. */
     TRACE_AWAKE = 0x8000,
 };
 
@@ -63,14 +72,18 @@ struct trace_record {
 
 enum { TRACE_RECORDS = TRACE_CHUNK / sizeof(struct trace_record) - 1 };
 
+/* Beside the track in a chunk's state.  TRACE_OPENS: its records and the rest of its head are not the track's yet. */
+#define TRACE_FULL (1U << 31)
+#define TRACE_OPENS (1U << 30)
+
 struct trace_chunk {
-    atomic_int state;
+    atomic_uint state; /* FREE: 0.  OPEN: its thread's track, at first with TRACE_OPENS.  FULL: that with TRACE_FULL */
     atomic_uint used; /* records that are complete */
-    int tid;
-    uint32_t track; /* the thread's number in this file: the kernel uses tids again */
-    atomic_uint name; /* text */
+    int tid; /* the kernel uses it again */
     uint32_t number; /* of chunks that its thread had before */
-    atomic_ullong nth; /* not 0: its thread is "Thread-nth (name)", without a text "Thread-nth" */
+    atomic_uint name; /* text */
+    atomic_uint nth; /* not 0: its thread is "Thread-nth (name)", without a text "Thread-nth" */
+    uint64_t tp; /* thread pointer, used again too */
     struct trace_record records[TRACE_RECORDS];
 };
 
@@ -80,7 +93,7 @@ struct trace_file {
     uint32_t version, chunk_size, record_size, texts_size;
     uint64_t chunks;
     int64_t begun_ns, begun_unix_ns; /* the same moment on CLOCK_MONOTONIC and CLOCK_REALTIME */
-    int32_t pid, finished; /* finished: the trace was ended, at ended_ns, before the process */
+    int32_t pid, finished; /* finished: the recording was ended, at ended_ns, before the process */
     int64_t ended_ns;
     atomic_uint texts_used, tracks;
     atomic_ullong hand; /* chunks taken so far */
@@ -88,6 +101,7 @@ struct trace_file {
     atomic_ullong lost; /* records dropped because no chunk could be taken */
     atomic_ullong texts_lost; /* texts that did not fit */
     uint32_t arguments; /* text: the program */
+    uint32_t first_track;
 };
 
 /* The threads that observe/sampler.c looks at, at most TRACE_WATCHED at a time. */
@@ -101,15 +115,32 @@ extern struct trace_watch {
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b);
 
 /* Names the calling thread; nth as in struct trace_chunk. */
-void trace_name(uint32_t text, uint64_t nth);
+void trace_name(uint32_t text, uint32_t nth);
 
 /* Adds a text, for any thread; returns its number, or 0 if the texts are full.  A text is not looked up: the caller keeps its
  * number. */
 uint32_t trace_text(const char *text, size_t length);
 
-/* Makes the file, with `bytes` of chunks, and begins to record; `arguments` are the program's.  0 or errno; EBUSY the second time in a
- * process.  A forked child records nothing. */
-int trace_begin(const char *path, size_t bytes, const char *arguments, size_t length);
-void trace_end(void);
+/* Makes the process's file, with `bytes` of chunks; `arguments` are the program's.  0 or errno; EEXIST: the process has its file;
+ * EINVAL: there is no room for two chunks.  A forked child has no file. */
+int trace_open(const char *path, size_t bytes, const char *arguments, size_t length);
+int trace_is_open(void);
+
+/* How often half of the file has been filled: what was recorded two halves ago is overwritten. */
+extern atomic_uint trace_half;
+
+/* Records from now on, until that time (kernel/base/park.h) or the end of the process.  coarsely: without asking the kernel how often a
+ * thread has slept, which takes two thirds of the time of a wait's records.  hear_python: the reader of the events with the GIL.
+ * Returns 1; 0: a recording is under way already, and now that time is its end. */
+int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
+
+int trace_is_coarse(void);
+
+/* Ends the recording if it is that time; PARK_FOREVER: in any case.  The sampler calls it too. */
+void trace_end(int64_t now);
+
+/* After trace_begin(), of a thread that can't end meanwhile: gives it a track, with what it is blocked on, unless its kind is 0.  Returns
+ * that record in the file, to be completed.  NULL: the thread has recorded by now, so it has a track; or there is no room. */
+struct trace_record *trace_there(uintptr_t ident, int tid, uint32_t name, uint32_t nth, const struct trace_record *blocked);
 
 #endif

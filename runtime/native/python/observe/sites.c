@@ -81,7 +81,12 @@ static struct site *site_of(PyFrameObject *frame)
 
 uint32_t site_current(void)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get()), *outer;
+    return site_at(PyThreadState_GetFrame(PyThreadState_Get()));
+}
+
+uint32_t site_at(PyFrameObject *frame)
+{
+    PyFrameObject *outer;
     uint32_t innermost = 0;
 
     for (; frame; frame = outer) {

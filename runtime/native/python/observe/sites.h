@@ -18,8 +18,9 @@ struct quiet {
 struct quiet sites_quiet(void);
 void sites_go_on(struct quiet *quiet);
 
-/* These three are for such a part. */
+/* These four are for such a part. */
 uint32_t site_current(void);
+uint32_t site_at(PyFrameObject *innermost); /* takes over the reference; NULL: 0 */
 uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
 PyObject *site_text(uint32_t number); /* borrowed: FILE:LINE in FUNCTION, or an empty text */
 

@@ -1,11 +1,11 @@
 /* What a trace needs from Python: names of threads, kinds of primitives, and the lines of the program (sites.h).  Each becomes a text of
  * the trace once, and has a number from then on; in the usual case that number is found in a table.  All of this is done between
  * sites_quiet() and sites_go_on(), and only while a trace is recorded. */
-#include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
 #include "observe/calls.h"
+#include "observe/inspect.h"
 #include "observe/sampler.h"
 #include "observe/trace.h"
 #include "python/observe/sites.h"
@@ -15,9 +15,10 @@
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { TYPES = 32, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50 };
+enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50, COARSE_NAMING_SHARE = 400 };
 
 static struct type {
     PyTypeObject *type;
@@ -29,11 +30,15 @@ static struct type {
 static struct named {
     PyObject *op; /* not a reference */
     const void *key;
+    unsigned half; /* trace_half when its name was asked for */
 } named[1 << NAMED_BITS];
 static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
+static PyObject *forgotten; /* such a list that was full, or NULL: their ends may run code of the program, so they come later */
 static _Atomic int64_t naming_due;
+static int ends_itself; /* the recording, if the sampler looks at its time */
 
 static PyObject *texts; /* text -> number */
+static uint32_t site_texts[SITES];
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -59,9 +64,14 @@ static uint32_t number_of(PyObject *text)
     return number;
 }
 
-static uint32_t text_of(uint32_t number)
+/* The text of a line, by the line's number (sites.h). */
+static uint32_t text_of(uint32_t site)
 {
-    return number ? number_of(Py_NewRef(site_text(number))) : 0;
+    if (site >= SITES)
+        return number_of(Py_NewRef(site_text(site)));
+    if (site && !site_texts[site])
+        site_texts[site] = number_of(Py_NewRef(site_text(site)));
+    return site_texts[site];
 }
 
 /* TRACE_TEXTS / 8 is about as much as fits. */
@@ -93,17 +103,54 @@ static struct named *named_of(PyObject *op)
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
-static void note_blocked(PyObject *op, const void *key, unsigned long ticket)
+/* For sites_quiet().  Its name is found out later; and again when its record may soon be overwritten. */
+static void await_name(PyObject *op, const void *key)
 {
-    struct quiet quiet = sites_quiet();
-    uint32_t site = text_of(site_current()), made_at = text_of(site_made(op));
-    uint16_t what = kind_of(Py_TYPE(op));
-    if (named_of(op)->op != op && !PyTuple_Check(op) && PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
-        *named_of(op) = (struct named){op, key};
-    PyErr_Clear();
+    unsigned half = atomic_load_explicit(&trace_half, memory_order_relaxed);
 
+    if ((named_of(op)->op == op && named_of(op)->half == half) || PyTuple_Check(op))
+        return;
+    if (PyList_GET_SIZE(unnamed) == MOST_UNNAMED && !forgotten) {
+        PyObject *new = PyList_New(0);
+        forgotten = new ? unnamed : NULL;
+        unnamed = new ? new : unnamed;
+    }
+    if (PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
+        *named_of(op) = (struct named){op, key, half};
+    PyErr_Clear();
+}
+
+/* What a thread waits for, as far as that is known without a look at Python. */
+static struct trace_record describe_wait(PyObject *op, const struct sync_place *place)
+{
+    const void *key = place               ? (void *)place->queue
+                      : PyTuple_Check(op) ? (void *)op /* runtime.wait(): what ends it is not known yet */
+                                          : (void *)&((LockObject *)op)->lock;
+
+    if (PyObject_TypeCheck(op, lwp_type))
+        return (struct trace_record){.kind = TRACE_JOINS, .a = ((LwpObject *)op)->lwp->tp};
+    return (struct trace_record){.kind = TRACE_BLOCKED, .a = (uint64_t)(uintptr_t)key, .b = place ? (uint32_t)place->ticket : 0};
+}
+
+/* For sites_quiet(): the rest. */
+static void complete_wait(struct trace_record *wait, PyObject *op, uint32_t site)
+{
+    wait->site = text_of(site);
+    if (wait->kind == TRACE_JOINS)
+        return;
+    wait->what = kind_of(Py_TYPE(op));
+    wait->b |= (uint64_t)text_of(site_made(op)) << 32;
+    await_name(op, (const void *)(uintptr_t)wait->a);
+}
+
+static void note_wait(PyObject *op, const struct sync_place *place)
+{
+    struct trace_record wait = describe_wait(op, place);
+    struct quiet quiet = sites_quiet();
+
+    complete_wait(&wait, op, site_current());
     sites_go_on(&quiet);
-    trace_note(TRACE_BLOCKED, what, site, (uint64_t)(uintptr_t)key, (uint32_t)ticket | (uint64_t)made_at << 32);
+    trace_note(wait.kind, wait.what, wait.site, wait.a, wait.b);
 }
 
 static void note_made(PyObject *op)
@@ -114,9 +161,12 @@ static void note_made(PyObject *op)
 
     if (key)
         place->op = NULL;
+    PyObject *dropped = forgotten;
+    forgotten = NULL;
     sites_go_on(&quiet);
     if (key)
         trace_note(TRACE_NAMED, 0, 0, (uint64_t)(uintptr_t)key, 0);
+    Py_XDECREF(dropped);
 }
 
 static void note_name_of(PyObject *op, PyObject *name)
@@ -160,7 +210,7 @@ static void name_things(void)
         Py_DECREF(things);
     }
     PyErr_Clear();
-    naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
+    naming_due = park_now() + (trace_is_coarse() ? COARSE_NAMING_SHARE : NAMING_SHARE) * (park_now() - begun);
 }
 
 static void name_now(void)
@@ -202,17 +252,17 @@ static void note_text(enum trace_kind kind, PyObject *text, uint64_t thread_poin
 
 /* Splits a usual name: of "Thread-N (function)" returns N and leaves the function's name in *name, of "Thread-N" N and NULL.  0 for other
  * names. */
-static uint64_t take_number(PyObject **name)
+static uint32_t take_number(PyObject **name)
 {
     static const char prefix[] = "Thread-";
     Py_ssize_t length, first = sizeof prefix - 1, at = first;
     const char *text = PyUnicode_AsUTF8AndSize(*name, &length);
-    uint64_t number = 0;
+    uint32_t number = 0;
 
     if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* a number would lose its leading 0 */
         return 0;
-    for (; text[at] >= '0' && text[at] <= '9' && at < first + 18; at++)
-        number = number * 10 + (uint64_t)(text[at] - '0');
+    for (; text[at] >= '0' && text[at] <= '9' && at < first + 9; at++)
+        number = number * 10 + (uint32_t)(text[at] - '0');
     if (at == length)
         Py_CLEAR(*name);
     else if (length - at > 3 && text[at] == ' ' && text[at + 1] == '(' && text[length - 1] == ')')
@@ -231,7 +281,7 @@ static void note_name(PyObject *function, int is_thread)
     if (!name || !PyUnicode_Check(name))
         Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
     PyErr_Clear();
-    uint64_t nth = is_thread && name ? take_number(&name) : 0;
+    uint32_t nth = is_thread && name ? take_number(&name) : 0;
     PyErr_Clear(); /* the name has no UTF-8 form */
     struct quiet quiet = sites_quiet();
     uint32_t text = number_of(name);
@@ -239,25 +289,18 @@ static void note_name(PyObject *function, int is_thread)
     trace_name(text, nth);
 }
 
-static void note_wait(PyObject *op, const struct sync_place *place)
+static void begin_sampler(void)
 {
-    if (PyObject_TypeCheck(op, lwp_type))
-        note_thread(TRACE_JOINS, ((LwpObject *)op)->lwp->tp);
-    else if (place)
-        note_blocked(op, place->queue, place->ticket);
-    else if (PyTuple_Check(op))
-        note_blocked(op, op, 0); /* runtime.wait(): what ends it is not known yet */
-    else
-        note_blocked(op, &((LockObject *)op)->lock, 0);
+    python_give_up_begin();
+    sampler_begin();
+    python_give_up_end();
 }
 
 static void record_event(enum event event, uint64_t a, uint64_t b)
 {
     switch (event) {
     case EVENT_PREPARES:
-        python_give_up_begin();
-        sampler_begin();
-        python_give_up_end();
+        begin_sampler();
         if (!naming_due) { /* the namer loads modules, which takes long: later the program's frames might be gone */
             name_now();
             naming_due = 1;
@@ -299,36 +342,201 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
     }
 }
 
+/* ---- threads that exist already ---------------------------------------------------------------------------------- */
+
+struct there {
+    uintptr_t ident;
+    uint32_t name, nth, site;
+    PyObject *waits_for; /* a reference */
+    struct trace_record *record;
+};
+
+struct all {
+    struct there *there;
+    size_t count;
+};
+
+static int compare_idents(const void *one, const void *other)
+{
+    uintptr_t a = ((const struct there *)one)->ident, b = ((const struct there *)other)->ident;
+    return (a > b) - (a < b);
+}
+
+/* Under the lock of glibc's lists, so the thread doesn't end. */
+static void tell_thread(uintptr_t ident, int tid, void *arg)
+{
+    struct all *all = arg;
+    struct there key = {ident}, *there = bsearch(&key, all->there, all->count, sizeof key, compare_idents);
+    struct wait *wait = (struct wait *)(ident + (uintptr_t)wait_offset);
+    PyObject *object = there ? atomic_load(&wait->object) : NULL;
+    struct trace_record blocked = {0};
+
+    if (!there)
+        return;
+    if (object)
+        blocked = describe_wait(object, wait->place);
+    if ((there->record = trace_there(ident, tid, there->name, there->nth, &blocked)))
+        there->waits_for = Py_XNewRef(object);
+}
+
+static void tell_threads(struct all *all)
+{
+    for (int done = 0; !done;) {
+        python_waits_read(1);
+        done = inspect_each(tell_thread, all);
+        python_waits_read(0);
+        if (!done) {
+            Py_BEGIN_ALLOW_THREADS
+            inspect_await();
+            Py_END_ALLOW_THREADS
+        }
+    }
+}
+
+/* (ident, name, frame or None).  0, or -1 with an exception. */
+static int take_thread(PyObject *tuple, struct there *there)
+{
+    PyObject *name, *frame;
+    unsigned long ident;
+
+    if (!PyArg_ParseTuple(tuple, "kUO", &ident, &name, &frame))
+        return -1;
+    Py_INCREF(name);
+    there->ident = ident;
+    there->nth = take_number(&name);
+    PyErr_Clear();
+    struct quiet quiet = sites_quiet();
+    there->name = number_of(name);
+    there->site = PyFrame_Check(frame) ? site_at((PyFrameObject *)Py_NewRef(frame)) : 0;
+    sites_go_on(&quiet);
+    return 0;
+}
+
+/* Each thread of the list gets a track, with what it waits for. */
+static int tell_all(PyObject *threads)
+{
+    struct all all = {PyMem_Calloc((size_t)PyList_GET_SIZE(threads) + 1, sizeof *all.there), (size_t)PyList_GET_SIZE(threads)};
+    int result = 0;
+
+    if (!all.there)
+        return PyErr_NoMemory(), -1;
+    for (size_t i = 0; i < all.count && !result; i++)
+        result = take_thread(PyList_GET_ITEM(threads, (Py_ssize_t)i), &all.there[i]);
+    if (!result) {
+        qsort(all.there, all.count, sizeof *all.there, compare_idents);
+        tell_threads(&all);
+        struct there me = {my_ident()};
+        if (bsearch(&me, all.there, all.count, sizeof me, compare_idents))
+            trace_note(TRACE_RUNS, 0, 0, 0, 0);
+        for (size_t i = 0; i < all.count; i++)
+            if (all.there[i].waits_for) {
+                struct quiet quiet = sites_quiet();
+                complete_wait(all.there[i].record, all.there[i].waits_for, all.there[i].site);
+                sites_go_on(&quiet);
+                Py_DECREF(all.there[i].waits_for);
+            }
+    }
+    PyMem_Free(all.there);
+    return result;
+}
+
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* (path, bytes, arguments, namer): called by the main thread, after sites_begin(). */
-static PyObject *begin_trace(PyObject *module, PyObject *args)
+/* The numbers of texts that another file had. */
+static int forget_texts(void)
+{
+    Py_XSETREF(texts, PyDict_New());
+    memset(site_texts, 0, sizeof site_texts);
+    for (int i = 0; i < TYPES; i++)
+        Py_CLEAR(types[i].type);
+    sampler_forget_texts();
+    return texts ? 0 : -1;
+}
+
+/* (path, bytes, arguments): after sites_begin(). */
+static PyObject *open_trace(PyObject *module, PyObject *args)
 {
     const char *arguments;
     Py_ssize_t bytes;
-    PyObject *path, *function;
+    PyObject *path;
+    int error;
 
-    if (!PyArg_ParseTuple(args, "O&nyO:trace_begin", PyUnicode_FSConverter, &path, &bytes, &arguments, &function))
+    if (!PyArg_ParseTuple(args, "O&ny:trace_open", PyUnicode_FSConverter, &path, &bytes, &arguments))
         return NULL;
-    if ((!texts && !(texts = PyDict_New())) || (!unnamed && !(unnamed = PyList_New(0)))) {
+    if (!trace_is_open() && forget_texts() < 0) {
         Py_DECREF(path);
         return NULL;
     }
-    Py_XSETREF(namer, Py_NewRef(function));
-    gil_place(calls_gil);
-    int error;
     Py_BEGIN_ALLOW_THREADS
-    error = trace_begin(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
+    error = trace_open(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
     Py_END_ALLOW_THREADS
     Py_DECREF(path);
     if (error) {
         errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    events_begin(EVENTS_PYTHON_TRACE, record_event);
-    trace_name(trace_text("MainThread", 10), 0);
-    trace_note(TRACE_BORN, 0, 0, (uint64_t)(uintptr_t)arch_thread_pointer(), 0);
-    trace_note(TRACE_RUNS, 0, 0, 0, 0);
+    Py_RETURN_NONE;
+}
+
+/* (until, coarsely, namer) */
+static PyObject *begin_trace(PyObject *module, PyObject *args)
+{
+    PyObject *function;
+    long long until;
+    int coarsely;
+
+    if (!PyArg_ParseTuple(args, "LpO:trace_begin", &until, &coarsely, &function))
+        return NULL;
+    if (!trace_is_open()) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no file for records");
+        return NULL;
+    }
+    if (!unnamed && !(unnamed = PyList_New(0)))
+        return NULL;
+    Py_XSETREF(namer, Py_NewRef(function));
+    gil_place(calls_gil);
+    ends_itself = until != PARK_FOREVER;
+    if (!trace_begin(until, coarsely, record_event)) {
+        if (ends_itself)
+            begin_sampler();
+        Py_RETURN_FALSE;
+    }
+    /* Objects may have gone meanwhile, and others have their addresses. */
+    struct quiet quiet = sites_quiet();
+    memset(named, 0, sizeof named);
+    sites_go_on(&quiet);
+    Py_RETURN_TRUE;
+}
+
+static PyObject *tell_there(PyObject *module, PyObject *threads)
+{
+    if (!PyList_Check(threads)) {
+        PyErr_SetString(PyExc_TypeError, "a list is needed");
+        return NULL;
+    }
+    if (tell_all(threads) < 0)
+        return NULL;
+    if (PyList_GET_SIZE(threads) > 1 || ends_itself)
+        begin_sampler();
+    Py_RETURN_NONE;
+}
+
+static PyObject *name_all(PyObject *module, PyObject *waited_for)
+{
+    if (!PyList_Check(waited_for)) {
+        PyErr_SetString(PyExc_TypeError, "a list is needed");
+        return NULL;
+    }
+    if (!events_read_by(EVENTS_PYTHON_TRACE))
+        Py_RETURN_NONE;
+    struct quiet quiet = sites_quiet();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(waited_for); i++) {
+        PyObject *op = PyList_GET_ITEM(waited_for, i);
+        if (named_of(op)->op == op && PyList_Append(unnamed, op) < 0)
+            PyErr_Clear();
+    }
+    sites_go_on(&quiet);
+    name_things();
     Py_RETURN_NONE;
 }
 
@@ -336,13 +544,19 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
 {
     if (events_read_by(EVENTS_PYTHON_TRACE))
         name_things();
-    trace_end();
+    trace_end(PARK_FOREVER);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef functions[] = {
+    {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
-     "trace_begin(path, bytes, arguments, namer): records into that file from now on.  namer(list of primitives) returns their names."},
+     "trace_begin(until, coarsely, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
+     "returns their names.  False: a recording is under way; now that is its end."},
+    {"trace_there", tell_there, METH_O,
+     "trace_there([(ident, name, frame or None)]): after trace_begin(), the threads that there are; the caller is one of them."},
+    {"trace_name_things", name_all, METH_O,
+     "trace_name_things(what is waited for): has the names of that recorded now, and of what threads have been blocked on."},
     {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };

@@ -1,0 +1,112 @@
+"""`run --recorder`: keeps the program's latest records, and makes timelines of them when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..observe import recording
+from ._main import at_end
+from ._trace import run_trace
+
+__all__ = ["DEFAULT_SIZE", "PATIENCE", "REASONS", "begin", "note_deadlock"]
+
+REASONS = ("deadlock", "signal", "exception")
+DEFAULT_SIZE = 32 << 20  #: bytes
+PATIENCE = 10.0  #: seconds of a standstill, unless --watchdog says otherwise
+
+_LAST = 30  # seconds of a timeline
+_MOST = 10  # timelines that a program makes by itself
+
+
+class _Maker:
+    """Makes timelines of the last seconds."""
+
+    def __init__(self, records: Path, folder: Path) -> None:
+        self._records, self._folder = records, folder
+        self._pid = os.getpid()
+        self._making = threading.Lock()
+        self._made: list[float] = []  # when
+
+    def make(self, why: str) -> None:
+        """Makes lwp-PID-WHY.html, except when another has most of these seconds, and at most some in all."""
+        if os.getpid() != self._pid or not self._making.acquire(blocking=False):
+            return
+        try:
+            if len(self._made) < _MOST and (not self._made or time.monotonic() - self._made[-1] >= _LAST):
+                self._made.append(time.monotonic())
+                number = f"-{len(self._made)}" if len(self._made) > 1 else ""
+                file = self._folder / f"lwp-{self._pid}-{why}{number}.html"
+                with suppress(Exception):  # no process can be made: the thread's own end goes on
+                    recording.name_things()
+                    run_trace("--last", str(_LAST), self._records, file)
+        finally:
+            self._making.release()
+
+
+_maker: _Maker | None = None
+
+
+def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[str, ...]) -> None:
+    """Records from here on; what is left at the end in order is removed.
+
+    on: of REASONS.  folder: for what these make.  In case of a signal nothing can be made, so there the records are.
+    """
+    global _maker
+    records = folder / f"lwp-{os.getpid()}.records"
+    try:
+        if "signal" not in on:
+            records = recording.own_file()
+        records.unlink(missing_ok=True)  # of a process that had this pid
+        recording.record(records, size or DEFAULT_SIZE, arguments, coarsely=True)
+    except OSError as error:
+        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    at_end(lambda: _end(records))
+    _maker = _Maker(records, folder)
+    if on & {"deadlock", "exception"}:
+        _load()
+    if "exception" in on:
+        _note_exceptions(_maker)
+
+
+def _end(records: Path) -> None:
+    if not recording.finish():
+        records.unlink(missing_ok=True)
+
+
+def _load() -> None:
+    """Loads what is needed later, because then a thread may sleep in an import."""
+    import subprocess  # noqa: F401
+
+    from ..observe import source  # noqa: F401
+
+
+def note_deadlock() -> None:
+    """Called after a report of the watchdog."""
+    if _maker is not None:
+        _maker.make("deadlock")
+
+
+def _note_exceptions(maker: _Maker) -> None:
+    """In the class, and not as threading.excepthook, which the program may set."""
+    from .. import thread
+
+    for cls in (threading.Thread, thread.Thread):
+        if "_invoke_excepthook" in vars(cls):
+            cls._invoke_excepthook = staticmethod(_noting(maker, cls._invoke_excepthook))  # type: ignore[attr-defined]
+
+
+def _noting(maker: _Maker, invoke: Any) -> Any:
+    def invoke_excepthook(thread: threading.Thread) -> None:
+        is_failure = not isinstance(sys.exception(), SystemExit)
+        invoke(thread)
+        if is_failure:
+            maker.make("exception")
+
+    return invoke_excepthook
