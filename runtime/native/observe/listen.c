@@ -50,14 +50,14 @@ static int move_desk(int from, int to)
 static void set_desk(int state)
 {
     atomic_store(&desk.state, state);
-    park_wake(&desk.state, 1, PARK_PRIVATE);
+    futex_wake(&desk.state, 1, PARK_PRIVATE);
 }
 
 static int take_question(void)
 {
     int taken = move_desk(ASKED, TAKEN);
 
-    park_wake(&desk.state, 1, PARK_PRIVATE);
+    futex_wake(&desk.state, 1, PARK_PRIVATE);
     return taken;
 }
 
@@ -69,7 +69,7 @@ static void answer_one(void)
     free(question);
     desk.answer = answer;
     if (move_desk(TAKEN, DONE)) {
-        park_wake(&desk.state, 1, PARK_PRIVATE);
+        futex_wake(&desk.state, 1, PARK_PRIVATE);
         return;
     }
     free(answer);
@@ -84,7 +84,7 @@ static void *answerer_main(void *unused)
         if (state == ASKED)
             answer_one();
         else
-            park_wait(&desk.state, state, PARK_FOREVER, PARK_PRIVATE);
+            futex_wait(&desk.state, state, PARK_FOREVER, PARK_PRIVATE);
     return NULL;
 }
 
@@ -93,7 +93,7 @@ static void *answerer_main(void *unused)
 /* Waits until the state is another one, or the time is up. */
 static void wait_while(int state, int64_t until)
 {
-    while (atomic_load(&desk.state) == state && park_wait(&desk.state, state, until, PARK_PRIVATE) != ETIMEDOUT)
+    while (atomic_load(&desk.state) == state && futex_wait(&desk.state, state, until, PARK_PRIVATE) != ETIMEDOUT)
         ;
 }
 
@@ -196,7 +196,7 @@ static void *listener_main(void *unused)
     atomic_store(&listens.tids[1], gettid());
     int fd = open_socket();
     atomic_store(&listens.ready, fd < 0 ? fd : 1);
-    park_wake(&listens.ready, 1, PARK_PRIVATE);
+    futex_wake(&listens.ready, 1, PARK_PRIVATE);
     if (fd < 0)
         return NULL;
     while (!atomic_load(&listens.ends)) {
@@ -235,8 +235,8 @@ static int make_both(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         return error;
-    while (atomic_load(&listens.ready) == 0)
-        park_wait(&listens.ready, 0, PARK_FOREVER, PARK_PRIVATE);
+    while (atomic_load(&listens.ready) == 0) /* a green thread too keeps its LWP: it may be about to fork, or in a pending call */
+        futex_wait(&listens.ready, 0, PARK_FOREVER, PARK_PRIVATE);
     if ((error = -atomic_load(&listens.ready)) > 0) {
         pthread_join(listens.listener, NULL);
         end_answerer();
@@ -302,7 +302,7 @@ int listen_pause(void)
         set_desk(FREE);
         return 0;
     }
-    park_wake(&desk.state, 1, PARK_PRIVATE);
+    futex_wake(&desk.state, 1, PARK_PRIVATE);
     pthread_join(listens.answerer, NULL);
     for (int i = 0; i < 10000 && count_tasks() > 1; i++) /* the kernel counts a task for a while after the join */
         sched_yield();
