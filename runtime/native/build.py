@@ -189,6 +189,7 @@ SOURCES = [
     "python/observe/counts.c",
     "python/observe/waits.c",
     "python/observe/sites.c",
+    "python/observe/held.c",
     "python/observe/lock_order.c",
     "python/observe/trace.c",
     "python/observe/watch.c",
