@@ -39,6 +39,7 @@ __all__ = [
     "made_at",
     "made_by",
     "named",
+    "named_at",
     "place_of",
     "program_frames",
     "taken_at",
@@ -505,12 +506,16 @@ class Names:
         self._walk = _everything(test, [frame for frame in frames if frame not in test])
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
-        while id(wanted) not in self._known:
+        return self.find_at(id(wanted), type(wanted))
+
+    def find_at(self, address: int, kind: type) -> tuple[str, Origin] | None:
+        """Of the object of that type with that id(), if it is still there."""
+        while address not in self._known:
             if (found := next(self._walk, None)) is None:
                 return None
             name, value, origin = found
             self._known.setdefault(id(value), (value, name, origin))
-        return self._known[id(wanted)][1:]
+        return self._known[address][1:] if type(self._known[address][0]) is kind else None
 
 
 def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
@@ -611,11 +616,27 @@ def named(things: Iterable[object]) -> list[str]:
 
     The stacks of all threads say that, the main thread's first.  It never raises, because a report may lack a name.
     """
-    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
-    stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep all that it knows
-    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
-    names = Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
+    names = _names_of_all(sys._getframe())
     return [_named(names, thing) for thing in things]
+
+
+def named_at(things: Iterable[tuple[int, type]]) -> list[str]:
+    """The variables alone, of objects by their id() and type, some of which may be gone; "" for these."""
+    names = _names_of_all(sys._getframe())
+    found = []
+    for address, kind in things:
+        found.append("")
+        with contextlib.suppress(Exception):
+            if variable := names.find_at(address, kind):
+                found[-1] = variable[0]
+    return found
+
+
+def _names_of_all(caller: FrameType) -> Names:
+    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
+    stacks[threading.get_ident()] = caller.f_back  # a frame that refers to itself would keep all that it knows
+    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
+    return Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
 
 
 def _named(names: Names, thing: object) -> str:

@@ -14,9 +14,14 @@ static const struct held_reader *readers[HELD_READERS];
 static int wants_time;
 static PyTypeObject *stock_lock_type, *stock_rlock_type;
 
-int held_is_stock(PyObject *lock)
+int held_is_own(PyObject *object)
 {
-    return Py_IS_TYPE(lock, stock_lock_type) || (stock_rlock_type && PyObject_TypeCheck(lock, stock_rlock_type));
+    return Py_IS_TYPE(object, lock_type) || PyObject_TypeCheck(object, rlock_type);
+}
+
+int held_is_stock(PyObject *object)
+{
+    return Py_IS_TYPE(object, stock_lock_type) || PyObject_TypeCheck(object, stock_rlock_type);
 }
 
 static int is_rlock(PyObject *lock)
@@ -290,6 +295,16 @@ void held_end(enum held_by by)
         next = all->next;
         drop(all);
     }
+}
+
+void held_forget_reader(enum held_by by)
+{
+    readers[by] = NULL;
+    if (is_read())
+        return;
+    swap_out(tables, TABLES);
+    holders = NULL;
+    generation++;
 }
 
 void held_forget_me(void)

@@ -49,8 +49,12 @@ struct holder *held_mine(void);
 /* The same, but NULL if it has taken no lock. */
 struct holder *held_known(void);
 
-/* Whether it is one of CPython's two types, or an RLock of either kind. */
-int held_is_stock(PyObject *lock);
+/* Whether it is a lock of the runtime's, or one of CPython's. */
+int held_is_own(PyObject *object);
+int held_is_stock(PyObject *object);
+
+/* In a forked child: that reader has gone, and nobody holds anything.  What was held is not given back. */
+void held_forget_reader(enum held_by by);
 
 /* Not quiet: the thread, which ends, holds nothing any more. */
 void held_forget_me(void);

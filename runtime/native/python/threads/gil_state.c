@@ -1,6 +1,7 @@
 #define Py_BUILD_CORE
 #include <Python.h>
 
+#include <internal/pycore_frame.h>
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
@@ -18,4 +19,42 @@ void gil_place(uintptr_t place[2])
 
     place[0] = (uintptr_t)gil;
     place[1] = (uintptr_t)(gil + 1);
+}
+
+/* The atomic fields have types of their own up to 3.12, and plain ones since. */
+struct gil_holder gil_holder(const void *at)
+{
+    const struct _gil_runtime_state *gil = at;
+    int held = *(const volatile int *)&gil->locked == 1;
+    PyThreadState *last = *(PyThreadState *const volatile *)&gil->last_holder;
+
+    return (struct gil_holder){held, gil->switch_number, held && last ? last->thread_id : 0};
+}
+
+static char *append(char *at, const char *end, PyObject *text)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+
+    for (Py_ssize_t i = 0; i < length && at < end; i++) {
+        Py_UCS4 letter = PyUnicode_READ_CHAR(text, i);
+        *at++ = (char)(letter < 128 ? letter : '?');
+    }
+    return at;
+}
+
+void gil_my_line(char *text, size_t size)
+{
+    PyThreadState *tstate = PyGILState_GetThisThreadState();
+    _PyInterpreterFrame *frame = tstate ? COMPAT_FRAME(tstate) : NULL;
+
+    *text = 0;
+    while (frame && _PyFrame_IsIncomplete(frame))
+        frame = frame->previous;
+    if (!frame)
+        return;
+    PyCodeObject *code = COMPAT_FRAME_CODE(frame);
+    char *end = text + size - 1, *at = append(text, end, code->co_filename);
+    int length = snprintf(at, (size_t)(end - at + 1), ":%d in ", PyCode_Addr2Line(code, _PyInterpreterFrame_LASTI(frame) * 2));
+    at = length < end - at ? at + length : end;
+    *append(at, end, code->co_qualname) = 0;
 }

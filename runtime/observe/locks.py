@@ -1,0 +1,283 @@
+"""Where threads wait, and which locks they hold for long: `lwp run --locks`, `lwp locks PID`.
+
+native/python/observe/contention.c counts; this module gives the rows names, and makes one of many.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from _queue import SimpleQueue
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import native
+from .crowds import FEW
+from .files import short
+from .sites import note_makings
+from .source import at, made, named_at
+from .waits import kind_of_type, name_of
+
+__all__ = ["begin", "end", "facts"]
+
+#: What another thread holds, or has not begun yet.  All other waits are for something to happen: threads that are idle
+#: wait so too.
+HELD = ("GIL", "lock", "rlock", "semaphore", "items")
+
+_OBJECT, _MADE, _SITE, _ITEMS = range(4)  # enum delays_of
+
+
+def begin(stock: tuple[type, type]) -> None:
+    """Counts from now on, and forgets what was counted before.  stock: CPython's own Lock and RLock.
+
+    RuntimeError: it is being counted already.
+    """
+    note_makings()
+    waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
+    threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in sys._current_frames()}
+    native.contention_begin(*stock, SimpleQueue, threads)
+
+
+def end() -> None:
+    """Counts no more.  facts() tells what was counted until the next begin()."""
+    native.contention_end()
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Row:
+    of: int
+    address: int
+    type: type
+    site: int
+    objects: int
+    taken: int
+    count: int  # of waits; times are ns
+    waited: int
+    longest: int
+    now: int
+    most: int
+    histogram: Counter[int]
+    holds: int
+    held: int
+    longest_hold: int
+    hold_site: int
+    pairs: Counter[tuple[int, int]]
+    name: str = ""
+
+    @classmethod
+    def read(cls, row: Any) -> _Row:
+        *head, objects, taken, (*waits, histogram), holds, pairs = row
+        handed = Counter({(giver, taker): count for giver, taker, count in pairs})
+        fields = (*head, objects or 1, taken, *waits, Counter(dict(histogram)), *holds, handed)
+        return cls(*fields)
+
+    @property
+    def kind(self) -> str:
+        return (
+            "items" if self.of == _ITEMS else "queue" if issubclass(self.type, SimpleQueue) else kind_of_type(self.type)
+        )
+
+    @property
+    def made(self) -> str:
+        return made(native.site_text(self.site)) if self.of != _SITE else ""
+
+    def wait_on(self, ns: int) -> None:
+        """A thread is still waiting, for so long by now."""
+        self.count += 1
+        self.waited += ns
+        self.longest = max(self.longest, ns)
+        self.histogram[ns] += 1
+
+    def add(self, other: _Row) -> None:
+        self.objects += other.objects
+        self.taken += other.taken
+        self.count += other.count
+        self.waited += other.waited
+        self.longest = max(self.longest, other.longest)
+        self.now += other.now
+        self.most = max(self.most, other.most)
+        self.histogram += other.histogram
+        self.holds += other.holds
+        self.held += other.held
+        if other.longest_hold > self.longest_hold:
+            self.longest_hold, self.hold_site = other.longest_hold, other.hold_site
+        self.pairs += other.pairs
+
+    def told(self, names: list[str]) -> dict[str, Any]:
+        at_longest = short(native.site_text(self.hold_site)) if self.longest_hold else None
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "made": self.made.removeprefix("made at ") or None,
+            "objects": self.objects,
+            "taken": self.taken if self.kind in HELD else None,
+            "waits": _waits(self.count, self.waited, self.longest, self.histogram, self.most, self.now),
+            "holds": {
+                "count": self.holds,
+                "seconds": self.held / 1e9,
+                "longest": self.longest_hold / 1e9,
+                "longest_since": at_longest,
+            }
+            if self.holds
+            else None,
+            "handed": [
+                {"from": names[giver], "to": names[taker], "count": count}
+                for (giver, taker), count in self.pairs.most_common(3)
+            ],
+        }
+
+
+def _waits(count: int, ns: int, longest: int, histogram: Counter[int], most: int, now: int) -> dict[str, Any]:
+    return {
+        "count": count,
+        "seconds": ns / 1e9,
+        "longest": longest / 1e9,
+        "p50": min(_quantile(histogram, 0.5), longest) / 1e9,
+        "p99": min(_quantile(histogram, 0.99), longest) / 1e9,
+        "most_at_once": most,
+        "now": now,
+    }
+
+
+def _quantile(histogram: Counter[int], q: float) -> int:
+    rank, seen = int(q * (histogram.total() - 1)), 0
+    for ns in sorted(histogram):
+        seen += histogram[ns]
+        if seen > rank:
+            return ns
+    return 0
+
+
+def _wait_on(rows: Iterable[_Row], begun: float) -> None:
+    """Adds the waits that have not ended."""
+    waiting = [row for row in rows if row.now and row.of in (_OBJECT, _SITE)]
+    by_address = {row.address: row for row in waiting if row.of == _OBJECT}
+    by_line = {(row.type, short(native.site_text(row.site))): row for row in waiting if row.of == _SITE}
+    frames = sys._current_frames() if waiting else {}
+    now = time.monotonic()
+    for ident, _, thing, _, since, _ in native.waits() if waiting else ():
+        row = by_address.get(id(thing))
+        if row is None and (frame := frames.get(ident)) is not None:
+            row = by_line.get((type(thing), at(frame)))
+        if row is not None:
+            row.wait_on(int((now - max(since, begun)) * 1e9))
+
+
+_PLURALS = {"rlock": "RLocks", "items": "queues' items", "join": "joins", "work": "executors' queues"}
+
+
+def _several(count: int, kind: str) -> str:
+    return f"{count:,} {_PLURALS.get(kind, kind + ('es' if kind.endswith('s') else 's'))}"
+
+
+def _name_one(row: _Row, name: str) -> None:
+    if row.of == _SITE:
+        row.name = f"{row.kind} at {short(native.site_text(row.site))}"
+    elif row.of == _ITEMS:
+        row.name = f"items of {name or row.made or 'a queue'}"
+    else:
+        row.name = name or f"{row.kind} {row.made}".rstrip()
+
+
+def _grouped(rows: list[_Row]) -> list[_Row]:
+    """More than FEW objects of one type that were made at one line become one row."""
+    names = dict(zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)) if rows else {}
+    by_line: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    for row in rows:
+        alone = row.of == _SITE or (not row.site and names[row])
+        by_line[row.of == _ITEMS, row.type, row.site, id(row) if alone else 0].append(row)
+    found = []
+    for same in by_line.values():
+        first, *others = same
+        if len(same) <= FEW and all(row.objects == 1 and row.of != _MADE for row in same):
+            for row in same:
+                _name_one(row, names[row])
+            found += same
+            continue
+        for other in others:
+            first.add(other)
+        first.name = f"{_several(first.objects, first.kind)} {first.made or 'not known where made'}"
+        found.append(first)
+    return found
+
+
+# ---- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _gil(found: Any) -> dict[str, Any] | None:
+    count, ns, longest, now, most, histogram, kept, kept_ns, kept_longest, keeper, line = found
+    if not count and not now:
+        return None
+    return {
+        "name": "the GIL",
+        "kind": "GIL",
+        "made": None,
+        "objects": 1,
+        "taken": None,
+        "waits": _waits(count, ns, longest, Counter(dict(histogram)), most, now),
+        "holds": {
+            "count": kept,
+            "seconds": kept_ns / 1e9,
+            "longest": kept_longest / 1e9,
+            "longest_since": short(line) or None,
+            "longest_by": name_of(keeper),
+        }
+        if kept
+        else None,
+        "handed": [],
+    }
+
+
+_LINE = re.compile(r"(.*):(\d+) in (.*)", re.DOTALL)
+
+
+def _stacks(found: Iterable[Any], rows: list[_Row], names: dict[int, str]) -> list[dict[str, Any]]:
+    """What was sampled, with the names of the rows that they belong to."""
+    by_line = {(row.type, row.site): row for row in rows}
+    told = []
+    for of, address, kind, site, count, ns, lines in found:
+        row = by_line.get((kind, site))
+        name = names.get(address) or (row.name if row is not None else kind.__name__)
+        frames = [match.groups() for line in lines if (match := _LINE.fullmatch(native.site_text(line)))]
+        told.append(
+            {
+                "of": ("waits", "holds")[of],
+                "name": name,
+                "kind": row.kind if row is not None else kind.__name__,
+                "count": round(count),
+                "seconds": ns / 1e9,
+                "lines": [{"file": file, "line": int(line), "function": function} for file, line, function in frames],
+            }
+        )
+    return sorted(told, key=lambda stack: -stack["seconds"])
+
+
+def facts() -> dict[str, Any]:
+    """What was counted since begin(), as data for JSON; times are seconds.
+
+    Its "locks" are in the order of the time for which threads have waited, what is HELD first.  Its "stacks" have the
+    innermost line first.  Waits that have not ended count as far as they have gone.
+    """
+    ns, found, stacks, names, gil, (crowded, lost, cut) = native.contention_read()
+    rows = [_Row.read(row) for row in found]
+    _wait_on(rows, time.monotonic() - ns / 1e9)
+    grouped = _grouped(rows)
+    by_address = {row.address: row.name for row in grouped if row.of == _OBJECT and row.objects == 1}
+    locks = [row.told(names) for row in grouped]
+    if (the_gil := _gil(gil)) is not None:
+        locks.append(the_gil)
+    locks.sort(key=lambda lock: (lock["kind"] not in HELD, -lock["waits"]["seconds"], -(lock["taken"] or 0)))
+    return {
+        "seconds": ns / 1e9,
+        "threads": threading.active_count(),
+        "locks": locks,
+        "stacks": _stacks(stacks, grouped, by_address),
+        "left_out": {"objects_without_a_row": crowded, "stacks": lost, "stacks_cut": cut},
+    }
