@@ -8,7 +8,7 @@
 #include "python/threads/gil_waits.h"
 #include "python/green/helpers.h"
 #include "python/groups/cancel.h"
-#include "python/observe/contention.h"
+#include "python/contention/contention.h"
 #include "python/observe/sites.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"

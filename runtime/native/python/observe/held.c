@@ -270,7 +270,7 @@ int held_begin(enum held_by by, const struct held_reader *reader, PyObject *stoc
     return 0;
 }
 
-static void drop(struct holder *holder)
+static void drop_holder(struct holder *holder)
 {
     for (int i = 0; i < holder->count; i++)
         Py_DECREF(holder->held[i].lock);
@@ -293,7 +293,7 @@ void held_end(enum held_by by)
     sites_go_on(&quiet);
     for (; all; all = next) {
         next = all->next;
-        drop(all);
+        drop_holder(all);
     }
 }
 
@@ -317,5 +317,5 @@ void held_forget_me(void)
         me->next->link = me->link;
     sites_go_on(&quiet);
     if (me)
-        drop(me);
+        drop_holder(me);
 }

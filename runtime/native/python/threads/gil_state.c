@@ -31,7 +31,7 @@ struct gil_holder gil_holder(const void *at)
     return (struct gil_holder){held, gil->switch_number, held && last ? last->thread_id : 0};
 }
 
-static char *append(char *at, const char *end, PyObject *text)
+static char *append_text(char *at, const char *end, PyObject *text)
 {
     Py_ssize_t length = PyUnicode_GET_LENGTH(text);
 
@@ -53,8 +53,8 @@ void gil_my_line(char *text, size_t size)
     if (!frame)
         return;
     PyCodeObject *code = COMPAT_FRAME_CODE(frame);
-    char *end = text + size - 1, *at = append(text, end, code->co_filename);
+    char *end = text + size - 1, *at = append_text(text, end, code->co_filename);
     int length = snprintf(at, (size_t)(end - at + 1), ":%d in ", PyCode_Addr2Line(code, _PyInterpreterFrame_LASTI(frame) * 2));
     at = length < end - at ? at + length : end;
-    *append(at, end, code->co_qualname) = 0;
+    *append_text(at, end, code->co_qualname) = 0;
 }

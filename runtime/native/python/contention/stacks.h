@@ -6,7 +6,7 @@
 #ifndef RUNTIME_STACKS_H
 #define RUNTIME_STACKS_H
 
-#include "python/observe/delays.h"
+#include "python/contention/delays.h"
 
 enum { STACKS_RATE = 100000 /* ns */, STACKS_MOST = 1 << 13, STACKS_DEEPEST = 64 };
 

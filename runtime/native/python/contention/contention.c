@@ -4,15 +4,15 @@
  * call of its method, tried first without waiting.  The thread that ends a wait tells so by EVENT_GRANTS or EVENT_RELEASES.
  *
  * All of this happens between sites_quiet() and sites_go_on(), except where a thread touches nothing but its own `me`. */
-#include "python/observe/contention.h"
+#include "python/contention/contention.h"
 
 #include "kernel/base/events.h"
 #include "python/args.h"
-#include "python/observe/delays.h"
+#include "python/contention/delays.h"
 #include "python/observe/held.h"
 #include "python/observe/names.h"
 #include "python/observe/sites.h"
-#include "python/observe/stacks.h"
+#include "python/contention/stacks.h"
 #include "python/rooms.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
@@ -443,7 +443,7 @@ static int begin_anew(PyObject *threads)
     return 0;
 }
 
-static void stop(void)
+static void stop_counting(void)
 {
     events_end(EVENTS_CONTENTION);
     gil_waits_end();
@@ -462,7 +462,7 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
         return NULL;
     queue_type = (PyTypeObject *)queue;
     if (begin_anew(threads) < 0 || swap_in(tables, TABLES, 1) < 0) {
-        stop();
+        stop_counting();
         held_end(HELD_BY_WAITS);
         return NULL;
     }
@@ -475,7 +475,7 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
 static PyObject *end_counting(PyObject *module, PyObject *unused)
 {
     if (held_is_read(HELD_BY_WAITS)) {
-        stop();
+        stop_counting();
         held_end(HELD_BY_WAITS);
     }
     Py_RETURN_NONE;
@@ -485,7 +485,7 @@ void contention_after_fork(void)
 {
     if (!on)
         return;
-    stop();
+    stop_counting();
     held_forget_reader(HELD_BY_WAITS);
 }
 
@@ -519,7 +519,7 @@ static PyObject *build_pairs(const struct delays *row)
 }
 
 /* A list that is NULL has failed. */
-static void append(PyObject **list, PyObject *one)
+static void append_to(PyObject **list, PyObject *one)
 {
     if (*list && (!one || PyList_Append(*list, one) < 0))
         Py_CLEAR(*list);
@@ -528,11 +528,12 @@ static void append(PyObject **list, PyObject *one)
 
 static void add_row(const struct delays *row, void *list)
 {
-    append(list, Py_BuildValue("ikOIKK(KLLIIN)(KLLI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type, row->site,
-                               (unsigned long long)row->objects, (unsigned long long)row->taken, (unsigned long long)row->waits.count,
-                               (long long)row->waits.ns, (long long)row->waits.longest, row->waits.now, row->waits.most,
-                               build_histogram(row->waits.histogram), (unsigned long long)row->holds.count, (long long)row->holds.ns,
-                               (long long)row->holds.longest, row->holds.site, build_pairs(row)));
+    append_to(list,
+              Py_BuildValue("ikOIKK(KLLIIN)(KLLI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type, row->site,
+                            (unsigned long long)row->objects, (unsigned long long)row->taken, (unsigned long long)row->waits.count,
+                            (long long)row->waits.ns, (long long)row->waits.longest, row->waits.now, row->waits.most,
+                            build_histogram(row->waits.histogram), (unsigned long long)row->holds.count, (long long)row->holds.ns,
+                            (long long)row->holds.longest, row->holds.site, build_pairs(row)));
 }
 
 static void add_stack(const struct stack *stack, void *list)
@@ -546,8 +547,8 @@ static void add_stack(const struct stack *stack, void *list)
         else
             PyTuple_SET_ITEM(lines, i, line);
     }
-    append(list, Py_BuildValue("ikOIdLN", (int)stack->of, (unsigned long)(uintptr_t)stack->object, stack->type, stack->site,
-                               stack->count, (long long)stack->ns, lines));
+    append_to(list, Py_BuildValue("ikOIdLN", (int)stack->of, (unsigned long)(uintptr_t)stack->object, stack->type, stack->site,
+                                  stack->count, (long long)stack->ns, lines));
 }
 
 static PyObject *build_gil(void)

@@ -1,4 +1,4 @@
-#include "python/observe/delays.h"
+#include "python/contention/delays.h"
 
 #include "observe/histogram.h"
 #include "python/observe/sites.h"
@@ -29,7 +29,7 @@ static struct delays **hash_of(const void *object, uint32_t site)
     return &hashes[mixed >> 50];
 }
 
-static struct delays *find(enum delays_of of, const void *object, PyTypeObject *type, uint32_t site)
+static struct delays *find_row(enum delays_of of, const void *object, PyTypeObject *type, uint32_t site)
 {
     struct delays *row = *hash_of(object, object ? 0 : site);
 
@@ -40,7 +40,7 @@ static struct delays *find(enum delays_of of, const void *object, PyTypeObject *
 
 static struct delays *find_or_make(enum delays_of of, const void *object, PyTypeObject *type, uint32_t site)
 {
-    struct delays *row = find(of, object, type, site), **hash = hash_of(object, object ? 0 : site);
+    struct delays *row = find_row(of, object, type, site), **hash = hash_of(object, object ? 0 : site);
 
     if (row || !(row = PyMem_RawCalloc(1, sizeof *row)))
         return row;
@@ -56,7 +56,7 @@ static struct delays *find_or_make(enum delays_of of, const void *object, PyType
 struct delays *delays_of_object(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    struct delays *row = find(DELAYS_OBJECT, object, type, 0);
+    struct delays *row = find_row(DELAYS_OBJECT, object, type, 0);
 
     if (row)
         return row;
@@ -74,7 +74,7 @@ struct delays *delays_of_site(PyObject *object, uint32_t site)
 
 struct delays *delays_of_items(PyObject *queue)
 {
-    struct delays *row = find(DELAYS_ITEMS, queue, Py_TYPE(queue), 0);
+    struct delays *row = find_row(DELAYS_ITEMS, queue, Py_TYPE(queue), 0);
 
     return row || count >= DELAYS_ROWS ? row : find_or_make(DELAYS_ITEMS, queue, Py_TYPE(queue), site_made(queue));
 }

@@ -1,4 +1,4 @@
-#include "python/observe/stacks.h"
+#include "python/contention/stacks.h"
 
 #include "python/observe/sites.h"
 
@@ -25,7 +25,7 @@ static uint64_t hash_of(const uint32_t *lines, int depth, uint64_t hash)
     return hash;
 }
 
-static struct stack *find(uint64_t hash, enum stack_of of, const struct delays *row, const uint32_t *lines, int depth)
+static struct stack *find_stack(uint64_t hash, enum stack_of of, const struct delays *row, const uint32_t *lines, int depth)
 {
     struct stack *stack = hashes[hash % HASHES];
 
@@ -36,7 +36,7 @@ static struct stack *find(uint64_t hash, enum stack_of of, const struct delays *
     return stack;
 }
 
-static struct stack *make(uint64_t hash, enum stack_of of, const struct delays *row, const uint32_t *lines, int depth)
+static struct stack *make_stack(uint64_t hash, enum stack_of of, const struct delays *row, const uint32_t *lines, int depth)
 {
     struct stack *stack = count < STACKS_MOST ? PyMem_RawMalloc(sizeof *stack + (size_t)depth * sizeof *lines) : NULL;
 
@@ -60,8 +60,8 @@ void stacks_count(enum stack_of of, const struct delays *row, int64_t ns)
         depth = STACKS_DEEPEST;
     }
     uint64_t hash = hash_of(lines, depth, (uint64_t)(uintptr_t)row->object ^ (uintptr_t)row->type ^ (uint64_t)of << 60 ^ row->site);
-    struct stack *stack = find(hash, of, row, lines, depth);
-    if (!stack && !(stack = make(hash, of, row, lines, depth))) {
+    struct stack *stack = find_stack(hash, of, row, lines, depth);
+    if (!stack && !(stack = make_stack(hash, of, row, lines, depth))) {
         stacks_lost++;
         return;
     }
