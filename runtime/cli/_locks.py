@@ -147,11 +147,10 @@ _LEFT_OUT = {
 def begin(shows: bool, files: Files, program: str) -> None:
     """Counts from now on. At the program's end prints the tables, if it shows them, and writes the files."""
     from ..observe import locks
-    from ..patch.installation import stock_locks
     from ._main import at_end, note_interrupt
 
     stderr = os.dup(sys.stderr.fileno()) if sys.stderr is not None else None  # the program may close or replace it
-    locks.begin(stock_locks)
+    locks.begin()
 
     def tell() -> None:
         facts = locks.facts()

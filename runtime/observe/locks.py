@@ -31,15 +31,15 @@ HELD = ("GIL", "lock", "rlock", "semaphore", "items")
 _OBJECT, _MADE, _SITE, _ITEMS = range(4)  # enum delays_of
 
 
-def begin(stock: tuple[type, type]) -> None:
-    """Counts from now on, and forgets what was counted before.  stock: CPython's own Lock and RLock.
+def begin(lasts: float = 0) -> None:
+    """Counts from now on, and forgets what was counted before.  lasts: ends after so many seconds, about; 0: never.
 
     RuntimeError: it is being counted already.
     """
     note_makings()
     waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
     threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in sys._current_frames()}
-    native.contention_begin(*stock, SimpleQueue, threads)
+    native.contention_begin(SimpleQueue, threads, lasts)
 
 
 def end() -> None:

@@ -39,7 +39,7 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_sockets,   python_add_tls,       python_add_stand_in, python_add_pipes,  python_add_boot,       python_add_lwp,
     python_add_helpers,   python_add_files,     python_add_thread,   python_add_counts, python_add_placement,  python_add_things,
     python_add_wait,      python_add_await,     python_add_waits,    python_add_watch,  python_add_contention, python_add_lock_order,
-    python_add_sites,     python_add_trace,     python_add_explore,  python_add_asked,
+    python_add_sites,     python_add_trace,     python_add_explore,  python_add_asked,  python_add_held,
 };
 
 /* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops

@@ -27,6 +27,7 @@ enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
 
 static int on, generation;
 static int64_t begun;
+static _Atomic int64_t until; /* or 0: it ends by itself then, because whoever has begun it may be gone */
 static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
 static PyObject *before; /* ident -> (name, what the thread waits for or None), of threads that were there at the beginning */
 
@@ -226,6 +227,33 @@ static void note_item(PyObject *queue, const void *item, int comes)
     sites_go_on(&quiet);
 }
 
+enum { TABLES = 2 };
+static const struct swap_table tables[TABLES];
+
+static void stop_counting(void)
+{
+    events_end(EVENTS_CONTENTION);
+    gil_waits_end();
+    swap_out(tables, TABLES);
+    on = 0;
+}
+
+static void end_counting(void)
+{
+    if (!held_is_read(HELD_BY_WAITS))
+        return;
+    stop_counting();
+    held_end(HELD_BY_WAITS);
+}
+
+static void end_if_late(void)
+{
+    int64_t limit = atomic_load_explicit(&until, memory_order_relaxed);
+
+    if (limit && me.wanted > limit && atomic_compare_exchange_strong(&until, &limit, 0))
+        end_counting();
+}
+
 static void hear_event(enum event event, uint64_t a, uint64_t b)
 {
     switch (event) {
@@ -244,6 +272,7 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         break;
     case EVENT_HAS_GIL:
         note_awake();
+        end_if_late();
         break;
     case EVENT_GRANTS:
     case EVENT_RELEASES:
@@ -273,7 +302,7 @@ static void note_taken(const struct holder *holder, PyObject *lock, uint32_t sit
 
 static void note_released(const struct held *former)
 {
-    struct delays *row = on ? delays_of_object(former->lock) : NULL;
+    struct delays *row = on && former->since ? delays_of_object(former->lock) : NULL;
 
     if (!row)
         return;
@@ -406,11 +435,10 @@ static PyObject *get_noted(const struct swap_call *call)
     ROW(of##_get_now, "get_nowait", get_noted, EXPLORE_ACQUIRE)
 SWAPS(SEMAPHORE_METHODS, semaphore);
 SWAPS(QUEUE_METHODS, queue);
-static const struct swap_table tables[] = {
+static const struct swap_table tables[TABLES] = {
     {.type = &semaphore_type, .methods = semaphore_methods},
     {.type = &queue_type, .methods = queue_methods},
 };
-enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
@@ -443,41 +471,30 @@ static int begin_anew(PyObject *threads)
     return 0;
 }
 
-static void stop_counting(void)
-{
-    events_end(EVENTS_CONTENTION);
-    gil_waits_end();
-    swap_out(tables, TABLES);
-    on = 0;
-}
-
 static PyObject *begin_counting(PyObject *module, PyObject *args)
 {
-    PyObject *lock, *rlock, *queue, *threads;
+    PyObject *queue, *threads;
+    double lasts;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!O!:contention_begin", &PyType_Type, &lock, &PyType_Type, &rlock, &PyType_Type, &queue,
-                          &PyDict_Type, &threads))
+    if (!PyArg_ParseTuple(args, "O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &lasts))
         return NULL;
-    if (held_begin(HELD_BY_WAITS, &reader, lock, rlock) < 0)
+    if (held_begin(HELD_BY_WAITS, &reader) < 0)
         return NULL;
     queue_type = (PyTypeObject *)queue;
     if (begin_anew(threads) < 0 || swap_in(tables, TABLES, 1) < 0) {
-        stop_counting();
-        held_end(HELD_BY_WAITS);
+        end_counting();
         return NULL;
     }
     if (!WITHOUT_GIL && gil_crowd_begins() == 0)
         gil_waits_begin();
+    atomic_store(&until, lasts > 0 ? begun + (int64_t)(lasts * PARK_SECOND) : 0);
     events_begin(EVENTS_CONTENTION, hear_event);
     Py_RETURN_NONE;
 }
 
-static PyObject *end_counting(PyObject *module, PyObject *unused)
+static PyObject *end_now(PyObject *module, PyObject *unused)
 {
-    if (held_is_read(HELD_BY_WAITS)) {
-        stop_counting();
-        held_end(HELD_BY_WAITS);
-    }
+    end_counting();
     Py_RETURN_NONE;
 }
 
@@ -583,9 +600,10 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"contention_begin", begin_counting, METH_VARARGS,
-     "contention_begin(lock, rlock, queue, threads): counts from now on what threads wait for and hold, also CPython's of these types.\n"
-     "threads: ident -> (name, what it waits for, or None).  RuntimeError: it is being counted already."},
-    {"contention_end", end_counting, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
+     "contention_begin(queue, threads, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues of this\n"
+     "type.  threads: ident -> (name, what it waits for, or None).  It ends after so many seconds at the latest; 0: it goes on.\n"
+     "RuntimeError: it is being counted already."},
+    {"contention_end", end_now, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
     {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
     {0},
 };

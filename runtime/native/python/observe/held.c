@@ -3,6 +3,7 @@
 #include "kernel/base/events.h"
 #include "python/args.h"
 #include "python/observe/sites.h"
+#include "python/rooms.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 
@@ -66,10 +67,18 @@ static struct held remove_at(struct holder *holder, int at)
     return former;
 }
 
+static int is_read(void)
+{
+    for (int i = 0; i < HELD_READERS; i++)
+        if (readers[i])
+            return 1;
+    return 0;
+}
+
 static void note_taken(PyObject *lock, int surely, long depth)
 {
     struct quiet quiet = sites_quiet();
-    struct holder *me = held_mine();
+    struct holder *me = is_read() ? held_mine() : NULL; /* the thread may have waited until after the end */
     struct held former = {0};
     int at = held_at(me, lock);
 
@@ -230,14 +239,6 @@ enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-static int is_read(void)
-{
-    for (int i = 0; i < HELD_READERS; i++)
-        if (readers[i])
-            return 1;
-    return 0;
-}
-
 int held_is_read(enum held_by by)
 {
     return readers[by] != NULL;
@@ -254,14 +255,12 @@ static void set_reader(enum held_by by, const struct held_reader *reader)
     sites_go_on(&quiet);
 }
 
-int held_begin(enum held_by by, const struct held_reader *reader, PyObject *stock_lock, PyObject *stock_rlock)
+int held_begin(enum held_by by, const struct held_reader *reader)
 {
     if (held_is_read(by)) {
         PyErr_SetString(PyExc_RuntimeError, "the locks are being watched already");
         return -1;
     }
-    stock_lock_type = (PyTypeObject *)stock_lock;
-    stock_rlock_type = (PyTypeObject *)stock_rlock;
     if (!is_read() && swap_in(tables, TABLES, 1) < 0) {
         swap_out(tables, TABLES);
         return -1;
@@ -318,4 +317,22 @@ void held_forget_me(void)
     sites_go_on(&quiet);
     if (me)
         drop_holder(me);
+}
+
+/* Now, because install() and other packages replace these names. */
+int python_add_held(PyObject *Py_UNUSED(module))
+{
+    PyObject *stock = PyImport_ImportModule("_thread"), *lock = stock ? PyObject_CallMethod(stock, "allocate_lock", NULL) : NULL;
+    PyObject *rlock = lock ? PyObject_GetAttrString(stock, "RLock") : NULL;
+    int known = rlock && PyType_Check(rlock);
+
+    if (known) {
+        stock_lock_type = (PyTypeObject *)Py_NewRef(Py_TYPE(lock));
+        stock_rlock_type = (PyTypeObject *)Py_NewRef(rlock);
+    } else if (rlock)
+        PyErr_SetString(PyExc_ImportError, "_thread.RLock is no type");
+    Py_XDECREF(rlock);
+    Py_XDECREF(lock);
+    Py_XDECREF(stock);
+    return known ? 0 : -1;
 }

@@ -39,8 +39,8 @@ struct held_reader {
 };
 enum held_by { HELD_BY_ORDER, HELD_BY_WAITS, HELD_READERS };
 
-/* Has all locks, those of CPython's two types too, lead to the reader.  -1 with an exception: RuntimeError, it is on already. */
-int held_begin(enum held_by by, const struct held_reader *reader, PyObject *stock_lock, PyObject *stock_rlock);
+/* Has all locks, CPython's own too, lead to the reader.  -1 with an exception: RuntimeError, it is on already. */
+int held_begin(enum held_by by, const struct held_reader *reader);
 void held_end(enum held_by by);
 int held_is_read(enum held_by by);
 

@@ -129,12 +129,8 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-static PyObject *begin_watching(PyObject *module, PyObject *args)
+static PyObject *begin_watching(PyObject *module, PyObject *function)
 {
-    PyObject *lock, *rlock, *function;
-
-    if (!PyArg_ParseTuple(args, "O!O!O:lock_order_begin", &PyType_Type, &lock, &PyType_Type, &rlock, &function))
-        return NULL;
     if (held_is_read(HELD_BY_ORDER)) {
         PyErr_SetString(PyExc_RuntimeError, "the order of locks is being watched already");
         return NULL;
@@ -142,7 +138,7 @@ static PyObject *begin_watching(PyObject *module, PyObject *args)
     if ((!records && !(records = PyList_New(0))) || (!elsewhere && !(elsewhere = PyDict_New()))
         || (!seen && !(seen = PyMem_RawCalloc(SEEN, sizeof *seen))))
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    if (held_begin(HELD_BY_ORDER, &reader, lock, rlock) < 0)
+    if (held_begin(HELD_BY_ORDER, &reader) < 0)
         return NULL;
     hello = Py_NewRef(function);
     events_begin(EVENTS_LOCK_ORDER, hear_event);
@@ -223,9 +219,9 @@ static PyObject *set_moment(PyObject *module, PyObject *moment)
 }
 
 static PyMethodDef functions[] = {
-    {"lock_order_begin", begin_watching, METH_VARARGS,
-     "lock_order_begin(lock, rlock, hello): watches all locks from now on, also CPython's of these types.  hello(thread or function) is\n"
-     "called in each new thread, and returns its moment.  RuntimeError: they are watched already."},
+    {"lock_order_begin", begin_watching, METH_O,
+     "lock_order_begin(hello): watches all locks from now on, also CPython's own.  hello(thread or function) is called in each new thread, and\n"
+     "returns its moment.  RuntimeError: they are watched already."},
     {"lock_order_end", end_watching, METH_NOARGS, "Ends that."},
     {"lock_order_take", take_records, METH_NOARGS,
      "(records, locks that were released by another thread than their taker, by id, number of records that are lost), each once; the records are\n"
