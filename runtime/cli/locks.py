@@ -49,7 +49,7 @@ def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, spee
     """Count for N seconds for what the threads of process PID wait, and for how long: locks, conditions, queues,
     semaphores, events, joins, and the GIL.
 
-    The process must be one that `lwp ps` lists. A program that runs with --locks tells all that it has counted, at once.
+    The process must be one that `lwp ps` lists. A program that runs with --locks tells at once all that it has counted.
     """
     try:
         facts = _count(pid, lasts)

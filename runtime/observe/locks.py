@@ -12,7 +12,7 @@ import time
 from _queue import SimpleQueue
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import native
@@ -29,6 +29,7 @@ __all__ = ["begin", "end", "facts"]
 HELD = ("GIL", "lock", "rlock", "semaphore", "items")
 
 _OBJECT, _MADE, _SITE, _ITEMS = range(4)  # enum delays_of
+_BY_LINE = ("join", "wait", "call")  # kinds whose row is of a line
 
 
 def begin(lasts: float = 0) -> None:
@@ -55,28 +56,31 @@ class _Row:
     of: int
     address: int
     type: type
-    site: int
-    objects: int
-    taken: int
-    count: int  # of waits; times are ns
-    waited: int
-    longest: int
-    now: int
-    most: int
-    histogram: Counter[int]
-    holds: int
-    held: int
-    longest_hold: int
-    hold_site: int
-    pairs: Counter[tuple[int, int]]
+    site: int = 0
+    objects: int = 1
+    taken: int = 0
+    count: int = 0  # of waits; times are ns
+    waited: int = 0
+    longest: int = 0
+    now: int = 0
+    most: int = 0
+    histogram: Counter[int] = field(default_factory=Counter)
+    holds: int = 0
+    held: int = 0
+    longest_hold: int = 0
+    hold_site: int = 0
+    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    place: str = ""  #: where it was made, or where threads wait for it; "": not known
     name: str = ""
 
     @classmethod
     def read(cls, row: Any) -> _Row:
-        *head, objects, taken, (*waits, histogram), holds, pairs = row
+        of, address, kind, site, objects, taken, (*waits, histogram), holds, pairs = row
         handed = Counter({(giver, taker): count for giver, taker, count in pairs})
-        fields = (*head, objects or 1, taken, *waits, Counter(dict(histogram)), *holds, handed)
-        return cls(*fields)
+        fields = (of, address, kind, site, objects or 1, taken, *waits, Counter(dict(histogram)), *holds, handed)
+        found = cls(*fields)
+        found.place = native.site_text(site) if of != _SITE else short(native.site_text(site))
+        return found
 
     @property
     def kind(self) -> str:
@@ -86,7 +90,7 @@ class _Row:
 
     @property
     def made(self) -> str:
-        return made(native.site_text(self.site)) if self.of != _SITE else ""
+        return made(self.place) if self.of != _SITE else ""
 
     def wait_on(self, ns: int) -> None:
         """A thread is still waiting, for so long by now."""
@@ -155,19 +159,23 @@ def _quantile(histogram: Counter[int], q: float) -> int:
     return 0
 
 
-def _wait_on(rows: Iterable[_Row], begun: float) -> None:
-    """Adds the waits that have not ended."""
-    waiting = [row for row in rows if row.now and row.of in (_OBJECT, _SITE)]
-    by_address = {row.address: row for row in waiting if row.of == _OBJECT}
-    by_line = {(row.type, short(native.site_text(row.site))): row for row in waiting if row.of == _SITE}
-    frames = sys._current_frames() if waiting else {}
-    now = time.monotonic()
-    for ident, _, thing, _, since, _ in native.waits() if waiting else ():
-        row = by_address.get(id(thing))
-        if row is None and (frame := frames.get(ident)) is not None:
-            row = by_line.get((type(thing), at(frame)))
-        if row is not None:
-            row.wait_on(int((now - max(since, begun)) * 1e9))
+def _wait_on(rows: list[_Row], begun: float) -> None:
+    """Adds the waits that have not ended, also of threads that have waited all the time."""
+    by_address = {row.address: row for row in rows if row.of == _OBJECT}
+    by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
+    frames, now = sys._current_frames(), time.monotonic()
+    for ident, _, thing, _, since, _ in native.waits():
+        alone = kind_of_type(type(thing)) in _BY_LINE
+        place = at(frames[ident]) if alone and ident in frames else native.made_at(thing)
+        row = by_line.get((type(thing), place)) if alone else by_address.get(id(thing))
+        if row is None:
+            row = _Row(of=_SITE if alone else _OBJECT, address=id(thing), type=type(thing), place=place)
+            rows.append(row)
+            by_line[row.type, place] = by_address[id(thing)] = row
+        if since < begun:
+            row.now += 1
+            row.most = max(row.most, row.now)
+        row.wait_on(int((now - max(since, begun)) * 1e9))
 
 
 _PLURALS = {"rlock": "RLocks", "items": "queues' items", "join": "joins", "work": "executors' queues"}
@@ -179,11 +187,11 @@ def _several(count: int, kind: str) -> str:
 
 def _name_one(row: _Row, name: str) -> None:
     if row.of == _SITE:
-        row.name = f"{row.kind} at {short(native.site_text(row.site))}"
+        row.name = f"{row.kind} at {row.place}"
     elif row.of == _ITEMS:
         row.name = f"items of {name or row.made or 'a queue'}"
     else:
-        row.name = name or f"{row.kind} {row.made}".rstrip()
+        row.name = name or (f"{row.kind} {row.made}" if row.made else f"a {row.kind}")
 
 
 def _grouped(rows: list[_Row]) -> list[_Row]:
@@ -191,8 +199,8 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
     names = dict(zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)) if rows else {}
     by_line: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in rows:
-        alone = row.of == _SITE or (not row.site and names[row])
-        by_line[row.of == _ITEMS, row.type, row.site, id(row) if alone else 0].append(row)
+        alone = row.of == _SITE or (not row.place and names[row])
+        by_line[row.of == _ITEMS, row.type, row.place, id(row) if alone else 0].append(row)
     found = []
     for same in by_line.values():
         first, *others = same

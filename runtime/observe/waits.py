@@ -143,8 +143,11 @@ def _taken(thing: Any, frame: FrameType | None) -> str:
 
 def kind_of_type(kind: type) -> str:
     """Wait.kind of what has that type."""
-    own = next((name for cls, name in _KINDS if issubclass(kind, cls)), None)
-    return own or ("call" if hasattr(kind, "__call__") else "condition")  # threading's own  # noqa: B004
+    if own := next((name for cls, name in _KINDS if issubclass(kind, cls)), None):
+        return own
+    if kind.__module__ == "_thread":  # CPython's own locks
+        return kind.__name__.lower()
+    return "call" if any("__call__" in vars(cls) for cls in kind.__mro__) else "condition"  # threading's own
 
 
 def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:
