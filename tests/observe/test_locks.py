@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from commands import environment
-from conftest import Environment, in_child, lwp, refusal
+from conftest import in_child, lwp, refusal
+from this_machine import FREE_THREADED
 
 PRELUDE = """
 import _queue, _thread, ctypes, os, queue, sys, threading
@@ -215,6 +216,7 @@ with {pool}(1) as pool:
     assert first["waits"]["most_at_once"] >= 19
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="there is no GIL")
 def test_the_gil_and_which_line_keeps_it(tmp_path: Path) -> None:
     program = """
 libc = ctypes.PyDLL(None)  # its calls keep the GIL
@@ -259,7 +261,7 @@ def test_it_begins_and_ends_again_while_threads_wait() -> None:
     from runtime.scheduler import waiting
 
     runtime.install()
-    gate, lock, done = threading.Event(), threading.Lock(), threading.Event()
+    gate, lock = threading.Event(), threading.Lock()
     waiter = threading.Thread(target=gate.wait)
     waiter.start()
     while not waiting().waits:
@@ -326,7 +328,7 @@ def test_the_table(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(PRELUDE + CONVOY)
     said = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.splitlines()
     assert max(map(len, said)) <= 80
-    assert said[1].split() == "waited for total waits taken longest p50 p99 at once".split()
+    assert said[1].split() == ["waited", "for", "total", "waits", "taken", "longest", "p50", "p99", "at", "once"]
     assert any(one.startswith(f"hot ({line('hot = threading.Lock()', CONVOY)}) ") for one in said)
     assert any(one.startswith("hot ") and f"{line('with hot:', CONVOY)} in <module>" in one for one in said)
 
@@ -444,7 +446,7 @@ def test_a_running_program_is_asked(tmp_path: Path) -> None:
                 asked = ("locks", process.pid, "--seconds", 0.3, "--json")
                 facts = json.loads(lwp(*asked, **runtime_dir).stdout)
                 lock = next(row for row in facts["locks"] if row["name"] == "lock")
-                assert lock["waits"]["most_at_once"] == 3
+                assert lock["waits"]["most_at_once"] in (2, 3)
                 assert facts["seconds"] >= 0.3
             assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, **runtime_dir).stdout
         finally:

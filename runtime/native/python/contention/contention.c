@@ -78,16 +78,21 @@ static void begin_wait(PyObject *object, const struct sync_place *place)
         me.row->waits.most = me.row->waits.now;
 }
 
-static void be_current(void)
+/* sleeps: the thread is waking up, so what it waited for at the beginning is what it has waited for until now. */
+static void be_current(int sleeps)
 {
     if (me.generation == generation)
         return;
+    int64_t wanted = me.wanted;
+    int result = me.result;
     memset(&me, 0, sizeof me);
     me.generation = generation;
+    me.wanted = wanted; /* of this generation already */
+    me.result = result;
     PyObject *ident = PyLong_FromUnsignedLong(my_ident()), *known = ident && before ? PyDict_GetItemWithError(before, ident) : NULL;
     if (known) {
         me.name = number_of_name(name_of_kind(Py_NewRef(PyTuple_GET_ITEM(known, 0))));
-        if (PyTuple_GET_ITEM(known, 1) != Py_None)
+        if (sleeps && PyTuple_GET_ITEM(known, 1) != Py_None)
             begin_wait(PyTuple_GET_ITEM(known, 1), NULL);
     }
     Py_XDECREF(ident);
@@ -105,7 +110,7 @@ static void note_thread(PyObject *function, int is_thread)
         Py_XSETREF(whole, name);
     }
     struct quiet quiet = sites_quiet();
-    be_current();
+    be_current(0);
     me.name = number_of_name(name_of_kind(whole));
     sites_go_on(&quiet);
 }
@@ -178,7 +183,7 @@ static void note_asleep(PyObject *object, const struct sync_place *place)
     struct quiet quiet = sites_quiet();
 
     if (on) {
-        be_current();
+        be_current(0);
         begin_wait(object, place);
     }
     sites_go_on(&quiet);
@@ -190,7 +195,7 @@ static void note_awake(void)
         return;
     struct quiet quiet = sites_quiet();
     if (on) {
-        be_current();
+        be_current(1);
         end_wait();
     }
     sites_go_on(&quiet);
@@ -294,7 +299,7 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
 
 static void note_taken(const struct holder *holder, PyObject *lock, uint32_t site, int surely)
 {
-    be_current();
+    be_current(0);
     struct delays *row = on ? delays_of_object(lock) : NULL;
     if (row)
         row->taken++;
@@ -326,7 +331,7 @@ static PyObject *wait_noted(const struct swap_call *call)
     int64_t since = park_now();
 
     if (on) {
-        be_current();
+        be_current(0);
         begin_wait(call->self, NULL);
     }
     sites_go_on(&quiet);
@@ -401,7 +406,7 @@ static PyObject *put_noted(const struct swap_call *call)
     struct delays *row = NULL;
 
     if (on) {
-        be_current();
+        be_current(0);
         if ((row = items_of(call->self)))
             delays_arrives(row, NULL, park_now());
         note_grant(call->self);
@@ -462,7 +467,7 @@ static int begin_anew(PyObject *threads)
     generation++;
     begun = park_now();
     on = 1;
-    be_current();
+    be_current(0);
     sites_go_on(&quiet);
     delays_free(rows);
     stacks_free(stacks);
