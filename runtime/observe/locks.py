@@ -84,9 +84,8 @@ class _Row:
 
     @property
     def kind(self) -> str:
-        return (
-            "items" if self.of == _ITEMS else "queue" if issubclass(self.type, SimpleQueue) else kind_of_type(self.type)
-        )
+        is_queue = self.type.__module__ == "_queue"  # SimpleQueue, also of a module that was imported anew
+        return "items" if self.of == _ITEMS else "queue" if is_queue else kind_of_type(self.type)
 
     @property
     def made(self) -> str:

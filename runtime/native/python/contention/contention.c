@@ -133,6 +133,8 @@ static void count_hand_over(struct delays *row, const void *key)
 {
     uint64_t granter = atomic_load_explicit(granter_of(key), memory_order_relaxed);
 
+    if ((Py_ssize_t)(granter & UINT16_MAX) >= PyList_GET_SIZE(names)) /* told by a thread that has not noticed the new beginning */
+        return;
     if (granter >> 16 == ((uint64_t)(uintptr_t)key << 16) >> 16 && (granter & UINT16_MAX) && me.name)
         delays_handed(row, (uint16_t)granter, me.name);
 }
@@ -465,6 +467,8 @@ static int begin_anew(PyObject *threads)
     numbers = new_numbers;
     before = Py_NewRef(threads);
     generation++;
+    for (int i = 0; i < GRANTERS; i++) /* their names were those of the former list */
+        atomic_store_explicit(&granters[i], 0, memory_order_relaxed);
     begun = park_now();
     on = 1;
     be_current(0);
