@@ -19,7 +19,7 @@ from .. import native
 from .crowds import FEW
 from .files import short
 from .sites import note_makings
-from .source import at, made, named_at
+from .source import at, awaited_as, made, named_at
 from .waits import kind_of_type, name_of
 
 __all__ = ["begin", "end", "facts"]
@@ -71,6 +71,7 @@ class _Row:
     hold_site: int = 0
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
     place: str = ""  #: where it was made, or where threads wait for it; "": not known
+    called: str = ""  #: what a line that waits for it calls it
     name: str = ""
 
     @classmethod
@@ -163,6 +164,7 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
     by_address = {row.address: row for row in rows if row.of == _OBJECT}
     by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
     frames, now = sys._current_frames(), time.monotonic()
+    del frames[threading.get_ident()]  # a frame that refers to itself would keep all that it knows
     for ident, _, thing, _, since, _ in native.waits():
         alone = kind_of_type(type(thing)) in _BY_LINE
         place = at(frames[ident]) if alone and ident in frames else native.made_at(thing)
@@ -171,6 +173,8 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
             row = _Row(of=_SITE if alone else _OBJECT, address=id(thing), type=type(thing), place=place)
             rows.append(row)
             by_line[row.type, place] = by_address[id(thing)] = row
+        if not alone:
+            row.called = row.called or awaited_as(thing, frames.get(ident))
         if since < begun:
             row.now += 1
             row.most = max(row.most, row.now)
@@ -194,14 +198,17 @@ def _name_one(row: _Row, name: str) -> None:
 
 
 def _grouped(rows: list[_Row]) -> list[_Row]:
-    """More than FEW objects of one type that were made at one line become one row."""
-    names = dict(zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)) if rows else {}
-    by_line: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    """More than FEW objects of one type that were made at one line become one row; where that is not known, those of
+    one name."""
+    names = {
+        row: variable or row.called
+        for row, variable in zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)
+    }
+    alike: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in rows:
-        alone = row.of == _SITE or (not row.place and names[row])
-        by_line[row.of == _ITEMS, row.type, row.place, id(row) if alone else 0].append(row)
+        alike[row.of in (_SITE, _ITEMS) and row.of, row.type, row.place or names[row]].append(row)
     found = []
-    for same in by_line.values():
+    for same in alike.values():
         first, *others = same
         if len(same) <= FEW and all(row.objects == 1 and row.of != _MADE for row in same):
             for row in same:
@@ -210,7 +217,8 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
             continue
         for other in others:
             first.add(other)
-        first.name = f"{_several(first.objects, first.kind)} {first.made or 'not known where made'}"
+        where = first.made or (f"called {names[first]}" if names[first] else "not known where made")
+        first.name = f"{_several(first.objects, first.kind)} {where}"
         found.append(first)
     return found
 
@@ -277,7 +285,7 @@ def facts() -> dict[str, Any]:
     _wait_on(rows, time.monotonic() - ns / 1e9)
     grouped = _grouped(rows)
     by_address = {row.address: row.name for row in grouped if row.of == _OBJECT and row.objects == 1}
-    locks = [row.told(names) for row in grouped]
+    locks = [row.told(names) for row in grouped if row.taken or row.count]
     if (the_gil := _gil(gil)) is not None:
         locks.append(the_gil)
     locks.sort(key=lambda lock: (lock["kind"] not in HELD, -lock["waits"]["seconds"], -(lock["taken"] or 0)))
