@@ -27,7 +27,7 @@ enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
 
 static int on, generation;
 static int64_t begun;
-static _Atomic int64_t until; /* or 0: it ends by itself then, because whoever has begun it may be gone */
+static _Atomic int64_t until; /* it ends by itself then, because the process that has asked for it may be gone; 0: it goes on */
 static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
 static PyObject *before; /* ident -> (name, what the thread waits for or None), of threads that were there at the beginning */
 
@@ -42,7 +42,7 @@ static __thread struct {
     int64_t since, until; /* of that */
 } me;
 
-/* Who has woken a thread that sleeps for a lock or in a queue, by a hash of its address: the address << 16 | name. */
+/* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name. */
 static _Atomic uint64_t granters[GRANTERS];
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@ void gil_place(uintptr_t place[2]);
 /* Where sys.getswitchinterval() is kept, in microseconds.  It stays there. */
 const unsigned long *gil_switch_interval(void);
 
-/* Who has the GIL, for a thread that waits for it and so holds its mutex.  The state of a thread that has it is in place. */
+/* Which thread has the GIL, for a caller that holds one of the GIL's mutexes, so that the thread's state stays. */
 struct gil_holder {
     int held;
     unsigned long switches; /* how often another thread than before has taken it */
