@@ -196,6 +196,7 @@ def _locks(lasts: float | None = None) -> dict[str, Any]:
 
 def _locks_end() -> dict[str, Any]:
     locks.end()
+    locks.forget()
     return {}
 
 

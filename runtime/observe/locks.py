@@ -22,7 +22,7 @@ from .sites import note_makings
 from .source import at, awaited_as, made, named_at
 from .waits import kind_of_type, name_of
 
-__all__ = ["begin", "end", "facts"]
+__all__ = ["HELD", "begin", "end", "facts", "forget"]
 
 #: What another thread holds, or has not begun yet.  All other waits are for something to happen: threads that are idle
 #: wait so too.
@@ -46,6 +46,11 @@ def begin(lasts: float = 0) -> None:
 def end() -> None:
     """Counts no more.  facts() tells what was counted until the next begin()."""
     native.contention_end()
+
+
+def forget() -> None:
+    """Gives back what was counted, unless that goes on."""
+    native.contention_forget()
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -168,6 +168,24 @@ join(threads)
     assert (found["left"]["taken"], found["left"]["holds"]) == (1, None)
 
 
+def test_a_wait_that_a_signal_interrupts_is_one_wait(tmp_path: Path) -> None:
+    program = """
+import signal
+handled, done = threading.Event(), threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: handled.set())
+def interrupt():
+    when_waiting(1, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1))
+    while not handled.is_set(): pass
+    when_waiting(1, done.set)
+threads = start(interrupt)
+done.wait()
+join(threads)
+"""
+    waits = rows(tmp_path, program)["done"]["waits"]
+    assert (waits["count"], waits["now"]) == (1, 0)
+    assert waits["seconds"] == waits["longest"]
+
+
 def test_locks_and_queues_of_cpython(tmp_path: Path) -> None:
     program = """
 from runtime.patch.installation import stock_locks

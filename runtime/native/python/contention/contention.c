@@ -25,7 +25,7 @@
 
 enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
 
-static int on, generation;
+static atomic_int on, generation;
 static int64_t begun;
 static _Atomic int64_t until; /* it ends by itself then, because the process that has asked for it may be gone; 0: it goes on */
 static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
@@ -38,8 +38,7 @@ static __thread struct {
     struct delays *row; /* that it sleeps for; it has a reference to the object, so the row stays */
     const void *key; /* what EVENT_GRANTS or EVENT_RELEASES will name */
     int64_t wanted; /* the GIL, after the sleep */
-    struct delays *interrupted; /* a sleep has ended by EINTR or EAGAIN: the thread will sleep again, or raise */
-    int64_t since, until; /* of that */
+    int64_t counted, ns; /* the beginning of a wait that has counted with so many, and may go on; or 0 */
 } me;
 
 /* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name. */
@@ -50,10 +49,10 @@ static _Atomic uint64_t granters[GRANTERS];
 /* Takes over the reference. */
 static uint16_t number_of_name(PyObject *name)
 {
-    PyObject *known = name ? PyDict_GetItemWithError(numbers, name) : NULL, *number;
+    PyObject *known = name && numbers ? PyDict_GetItemWithError(numbers, name) : NULL, *number;
     Py_ssize_t at = known ? PyLong_AsSsize_t(known) : 0;
 
-    if (name && !known && PyList_GET_SIZE(names) < MOST_NAMES && (number = PyLong_FromSsize_t(PyList_GET_SIZE(names)))) {
+    if (name && names && !known && PyList_GET_SIZE(names) < MOST_NAMES && (number = PyLong_FromSsize_t(PyList_GET_SIZE(names)))) {
         if (PyDict_SetItem(numbers, name, number) == 0 && PyList_Append(names, name) == 0)
             at = PyList_GET_SIZE(names) - 1;
         Py_DECREF(number);
@@ -102,16 +101,14 @@ static void be_current(int sleeps)
 /* Not quiet: a derived class may have a property for its name. */
 static void note_thread(PyObject *function, int is_thread)
 {
-    PyObject *name = NULL, *whole = is_thread ? PyObject_GetAttrString(function, "name") : NULL;
+    PyObject *name;
+    uint64_t nth = name_of_thread(function, is_thread, &name);
 
-    if (!whole || !PyUnicode_Check(whole)) {
-        PyErr_Clear();
-        name_of_thread(function, 0, &name);
-        Py_XSETREF(whole, name);
-    }
+    if (nth && !name)
+        name = PyUnicode_FromString("Thread");
     struct quiet quiet = sites_quiet();
     be_current(0);
-    me.name = number_of_name(name_of_kind(whole));
+    me.name = number_of_name(nth ? name : name_of_kind(name));
     sites_go_on(&quiet);
 }
 
@@ -139,41 +136,31 @@ static void count_hand_over(struct delays *row, const void *key)
         delays_handed(row, (uint16_t)granter, me.name);
 }
 
-static void count_wait(struct delays *row, int64_t since, int64_t until)
+static int64_t time_between(int64_t since, int64_t until)
 {
     int64_t ns = until - (since > begun ? since : begun);
-
-    ns = ns > 0 ? ns : 0;
-    delays_waited(row, ns);
-    stacks_count(STACK_WAITS, row, ns);
+    return ns > 0 ? ns : 0;
 }
 
-static void count_interrupted(void)
-{
-    if (me.interrupted)
-        count_wait(me.interrupted, me.since, me.until);
-    me.interrupted = NULL;
-}
-
+/* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on, what
+ * has counted is taken back. */
 static void end_wait(void)
 {
     struct delays *row = me.row;
-    int64_t since = my_wait.since;
+    int64_t since = my_wait.since, ns = time_between(since, me.wanted);
 
     me.row = NULL;
     if (!row)
         return;
     row->waits.now--;
-    if (me.interrupted && me.since != since) /* that wait has raised */
-        count_interrupted();
-    me.interrupted = NULL;
-    if (me.result == EINTR || me.result == EAGAIN) {
-        me.interrupted = row;
-        me.since = since;
-        me.until = me.wanted;
+    if (me.counted && me.counted == since)
+        delays_waited_not(row, me.ns);
+    delays_waited(row, ns);
+    me.counted = me.result == EINTR || me.result == EAGAIN ? since : 0;
+    me.ns = ns;
+    if (me.counted)
         return;
-    }
-    count_wait(row, since, me.wanted);
+    stacks_count(STACK_WAITS, row, ns);
     if (me.result == 0)
         count_hand_over(row, me.key);
 }
@@ -201,16 +188,6 @@ static void note_awake(void)
         end_wait();
     }
     sites_go_on(&quiet);
-}
-
-static void note_end(void)
-{
-    struct quiet quiet = sites_quiet();
-
-    if (on && me.generation == generation)
-        count_interrupted();
-    sites_go_on(&quiet);
-    held_forget_me();
 }
 
 /* It gets its row now: sites.c forgets where it was made once another primitive falls into its place there. */
@@ -256,12 +233,19 @@ static void end_counting(void)
     held_end(HELD_BY_WAITS);
 }
 
+static int end_now(void *Py_UNUSED(unused))
+{
+    end_counting();
+    return 0;
+}
+
+/* The main thread ends it: what was held may end with that, whose callbacks must not run just after a sleep. */
 static void end_if_late(void)
 {
     int64_t limit = atomic_load_explicit(&until, memory_order_relaxed);
 
-    if (limit && me.wanted > limit && atomic_compare_exchange_strong(&until, &limit, 0))
-        end_counting();
+    if (limit && me.wanted > limit && atomic_compare_exchange_strong(&until, &limit, 0) && Py_AddPendingCall(end_now, NULL) < 0)
+        atomic_store(&until, limit);
 }
 
 static void hear_event(enum event event, uint64_t a, uint64_t b)
@@ -293,7 +277,7 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         note_item((PyObject *)(uintptr_t)a, (const void *)(uintptr_t)b, event == EVENT_QUEUED);
         break;
     case EVENT_LEAVES_GIL:
-        note_end();
+        held_forget_me();
         break;
     default:
         break;
@@ -344,8 +328,10 @@ static PyObject *wait_noted(const struct swap_call *call)
     quiet = sites_quiet();
     struct delays *row = on && me.generation == generation ? me.row : NULL;
     if (row) {
+        int64_t ns = time_between(since, park_now());
         row->waits.now--;
-        count_wait(row, since, park_now());
+        delays_waited(row, ns);
+        stacks_count(STACK_WAITS, row, ns);
         if (result && result != Py_False)
             count_hand_over(row, call->self);
     }
@@ -452,34 +438,40 @@ static const struct swap_table tables[TABLES] = {
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-/* Rows and stacks of an earlier time are given back. */
-static int begin_anew(PyObject *threads)
+/* What was counted is given back.  With names a new time begins. */
+static void exchange_counts(PyObject *new_names, PyObject *new_numbers, PyObject *threads)
 {
-    PyObject *new_names = Py_BuildValue("[s]", ""), *new_numbers = PyDict_New();
-
-    if (!new_names || !new_numbers) {
-        Py_XDECREF(new_names);
-        Py_XDECREF(new_numbers);
-        return -1;
-    }
     struct quiet quiet = sites_quiet();
     struct delays *rows = delays_take();
     struct stack *stacks = stacks_take();
     PyObject *former[] = {names, numbers, before};
+
     names = new_names;
     numbers = new_numbers;
-    before = Py_NewRef(threads);
-    generation++;
+    before = Py_XNewRef(threads);
+    atomic_fetch_add(&generation, 1);
     for (int i = 0; i < GRANTERS; i++) /* their names were those of the former list */
         atomic_store_explicit(&granters[i], 0, memory_order_relaxed);
     begun = park_now();
-    on = 1;
-    be_current(0);
+    atomic_store(&on, new_names != NULL);
+    if (new_names)
+        be_current(0);
     sites_go_on(&quiet);
     delays_free(rows);
     stacks_free(stacks);
     for (int i = 0; i < 3; i++)
         Py_XDECREF(former[i]);
+}
+
+static int begin_anew(PyObject *threads)
+{
+    PyObject *new_names = Py_BuildValue("[s]", ""), *new_numbers = new_names ? PyDict_New() : NULL;
+
+    if (!new_numbers) {
+        Py_XDECREF(new_names);
+        return -1;
+    }
+    exchange_counts(new_names, new_numbers, threads);
     return 0;
 }
 
@@ -504,9 +496,16 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *end_now(PyObject *module, PyObject *unused)
+static PyObject *end_asked(PyObject *module, PyObject *unused)
 {
     end_counting();
+    Py_RETURN_NONE;
+}
+
+static PyObject *forget_counts(PyObject *module, PyObject *unused)
+{
+    if (!held_is_read(HELD_BY_WAITS))
+        exchange_counts(NULL, NULL, NULL);
     Py_RETURN_NONE;
 }
 
@@ -615,7 +614,8 @@ static PyMethodDef functions[] = {
      "contention_begin(queue, threads, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues of this\n"
      "type.  threads: ident -> (name, what it waits for, or None).  It ends after so many seconds at the latest; 0: it goes on.\n"
      "RuntimeError: it is being counted already."},
-    {"contention_end", end_now, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
+    {"contention_end", end_asked, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
+    {"contention_forget", forget_counts, METH_NOARGS, "Gives back what was counted, unless that goes on."},
     {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
     {0},
 };

@@ -140,6 +140,14 @@ void delays_waited(struct delays *row, int64_t ns)
         histogram[histogram_bucket(ns)]++;
 }
 
+void delays_waited_not(struct delays *row, int64_t ns)
+{
+    row->waits.count--;
+    row->waits.ns -= ns;
+    if (row->waits.histogram && row->waits.histogram[histogram_bucket(ns)])
+        row->waits.histogram[histogram_bucket(ns)]--;
+}
+
 void delays_held(struct delays *row, int64_t ns, uint32_t site)
 {
     row->holds.count++;

@@ -54,6 +54,7 @@ struct delays *delays_of_items(PyObject *queue);
 void delays_object_ended(const void *object);
 
 void delays_waited(struct delays *row, int64_t ns);
+void delays_waited_not(struct delays *row, int64_t ns); /* takes that back */
 void delays_held(struct delays *row, int64_t ns, uint32_t site);
 void delays_handed(struct delays *row, uint16_t from, uint16_t to);
 
