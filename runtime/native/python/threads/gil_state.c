@@ -21,14 +21,16 @@ void gil_place(uintptr_t place[2])
     place[1] = (uintptr_t)(gil + 1);
 }
 
-/* The atomic fields have types of their own up to 3.12, and plain ones since. */
+/* Two of the fields are structs with an atomic value up to 3.12, and plain since. */
 struct gil_holder gil_holder(const void *at)
 {
     const struct _gil_runtime_state *gil = at;
-    int held = *(const volatile int *)&gil->locked == 1;
-    PyThreadState *last = *(PyThreadState *const volatile *)&gil->last_holder;
+    PyThreadState *last;
+    int locked;
 
-    return (struct gil_holder){held, gil->switch_number, held && last ? last->thread_id : 0};
+    memcpy(&last, (const void *)&gil->last_holder, sizeof last);
+    memcpy(&locked, (const void *)&gil->locked, sizeof locked);
+    return (struct gil_holder){locked == 1, gil->switch_number, locked == 1 && last ? last->thread_id : 0};
 }
 
 static char *append_text(char *at, const char *end, PyObject *text)
