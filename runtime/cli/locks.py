@@ -16,7 +16,7 @@ from ._output import console
 __all__ = ["locks"]
 
 
-def _count(pid: int, lasts: float) -> dict[str, Any]:
+def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
     """The facts of so many seconds; of a program that counts already, of all the time since it has begun.
 
     Unanswered: the process can't be asked, or its Python doesn't answer.
@@ -25,7 +25,7 @@ def _count(pid: int, lasts: float) -> dict[str, Any]:
     try:
         if begun:
             time.sleep(lasts)
-        return _asked(pid)
+        return _asked(pid, stacks=stacks)
     finally:
         if begun:
             ask(pid, "locks_end")
@@ -52,7 +52,7 @@ def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, spee
     The process must be one that `lwp ps` lists. A program that runs with --locks tells at once all that it has counted.
     """
     try:
-        facts = _count(pid, lasts)
+        facts = _count(pid, lasts, stacks=bool(json_to or pprof or speedscope))
     except Unanswered as error:
         raise click.ClickException(str(error)) from None
     for text in Files(None, pprof, speedscope).write(facts, command(pid)):

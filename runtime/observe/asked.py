@@ -182,11 +182,12 @@ def _rows() -> dict[str, Any]:
     return {"rows": [asdict(row) for row in shown], "threads": who()["threads"]}
 
 
-def _locks(lasts: float | None = None) -> dict[str, Any]:
+def _locks(lasts: float | None = None, stacks: bool = False) -> dict[str, Any]:
     """With `lasts`: counts waits from now on, for so long at most, or says that it does so already. Without: what was
-    counted."""
+    counted, with or without its stacks."""
     if lasts is None:
-        return locks.facts()
+        found = locks.facts()
+        return found if stacks else {**found, "stacks": []}
     try:
         locks.begin(lasts)
     except RuntimeError:

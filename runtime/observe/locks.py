@@ -285,9 +285,10 @@ def facts() -> dict[str, Any]:
     Its "locks" are in the order of the time for which threads have waited, what is HELD first.  Its "stacks" have the
     innermost line first.  Waits that have not ended count as far as they have gone.
     """
-    ns, found, stacks, names, gil, (crowded, lost, cut) = native.contention_read()
+    counts, ns, found, stacks, names, gil, (crowded, lost, cut) = native.contention_read()
     rows = [_Row.read(row) for row in found]
-    _wait_on(rows, time.monotonic() - ns / 1e9)
+    if counts:
+        _wait_on(rows, time.monotonic() - ns / 1e9)
     grouped = _grouped(rows)
     by_address = {row.address: row.name for row in grouped if row.of == _OBJECT and row.objects == 1}
     locks = [row.told(names) for row in grouped if row.taken or row.count]

@@ -466,6 +466,8 @@ def test_a_running_program_is_asked(tmp_path: Path) -> None:
                 lock = next(row for row in facts["locks"] if row["name"] == "lock")
                 assert lock["waits"]["most_at_once"] in (2, 3)
                 assert facts["seconds"] >= 0.3
-            assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, **runtime_dir).stdout
+            profile = tmp_path / "p.pb.gz"
+            assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, "--pprof", profile, **runtime_dir).stdout
+            assert b"work" in gzip.decompress(profile.read_bytes())
         finally:
             process.kill()

@@ -26,7 +26,7 @@
 enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
 
 static atomic_int on, generation;
-static int64_t begun;
+static int64_t begun, ended; /* ended: while it is not on */
 static _Atomic int64_t until; /* it ends by itself then, because the process that has asked for it may be gone; 0: it goes on */
 static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
 static PyObject *before; /* ident -> (name, what the thread waits for or None), of threads that were there at the beginning */
@@ -222,7 +222,8 @@ static void stop_counting(void)
     events_end(EVENTS_CONTENTION);
     gil_waits_end();
     swap_out(tables, TABLES);
-    on = 0;
+    ended = park_now();
+    atomic_store(&on, 0);
 }
 
 static void end_counting(void)
@@ -596,11 +597,12 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
     delays_each(add_row, &rows);
     stacks_each(add_stack, &stacks);
     PyObject *copy = names ? PyList_GetSlice(names, 0, PyList_GET_SIZE(names)) : PyList_New(0);
-    int64_t ns = park_now() - begun;
+    int counts = atomic_load(&on);
+    int64_t ns = (counts ? park_now() : ended) - begun;
     uint64_t crowded = delays_crowded, lost = stacks_lost, cut = stacks_cut;
     sites_go_on(&quiet);
     if (rows && stacks && gil && copy)
-        return Py_BuildValue("(LNNNN(KKK))", (long long)ns, rows, stacks, copy, gil, (unsigned long long)crowded,
+        return Py_BuildValue("(iLNNNN(KKK))", counts, (long long)ns, rows, stacks, copy, gil, (unsigned long long)crowded,
                              (unsigned long long)lost, (unsigned long long)cut);
     Py_XDECREF(rows);
     Py_XDECREF(stacks);

@@ -1,7 +1,11 @@
 #define Py_BUILD_CORE
 #include <Python.h>
 
+#if __has_include(<internal/pycore_interpframe.h>) /* from 3.14 on */
+#include <internal/pycore_interpframe.h>
+#else
 #include <internal/pycore_frame.h>
+#endif
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
