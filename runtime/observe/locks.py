@@ -19,7 +19,7 @@ from .. import native
 from .crowds import FEW
 from .files import short
 from .sites import note_makings
-from .source import at, awaited_as, made, named_at
+from .source import at, awaited_as, made, named_at, taken_as
 from .waits import kind_of_type, name_of
 
 __all__ = ["HELD", "begin", "end", "facts", "forget"]
@@ -206,7 +206,7 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
     """More than FEW objects of one type that were made at one line become one row; where that is not known, those of
     one name."""
     names = {
-        row: variable or row.called
+        row: variable or row.called or taken_as(native.site_text(row.hold_site))
         for row, variable in zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)
     }
     alike: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)

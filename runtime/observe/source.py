@@ -42,6 +42,7 @@ __all__ = [
     "named_at",
     "place_of",
     "program_frames",
+    "taken_as",
     "taken_at",
     "variables",
 ]
@@ -116,9 +117,7 @@ class Place(NamedTuple):
     def object_text(self) -> str:
         """What the source calls the object that the operation is done to, "" if it is not that simple."""
         text = "" if self.via else _object_text(self.segment)
-        owner = self.code.co_qualname.rpartition(".")[0].rpartition(".")[2]
-        is_method = text.startswith("self.") and owner.isidentifier()
-        return owner + text.removeprefix("self") if is_method else text  # as Queue.mutex
+        return _with_class(text, self.code.co_qualname)
 
 
 @functools.lru_cache(maxsize=256)
@@ -437,6 +436,20 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
         if owner is not _UNKNOWN:
             return _attribute(owner, _mangled(expression.attr, frame))
     return _UNKNOWN
+
+
+def _with_class(text: str, function: str) -> str:
+    """Queue.mutex for `self.mutex` in Queue.get."""
+    owner = function.rpartition(".")[0].rpartition(".")[2]
+    return owner + text.removeprefix("self") if text.startswith("self.") and owner.isidentifier() else text
+
+
+def taken_as(site: str) -> str:
+    """What the `with` at "FILE:LINE in FUNCTION" calls the lock that it takes; "": it is none, or takes several."""
+    place, _, function = site.rpartition(" in ")
+    file, _, line = place.rpartition(":")
+    text = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
+    return _with_class(_object_text(text), function) if text.startswith("with ") else ""
 
 
 def awaited_as(thing: object, frame: FrameType | None) -> str:

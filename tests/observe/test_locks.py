@@ -168,6 +168,21 @@ join(threads)
     assert (found["left"]["taken"], found["left"]["holds"]) == (1, None)
 
 
+def test_a_lock_that_no_variable_leads_to_has_the_name_of_the_line_that_takes_it(tmp_path: Path) -> None:
+    program = """
+class Audit:
+    def __init__(self):
+        self.lock = threading.Lock()
+    def write(self):
+        with self.lock:
+            pass
+def main():
+    Audit().write()
+main()
+"""
+    assert rows(tmp_path, program)["Audit.lock"]["taken"] == 1
+
+
 def test_a_wait_that_a_signal_interrupts_is_one_wait(tmp_path: Path) -> None:
     program = """
 import signal
