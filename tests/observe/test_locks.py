@@ -321,6 +321,36 @@ def test_it_begins_and_ends_again_while_threads_wait() -> None:
 
 
 @in_child
+def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> None:
+    import threading
+
+    import runtime
+    from runtime.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    lock = threading.Lock()
+    lock.acquire()
+    waiter = threading.Thread(target=lock.acquire)
+    waiter.start()
+    while not waiting().waits:
+        pass
+    locks.begin()
+    lock.release()
+    waiter.join()
+    idents = {waiter.ident}
+    for _ in range(20):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        idents.add(thread.ident)
+    assert len(idents) < 21  # they are used again
+    found = {row["name"]: row for row in locks.facts()["locks"]}
+    assert found["lock"]["waits"]["count"] == 1
+    locks.end()
+
+
+@in_child
 def test_what_nobody_ends_ends_by_itself() -> None:
     import threading
 

@@ -98,6 +98,13 @@ static void be_current(int sleeps)
     PyErr_Clear();
 }
 
+/* A new thread, whose ident may be that of one in `before` that has ended. */
+static void be_new(void)
+{
+    memset(&me, 0, sizeof me);
+    me.generation = generation;
+}
+
 /* Not quiet: a derived class may have a property for its name. */
 static void note_thread(PyObject *function, int is_thread)
 {
@@ -254,6 +261,9 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
     switch (event) {
     case EVENT_MADE:
         note_made((PyObject *)(uintptr_t)a);
+        break;
+    case EVENT_PYTHON:
+        be_new();
         break;
     case EVENT_TARGET:
         note_thread((PyObject *)(uintptr_t)a, (int)b);
