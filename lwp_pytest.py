@@ -201,8 +201,7 @@ def _configure_lock_order(config: pytest.Config) -> None:
     if not config.option.lwp:
         raise pytest.UsageError("--lock-order is for --lwp")
     order = lwp_runtime.load("observe.lock_order").LockOrder()
-    stock = lwp_runtime.load("patch.installation").stock_locks
-    order.begin(stock, (threading.Thread, lwp_runtime.load("thread").Thread))
+    order.begin((threading.Thread, lwp_runtime.load("thread").Thread))
     config.add_cleanup(order.end)
     config.stash[_watched] = order
 

@@ -16,7 +16,10 @@ from ._version import version
 
 __all__ = ["main", "version"]
 
-_COMMANDS = ("run", "explore", "ps", "dump", "top", "record", "trace", "demo", "tls", "bench", "stress", "doctor")
+_COMMANDS = (
+    *("run", "explore", "ps", "dump", "top", "locks", "record"),
+    *("trace", "demo", "tls", "bench", "stress", "doctor"),
+)
 
 
 class _Commands(Names):

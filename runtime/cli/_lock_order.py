@@ -10,7 +10,6 @@ from contextlib import suppress
 from .. import thread
 from ..observe.lock_order import LockOrder
 from ..observe.watchdog import teller
-from ..patch.installation import stock_locks
 from ._main import at_end, failed
 
 __all__ = ["watch_order"]
@@ -20,7 +19,7 @@ def watch_order(status: int | None) -> None:
     """Watches from now on. status: the process's exit status if there is something to report and its own would be 0."""
     order = LockOrder()
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
-    order.begin(stock_locks, (threading.Thread, thread.Thread))
+    order.begin((threading.Thread, thread.Thread))
 
     def tell_and_exit() -> None:
         found = order.report()

@@ -12,7 +12,18 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Json", "check_plot", "check_timeline", "json_option", "plot_option", "private", "save_plot", "seconds"]
+__all__ = [
+    "Json",
+    "check_plot",
+    "check_timeline",
+    "file_option",
+    "json_option",
+    "plot_option",
+    "private",
+    "profile_options",
+    "save_plot",
+    "seconds",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +57,32 @@ def check_timeline(file: Path) -> Path:
     if file.suffix not in (".json", ".svg", ".html"):
         raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
     return file
+
+
+# ---- other files ----------------------------------------------------------------------------------------------------
+
+
+def _can_write(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Makes the file at once: that it can't be made is not to be found out after the program has run."""
+    if path is not None:
+        try:
+            open(path, "ab", opener=private).close()
+        except OSError as error:
+            raise click.BadParameter(f"{path}: {error.strerror}") from None
+    return path
+
+
+def file_option(name: str, parameter: str, help: str) -> Callable[[F], F]:
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option(name, parameter, type=kind, callback=_can_write, metavar="FILE", help=help)
+
+
+def profile_options(function: F) -> F:
+    """The options --pprof and --speedscope, as the parameters of these names."""
+    function = file_option("--speedscope", "speedscope", "Write the stacks of waits and holds for speedscope.app.")(
+        function
+    )
+    return file_option("--pprof", "pprof", "Write the stacks of waits and holds for `go tool pprof`.")(function)
 
 
 # ---- --json ----------------------------------------------------------------------------------------------------------

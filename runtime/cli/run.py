@@ -16,7 +16,7 @@ import click
 import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
-from ._options import check_timeline, seconds
+from ._options import check_timeline, file_option, profile_options, seconds
 from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Program:
     recorder_on: frozenset[str]  #: when a timeline of them is made by itself: _recorder.REASONS
     recorder_size: int | None  #: bytes for them; None: _recorder.DEFAULT_SIZE
     recorder_to: Path | None  #: folder for these timelines; None: the current one
+    locks: bool  #: a table, at the end, of what threads have waited for
+    locks_json: Path | None  #: file for the facts of that table
+    pprof: Path | None  #: file for the stacks of waits and holds
+    speedscope: Path | None  #: the same
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
 
@@ -65,6 +69,10 @@ class Program:
             self._begin_recorder()
         if self._watches():
             self._watch()
+        if self.locks or self.locks_json or self.pprof or self.speedscope:
+            from ._locks import Files, begin
+
+            begin(self.locks, Files(self.locks_json, self.pprof, self.speedscope), self.what)
         if self.lock_order:
             from ._lock_order import watch_order
 
@@ -311,6 +319,11 @@ def _option(name: str) -> str:
     metavar="SECONDS",
     help="When threads have waited for one lock for so long, say on stderr which thread holds it since which line.",
 )
+@click.option(
+    "--locks", is_flag=True, help="At the end, say on stderr for which locks and the like threads have waited how long."
+)
+@file_option("--locks-json", "locks_json", "Write the facts of that table as JSON.")
+@profile_options
 @click.option("--lock-order", is_flag=True, help="At the end, say on stderr which locks were taken in both orders.")
 @click.option(
     "--lock-order-exit",
@@ -382,6 +395,10 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     the network, a child process or a long sleep stands still too. --stuck reports threads that get no further while
     others go on. Forked children are not watched.
 
+    --locks counts, for each lock, condition, queue, semaphore, event, join and the GIL, how often and how long threads
+    have waited, which line has held a lock for longest, and which threads have handed it to which. --pprof and
+    --speedscope write where they waited and held, with or without --locks. Forked children are not counted.
+
     --lock-order finds what could be a deadlock on another day: a thread took one lock while it held a second one, and
     another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
 
@@ -421,7 +438,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    for name in ("watchdog", "stuck", "lock_order", "recorder_on"):
+    for name in ("watchdog", "stuck", "locks", "lock_order", "recorder_on"):
         if sys.stderr is None and options[name]:
             raise click.UsageError(f"{_option(name)} reports on standard error, which is closed")
     if module is not None:

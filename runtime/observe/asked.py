@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import native
-from . import recording
+from . import locks, recording
 from .crowds import Calls, calls
 from .groups import described, latest
 from .rows import busiest, rows
@@ -182,6 +182,25 @@ def _rows() -> dict[str, Any]:
     return {"rows": [asdict(row) for row in shown], "threads": who()["threads"]}
 
 
+def _locks(lasts: float | None = None, stacks: bool = False) -> dict[str, Any]:
+    """With `lasts`: counts waits from now on, for so long at most, or says that it does so already. Without: what was
+    counted, with or without its stacks."""
+    if lasts is None:
+        found = locks.facts()
+        return found if stacks else {**found, "stacks": []}
+    try:
+        locks.begin(lasts)
+    except RuntimeError:
+        return {"begun": False}
+    return {"begun": True}
+
+
+def _locks_end() -> dict[str, Any]:
+    locks.end()
+    locks.forget()
+    return {}
+
+
 _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
     "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
@@ -189,4 +208,6 @@ _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "borrow": recording.borrow,
     "give_back": recording.give_back,
     "look_back": recording.look_back,
+    "locks": _locks,
+    "locks_end": _locks_end,
 }

@@ -98,13 +98,13 @@ class LockOrder:
             self._elsewhere: dict[int, object] = {}
             self._lost = 0
 
-    def begin(self, stock: tuple[type, type], classes: Iterable[Any]) -> None:
-        """Watches from now on. stock: CPython's own Lock and RLock; classes: the Thread classes.
+    def begin(self, classes: Iterable[Any]) -> None:
+        """Watches from now on. classes: the Thread classes.
 
         RuntimeError: the locks are being watched already.
         """
         note_makings()
-        native.lock_order_begin(*stock, self._hello)
+        native.lock_order_begin(self._hello)
         self._now()
         self._undo.append(native.lock_order_end)
         for cls in classes:

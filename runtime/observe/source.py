@@ -39,8 +39,10 @@ __all__ = [
     "made_at",
     "made_by",
     "named",
+    "named_at",
     "place_of",
     "program_frames",
+    "taken_as",
     "taken_at",
     "variables",
 ]
@@ -115,9 +117,7 @@ class Place(NamedTuple):
     def object_text(self) -> str:
         """What the source calls the object that the operation is done to, "" if it is not that simple."""
         text = "" if self.via else _object_text(self.segment)
-        owner = self.code.co_qualname.rpartition(".")[0].rpartition(".")[2]
-        is_method = text.startswith("self.") and owner.isidentifier()
-        return owner + text.removeprefix("self") if is_method else text  # as Queue.mutex
+        return _with_class(text, self.code.co_qualname)
 
 
 @functools.lru_cache(maxsize=256)
@@ -438,6 +438,20 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
     return _UNKNOWN
 
 
+def _with_class(text: str, function: str) -> str:
+    """Queue.mutex for `self.mutex` in Queue.get."""
+    owner = function.rpartition(".")[0].rpartition(".")[2]
+    return owner + text.removeprefix("self") if text.startswith("self.") and owner.isidentifier() else text
+
+
+def taken_as(site: str) -> str:
+    """What the `with` at "FILE:LINE in FUNCTION" calls the lock that it takes; "": it is none, or takes several."""
+    place, _, function = site.rpartition(" in ")
+    file, _, line = place.rpartition(":")
+    text = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
+    return _with_class(_object_text(text), function) if text.startswith("with ") else ""
+
+
 def awaited_as(thing: object, frame: FrameType | None) -> str:
     """What the line at which a thread waits calls the primitive, such as Desk.came for `self.came.wait()` there.
 
@@ -505,12 +519,16 @@ class Names:
         self._walk = _everything(test, [frame for frame in frames if frame not in test])
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
-        while id(wanted) not in self._known:
+        return self.find_at(id(wanted), type(wanted))
+
+    def find_at(self, address: int, kind: type) -> tuple[str, Origin] | None:
+        """Of the object of that type with that id(), if it is still there."""
+        while address not in self._known:
             if (found := next(self._walk, None)) is None:
                 return None
             name, value, origin = found
             self._known.setdefault(id(value), (value, name, origin))
-        return self._known[id(wanted)][1:]
+        return self._known[address][1:] if type(self._known[address][0]) is kind else None
 
 
 def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
@@ -611,11 +629,27 @@ def named(things: Iterable[object]) -> list[str]:
 
     The stacks of all threads say that, the main thread's first.  It never raises, because a report may lack a name.
     """
-    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
-    stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep all that it knows
-    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
-    names = Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
+    names = _names_of_all(sys._getframe())
     return [_named(names, thing) for thing in things]
+
+
+def named_at(things: Iterable[tuple[int, type]]) -> list[str]:
+    """The variables alone, of objects by their id() and type, some of which may be gone; "" for these."""
+    names = _names_of_all(sys._getframe())
+    found = []
+    for address, kind in things:
+        found.append("")
+        with contextlib.suppress(Exception):
+            if variable := names.find_at(address, kind):
+                found[-1] = variable[0]
+    return found
+
+
+def _names_of_all(caller: FrameType) -> Names:
+    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
+    stacks[threading.get_ident()] = caller.f_back  # a frame that refers to itself would keep all that it knows
+    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
+    return Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
 
 
 def _named(names: Names, thing: object) -> str:

@@ -141,9 +141,13 @@ def _taken(thing: Any, frame: FrameType | None) -> str:
         return ""
 
 
-def _kind(thing: Any) -> str:
-    own = next((kind for cls, kind in _KINDS if isinstance(thing, cls)), None)
-    return own or ("call" if callable(thing) else "condition")  # threading's own
+def kind_of_type(kind: type) -> str:
+    """Wait.kind of what has that type."""
+    if own := next((name for cls, name in _KINDS if issubclass(kind, cls)), None):
+        return own
+    if kind.__module__ == "_thread":  # CPython's own locks
+        return kind.__name__.lower()
+    return "call" if any("__call__" in vars(cls) for cls in kind.__mro__) else "condition"  # threading's own
 
 
 def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:
@@ -213,7 +217,7 @@ def waiting() -> Waiting:
             ident=ident,
             tid=tid,
             name=name_of(ident, tid),
-            kind="group" if ident in ends else _kind(thing),
+            kind="group" if ident in ends else kind_of_type(type(thing)),
             what=ends[ident][0] if ident in ends else _described(thing),
             address=id(thing),
             holder=holder or None,

@@ -300,7 +300,6 @@ def test_a_report_while_threads_go_on(kind: str) -> None:
 
     from runtime import thread
     from runtime.observe.lock_order import LockOrder
-    from runtime.patch.installation import stock_locks
 
     runtime.install()
     sys.setswitchinterval(1e-5)
@@ -329,7 +328,7 @@ def test_a_report_while_threads_go_on(kind: str) -> None:
         for _ in range(700):
             run_thread(threading.Thread(target=nest))
 
-    order.begin(stock_locks, (threading.Thread, thread.Thread))
+    order.begin((threading.Thread, thread.Thread))
     bodies = [hand_over, release] if kind == "released elsewhere" else [start_others]
     threads = [threading.Thread(target=body) for body in bodies]
     for one in threads:
@@ -405,7 +404,6 @@ def test_exit_needs_lock_order() -> None:
 @in_child
 def test_adopted_threads_stay_as_they_are() -> None:
     """Python goes through it while threads record more."""
-    import _thread
 
     from runtime import Thread, native
     from runtime.sync import Lock
@@ -417,7 +415,7 @@ def test_adopted_threads_stay_as_they_are() -> None:
         run_thread(Thread(target=lock.release))
 
     native.sites_begin(())
-    native.lock_order_begin(_thread.LockType, type(_thread.RLock()), lambda thread: None)
+    native.lock_order_begin(lambda thread: None)
     released_by_another()
     _, first, _ = native.lock_order_take()
     assert list(first.values()) == [lock]

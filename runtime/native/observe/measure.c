@@ -4,40 +4,29 @@
 #include "kernel/base/fork.h"
 #include "kernel/base/park.h"
 #include "kernel/lwp/registry.h"
+#include "observe/histogram.h"
 #include "observe/inspect.h"
 
 #include <string.h>
 #include <sys/resource.h>
 
-/* Start latencies in a histogram with four buckets a doubling: constant memory, and quantiles right to about a fifth. */
-enum { BUCKETS = 4 * 48 };
-
 static atomic_int lock; /* order: docs/architecture.md */
 static struct lwp_statistics sums;
-static long histogram[BUCKETS];
-
-static int bucket_of(int64_t ns)
-{
-    int log = 63 - __builtin_clzll((unsigned long long)ns | 4);
-    int at = 4 * log + (int)(ns >> (log - 2) & 3);
-    return at < BUCKETS ? at : BUCKETS - 1;
-}
+static long histogram[HISTOGRAM_BUCKETS]; /* of start latencies */
 
 static int64_t find_quantile(double q)
 {
     long rank = (long)(q * (double)(sums.measured - 1)), seen = 0;
 
-    for (int i = 8; i < BUCKETS; i++) {
-        seen += histogram[i];
-        if (seen > rank) /* the middle of the bucket */
-            return (int64_t)((4 + i % 4) * 2 + 1) << (i / 4 - 3 > 0 ? i / 4 - 3 : 0);
-    }
+    for (int i = 8; i < HISTOGRAM_BUCKETS; i++)
+        if ((seen += histogram[i]) > rank)
+            return histogram_middle(i);
     return 0;
 }
 
 static void count_start(int64_t cloned_at)
 {
-    int at = bucket_of(park_now() - cloned_at);
+    int at = histogram_bucket(park_now() - cloned_at);
     park_lock(&lock);
     histogram[at]++;
     sums.measured++;

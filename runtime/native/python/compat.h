@@ -198,6 +198,12 @@ struct compat_frames {
 #else
 #define COMPAT_FRAME(tstate) (tstate)->cframe->current_frame
 #endif
+/* A frame's code, for a file that has the internal headers. */
+#if SINCE(13)
+#define COMPAT_FRAME_CODE(frame) _PyFrame_GetCode(frame)
+#else
+#define COMPAT_FRAME_CODE(frame) (frame)->f_code
+#endif
 #if SINCE(12)
 #define COMPAT_LIMIT(tstate) (tstate)->py_recursion_limit
 #define COMPAT_REMAINING(tstate) (tstate)->py_recursion_remaining

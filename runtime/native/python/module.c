@@ -5,8 +5,10 @@
 #include "python/threads/boot.h"
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_queue.h"
+#include "python/threads/gil_waits.h"
 #include "python/green/helpers.h"
 #include "python/groups/cancel.h"
+#include "python/contention/contention.h"
 #include "python/observe/sites.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
@@ -20,11 +22,13 @@ static void after_fork_in_child(void)
     python_waits_after_fork();
     gil_queue_after_fork();
     gil_crowd_after_fork();
+    gil_waits_after_fork();
     boot_after_fork();
     thread_after_fork();
     helpers_after_fork();
     cancel_after_fork();
     sites_after_fork();
+    contention_after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
@@ -34,8 +38,8 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_semaphore, python_add_condition, python_add_barrier,  python_add_future, python_add_work_queue, python_add_scheduler,
     python_add_sockets,   python_add_tls,       python_add_stand_in, python_add_pipes,  python_add_boot,       python_add_lwp,
     python_add_helpers,   python_add_files,     python_add_thread,   python_add_counts, python_add_placement,  python_add_things,
-    python_add_wait,      python_add_await,     python_add_waits,    python_add_watch,  python_add_sites,      python_add_lock_order,
-    python_add_trace,     python_add_explore,   python_add_asked,
+    python_add_wait,      python_add_await,     python_add_waits,    python_add_watch,  python_add_contention, python_add_lock_order,
+    python_add_sites,     python_add_trace,     python_add_explore,  python_add_asked,  python_add_held,
 };
 
 /* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops
@@ -48,6 +52,7 @@ static PyObject *shared_module(PyObject *for_module)
         return made;
     python_sleep_init();
     gil_crowd_init();
+    gil_waits_init();
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)

@@ -34,7 +34,9 @@ int python_add_waits(PyObject *module);
 int python_add_watch(PyObject *module);
 int python_add_asked(PyObject *module);
 int python_add_sites(PyObject *module);
+int python_add_held(PyObject *module);
 int python_add_lock_order(PyObject *module);
+int python_add_contention(PyObject *module);
 int python_add_trace(PyObject *module);
 int python_add_explore(PyObject *module);
 

@@ -1,5 +1,5 @@
 /* What happens to threads, as one stream of events.  Its readers are the steps (`demo createthread`), the trace, the statistics, and
- * the notes of where primitives are made and in which order locks are taken.
+ * the notes of where primitives are made, in which order locks are taken, and how long threads wait for what.
  *
  * Without a reader an event costs one load.  A reader gets every event, in the thread to which it happens, and picks what it needs.
  * It must not sleep, nor take a lock that a place with an EVENT() holds: that would deadlock. */
@@ -49,6 +49,8 @@ enum event {
     EVENT_CANCELLED, /* with the GIL. a: a text that says why the thread is cancelled, after that has ended the thread's wait */
     EVENT_GROUP, /* with the GIL. a: a text: the thread is in this group from now on */
     EVENT_PLACED, /* with the GIL. a: a text: what the thread was given at its birth */
+    EVENT_QUEUED, /* with the GIL. a: a WorkQueue, b: a call that is in it from now on */
+    EVENT_UNQUEUED, /* with the GIL. a, b: the same: a thread has taken the call, or it was cancelled */
     EVENT_WANTS_GIL, /* a: if it slept: 0 woken; otherwise ETIMEDOUT, EINTR, ECANCELED, or EAGAIN: it will sleep again */
     EVENT_HAS_GIL,
     EVENT_LEAVES_GIL, /* at its end: it doesn't take the GIL again */
@@ -61,6 +63,7 @@ enum events_reader {
     EVENTS_STATISTICS,
     EVENTS_SITES,
     EVENTS_LOCK_ORDER,
+    EVENTS_CONTENTION,
     EVENTS_READERS
 };
 

@@ -160,7 +160,7 @@ static int swap_method_in(struct swap *swap, PyObject *from)
     if ((swap->def = def)) {
         swap->flags = def->ml_flags;
         swap->stock = def->ml_meth;
-        def->ml_meth = entry;
+        __atomic_store_n(&def->ml_meth, entry, __ATOMIC_RELEASE); /* after what stands in for it */
     }
     return 0;
 }
@@ -175,14 +175,15 @@ static void swap_method_out(struct swap *swap)
 static void swap_quick_in(struct swap *swap, PyTypeObject *type)
 {
     swap->flags = METH_NOARGS;
-    swap->stock = python_quick_replace(type, swap->name, swap->entries.plain);
+    swap->is_quick = python_quick_replace(type, swap->name, swap->entries.plain, &swap->stock);
 }
 
+/* `stock` stays: another thread may be about to call it. */
 static void swap_quick_out(struct swap *swap, PyTypeObject *type)
 {
-    if (swap->stock)
-        python_quick_replace(type, swap->name, swap->stock);
-    swap->stock = NULL;
+    if (swap->is_quick)
+        python_quick_replace(type, swap->name, swap->stock, NULL);
+    swap->is_quick = 0;
 }
 
 static PyObject *from_what(const struct swap_table *table)

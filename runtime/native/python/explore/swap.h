@@ -33,6 +33,7 @@ struct swap {
     int flags;
     PyTypeObject *defining; /* METH_METHOD's */
     int not_explored;
+    int is_quick; /* it is in force, and not by a PyMethodDef */
 };
 
 /* Calls what stood there before. */

@@ -103,6 +103,20 @@ uint32_t site_at(PyFrameObject *frame)
     return innermost;
 }
 
+int site_stack(uint32_t *lines, int most)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get()), *outer;
+    int depth = 0;
+
+    for (; frame; frame = outer, depth++) {
+        if (depth < most)
+            lines[depth] = site_of(frame)->number;
+        outer = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+    }
+    return depth;
+}
+
 PyObject *site_text(uint32_t number)
 {
     return PyList_GET_ITEM(texts, (Py_ssize_t)number < PyList_GET_SIZE(texts) ? number : 0);

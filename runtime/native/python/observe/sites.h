@@ -18,9 +18,11 @@ struct quiet {
 struct quiet sites_quiet(void);
 void sites_go_on(struct quiet *quiet);
 
-/* These four are for such a part. */
+/* These are for such a part. */
 uint32_t site_current(void);
 uint32_t site_at(PyFrameObject *innermost); /* takes over the reference; NULL: 0 */
+/* All lines of the calling thread's stack, the innermost first, of the program and not.  Returns how many there are, also if not all fit. */
+int site_stack(uint32_t *lines, int most);
 uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
 PyObject *site_text(uint32_t number); /* borrowed: FILE:LINE in FUNCTION, or an empty text */
 

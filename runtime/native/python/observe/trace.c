@@ -8,6 +8,7 @@
 #include "observe/inspect.h"
 #include "observe/sampler.h"
 #include "observe/trace.h"
+#include "python/observe/names.h"
 #include "python/observe/sites.h"
 #include "python/sync/lock.h"
 #include "python/threads/gil_state.h"
@@ -250,39 +251,12 @@ static void note_text(enum trace_kind kind, PyObject *text, uint64_t thread_poin
     trace_note(kind, 0, number, thread_pointer, 0);
 }
 
-/* Splits a usual name: of "Thread-N (function)" returns N and leaves the function's name in *name, of "Thread-N" N and NULL.  0 for other
- * names. */
-static uint32_t take_number(PyObject **name)
-{
-    static const char prefix[] = "Thread-";
-    Py_ssize_t length, first = sizeof prefix - 1, at = first;
-    const char *text = PyUnicode_AsUTF8AndSize(*name, &length);
-    uint32_t number = 0;
-
-    if (!text || strncmp(text, prefix, (size_t)first) != 0 || text[first] == '0') /* a number would lose its leading 0 */
-        return 0;
-    for (; text[at] >= '0' && text[at] <= '9' && at < first + 9; at++)
-        number = number * 10 + (uint32_t)(text[at] - '0');
-    if (at == length)
-        Py_CLEAR(*name);
-    else if (length - at > 3 && text[at] == ' ' && text[at + 1] == '(' && text[length - 1] == ')')
-        Py_SETREF(*name, PyUnicode_FromStringAndSize(text + at + 2, length - at - 3));
-    else
-        return 0;
-    return number;
-}
-
 /* Names the calling thread: by its Thread's name, or by the function that it runs.  A usual name, "Thread-7 (work)", is recorded as 7
  * and "work", or each thread would need a text of its own. */
 static void note_name(PyObject *function, int is_thread)
 {
-    PyObject *name = PyObject_GetAttrString(function, is_thread ? "name" : "__qualname__");
-
-    if (!name || !PyUnicode_Check(name))
-        Py_XSETREF(name, PyUnicode_FromString(Py_TYPE(function)->tp_name));
-    PyErr_Clear();
-    uint32_t nth = is_thread && name ? take_number(&name) : 0;
-    PyErr_Clear(); /* the name has no UTF-8 form */
+    PyObject *name;
+    uint32_t nth = name_of_thread(function, is_thread, &name);
     struct quiet quiet = sites_quiet();
     uint32_t text = number_of(name);
     sites_go_on(&quiet);
@@ -403,7 +377,7 @@ static int take_thread(PyObject *tuple, struct there *there)
         return -1;
     Py_INCREF(name);
     there->ident = ident;
-    there->nth = take_number(&name);
+    there->nth = name_take_number(&name);
     PyErr_Clear();
     struct quiet quiet = sites_quiet();
     there->name = number_of(name);

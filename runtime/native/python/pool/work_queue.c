@@ -10,6 +10,7 @@
  * THE PROTOCOL.  Under the queue's lock: a worker finds no call, and enters the queue of sleepers; a put() adds one, and looks for
  * sleepers.  So the worker finds the call, or the put() the worker.  `waking` counts a worker that is entitled and has not run yet.  It
  * will look at the calls, so until then no other worker need be woken. */
+#include "kernel/base/events.h"
 #include "kernel/base/fork.h"
 #include "python/args.h"
 #include "python/groups/cancel.h"
@@ -43,6 +44,7 @@ static FutureObject *first_call(WorkQueueObject *self)
     future->next = NULL;
     future->queued = 0;
     self->count--;
+    EVENT(EVENT_UNQUEUED, self, future);
     return future;
 }
 
@@ -98,6 +100,7 @@ static PyObject *queue_put(PyObject *op, PyObject *item)
     *(self->tail ? &self->tail->next : &self->head) = future;
     self->tail = future;
     int lacks = ++self->count > self->free;
+    EVENT(EVENT_QUEUED, self, future);
     wake_one_unlock(self);
     return PyBool_FromLong(lacks);
 }

@@ -194,15 +194,16 @@ PyObject *python_quick_ordinary(PyObject *method)
     return Py_IS_TYPE(method, method_type) ? ((MethodObject *)method)->ordinary : method;
 }
 
-PyCFunction python_quick_replace(PyTypeObject *type, const char *name, PyCFunction run)
+int python_quick_replace(PyTypeObject *type, const char *name, PyCFunction run, PyCFunction *former)
 {
     MethodObject *method = (MethodObject *)PyDict_GetItemString(type->tp_dict, name);
 
     if (!method || !Py_IS_TYPE(method, method_type))
-        return NULL;
-    PyCFunction before = method->run;
-    method->run = run;
-    return before;
+        return 0;
+    if (former)
+        *former = method->run;
+    __atomic_store_n(&method->run, run, __ATOMIC_RELEASE); /* after what `run` calls in its turn */
+    return 1;
 }
 
 int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)

@@ -18,6 +18,7 @@
 #include "green/replace.h"
 #include "kernel/glibc/glibc.h"
 #include "python/threads/gil_state.h"
+#include "python/threads/gil_waits.h"
 #include "python/python.h"
 
 #include <pthread.h>
@@ -50,7 +51,12 @@ static int wait_for_gil(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
         int before = atomic_fetch_add_explicit(&others, 1, memory_order_relaxed);
         moved = later(deadline, (int64_t)(before / FEW) * (int64_t)*interval * 1000);
     }
+    int timed = atomic_load_explicit(&gil_waits_wanted, memory_order_relaxed);
+    if (timed)
+        gil_waits_sleeps();
     int result = pthread_cond_timedwait(cond, mutex, &moved);
+    if (timed)
+        gil_waits_slept();
     atomic_fetch_sub_explicit(counted, 1, memory_order_relaxed);
     return result;
 }
@@ -62,12 +68,13 @@ void gil_crowd_init(void)
     gil_place(gil);
 }
 
-void gil_crowd_begins(void)
+int gil_crowd_begins(void)
 {
-    static atomic_int begun;
+    static atomic_int begun, failed;
 
     if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
-        (void)libc_fill_slot(&slot, wait_for_gil); /* if it can't be replaced, all wake up as often as stock threads */
+        atomic_store(&failed, libc_fill_slot(&slot, wait_for_gil)); /* then all wake up as often as stock threads */
+    return atomic_load_explicit(&failed, memory_order_relaxed);
 }
 
 void gil_crowd_after_fork(void)

@@ -5,8 +5,8 @@
 /* With the GIL of the main interpreter, once: finds what is to be replaced. */
 void gil_crowd_init(void);
 
-/* With the GIL: there are many threads.  Called again it does nothing. */
-void gil_crowd_begins(void);
+/* With the GIL: there are many threads.  Called again it does nothing.  0; -1: nothing could be replaced. */
+int gil_crowd_begins(void);
 
 void gil_crowd_after_fork(void);
 

@@ -1,6 +1,11 @@
 #define Py_BUILD_CORE
 #include <Python.h>
 
+#if __has_include(<internal/pycore_interpframe.h>) /* from 3.14 on */
+#include <internal/pycore_interpframe.h>
+#else
+#include <internal/pycore_frame.h>
+#endif
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
@@ -18,4 +23,44 @@ void gil_place(uintptr_t place[2])
 
     place[0] = (uintptr_t)gil;
     place[1] = (uintptr_t)(gil + 1);
+}
+
+/* Two of the fields are structs with an atomic value up to 3.12, and plain since. */
+struct gil_holder gil_holder(const void *at)
+{
+    const struct _gil_runtime_state *gil = at;
+    PyThreadState *last;
+    int locked;
+
+    memcpy(&last, (const void *)&gil->last_holder, sizeof last);
+    memcpy(&locked, (const void *)&gil->locked, sizeof locked);
+    return (struct gil_holder){locked == 1, gil->switch_number, locked == 1 && last ? last->thread_id : 0};
+}
+
+static char *append_text(char *at, const char *end, PyObject *text)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+
+    for (Py_ssize_t i = 0; i < length && at < end; i++) {
+        Py_UCS4 letter = PyUnicode_READ_CHAR(text, i);
+        *at++ = (char)(letter < 128 ? letter : '?');
+    }
+    return at;
+}
+
+void gil_my_line(char *text, size_t size)
+{
+    PyThreadState *tstate = PyGILState_GetThisThreadState();
+    _PyInterpreterFrame *frame = tstate ? COMPAT_FRAME(tstate) : NULL;
+
+    *text = 0;
+    while (frame && _PyFrame_IsIncomplete(frame))
+        frame = frame->previous;
+    if (!frame)
+        return;
+    PyCodeObject *code = COMPAT_FRAME_CODE(frame);
+    char *end = text + size - 1, *at = append_text(text, end, code->co_filename);
+    int length = snprintf(at, (size_t)(end - at + 1), ":%d in ", PyCode_Addr2Line(code, _PyInterpreterFrame_LASTI(frame) * 2));
+    at = length < end - at ? at + length : end;
+    *append_text(at, end, code->co_qualname) = 0;
 }

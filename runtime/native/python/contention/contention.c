@@ -1,0 +1,638 @@
+/* How long threads wait for what, and hold it, for runtime/observe/locks.py: a reader of the events, and of what threads hold (held.h).
+ *
+ * A wait of the runtime is what lies between EVENT_BLOCKED and EVENT_WANTS_GIL; one for a lock of CPython's, or for its SimpleQueue, is a
+ * call of its method, tried first without waiting.  The thread that ends a wait tells so by EVENT_GRANTS or EVENT_RELEASES.
+ *
+ * All of this happens between sites_quiet() and sites_go_on(), except where a thread touches nothing but its own `me`. */
+#include "python/contention/contention.h"
+
+#include "kernel/base/events.h"
+#include "python/args.h"
+#include "python/contention/delays.h"
+#include "python/observe/held.h"
+#include "python/observe/names.h"
+#include "python/observe/sites.h"
+#include "python/contention/stacks.h"
+#include "python/rooms.h"
+#include "python/sync/lock.h"
+#include "python/sync/waiters.h"
+#include "python/threads/gil_crowd.h"
+#include "python/threads/gil_waits.h"
+#include "python/threads/lwp.h"
+#include "python/threads/sleep.h"
+
+#include <errno.h>
+
+enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
+
+static atomic_int on, generation;
+static int64_t begun, ended; /* ended: while it is not on */
+static _Atomic int64_t until; /* it ends by itself then, because the process that has asked for it may be gone; 0: it goes on */
+static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
+static PyObject *before; /* ident -> (name, what the thread waits for or None), of threads that were there at the beginning */
+
+static __thread struct {
+    int generation; /* of an earlier one the rest means nothing */
+    uint16_t name;
+    int result; /* of its sleep */
+    struct delays *row; /* that it sleeps for; it has a reference to the object, so the row stays */
+    const void *key; /* what EVENT_GRANTS or EVENT_RELEASES will name */
+    int64_t wanted; /* the GIL, after the sleep */
+    int64_t counted, ns; /* the beginning of a wait that has counted with so many, and may go on; or 0 */
+} me;
+
+/* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name. */
+static _Atomic uint64_t granters[GRANTERS];
+
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
+
+/* Takes over the reference. */
+static uint16_t number_of_name(PyObject *name)
+{
+    PyObject *known = name && numbers ? PyDict_GetItemWithError(numbers, name) : NULL, *number;
+    Py_ssize_t at = known ? PyLong_AsSsize_t(known) : 0;
+
+    if (name && names && !known && PyList_GET_SIZE(names) < MOST_NAMES && (number = PyLong_FromSsize_t(PyList_GET_SIZE(names)))) {
+        if (PyDict_SetItem(numbers, name, number) == 0 && PyList_Append(names, name) == 0)
+            at = PyList_GET_SIZE(names) - 1;
+        Py_DECREF(number);
+    }
+    Py_XDECREF(name);
+    PyErr_Clear();
+    return (uint16_t)at;
+}
+
+static struct delays *row_of(PyObject *object)
+{
+    int is_primitive = !PyObject_TypeCheck(object, lwp_type) && !PyTuple_Check(object) && !PyCallable_Check(object);
+    return is_primitive ? delays_of_object(object) : delays_of_site(object, site_current());
+}
+
+static void begin_wait(PyObject *object, const struct sync_place *place)
+{
+    if (!(me.row = row_of(object)))
+        return;
+    me.key = place ? (const void *)place->queue : held_is_own(object) ? (const void *)&((LockObject *)object)->lock : object;
+    if (++me.row->waits.now > me.row->waits.most)
+        me.row->waits.most = me.row->waits.now;
+}
+
+/* sleeps: the thread is waking up, so what it waited for at the beginning is what it has waited for until now. */
+static void be_current(int sleeps)
+{
+    if (me.generation == generation)
+        return;
+    int64_t wanted = me.wanted;
+    int result = me.result;
+    memset(&me, 0, sizeof me);
+    me.generation = generation;
+    me.wanted = wanted; /* of this generation already */
+    me.result = result;
+    PyObject *ident = PyLong_FromUnsignedLong(my_ident()), *known = ident && before ? PyDict_GetItemWithError(before, ident) : NULL;
+    if (known) {
+        me.name = number_of_name(name_of_kind(Py_NewRef(PyTuple_GET_ITEM(known, 0))));
+        if (sleeps && PyTuple_GET_ITEM(known, 1) != Py_None)
+            begin_wait(PyTuple_GET_ITEM(known, 1), NULL);
+    }
+    Py_XDECREF(ident);
+    PyErr_Clear();
+}
+
+/* A new thread, whose ident may be that of one in `before` that has ended. */
+static void be_new(void)
+{
+    memset(&me, 0, sizeof me);
+    me.generation = generation;
+}
+
+/* Not quiet: a derived class may have a property for its name. */
+static void note_thread(PyObject *function, int is_thread)
+{
+    PyObject *name;
+    uint64_t nth = name_of_thread(function, is_thread, &name);
+
+    if (nth && !name)
+        name = PyUnicode_FromString("Thread");
+    struct quiet quiet = sites_quiet();
+    be_current(0);
+    me.name = number_of_name(nth ? name : name_of_kind(name));
+    sites_go_on(&quiet);
+}
+
+/* ---- waits ------------------------------------------------------------------------------------------------------- */
+
+static _Atomic uint64_t *granter_of(const void *key)
+{
+    return &granters[((uint64_t)(uintptr_t)key * 0x9e3779b97f4a7c15) >> 52];
+}
+
+/* Called without the GIL too. */
+static void note_grant(const void *key)
+{
+    if (me.generation == generation)
+        atomic_store_explicit(granter_of(key), (uint64_t)(uintptr_t)key << 16 | me.name, memory_order_relaxed);
+}
+
+static void count_hand_over(struct delays *row, const void *key)
+{
+    uint64_t granter = atomic_load_explicit(granter_of(key), memory_order_relaxed);
+
+    if ((Py_ssize_t)(granter & UINT16_MAX) >= PyList_GET_SIZE(names)) /* told by a thread that has not noticed the new beginning */
+        return;
+    if (granter >> 16 == ((uint64_t)(uintptr_t)key << 16) >> 16 && (granter & UINT16_MAX) && me.name)
+        delays_handed(row, (uint16_t)granter, me.name);
+}
+
+static int64_t time_between(int64_t since, int64_t until)
+{
+    int64_t ns = until - (since > begun ? since : begun);
+    return ns > 0 ? ns : 0;
+}
+
+/* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on, what
+ * has counted is taken back. */
+static void end_wait(void)
+{
+    struct delays *row = me.row;
+    int64_t since = my_wait.since, ns = time_between(since, me.wanted);
+
+    me.row = NULL;
+    if (!row)
+        return;
+    row->waits.now--;
+    if (me.counted && me.counted == since)
+        delays_waited_not(row, me.ns);
+    delays_waited(row, ns);
+    me.counted = me.result == EINTR || me.result == EAGAIN ? since : 0;
+    me.ns = ns;
+    if (me.counted)
+        return;
+    stacks_count(STACK_WAITS, row, ns);
+    if (me.result == 0)
+        count_hand_over(row, me.key);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------ */
+
+static void note_asleep(PyObject *object, const struct sync_place *place)
+{
+    struct quiet quiet = sites_quiet();
+
+    if (on) {
+        be_current(0);
+        begin_wait(object, place);
+    }
+    sites_go_on(&quiet);
+}
+
+static void note_awake(void)
+{
+    if (me.generation == generation && !me.row)
+        return;
+    struct quiet quiet = sites_quiet();
+    if (on) {
+        be_current(1);
+        end_wait();
+    }
+    sites_go_on(&quiet);
+}
+
+/* It gets its row now: sites.c forgets where it was made once another primitive falls into its place there. */
+static void note_made(PyObject *object)
+{
+    struct quiet quiet = sites_quiet();
+
+    if (on) {
+        delays_object_ended(object);
+        delays_of_object(object);
+    }
+    sites_go_on(&quiet);
+}
+
+static void note_item(PyObject *queue, const void *item, int comes)
+{
+    struct quiet quiet = sites_quiet();
+    struct delays *row = on ? delays_of_items(queue) : NULL;
+
+    if (row && !row->arrivals)
+        delays_came_before(row, 0); /* those that were there have other addresses */
+    if (row)
+        (comes ? delays_arrives : delays_leaves)(row, item, park_now());
+    sites_go_on(&quiet);
+}
+
+enum { TABLES = 2 };
+static const struct swap_table tables[TABLES];
+
+static void stop_counting(void)
+{
+    events_end(EVENTS_CONTENTION);
+    gil_waits_end();
+    swap_out(tables, TABLES);
+    ended = park_now();
+    atomic_store(&on, 0);
+}
+
+static void end_counting(void)
+{
+    if (!held_is_read(HELD_BY_WAITS))
+        return;
+    stop_counting();
+    held_end(HELD_BY_WAITS);
+}
+
+static int end_now(void *Py_UNUSED(unused))
+{
+    end_counting();
+    return 0;
+}
+
+/* The main thread ends it: what was held may end with that, whose callbacks must not run just after a sleep. */
+static void end_if_late(void)
+{
+    int64_t limit = atomic_load_explicit(&until, memory_order_relaxed);
+
+    if (limit && me.wanted > limit && atomic_compare_exchange_strong(&until, &limit, 0) && Py_AddPendingCall(end_now, NULL) < 0)
+        atomic_store(&until, limit);
+}
+
+static void hear_event(enum event event, uint64_t a, uint64_t b)
+{
+    switch (event) {
+    case EVENT_MADE:
+        note_made((PyObject *)(uintptr_t)a);
+        break;
+    case EVENT_PYTHON:
+        be_new();
+        break;
+    case EVENT_TARGET:
+        note_thread((PyObject *)(uintptr_t)a, (int)b);
+        break;
+    case EVENT_BLOCKED:
+        note_asleep((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
+        break;
+    case EVENT_WANTS_GIL:
+        me.result = (int)a;
+        me.wanted = park_now();
+        break;
+    case EVENT_HAS_GIL:
+        note_awake();
+        end_if_late();
+        break;
+    case EVENT_GRANTS:
+    case EVENT_RELEASES:
+        note_grant((const void *)(uintptr_t)a);
+        break;
+    case EVENT_QUEUED:
+    case EVENT_UNQUEUED:
+        note_item((PyObject *)(uintptr_t)a, (const void *)(uintptr_t)b, event == EVENT_QUEUED);
+        break;
+    case EVENT_LEAVES_GIL:
+        held_forget_me();
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- locks ------------------------------------------------------------------------------------------------------- */
+
+static void note_taken(const struct holder *holder, PyObject *lock, uint32_t site, int surely)
+{
+    be_current(0);
+    struct delays *row = on ? delays_of_object(lock) : NULL;
+    if (row)
+        row->taken++;
+}
+
+static void note_released(const struct held *former)
+{
+    struct delays *row = on && former->since ? delays_of_object(former->lock) : NULL;
+
+    if (!row)
+        return;
+    int64_t ns = park_now() - former->since;
+    delays_held(row, ns, former->site);
+    stacks_count(STACK_HOLDS, row, ns);
+    if (row->waits.now && held_is_stock(former->lock))
+        note_grant(former->lock);
+}
+
+static void note_released_elsewhere(PyObject *lock)
+{
+    if (on && held_is_stock(lock))
+        note_grant(lock);
+}
+
+/* A call that waits for an object of CPython's, which tells no event. */
+static PyObject *wait_noted(const struct swap_call *call)
+{
+    struct quiet quiet = sites_quiet();
+    int64_t since = park_now();
+
+    if (on) {
+        be_current(0);
+        begin_wait(call->self, NULL);
+    }
+    sites_go_on(&quiet);
+    PyObject *result = swap_stock(call);
+    quiet = sites_quiet();
+    struct delays *row = on && me.generation == generation ? me.row : NULL;
+    if (row) {
+        int64_t ns = time_between(since, park_now());
+        row->waits.now--;
+        delays_waited(row, ns);
+        stacks_count(STACK_WAITS, row, ns);
+        if (result && result != Py_False)
+            count_hand_over(row, call->self);
+    }
+    me.row = NULL;
+    sites_go_on(&quiet);
+    return result;
+}
+
+static PyObject *take_stock(const struct swap_call *call, struct swap *try)
+{
+    int64_t deadline = PARK_FOREVER;
+
+    if ((call->count || call->names) && args_acquire(call->args, call->count, call->names, &deadline) < 0) {
+        PyErr_Clear();
+        deadline = 0;
+    }
+    if (deadline == 0) /* it only tries, or will raise */
+        return swap_stock(call);
+    PyObject *taken = swap_try(try, call->self);
+    if (taken != Py_False)
+        return taken;
+    Py_DECREF(taken);
+    return wait_noted(call);
+}
+
+static const struct held_reader reader = {1, note_taken, note_released, note_released_elsewhere, take_stock};
+
+/* ---- semaphores and queues --------------------------------------------------------------------------------------- */
+
+static PyObject *count_taken(const struct swap_call *call)
+{
+    PyObject *result = swap_stock(call);
+
+    if (result != Py_True)
+        return result;
+    struct quiet quiet = sites_quiet();
+    struct delays *row = on ? delays_of_object(call->self) : NULL;
+    if (row)
+        row->taken++;
+    sites_go_on(&quiet);
+    return result;
+}
+
+static PyTypeObject *queue_type;
+
+/* The row of a SimpleQueue's items. */
+static struct delays *items_of(PyObject *queue)
+{
+    struct delays *row = delays_of_items(queue);
+
+    if (row && !row->arrivals) {
+        PyObject *size = PyObject_CallMethod((PyObject *)queue_type, "qsize", "O", queue);
+        delays_came_before(row, size ? PyLong_AsSize_t(size) : 0);
+        Py_XDECREF(size);
+        PyErr_Clear();
+    }
+    return row;
+}
+
+static PyObject *put_noted(const struct swap_call *call)
+{
+    struct quiet quiet = sites_quiet();
+    struct delays *row = NULL;
+
+    if (on) {
+        be_current(0);
+        if ((row = items_of(call->self)))
+            delays_arrives(row, NULL, park_now());
+        note_grant(call->self);
+    }
+    sites_go_on(&quiet);
+    return swap_stock(call);
+}
+
+static PyObject *get_noted(const struct swap_call *call)
+{
+    struct quiet quiet = sites_quiet();
+    struct delays *row = on ? items_of(call->self) : NULL;
+    int is_empty = row && row->arrivals && !row->waits.now;
+
+    sites_go_on(&quiet);
+    PyObject *item = is_empty ? wait_noted(call) : swap_stock(call);
+    quiet = sites_quiet();
+    if (item && on && (row = items_of(call->self)))
+        delays_leaves(row, NULL, park_now());
+    sites_go_on(&quiet);
+    return item;
+}
+
+#define SEMAPHORE_METHODS(ROW, of)                             \
+    ROW(of##_acquire, "acquire", count_taken, EXPLORE_ACQUIRE) \
+    ROW(of##_enter, "__enter__", count_taken, EXPLORE_ACQUIRE)
+#define QUEUE_METHODS(ROW, of)                                  \
+    ROW(of##_put, "put", put_noted, EXPLORE_RELEASE)            \
+    ROW(of##_put_now, "put_nowait", put_noted, EXPLORE_RELEASE) \
+    ROW(of##_get, "get", get_noted, EXPLORE_ACQUIRE)            \
+    ROW(of##_get_now, "get_nowait", get_noted, EXPLORE_ACQUIRE)
+SWAPS(SEMAPHORE_METHODS, semaphore);
+SWAPS(QUEUE_METHODS, queue);
+static const struct swap_table tables[TABLES] = {
+    {.type = &semaphore_type, .methods = semaphore_methods},
+    {.type = &queue_type, .methods = queue_methods},
+};
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
+
+/* What was counted is given back.  With names a new time begins. */
+static void exchange_counts(PyObject *new_names, PyObject *new_numbers, PyObject *threads)
+{
+    struct quiet quiet = sites_quiet();
+    struct delays *rows = delays_take();
+    struct stack *stacks = stacks_take();
+    PyObject *former[] = {names, numbers, before};
+
+    names = new_names;
+    numbers = new_numbers;
+    before = Py_XNewRef(threads);
+    atomic_fetch_add(&generation, 1);
+    for (int i = 0; i < GRANTERS; i++) /* their names were those of the former list */
+        atomic_store_explicit(&granters[i], 0, memory_order_relaxed);
+    begun = park_now();
+    atomic_store(&on, new_names != NULL);
+    if (new_names)
+        be_current(0);
+    sites_go_on(&quiet);
+    delays_free(rows);
+    stacks_free(stacks);
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(former[i]);
+}
+
+static int begin_anew(PyObject *threads)
+{
+    PyObject *new_names = Py_BuildValue("[s]", ""), *new_numbers = new_names ? PyDict_New() : NULL;
+
+    if (!new_numbers) {
+        Py_XDECREF(new_names);
+        return -1;
+    }
+    exchange_counts(new_names, new_numbers, threads);
+    return 0;
+}
+
+static PyObject *begin_counting(PyObject *module, PyObject *args)
+{
+    PyObject *queue, *threads;
+    double lasts;
+
+    if (!PyArg_ParseTuple(args, "O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &lasts))
+        return NULL;
+    if (held_begin(HELD_BY_WAITS, &reader) < 0)
+        return NULL;
+    queue_type = (PyTypeObject *)queue;
+    if (begin_anew(threads) < 0 || swap_in(tables, TABLES, 1) < 0) {
+        end_counting();
+        return NULL;
+    }
+    if (!WITHOUT_GIL && gil_crowd_begins() == 0)
+        gil_waits_begin();
+    atomic_store(&until, lasts > 0 ? begun + (int64_t)(lasts * PARK_SECOND) : 0);
+    events_begin(EVENTS_CONTENTION, hear_event);
+    Py_RETURN_NONE;
+}
+
+static PyObject *end_asked(PyObject *module, PyObject *unused)
+{
+    end_counting();
+    Py_RETURN_NONE;
+}
+
+static PyObject *forget_counts(PyObject *module, PyObject *unused)
+{
+    if (!held_is_read(HELD_BY_WAITS))
+        exchange_counts(NULL, NULL, NULL);
+    Py_RETURN_NONE;
+}
+
+void contention_after_fork(void)
+{
+    if (!on)
+        return;
+    stop_counting();
+    held_forget_reader(HELD_BY_WAITS);
+}
+
+/* ---- what was found ---------------------------------------------------------------------------------------------- */
+
+static PyObject *build_histogram(const uint32_t *histogram)
+{
+    PyObject *list = PyList_New(0);
+
+    for (int i = 0; list && histogram && i < HISTOGRAM_BUCKETS; i++) {
+        PyObject *one = histogram[i] ? Py_BuildValue("LI", (long long)histogram_middle(i), histogram[i]) : NULL;
+        if (histogram[i] && (!one || PyList_Append(list, one) < 0))
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    return list;
+}
+
+static PyObject *build_pairs(const struct delays *row)
+{
+    PyObject *list = PyList_New(0);
+
+    for (int i = 0; list && i < DELAYS_PAIRS; i++) {
+        const struct delays_pair *pair = &row->pairs[i];
+        PyObject *one = pair->count ? Py_BuildValue("iiI", (int)pair->from, (int)pair->to, pair->count) : NULL;
+        if (pair->count && (!one || PyList_Append(list, one) < 0))
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    return list;
+}
+
+/* A list that is NULL has failed. */
+static void append_to(PyObject **list, PyObject *one)
+{
+    if (*list && (!one || PyList_Append(*list, one) < 0))
+        Py_CLEAR(*list);
+    Py_XDECREF(one);
+}
+
+static void add_row(const struct delays *row, void *list)
+{
+    append_to(list,
+              Py_BuildValue("ikOIKK(KLLIIN)(KLLI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type, row->site,
+                            (unsigned long long)row->objects, (unsigned long long)row->taken, (unsigned long long)row->waits.count,
+                            (long long)row->waits.ns, (long long)row->waits.longest, row->waits.now, row->waits.most,
+                            build_histogram(row->waits.histogram), (unsigned long long)row->holds.count, (long long)row->holds.ns,
+                            (long long)row->holds.longest, row->holds.site, build_pairs(row)));
+}
+
+static void add_stack(const struct stack *stack, void *list)
+{
+    PyObject *lines = PyTuple_New(stack->depth);
+
+    for (int i = 0; lines && i < stack->depth; i++) {
+        PyObject *line = PyLong_FromUnsignedLong(stack->lines[i]);
+        if (!line)
+            Py_CLEAR(lines);
+        else
+            PyTuple_SET_ITEM(lines, i, line);
+    }
+    append_to(list, Py_BuildValue("ikOIdLN", (int)stack->of, (unsigned long)(uintptr_t)stack->object, stack->type, stack->site,
+                                  stack->count, (long long)stack->ns, lines));
+}
+
+static PyObject *build_gil(void)
+{
+    struct gil_waits found = gil_waits_read();
+
+    return Py_BuildValue("KLLIINKLLks", (unsigned long long)found.count, (long long)found.ns, (long long)found.longest, found.now,
+                         found.most, build_histogram(found.histogram), (unsigned long long)found.kept, (long long)found.kept_ns,
+                         (long long)found.kept_longest, found.keeper, found.line);
+}
+
+static PyObject *read_counts(PyObject *module, PyObject *unused)
+{
+    PyObject *rows = PyList_New(0), *stacks = PyList_New(0), *gil = build_gil();
+    struct quiet quiet = sites_quiet();
+
+    delays_each(add_row, &rows);
+    stacks_each(add_stack, &stacks);
+    PyObject *copy = names ? PyList_GetSlice(names, 0, PyList_GET_SIZE(names)) : PyList_New(0);
+    int counts = atomic_load(&on);
+    int64_t ns = (counts ? park_now() : ended) - begun;
+    uint64_t crowded = delays_crowded, lost = stacks_lost, cut = stacks_cut;
+    sites_go_on(&quiet);
+    if (rows && stacks && gil && copy)
+        return Py_BuildValue("(iLNNNN(KKK))", counts, (long long)ns, rows, stacks, copy, gil, (unsigned long long)crowded,
+                             (unsigned long long)lost, (unsigned long long)cut);
+    Py_XDECREF(rows);
+    Py_XDECREF(stacks);
+    Py_XDECREF(gil);
+    Py_XDECREF(copy);
+    return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+}
+
+static PyMethodDef functions[] = {
+    {"contention_begin", begin_counting, METH_VARARGS,
+     "contention_begin(queue, threads, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues of this\n"
+     "type.  threads: ident -> (name, what it waits for, or None).  It ends after so many seconds at the latest; 0: it goes on.\n"
+     "RuntimeError: it is being counted already."},
+    {"contention_end", end_asked, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
+    {"contention_forget", forget_counts, METH_NOARGS, "Gives back what was counted, unless that goes on."},
+    {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
+    {0},
+};
+
+int python_add_contention(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
+}
