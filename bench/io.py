@@ -109,7 +109,7 @@ def _served_table(title: str, results: list[Served], cell: Callable[[Figures], s
 def _texts(results: list[Served]) -> dict[str, str]:
     """What the ways that have figures are called, by name and in their order."""
     measured = {name: name for served in results for name in served.ways}
-    texts = {way.name: way.text for way in WAYS if way.name in measured}
+    texts = {way.name: way.text for way in [*WAYS, *serving.WATCHED] if way.name in measured}
     return texts | {name: name for name in measured if name not in texts}
 
 
@@ -155,6 +155,7 @@ def _plot(results: list[Served], path: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Two rounds of 0.3 s, if not asked for others.")
 @click.option("--vs", "peers", multiple=True, metavar="WAY", help="A peer, or WAY=PYTHON; may be given again.  [all]")
+@click.option("--watched", is_flag=True, help="What the recorder, --locks and --page cost, in place of peers.")
 @click.option("--green", is_flag=True, help="Without `lwp run` on threads that have LWPs of their own.")
 @click.option(
     "--connections", callback=_counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]"
@@ -172,6 +173,7 @@ def io(
     names: tuple[str, ...],
     quick: bool,
     peers: tuple[str, ...],
+    watched: bool,
     green: bool,
     connections: tuple[int, ...],
     seconds: float | None,
@@ -196,7 +198,9 @@ def io(
     Exit status 1: a server failed or gave a wrong answer; 130: Ctrl-C.
     """
     load = serving.Load(seconds or (0.3 if quick else 1), rounds or (2 if quick else 5), idle)
-    columns, libraries = _ways(green, peers)
+    if watched and (peers or green):
+        raise click.UsageError("--watched has ways of its own: leave out --vs and --green")
+    columns, libraries = (serving.WATCHED, []) if watched else _ways(green, peers)
     cores = serving.cores(pin)
     wanted = chosen(names, serving.rows(connections))
     if only_list:

@@ -69,6 +69,13 @@ WAYS = [
 ]
 
 
+#: What it costs to be watched.
+WATCHED = [
+    *WAYS[:2],
+    *(Way(name, f"run --{name}", (*_RUN, f"--{name}")) for name in ("recorder", "locks", "page")),
+]
+
+
 @dataclass(frozen=True)
 class Row:
     """What all ways are asked for."""
