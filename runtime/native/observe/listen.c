@@ -117,6 +117,7 @@ static char *ask_python(const char *question)
     if (give_up(TAKEN, "the thread that answers with Python has come to no end"))
         return NULL;
     char *answer = desk.answer;
+    desk.why = "Python could not make an answer";
     set_desk(FREE);
     return answer;
 }
@@ -205,8 +206,8 @@ static void *listener_main(void *unused)
             serve_client(client);
         if (client >= 0)
             close(client);
-        else if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK)
-            break;
+        else
+            usleep(10000); /* memory or the system's files are short */
     }
     return NULL; /* the table of descriptors ends with its only thread */
 }
