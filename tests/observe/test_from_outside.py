@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -388,3 +389,26 @@ def test_questions_that_are_none(run: Run) -> None:
                     with_error = True
                 assert with_error or answer == b"" or b'"error"' in answer
         assert program.dump_when(both_wait)
+
+
+def test_a_program_that_has_ended_python_is_asked_without(run: Run) -> None:
+    """The thread that answers must not come to an interpreter that has ended: that would end the process by SIGABRT."""
+    source = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.__cxa_atexit(libc.getchar, None, None)\nprint('ready', flush=True)\ninput()"
+    with run(source) as program:
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for client in clients:
+            client.connect(str(program.folder / "lwp" / str(program.pid)))
+        assert program.process.stdin is not None
+        program.process.stdin.write("\n")
+        program.process.stdin.flush()
+        while (program.folder / "lwp" / str(program.pid)).exists():  # the interpreter is about to end
+            os.sched_yield()
+        reads = "63 0x0 " if platform.machine() == "aarch64" else "0 0x0 "
+        while not Path(f"/proc/{program.pid}/syscall").read_text().startswith(reads):
+            os.sched_yield()
+        for client in clients:
+            client.sendall(b'{"ask": "who"}\n')
+        answers = [b"".join(iter(lambda: client.recv(1 << 16), b"")) for client in clients]  # noqa: B023  called at once
+        assert all(b"the program is ending" in answer for answer in answers)
+        program.process.stdin.close()
+        assert program.process.wait() == 0

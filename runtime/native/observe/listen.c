@@ -3,6 +3,7 @@
 #include "kernel/base/park.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,7 +29,8 @@ static struct {
     pid_t pid;   /* of the process that listens; 0: none */
     pthread_t listener, answerer;
     atomic_int ready; /* 1: the socket is there; less than 0: -errno */
-    atomic_int ends;
+    atomic_int ends;    /* the listener is to end */
+    atomic_int closing; /* Python answers no more */
     atomic_int tids[2];
 } listens;
 
@@ -47,17 +49,23 @@ static int move_desk(int from, int to)
     return atomic_compare_exchange_strong(&desk.state, &from, to);
 }
 
+/* All, because two may wait for a state that the third sets: the listener or the answerer, and who closes the desk. */
+static void wake_all(void)
+{
+    futex_wake(&desk.state, INT_MAX, PARK_PRIVATE);
+}
+
 static void set_desk(int state)
 {
     atomic_store(&desk.state, state);
-    futex_wake(&desk.state, 1, PARK_PRIVATE);
+    wake_all();
 }
 
 static int take_question(void)
 {
     int taken = move_desk(ASKED, TAKEN);
 
-    futex_wake(&desk.state, 1, PARK_PRIVATE);
+    wake_all();
     return taken;
 }
 
@@ -69,7 +77,7 @@ static void answer_one(void)
     free(question);
     desk.answer = answer;
     if (move_desk(TAKEN, DONE)) {
-        futex_wake(&desk.state, 1, PARK_PRIVATE);
+        wake_all();
         return;
     }
     free(answer);
@@ -107,9 +115,15 @@ static int give_up(int state, const char *why)
 /* The answer of Python; NULL: there is none, and desk.why says why. */
 static char *ask_python(const char *question)
 {
-    if (atomic_load(&desk.state) != FREE || !(desk.question = strdup(question)))
+    if (atomic_load(&listens.closing))
+        desk.why = "the program is ending";
+    if (atomic_load(&listens.closing) || atomic_load(&desk.state) != FREE || !(desk.question = strdup(question)))
         return NULL;
-    set_desk(ASKED);
+    if (!move_desk(FREE, ASKED)) { /* the desk has just been closed */
+        free(desk.question);
+        return NULL;
+    }
+    wake_all();
     wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
     if (give_up(ASKED, "the GIL is not free"))
         return NULL;
@@ -227,6 +241,7 @@ static int make_both(void)
 
     atomic_store(&listens.ready, 0);
     atomic_store(&listens.ends, 0);
+    atomic_store(&listens.closing, 0);
     atomic_store(&desk.state, FREE);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -265,10 +280,27 @@ int listen_tid(int which)
     return listens.pid == getpid() ? atomic_load(&listens.tids[which]) : 0;
 }
 
+/* Closes the desk once it is free.  0: the time was up. */
+static int close_desk(int64_t until)
+{
+    while (!move_desk(FREE, CLOSED)) {
+        int state = atomic_load(&desk.state);
+        if (state != FREE && futex_wait(&desk.state, state, until, PARK_PRIVATE) == ETIMEDOUT)
+            return 0;
+    }
+    wake_all();
+    return 1;
+}
+
+/* The answerer is not to come to an interpreter that has ended: PyGILState_Ensure() would end the process. */
 void listen_end(void)
 {
-    if (listens.pid == getpid())
-        unlink(listens.address.sun_path);
+    if (listens.pid != getpid())
+        return;
+    unlink(listens.address.sun_path);
+    atomic_store(&listens.closing, 1);
+    if (close_desk(park_now() + ANSWER_SECONDS * PARK_SECOND))
+        pthread_join(listens.answerer, NULL);
 }
 
 /* Wakes the listener by a connection: it sleeps in accept(2), and closing its socket needs its own table of descriptors. */
@@ -303,7 +335,7 @@ int listen_pause(void)
         set_desk(FREE);
         return 0;
     }
-    futex_wake(&desk.state, 1, PARK_PRIVATE);
+    wake_all();
     pthread_join(listens.answerer, NULL);
     for (int i = 0; i < 10000 && count_tasks() > 1; i++) /* the kernel counts a task for a while after the join */
         sched_yield();

@@ -36,7 +36,8 @@ int listen_begin(const char *path, const struct listen_answers *answers);
 /* The tid of the answerer, 0, or of the listener, 1; 0: there is none. */
 int listen_tid(int which);
 
-/* Removes the socket's file.  The threads end with the process. */
+/* Before the interpreter ends; the caller doesn't hold the GIL.  Removes the socket's file, and ends the answerer after the question that it
+ * has.  The listener answers without Python until the process ends. */
 void listen_end(void);
 
 /* Around fork(2), in the parent; the caller doesn't hold the GIL.  listen_pause() returns whether listen_go_on() is to be called. */

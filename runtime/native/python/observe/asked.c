@@ -157,7 +157,9 @@ static PyObject *begin_listening(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyObject *end_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
+    Py_BEGIN_ALLOW_THREADS
     listen_end();
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
@@ -230,7 +232,7 @@ static PyMethodDef functions[] = {
      "listen_begin(path, teller): serves a socket at that path.  teller(question) returns an answer, a str.  OSError: EALREADY: this\n"
      "process does so already."},
     {"listen_own", own_tids, METH_NOARGS, "The tids of the threads that listen and answer, which are not the program's; or zeros."},
-    {"listen_end", end_listening, METH_NOARGS, "Removes the socket's file."},
+    {"listen_end", end_listening, METH_NOARGS, "Before the interpreter ends: Python answers no more, and the socket's file goes."},
     {"listen_pause", pause_listening, METH_NOARGS,
      "Before a fork: ends the threads that listen, if no others except the caller are there."},
     {"listen_go_on", go_on_listening, METH_NOARGS,
