@@ -1,0 +1,180 @@
+"""Serves the live page.
+
+Whoever has the address may read what the page shows, so the address has a token, and no other path is answered.  A page
+of another site can't have the program's data read for it: its browser sends that site's name as Host (DNS rebinding),
+and no answer allows another origin (CORS).  The page itself may load and connect to nothing else
+(Content-Security-Policy), and makes no HTML of texts (Trusted Types), because names of threads and lines of source are
+not to be trusted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+import select
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ...observe.asking import Unanswered
+from ..dump import dump_facts
+from ..trace._page import SCRIPT, STYLE
+from ._feed import Feed
+from ._snapshot import about_thread, moment
+
+__all__ = ["Server"]
+
+_PERIOD = 0.1  # s between two batches
+_SHARE = 20  # a dump that takes a second is asked for every 20 seconds
+_STREAMS = 8  # at once
+_PATIENCE = 20  # s: for a browser that sends or reads nothing
+_HERE = Path(__file__).parent
+_FILES = {
+    "": (_HERE / "page.html", "text/html"),
+    "page.css": (_HERE / "page.css", "text/css"),
+    "page.js": (_HERE / "page.js", "text/javascript"),
+    STYLE.name: (STYLE, "text/css"),
+    SCRIPT.name: (SCRIPT, "text/javascript"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _is_address(host: str) -> bool:
+    """Whether a Host header has an IP address or localhost in it: what DNS can't lead elsewhere."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+class Server(ThreadingHTTPServer):
+    """The page of one program; serve_forever() serves it.  OSError: the address can't be had."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, pid: int, records: Path, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        super().__init__(address, _Handler)
+        self.pid = pid
+        self.records = records
+        self.dump: dict[str, Any] = {"crowds": []}
+        self.moment: dict[str, Any] = {}  #: what the page shows of it, or an error
+        self.wanted = threading.Event()  # a page has shown the moment
+        self.token = secrets.token_urlsafe(16)
+        self.streams = threading.BoundedSemaphore(_STREAMS)
+        self.ended = threading.Event()  # the program has
+
+    def serve_until_end(self) -> None:
+        """Serves until the program has ended and the browsers have been told so, or until Ctrl-C."""
+        for function in (self.serve_forever, self._ask):
+            threading.Thread(target=function, daemon=True).start()
+        try:
+            with open(os.pidfd_open(self.pid), "rb") as process:
+                select.select([process], [], [])
+            self.ended.set()
+            for _ in range(_STREAMS):
+                self.streams.acquire(timeout=_PATIENCE)
+        finally:
+            self.shutdown()
+
+    def _ask(self) -> None:
+        """Asks the program for a dump once a second while a page is open, and at most a twentieth of the time."""
+        while self.wanted.wait() and not self.ended.is_set():
+            self.wanted.clear()
+            begun = time.monotonic()
+            try:
+                self.dump = dump_facts(self.pid)
+                self.moment = moment(self.dump)
+            except Unanswered as error:
+                self.moment = {"error": str(error)}
+            self.ended.wait(max(1, _SHARE * (time.monotonic() - begun)))
+
+    @property
+    def url(self) -> str:
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}/{self.token}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away is nothing to tell of."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    timeout = _PATIENCE
+
+    def do_GET(self) -> None:
+        if not _is_address(self.headers.get("Host", "")):
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+        token, _, name = self.path.removeprefix("/").partition("/")
+        if not secrets.compare_digest(token.encode(), self.server.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        if name == "events":
+            return self._stream()
+        if name.startswith("thread/") and name[7:].isdecimal():
+            return self._tell(about_thread(self.server.dump, int(name[7:])))
+        if name not in _FILES:
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        path, kind = _FILES[name]
+        self._begin(HTTPStatus.OK, kind)
+        self.wfile.write(path.read_bytes())
+
+    def _begin(self, status: HTTPStatus, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        self._begin(HTTPStatus.OK, "application/json")
+        self.wfile.write(json.dumps(facts).encode())
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._begin(status, "text/plain")
+        self.wfile.write(f"{status.phrase}\n".encode())
+
+    def _stream(self) -> None:
+        """Server-sent events, until the recording ends or the browser goes away."""
+        if not self.server.streams.acquire(blocking=False):
+            return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        try:
+            feed = Feed(self.server.records)
+            self._begin(HTTPStatus.OK, "text/event-stream")
+            self._send("hello", feed.hello())
+            shown = self.server.moment
+            while not feed.ended:
+                self._send("news", feed.news(last=self.server.ended.is_set()))
+                self.server.wanted.set()
+                if shown is not self.server.moment:
+                    shown = self.server.moment
+                    feed.name(self.server.dump)
+                    self._send("moment", shown)
+                self.server.ended.wait(_PERIOD)
+        finally:
+            self.server.streams.release()
+
+    def _send(self, event: str, data: dict[str, Any]) -> None:
+        self.wfile.write(f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode())
+
+    def version_string(self) -> str:
+        return "lwp"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the terminal is the program's."""
