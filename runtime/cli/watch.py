@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
+import os
 
 import click
+
+from ._options import address
 
 __all__ = ["watch"]
 
 
 @click.command(short_help="Serve a page that shows a running program's threads.")
 @click.argument("pid", type=click.IntRange(1))
+@click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
 @click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
-def watch(pid: int, opened: bool) -> int:
+@click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
+def watch(pid: int, place: tuple[str, int], opened: bool, aside: bool) -> int:
     """Serve a live page of the program with process number PID, until it ends.
 
-    The page's address is printed; whoever has it, on this machine, may read what the page shows. The program must be
-    recording: see `lwp run --trace`.
+    The page's address is printed. Whoever has it, on this machine, may read what the page shows. PID must be a process
+    that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a second what
+    they wait for.
     """
-    from ..observe.following import records_of
+    from ..observe.asking import Unanswered
     from .page._server import Server
 
     try:
-        records = records_of(pid)
-    except FileNotFoundError:
-        raise click.ClickException(f"there is no process {pid}") from None
-    except OSError as error:
-        raise click.ClickException(f"process {pid} can't be looked at: {error.strerror}") from None
-    if records is None:
-        raise click.ClickException(f"process {pid} doesn't record what its threads do: lwp run --trace FILE")
-    # held open, because the program removes the file at its end
-    with records.open("rb") as held, Server(pid, Path(f"/proc/self/fd/{held.fileno()}")) as server:
-        click.echo(server.url)
+        server = Server(pid, place)
+    except (Unanswered, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    with server:
+        click.echo(server.url, err=aside)
         if opened:
             click.launch(server.url)
+        if aside:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+            with open(os.devnull, "r+b") as null:
+                for file in (0, 1, 2):
+                    os.dup2(null.fileno(), file)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_until_end()
     return 0

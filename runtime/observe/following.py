@@ -164,13 +164,11 @@ class Follower:
 
 
 def records_of(pid: int) -> Path | None:
-    """The file of records that a process writes into; None: it records nothing.  OSError: it can't be looked at."""
-    root = Path(f"/proc/{pid}/root")
-    for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-        _, access, *_, path = line.split(maxsplit=5)
-        if access == "rw-s" and path.startswith("/"):
-            file = root / path[1:]
-            with contextlib.suppress(OSError), file.open("rb") as opened:
-                if opened.read(len(MAGIC)) == MAGIC:
-                    return file
+    """The file of records that a process writes into; None: it records nothing, or can't be looked at."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+            _, access, _, _, _, *path = line.split(maxsplit=5)
+            file = Path(f"/proc/{pid}/root{''.join(path)}")
+            if access == "rw-s" and file.is_file() and file.open("rb").read(len(MAGIC)) == MAGIC:
+                return file
     return None

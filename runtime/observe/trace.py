@@ -382,7 +382,7 @@ class Records:
         return range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size)
 
     def head(self, at: int) -> tuple[int, int, int, int, int, int, int] | None:
-        """A chunk's used, track, tid, number, name, nth and thread pointer; None: it has no records of this recording."""
+        """A chunk's used, track, tid, number, name, nth and thread pointer; None: nothing of this recording."""
         state, used, *rest = CHUNK.unpack_from(self.data, at)
         track = state & ~FULL
         if used > self.most:

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from ...observe.asking import command
 from ...observe.following import Change, Follower
 from ...observe.trace import Track
 from ..trace._layout import about, cut, thread_name
@@ -20,7 +21,8 @@ _MOST_TEXTS = 20_000  # that are remembered: a text that comes again later is to
 class Feed:
     """One page's view of a file of records.  OSError, ValueError: as Follower."""
 
-    def __init__(self, records: Path) -> None:
+    def __init__(self, pid: int, records: Path) -> None:
+        self._pid = pid
         self._follower = Follower(records)
         self._flat = Flat(self._follower.timeline.begin)
         self._told = 0  # texts
@@ -29,8 +31,8 @@ class Feed:
 
     def hello(self) -> dict[str, Any]:
         """What the page needs to know at first."""
-        timeline = self._follower.timeline
-        return {"program": timeline.program, "pid": timeline.pid, "most": self._follower.capacity, **LOOK}
+        program = cut(command(self._pid), _LONGEST)
+        return {"program": program, "pid": self._pid, "most": self._follower.capacity, **LOOK}
 
     def news(self, last: bool = False) -> dict[str, Any]:
         """What has happened since the last news; last: the program has ended."""
@@ -42,7 +44,6 @@ class Feed:
             "arrows": flat.arrows(batch.arrows),
             "memory": [(count.at - flat.begin, count.resident) for count in batch.counts],
             "missed": batch.missed,
-            "ended": batch.ended,
         }
         texts = itertools.islice(flat.texts, self._told, None)
         told["texts"] = dict(zip(itertools.count(flat.first + self._told), texts, strict=False))

@@ -14,14 +14,18 @@ import json
 import os
 import secrets
 import select
+import socket
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from ...observe.asking import Unanswered
+from ...observe.asking import Unanswered, ask
+from ...observe.following import records_of
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
 from ._feed import Feed
@@ -29,6 +33,7 @@ from ._snapshot import about_thread, moment
 
 __all__ = ["Server"]
 
+_BORROWED = 10  # s after which the recording is borrowed again
 _PERIOD = 0.1  # s between two batches
 _SHARE = 20  # a dump that takes a second is asked for every 20 seconds
 _STREAMS = 8  # at once
@@ -65,15 +70,23 @@ def _is_address(host: str) -> bool:
 
 
 class Server(ThreadingHTTPServer):
-    """The page of one program; serve_forever() serves it.  OSError: the address can't be had."""
+    """The page of one program, which records while a page is open.
+
+    OSError: the address can't be had.  Unanswered: the program can't be asked, and has no records.
+    """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, pid: int, records: Path, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
-        super().__init__(address, _Handler)
+    def __init__(self, pid: int, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.pid = pid
-        self.records = records
+        self._borrowed = Lock()
+        self._renew = 0.0  # when the recording is to be borrowed again
+        self._borrowers: list[int] = []
+        self.borrow()
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
         self.dump: dict[str, Any] = {"crowds": []}
         self.moment: dict[str, Any] = {}  #: what the page shows of it, or an error
         self.wanted = threading.Event()  # a page has shown the moment
@@ -93,11 +106,39 @@ class Server(ThreadingHTTPServer):
                 self.streams.acquire(timeout=_PATIENCE)
         finally:
             self.shutdown()
+            with suppress(Unanswered):
+                for borrower in self._borrowers:
+                    ask(self.pid, "give_back", borrower=borrower)
+
+    def borrow(self) -> None:
+        """Has the program record for a while, unless it does so for us already; opens its file of records.
+
+        A program that doesn't answer may record for others all the same.
+        """
+        with self._borrowed:
+            if time.monotonic() < self._renew:
+                return
+            try:
+                found = ask(self.pid, "borrow", seconds=2 * _BORROWED)
+                if "without" in found:
+                    raise Unanswered(f"process {self.pid} can't begin to record, because {found['without']}")
+                self._borrowers = [*self._borrowers[-2:], found["borrower"]]
+                path = Path(found["records"])
+            except Unanswered:
+                if (found_path := records_of(self.pid)) is None:
+                    raise
+                path = found_path
+            # held open, because the program removes the file at its end
+            self._file = path.open("rb")
+            self.records = Path(f"/proc/self/fd/{self._file.fileno()}")
+            self._renew = time.monotonic() + _BORROWED
 
     def _ask(self) -> None:
         """Asks the program for a dump once a second while a page is open, and at most a twentieth of the time."""
         while self.wanted.wait() and not self.ended.is_set():
             self.wanted.clear()
+            with suppress(Unanswered):
+                self.borrow()
             begun = time.monotonic()
             try:
                 self.dump = dump_facts(self.pid)
@@ -108,8 +149,8 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}/{self.token}/"
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is nothing to tell of."""
@@ -155,20 +196,26 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.streams.acquire(blocking=False):
             return self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
         try:
-            feed = Feed(self.server.records)
             self._begin(HTTPStatus.OK, "text/event-stream")
-            self._send("hello", feed.hello())
-            shown = self.server.moment
-            while not feed.ended:
-                self._send("news", feed.news(last=self.server.ended.is_set()))
-                self.server.wanted.set()
-                if shown is not self.server.moment:
-                    shown = self.server.moment
-                    feed.name(self.server.dump)
-                    self._send("moment", shown)
-                self.server.ended.wait(_PERIOD)
+            while not self.server.ended.is_set():
+                self.server.borrow()
+                self._follow(Feed(self.server.pid, self.server.records))
         finally:
             self.server.streams.release()
+
+    def _follow(self, feed: Feed) -> None:
+        """Tells what comes, until the recording ends."""
+        self._send("hello", feed.hello())
+        shown = self.server.moment
+        ended = False
+        while not feed.ended:
+            ended = self.server.ended.wait(_PERIOD)
+            self._send("news", feed.news(last=ended) | {"ended": ended})
+            self.server.wanted.set()
+            if shown is not self.server.moment:
+                shown = self.server.moment
+                feed.name(self.server.dump)
+                self._send("moment", shown)
 
     def _send(self, event: str, data: dict[str, Any]) -> None:
         self.wfile.write(f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode())
