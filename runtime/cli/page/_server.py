@@ -119,7 +119,7 @@ class Server(ThreadingHTTPServer):
             if time.monotonic() < self._renew:
                 return
             try:
-                found = ask(self.pid, "borrow", seconds=2 * _BORROWED)
+                found = ask(self.pid, "borrow", seconds=2 * _BORROWED, opened=True)
                 if "without" in found:
                     raise Unanswered(f"process {self.pid} can't begin to record, because {found['without']}")
                 self._borrowers = [*self._borrowers[-2:], found["borrower"]]
