@@ -45,6 +45,7 @@ class Program:
     stuck: float | None  #: seconds for which a thread waits for a lock before a report
     live: bool  #: a table of its threads on the terminal
     page: tuple[str, int] | None  #: where a page of its threads is served; port 0: any
+    page_control: bool | None  #: it may do more than read
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     recorder: bool  #: the latest records, for `lwp record`
@@ -86,7 +87,8 @@ class Program:
             from ._aside import run_aside
 
             host, port = self.page
-            if status := run_aside("watch", "--aside", "--at", f"{host}:{port}", str(os.getpid())):
+            options = ("--aside", "--at", f"{host}:{port}", *["--page-control"] * bool(self.page_control))
+            if status := run_aside("watch", *options, str(os.getpid())):
                 sys.exit(status)
 
     def _watches(self) -> bool:
@@ -282,6 +284,7 @@ _NEEDS = {
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
     "trace_size": "trace",
+    "page_control": "page",
     "recorder_size": "recorder",
     "recorder_to": "recorder_on",
 }
@@ -350,6 +353,7 @@ def _option(name: str) -> str:
     metavar="[[ADDRESS:]PORT]",
     help="Serve a page that shows its threads while it runs; stderr says where.",
 )
+@click.option("--page-control", is_flag=True, default=None, help="Let that page save, dump, and set the watchdog.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
     "--trace",

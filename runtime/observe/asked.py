@@ -206,10 +206,18 @@ def _locks_end() -> dict[str, Any]:
     return {}
 
 
+def _watchdog(seconds: float) -> dict[str, Any]:
+    from .watchdog import watchdog  # it loads much
+
+    watchdog(seconds)
+    return {"watched": seconds}
+
+
 _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
     "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
     "rows": _rows,
+    "watchdog": _watchdog,
     "borrow": recording.borrow,
     "give_back": recording.give_back,
     "look_back": recording.look_back,

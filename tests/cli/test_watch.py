@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import SLOW, environment, lwp, refusal
+
+from runtime.observe.asking import ask
 
 Facts = dict[str, Any]
 
@@ -49,11 +53,12 @@ EVIL = "</script><script>window.taken=1</script><img src=x onerror=window.taken=
 class Watched:
     """A program that `lwp watch` shows; the program ends when its standard input does."""
 
-    def __init__(self, folder: Path, program: str, *options: str) -> None:
+    def __init__(self, folder: Path, program: str, trace: bool = True, control: bool = False) -> None:
         (folder / "program.py").write_text(f"{program}\nimport sys; print('ready', flush=True); sys.stdin.read()\n")
-        self.program = self._start(folder, "run", "--trace", "t.html", *options, "program.py", stdin=subprocess.PIPE)
+        options = ("--trace", "t.html") if trace else ()
+        self.program = self._start(folder, "run", *options, "program.py", stdin=subprocess.PIPE)
         assert self._line(self.program) == "ready"
-        self.watch = self._start(folder, "watch", self.program.pid)
+        self.watch = self._start(folder, "watch", *["--page-control"] * control, self.program.pid)
         self.url = self._line(self.watch)
         self.place = urlsplit(self.url)
 
@@ -67,9 +72,9 @@ class Watched:
         assert process.stdout
         return process.stdout.readline().strip()
 
-    def open(self, path: str, method: str = "GET", **headers: str) -> HTTPResponse:
+    def open(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> HTTPResponse:
         connection = HTTPConnection(self.place.netloc, timeout=SLOW * 30)
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         return connection.getresponse()
 
     def status(self, path: str, **options: str) -> int:
@@ -96,8 +101,8 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, program: str, *options: str) -> Iterator[Watched]:
-    found = Watched(folder, program, *options)
+def watched(folder: Path, program: str, **options: bool) -> Iterator[Watched]:
+    found = Watched(folder, program, **options)
     try:
         yield found
     finally:
@@ -117,8 +122,10 @@ def test_only_the_token_opens_anything(deadlocked: Watched) -> None:
     assert deadlocked.status(path) == 200
     for wrong in ("/", "/events", "/page.js", f"{path}nothing", f"{path}../_server.py", f"{path[:-2]}/", f"/x{path}"):
         assert deadlocked.status(wrong) == 404, wrong
-    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+    for method in ("PUT", "DELETE", "OPTIONS"):
         assert deadlocked.status(path, method=method) == 501
+    for name in ("", "events", "dump", "record", "watchdog"):
+        assert deadlocked.status(f"{path}{name}", method="POST") == 404  # without --page-control
 
 
 def test_a_name_that_leads_here_is_refused(deadlocked: Watched) -> None:
@@ -255,6 +262,86 @@ def test_what_cannot_be_watched() -> None:
         assert "does not run under `lwp run`" in said
         process.communicate(b"\n")
     assert f"there is no process {process.pid}" in refusal(lwp("watch", process.pid, status=2))
+
+
+def test_a_program_that_records_nothing_begins_to_and_ends(tmp_path: Path) -> None:
+    """As long as a page is open."""
+    with watched(tmp_path, DEADLOCK, trace=False) as found:
+        facts = found.until("news", lambda facts: len(facts["tracks"]) > 3)
+        assert {"payer", "checker"} <= {track.get("name") for track in facts["tracks"].values()}
+        found.watch.send_signal(signal.SIGINT)
+        assert found.watch.wait(SLOW * 30) == 0
+        assert ask(found.program.pid, "look_back")["records"] is None
+        found.end()
+
+
+def test_page_control(tmp_path: Path) -> None:
+    def do(name: str, seconds: str) -> tuple[int, str]:
+        with found.open(f"{found.place.path}{name}", "POST", seconds) as answer:
+            return answer.status, answer.read().decode()
+
+    with watched(tmp_path, DEADLOCK, control=True) as found:
+        assert found.status("/dump", method="POST") == 404
+        assert found.status(f"{found.place.path}dump", method="POST", Host="rebound.example") == 421
+        assert found.status(f"{found.place.path}dump") == 404
+        status, text = do("dump", "1")
+        assert status == 200
+        assert "'payer' waits for lock audit held by 'checker'" in text
+        status, text = do("record", "5")
+        assert status == 200
+        assert text.startswith("<!DOCTYPE html>")
+        assert "blocked: Lock audit" in text
+        assert do("watchdog", "60") == (200, "A standstill of 60 s is reported on the program's standard error.\n")
+        status, text = do("watchdog", "60")
+        assert (status, "watched already" in text) == (400, True)
+        for wrong in ("0", "-1", "NaN", "Infinity", "[]", "x", ""):
+            assert do("record", wrong)[0] == 400, wrong
+
+
+# ---- run --page ------------------------------------------------------------------------------------------------------
+
+CHILDLESS = """\
+import os, sys
+try:
+    print(os.waitpid(-1, os.WNOHANG), flush=True)
+except ChildProcessError:
+    print("no children", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_run_page_serves_it_until_the_program_ends(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(CHILDLESS)
+    command = [sys.executable, "-m", "runtime", "run", "--page", "program.py"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes) as process:
+        assert process.stderr
+        assert process.stdout
+        url = urlsplit(process.stderr.readline().strip())
+        assert process.stdout.readline() == "no children\n"
+        connection = HTTPConnection(url.netloc, timeout=SLOW * 30)
+        connection.request("GET", f"{url.path}events")
+        with connection.getresponse() as answer:
+            assert answer.readline() == b"event: hello\n"
+            assert process.communicate("", timeout=SLOW * 30) == ("", "")
+            assert b'"ended":true' in answer.read().splitlines()[-2]
+        assert process.returncode == 0
+
+    def connect_again_and_again() -> None:
+        while True:
+            HTTPConnection(url.netloc, timeout=SLOW * 30).connect()
+
+    with pytest.raises(ConnectionError):  # the server ends when it has told all pages
+        connect_again_and_again()
+
+
+def test_run_page_refuses_before_the_program_begins(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = lwp("run", "--page", place, "-c", "print('begun')", cwd=tmp_path, status=2)
+    assert "Address already in use" in refusal(done)
+    assert "is not ADDRESS:PORT" in lwp("run", "--page=nowhere", "-c", "1", status=2).stderr
+    assert "is not ADDRESS:PORT" in lwp("watch", "--at", "1.2.3.4:99999", "1", status=2).stderr
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Serves the live page.
 
-Whoever has the address may read what the page shows, so the address has a token, and no other path is answered.  A page
+The address alone opens the page, so it has a token, and no other path is answered.  A page
 of another site can't have the program's data read for it: its browser sends that site's name as Host (DNS rebinding),
 and no answer allows another origin (CORS).  The page itself may load and connect to nothing else
 (Content-Security-Policy), and makes no HTML of texts (Trusted Types), because names of threads and lines of source are
@@ -28,6 +28,7 @@ from ...observe.asking import Unanswered, ask
 from ...observe.following import records_of
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
+from ._control import CONTROLS, control
 from ._feed import Feed
 from ._snapshot import about_thread, moment
 
@@ -39,6 +40,7 @@ _SHARE = 20  # a dump that takes a second is asked for every 20 seconds
 _STREAMS = 8  # at once
 _PATIENCE = 20  # s: for a browser that sends or reads nothing
 _HERE = Path(__file__).parent
+_LONGEST = 1000  # bytes of what a page sends
 _FILES = {
     "": (_HERE / "page.html", "text/html"),
     "page.css": (_HERE / "page.css", "text/css"),
@@ -78,8 +80,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, pid: int, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+    def __init__(self, pid: int, address: tuple[str, int], control: bool = False) -> None:
         self.pid = pid
+        self.control = control  #: whether the page may do more than read
         self._borrowed = Lock()
         self._renew = 0.0  # when the recording is to be borrowed again
         self._borrowers: list[int] = []
@@ -161,20 +164,46 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE
 
     def do_GET(self) -> None:
+        if (name := self._asked()) is None:
+            return
+        if name == "events":
+            self._stream()
+        elif name.startswith("thread/") and name[7:].isdecimal():
+            self._answer("application/json", json.dumps(about_thread(self.server.dump, int(name[7:]))).encode())
+        elif name in _FILES:
+            path, kind = _FILES[name]
+            self._answer(kind, path.read_bytes())
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        """With --page-control."""
+        if (name := self._asked()) is None:
+            return
+        if name not in CONTROLS or not self.server.control:
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        try:
+            length = min(int(self.headers.get("Content-Length", "0")), _LONGEST)
+            seconds = float(json.loads(self.rfile.read(length) or b"0"))
+            kind, text = control(name, seconds, self.server.pid, self.server.records)
+        except (Unanswered, ValueError, TypeError) as error:
+            return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        self._answer(kind, text.encode())
+
+    def _asked(self) -> str | None:
+        """What is asked for, below the token; None: that is refused."""
         if not _is_address(self.headers.get("Host", "")):
-            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
         token, _, name = self.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            return self._refuse(HTTPStatus.NOT_FOUND)
-        if name == "events":
-            return self._stream()
-        if name.startswith("thread/") and name[7:].isdecimal():
-            return self._tell(about_thread(self.server.dump, int(name[7:])))
-        if name not in _FILES:
-            return self._refuse(HTTPStatus.NOT_FOUND)
-        path, kind = _FILES[name]
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return None
+        return name
+
+    def _answer(self, kind: str, body: bytes) -> None:
         self._begin(HTTPStatus.OK, kind)
-        self.wfile.write(path.read_bytes())
+        self.wfile.write(body)
 
     def _begin(self, status: HTTPStatus, kind: str) -> None:
         self.send_response(status)
@@ -183,13 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _tell(self, facts: dict[str, Any]) -> None:
-        self._begin(HTTPStatus.OK, "application/json")
-        self.wfile.write(json.dumps(facts).encode())
-
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, status: HTTPStatus, why: str = "") -> None:
         self._begin(status, "text/plain")
-        self.wfile.write(f"{status.phrase}\n".encode())
+        self.wfile.write(f"{why or status.phrase}\n".encode())
 
     def _stream(self) -> None:
         """Server-sent events, until the recording ends or the browser goes away."""
@@ -205,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _follow(self, feed: Feed) -> None:
         """Tells what comes, until the recording ends."""
-        self._send("hello", feed.hello())
+        self._send("hello", feed.hello() | {"control": self.server.control})
         shown = self.server.moment
         ended = False
         while not feed.ended:
