@@ -114,7 +114,8 @@ class Follower:
                 touched.add(wait.track)
         self._renamed = False
         self._unsettled = set()
-        changes = [self._change(lives[number], until) for number in sorted(touched) if number in lives]
+        changed = (lives[number] for number in sorted(touched) if number in lives)
+        changes = [self._change(life, until) for life in changed if life.known]
         batch = Batch(
             until,
             changes,

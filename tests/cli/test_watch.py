@@ -173,6 +173,19 @@ def test_who_waits_for_whom(deadlocked: Watched) -> None:
     assert thread["stack"][-1].strip() == "with audit:"
 
 
+def test_the_thread_that_answers_is_none_of_the_program(tmp_path: Path) -> None:
+    moments, tids = 0, set[int]()
+    with watched(tmp_path, DEADLOCK, trace=False) as found:
+        for kind, facts in found.events():
+            tids |= {track["tid"] for track in facts["tracks"].values() if "tid" in track} if kind == "news" else set()
+            moments += kind == "moment"
+            if moments == 3:
+                break
+        tasks = [Path(f"/proc/{found.program.pid}/task/{tid}/comm").read_text() for tid in tids]
+    assert len(tasks) == 6
+    assert not [task for task in tasks if task.startswith("lwp-")]
+
+
 def test_the_timeline_says_what_the_program_calls_a_lock(deadlocked: Watched) -> None:
     """Of a wait that lasts, the records alone say so only at the program's end."""
     texts: set[str] = set()
@@ -268,7 +281,8 @@ def test_a_program_that_records_nothing_begins_to_and_ends(tmp_path: Path) -> No
     """As long as a page is open."""
     with watched(tmp_path, DEADLOCK, trace=False) as found:
         facts = found.until("news", lambda facts: len(facts["tracks"]) > 3)
-        assert {"payer", "checker"} <= {track.get("name") for track in facts["tracks"].values()}
+        names = {track.get("name") for track in facts["tracks"].values()}
+        assert {"payer", "checker"} <= names
         found.watch.send_signal(signal.SIGINT)
         assert found.watch.wait(SLOW * 30) == 0
         assert ask(found.program.pid, "look_back")["records"] is None
