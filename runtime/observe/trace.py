@@ -698,7 +698,8 @@ class Reader:
 
     def name_of(self, key: int, ns: int) -> str:
         """What the program calls the primitive that had this key at that time.  The name was recorded later."""
-        names = self.names.get(key, [])
+        if not (names := self.names.get(key)):
+            return ""
         at = bisect_right(names, ns, key=_when)
         first = next((place + 1 for place in reversed(range(at)) if not names[place][1]), 0)
         after = next((place for place in range(at, len(names)) if not names[place][1]), len(names))

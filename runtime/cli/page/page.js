@@ -1,6 +1,6 @@
 // The live page: the timeline of timeline.js, fed by the server's events.  No text of the program is ever made HTML.
 "use strict";
-const SHOWN = 30e9, LATE = 1.5e8, MANY = 40, LOOKUPS = 20000;  // ns, ns: how far the picture is behind, lanes, a frame
+const SHOWN = 30e9, LATE = 1.5e8, MANY = 40, LOOKUPS = 20000, TEXTS = 50000;  // ns, ns: how far the picture is behind, lanes, a frame
 const data = { first: -SHOWN, length: 0, colours: [], arrowColours: {}, texts: {}, tracks: {}, memory: [], rows: [] };
 const feed = { now: 0, reach: 0, offset: null, most: 0, spans: 0, missed: 0, deadlocks: 0, state: "connecting", text: "" };
 const groups = new Map();  // by what they have in common
@@ -83,10 +83,16 @@ function forget() {
     for (const track of Object.values(data.tracks)) forgetOf(track);
   }
   data.memory = data.memory.filter(([at]) => at >= feed.reach);
-  const used = new Set(Object.values(data.tracks).flatMap(track => track.spans.filter((_, at) => at % SPAN === 3)));
-  for (const number of Object.keys(data.texts)) if (!used.has(Number(number))) delete data.texts[number];
+  if (Object.keys(data.texts).length > TEXTS) forgetTexts();
   hovered = null;
   stale = true;
+}
+
+function forgetTexts() {
+  const used = new Set();
+  for (const { spans, seen } of Object.values(data.tracks))
+    for (const all of [spans, seen]) for (let at = 3; at < all.length; at += SPAN) used.add(all[at]);
+  data.texts = Object.fromEntries(Object.entries(data.texts).filter(([number]) => used.has(Number(number))));
 }
 
 function forgetOf(track) {

@@ -29,13 +29,17 @@ class Flat:
         self.begin = begin
         self.first = first  #: number of the first text
         self.texts: dict[str, int] = {}  #: the numbers of texts
+        self._known: dict[tuple[State, str, str, str, str], int] = {}  # the numbers of what says() says of these
 
     def spans(self, spans: Iterable[Span]) -> list[int | None]:
         """Of each span its state, begin, end (None: it goes on), text, and the track that ended it, or 0."""
         found: list[int | None] = []
         for span in spans:
             end = span.end - self.begin if span.end else None
-            text = self.texts.setdefault(cut(says(span), _LONGEST), self.first + len(self.texts))
+            said = span.state, span.what, span.outcome, span.made, span.site
+            if (text := self._known.get(said)) is None:
+                text = self.texts.setdefault(cut(says(span), _LONGEST), self.first + len(self.texts))
+                self._known[said] = text
             found += (_STATES.index(span.state), span.begin - self.begin, end, text, span.woken_by or 0)
         return found
 
