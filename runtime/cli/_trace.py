@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from ..observe import recording
-from ._aside import run_aside
 from ._main import at_end, note_interrupt
 
 __all__ = ["record"]
@@ -25,6 +24,8 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
+    from ._aside import run_aside
+
     lent = recording.finish()
     if run_aside("trace", records, file) == 0 and not lent:
         records.unlink()
