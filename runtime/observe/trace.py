@@ -69,6 +69,7 @@ class Track:
     number: int  #: unique in the trace, which a tid need not be
     tid: int  #: the kernel's number
     name: str = ""  #: threading's; "" if unknown
+    pointer: int = 0  #: the thread pointer: of threads that are alive no two have the same, also if they share an LWP
     begin: int = 0  #: ns: time of its first record
     end: int = 0  #: ns: its end, or the end of the record
     group: str = ""  #: the first group that it was in; "" if none
@@ -272,7 +273,6 @@ class Life:
     track: Track
     chunks: int = 0  #: how many it has filled, and the one that was read last
     wait: _Wait | None = None  #: the last one
-    pointer: int = 0  #: its thread pointer
     known: bool = False  #: it is a thread of the program's
     elsewhere: bool = False  #: another library made it
     settled: int = 0  #: of its spans, the first ones, will not change any more
@@ -429,7 +429,7 @@ class Records:
                     before = life.track.end or self.timeline.begin
                     sound = self.are_sound(added, at, records[-1][0] if records else before)
                 life.track.whole = sound and number in (life.chunks - 1, life.chunks) and life.track.whole
-                life.chunks, life.track.name, life.pointer = number + 1, name, pointer
+                life.chunks, life.track.name, life.track.pointer = number + 1, name, pointer
                 records += added
             if records:
                 life.track.begin, life.track.end = life.track.begin or records[0][0], records[-1][0]
@@ -510,7 +510,7 @@ class Reader:
                 if not life.known:
                     life.known = True
                     life.elsewhere = life.track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE)
-                    self.tracks[life.pointer].append((life.track.begin, life.track.number, 0))
+                    self.tracks[life.track.pointer].append((life.track.begin, life.track.number, 0))
                 lives.append(life)
         return lives
 
@@ -653,8 +653,8 @@ class Reader:
             span, wait.open = wait.span, False
             span.what = self.awaited(wait)
             if wait.why:
-                life = self.file.lives[wait.track]
-                self.find_canceller(wait, life.pointer, life.track.begin)
+                track = self.file.lives[wait.track].track
+                self.find_canceller(wait, track.pointer, track.begin)
             if wait.kind == _Kind.BLOCKED and not wait.key:
                 cause = None
                 span.outcome = "ended" if span.outcome == "woken" else span.outcome

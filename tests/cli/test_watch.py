@@ -165,8 +165,8 @@ def test_who_waits_for_whom(deadlocked: Watched) -> None:
     rows = {row[0]: row for row in facts["waits"]["rows"]}
     assert rows["lock audit"][1] == 4
     assert rows["lock audit"][3:] == ["checker", "program.py:12 in check"]
-    tid = next(node["tid"] for node in nodes.values() if node["label"] == "payer")
-    with deadlocked.open(f"{deadlocked.place.path}thread/{tid}") as answer:
+    ident = next(node["ident"] for node in nodes.values() if node["label"] == "payer")
+    with deadlocked.open(f"{deadlocked.place.path}thread/{ident}") as answer:
         thread = json.load(answer)
     assert thread["does"].startswith("waits for lock audit held by 'checker'")
     assert thread["holds"] == ["lock ledger.lock, taken at program.py:7 in pay"]
@@ -420,7 +420,7 @@ def test_a_deadlock_is_in_the_title_and_red(deadlocked: Watched) -> None:
         assert "'payer' waits for lock audit" in shown.text("alarm")
         boxes = "document.querySelectorAll('#graph g.circle text:not(.about)')"
         assert shown.run(f"return [...{boxes}].map(text => text.textContent).sort()") == ["checker", "payer"]
-        shown.run("chooseTid(Object.values(data.tracks).find(track => track.name === 'payer').tid)")
+        shown.run("choose(Object.values(data.tracks).find(track => track.name === 'payer').number)")
         shown.until("$('thread').querySelector('pre')")
         assert "with audit:" in shown.text("thread")
         assert "lock ledger.lock, taken at program.py:7 in pay" in shown.text("thread")
@@ -435,7 +435,7 @@ def test_nodes_of_the_graph_stay_where_they_are(deadlocked: Watched) -> None:
         shown.run(
             "const nodes = Object.fromEntries([...slots.keys()].slice(1).map(id => [id, arguments[0]]));"
             "nodes.t0 = nodes.w0 = arguments[0]; placeNodes({ nodes, edges: [] });",
-            {"label": "late", "about": "", "tid": 1, "circle": False},
+            {"label": "late", "about": "", "ident": 1, "circle": False},
         )
         after = shown.run("return Object.fromEntries(slots)")
         assert {key: (slot["column"], slot["row"]) for key, slot in before.items()}.items() <= {

@@ -71,5 +71,5 @@ class Feed:
         if self._names.get(track.number) == said:
             return {}
         self._names[track.number] = said
-        begin = track.begin - self._flat.begin
-        return {"name": name, "tid": track.tid, "about": cut(said, 2 * _LONGEST), "begin": begin}
+        facts = {"tid": track.tid, "pointer": track.pointer, "begin": track.begin - self._flat.begin}
+        return {"name": name, "about": cut(said, 2 * _LONGEST), **facts}

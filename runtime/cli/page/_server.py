@@ -34,7 +34,7 @@ from ._snapshot import about_thread, moment
 
 __all__ = ["Server"]
 
-_BORROWED = 10  # s after which the recording is borrowed again
+_BORROWED = 20  # s after which the recording is borrowed again
 _PERIOD = 0.1  # s between two batches
 _SHARE = 20  # a dump that takes a second is asked for every 20 seconds
 _STREAMS = 8  # at once
@@ -122,7 +122,7 @@ class Server(ThreadingHTTPServer):
             if time.monotonic() < self._renew:
                 return
             try:
-                found = ask(self.pid, "borrow", seconds=2 * _BORROWED, opened=True)
+                found = ask(self.pid, "borrow", seconds=3 * _BORROWED, opened=True)
                 if "without" in found:
                     raise Unanswered(f"process {self.pid} can't begin to record, because {found['without']}")
                 self._borrowers = [*self._borrowers[-2:], found["borrower"]]
@@ -148,7 +148,9 @@ class Server(ThreadingHTTPServer):
                 self.moment = moment(self.dump)
             except Unanswered as error:
                 self.moment = {"error": str(error)}
-            self.ended.wait(max(1, _SHARE * (time.monotonic() - begun)))
+            # What is seen without Python costs the program nothing.
+            share = 1 if "without" in self.dump else _SHARE
+            self.ended.wait(max(1, share * (time.monotonic() - begun)))
 
     @property
     def url(self) -> str:

@@ -36,8 +36,10 @@ def _does(crowd: Facts) -> str:
 
 def moment(dump: Facts) -> Facts:
     """What the page shows of all threads."""
+    everybody = (thread for crowd in dump["crowds"] for thread in crowd["threads"])
     circles = [circle for circle in dump["circles"] if circle["deadlock"]]
     return {
+        "main": next((thread for thread in everybody if thread["tid"] == dump["pid"]), None),
         "deadlocks": [cut(circle["text"], _MOST * 10) for circle in circles[:10]],
         "without": dump.get("without", ""),
         "graph": _graph(dump["crowds"], {ident for circle in circles for ident in circle.get("idents", ())}),
@@ -62,7 +64,7 @@ def _graph(crowds: list[Facts], in_circles: set[int]) -> Facts:
                 nodes[f"t{thread['ident']}"] = {
                     "label": _short(thread["name"]),
                     "about": _does(crowd),
-                    "tid": thread["tid"],
+                    "ident": thread["ident"],
                     "circle": thread["ident"] in in_circles,
                 }
     for crowd in held:
@@ -70,7 +72,9 @@ def _graph(crowds: list[Facts], in_circles: set[int]) -> Facts:
         holder = f"t{wait['holder_ident']}"
         for thread in crowd["threads"]:
             source = f"t{thread['ident']}" if thread["ident"] in awaited else f"w{wait['address']}"
-            node = nodes.setdefault(source, {"about": _does(crowd), "tid": thread["tid"], "count": 0, "circle": False})
+            node = nodes.setdefault(
+                source, {"about": _does(crowd), "ident": thread["ident"], "count": 0, "circle": False}
+            )
             if "count" in node:
                 node["count"] += 1
                 node["label"] = _short(thread["name"]) if node["count"] == 1 else f"{node['count']:,} threads"
@@ -131,11 +135,11 @@ def _groups(crowds: list[Facts]) -> list[Facts]:
 # ---- one thread ------------------------------------------------------------------------------------------------------
 
 
-def about_thread(dump: Facts, tid: int) -> Facts:
+def about_thread(dump: Facts, ident: int) -> Facts:
     """What a thread does, its stack, and what others wait for that it holds; the values are empty if there is none."""
     for crowd in dump["crowds"]:
         for thread in crowd["threads"]:
-            if thread["tid"] == tid:
+            if thread["ident"] == ident:
                 holds = {
                     _short(_thing(wait) + (f", taken at {wait['taken']}" if wait["taken"] else "")): None
                     for wait in (other["wait"] for other in dump["crowds"])

@@ -2,7 +2,8 @@
 "use strict";
 const SHOWN = 30e9, LATE = 1.5e8, MANY = 40, LOOKUPS = 20000, TEXTS = 50000;  // ns, ns: how far the picture is behind, lanes, a frame
 const data = { first: -SHOWN, length: 0, colours: [], arrowColours: {}, texts: {}, tracks: {}, memory: [], rows: [] };
-const feed = { now: 0, reach: 0, offset: null, most: 0, spans: 0, missed: 0, deadlocks: 0, state: "connecting", text: "" };
+const feed = { now: 0, reach: 0, offset: null, most: 0, spans: 0, missed: 0, deadlocks: 0, state: "connecting", text: "",
+  beyond: 0 };  // how far a thread pointer is from an ident
 const groups = new Map();  // by what they have in common
 let grouping = "name", chosen = null, stale = true;
 const $ = id => document.getElementById(id);
@@ -37,6 +38,7 @@ function hello(said) {
   Object.assign(data, { colours: said.colours, arrowColours: said.arrowColours, legend: said.legend, texts: {}, tracks: {}, memory: [] });
   Object.assign(feed, { now: 0, reach: 0, offset: null, most: said.most, spans: 0, state: "live", text: "", deadlocks: 0, program: said.program, pid: said.pid });
   groups.clear();
+  setRows([]);
   chosen = hovered = null;
   $("title").textContent = `${said.program} (pid ${said.pid})`;
   $("control").hidden = !said.control;
@@ -57,13 +59,13 @@ function news(said) {
   data.memory.push(...said.memory);
   if (hovered?.spans && SPAN * hovered.span >= hovered.spans.length) hovered = null;
   if (feed.spans > feed.most) forget();
-  if (said.ended) say("ended", "the recording has ended");
+  if (said.ended) say("ended", "the program has ended");
   return said.ended;
 }
 
 function takeTrack(number, change) {
   const track = data.tracks[number] ??= { number, end: Infinity, spans: [], seen: [], arrows: [] };
-  for (const key of ["name", "tid", "about", "begin", "end"]) if (key in change) track[key] = change[key];
+  for (const key of ["name", "tid", "pointer", "about", "begin", "end"]) if (key in change) track[key] = change[key];
   for (const which of ["spans", "seen"]) replace(track[which], change[which]);
   if ("name" in change || "end" in change) stale = true;
 }
@@ -85,7 +87,7 @@ function forget() {
   data.memory = data.memory.filter(([at]) => at >= feed.reach);
   if (Object.keys(data.texts).length > TEXTS) forgetTexts();
   hovered = null;
-  stale = true;
+  arrange();
 }
 
 function forgetTexts() {
@@ -315,7 +317,7 @@ function showThread() {
   if (!track) return;
   tellThread(track);
   if (!isAlive(track) || feed.state !== "live") return;
-  fetch(`thread/${track.tid}`).then(answer => answer.json()).then(said => {
+  fetch(`thread/${track.pointer - feed.beyond}`).then(answer => answer.json()).then(said => {
     track.said = said;
     if (number === chosen) tellThread(track);
   }, () => {});
@@ -335,6 +337,8 @@ function moment(said) {
   if (said.error) return say(feed.state, said.error);
   if (feed.state === "live") feed.text = said.without && `Python does not answer, because ${said.without}`;
   feed.deadlocks = said.deadlocks.length;
+  const main = Object.values(data.tracks).find(track => track.tid === said.main?.tid && track.name === said.main.name);
+  if (main) feed.beyond = main.pointer - said.main.ident;
   $("alarm").textContent = said.deadlocks.map(text => `Deadlock: ${text}`).join("\n");
   showGraph(said.graph);
   showTable($("waits"), said.waits);
@@ -386,7 +390,7 @@ function nodeOf([id, node]) {
     draws("text", { x: x + 6, y: y + 14 }, clipped(node.label, 22)),
     draws("text", { x: x + 6, y: y + 27, class: "about" }, clipped(node.about, 26)),
     draws("title", {}, `${node.label}: ${node.about}`));
-  box.addEventListener("click", () => chooseTid(node.tid));
+  box.addEventListener("click", () => chooseIdent(node.ident));
   return box;
 }
 
@@ -440,8 +444,8 @@ function treeOf({ label, count, threads, groups }) {
   return make("li", label, make("ul", undefined, ...told, ...groups.map(treeOf)));
 }
 
-function chooseTid(tid) {
-  const track = Object.values(data.tracks).find(track => track.tid === tid && isAlive(track));
+function chooseIdent(ident) {
+  const track = Object.values(data.tracks).find(track => track.pointer === ident + feed.beyond && isAlive(track));
   if (track) choose(track.number);
 }
 
