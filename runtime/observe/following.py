@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from io import FileIO
@@ -137,11 +138,14 @@ class Follower:
             self._renamed = True
 
     def _change(self, life: Life, until: int) -> Change:
-        track = life.track
-        change = Change(track, track.spans[life.settled :], track.seen[self._seen[track.number] :])
-        while life.settled < len(track.spans) and 0 < track.spans[life.settled].end <= until:
+        """The spans that were not told for good, of those that have begun until then."""
+        track, spans = life.track, life.track.spans
+        begun = bisect_right(spans, until, key=lambda span: span.begin)
+        change = Change(track, spans[life.settled : begun], track.seen[self._seen[track.number] :])
+        while life.settled < begun and 0 < spans[life.settled].end <= until:
             life.settled += 1
-        if life.settled < len(track.spans) - (not track.ended):
+        lasts = life.settled == begun - 1 and not spans[life.settled].end
+        if begun < len(spans) or not (lasts or life.settled == begun):
             self._unsettled.add(track.number)
         self._seen[track.number] = max(0, len(track.seen) - 1)
         return change

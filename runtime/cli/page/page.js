@@ -27,10 +27,13 @@ function begin() {
   $("grouping").addEventListener("change", event => group(event.target.value));
   for (const button of document.querySelectorAll("[data-control]")) button.addEventListener("click", () => control(button.dataset));
   Object.assign(keys, {
-    " ": () => follow(!data.following), 0: () => follow(true, SHOWN), o: toggleAll, n: () => step(1), p: () => step(-1),
+    " ": () => follow(!data.following), 0: () => follow(true, SHOWN), o: toggleAll, n: () => walk(1), p: () => walk(-1),
   });
   setInterval(refresh, 250);
-  setInterval(() => { if (chosen !== null && data.following) showThread(); }, 1000);
+  setInterval(() => {
+    if (chosen !== null && data.following) showThread();
+    if (grouping === "state" && data.following) regroup();
+  }, 1000);
   requestAnimationFrame(frame);
 }
 
@@ -177,8 +180,9 @@ function regroup() {
 
 function arrange(closed = new Map()) {
   for (const group of groups.values()) {
-    group.lanes.forEach(lane => { lane.tracks = lane.tracks.filter(number => number in data.tracks); });
+    for (const lane of group.lanes) lane.tracks = lane.tracks.filter(number => number in data.tracks);
     group.lanes = group.lanes.filter(lane => lane.tracks.length);
+    group.idle = group.lanes.filter(lane => lane.last.end < Infinity);
   }
   for (const track of Object.values(data.tracks)) if (!track.lane) place(track, closed);
   const rows = [];
@@ -187,23 +191,26 @@ function arrange(closed = new Map()) {
     if (!group.closed || group.lanes.length === 1) rows.push(...group.lanes.map(named));
   }
   setRows(rows);
+  data.chosen = rowOf.get(chosen);
   draw();
 }
 
 function place(track, closed) {
   const key = keyOf(track);
-  if (!groups.has(key)) groups.set(key, { lanes: [], closed: closed.get(key), counts: new Map() });
-  const group = groups.get(key);
-  track.lane = group.lanes.find(lane => lane.until <= track.begin);
-  if (!track.lane) group.lanes.push(track.lane = { tracks: [] });
-  track.lane.tracks.push(track.number);
-  Object.defineProperty(track.lane, "until", { configurable: true, get: () => track.end });
+  if (!groups.has(key)) groups.set(key, { lanes: [], idle: [], closed: closed.get(key), counts: new Map() });
+  const group = groups.get(key), free = group.idle.findIndex(lane => lane.last.end <= track.begin);
+  const lane = free < 0 ? { tracks: [] } : group.idle.splice(free, 1)[0];
+  lane.tracks.push(track.number);
+  lane.last = track;
+  track.lane = lane;
+  if (free < 0) group.lanes.push(lane);
+  if (track.end < Infinity) group.idle.push(lane);
   if (group.lanes.length === MANY && key && group.closed === undefined) group.closed = true;
 }
 
 function named(lane) {
-  const tracks = lane.tracks.map(number => data.tracks[number]), last = tracks[tracks.length - 1];
-  lane.label = tracks.length > 1 ? `${tracks.length} × ${last.name.replace(/\d+/g, "#")}` : last.name;
+  const tracks = lane.tracks.map(number => data.tracks[number]), { name } = lane.last;
+  lane.label = tracks.length > 1 ? `${tracks.length} × ${name.replace(/\d+/g, "#")}` : name;
   lane.about = tracks.slice(-12).map(track => track.about).join("\n");
   return lane;
 }
@@ -235,10 +242,12 @@ function paintHead(label, group, tracks, top) {
   pen.font = "bold 12px sans-serif";
   pen.fillText(cut(label, LEFT - 16), 8, top + ROW / 2);
   pen.font = "12px sans-serif";
+  if (grouping === "state") return;  // what they have in common they have just now
   let step = 1e6;
   while ((view.end - view.begin) / step > 200) step *= step.toString()[0] === "2" ? 2.5 : 2;
   if (!group.counts.has(step)) group.counts.set(step, new Map());
   const known = group.counts.get(step);
+  if (known.size > 5000) known.clear();
   let left = LOOKUPS;
   for (let bucket = Math.max(Math.floor(view.begin / step), 0); (bucket + 1) * step <= Math.min(data.length, view.end); bucket++) {
     if (!known.has(bucket)) {
@@ -282,12 +291,12 @@ function pick(found) {
 
 function choose(number) {
   chosen = number;
-  data.chosen = rowOf.get(number);
+  data.chosen = rowOf.get(number);  // the row
   showThread();
   draw();
 }
 
-function step(by) {
+function walk(by) {
   const at = chosen === null ? (by > 0 ? -1 : data.rows.length) : rowOf.get(chosen) ?? 0;
   let next = at + by;
   while (data.rows[next]?.group) next += by;
@@ -453,10 +462,8 @@ function chooseIdent(ident) {
 
 function refresh() {
   if (!feed.program) return;
-  if (stale || grouping === "state") {
-    stale = false;
-    if (grouping === "state") regroup(); else arrange();
-  }
+  if (stale) arrange();
+  stale = false;
   const alive = Object.values(data.tracks).filter(isAlive).length;
   const missed = feed.missed ? `, ${feed.missed.toLocaleString("en")} records missed` : "";
   $("status").textContent = `${feed.text ? `${feed.text}; ` : ""}${alive} threads${missed}`;
