@@ -69,12 +69,12 @@ class Track:
     number: int  #: unique in the trace, which a tid need not be
     tid: int  #: the kernel's number
     name: str = ""  #: threading's; "" if unknown
-    pointer: int = 0  #: the thread pointer: of threads that are alive no two have the same, also if they share an LWP
     begin: int = 0  #: ns: time of its first record
     end: int = 0  #: ns: its end, or the end of the record
     group: str = ""  #: the first group that it was in; "" if none
     whole: bool = True  #: False: its first records have been overwritten
     placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
+    pointer: int = 0  #: the thread pointer: of threads that are alive no two have the same, also if they share an LWP
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
     seen: list[Span] = field(default_factory=list)  #: SEEN spans, each within a span that is RUNNING or OUTSIDE

@@ -256,7 +256,7 @@ function paintHead(label, group, tracks, top) {
       known.set(bucket, countStates(tracks, (bucket + 0.5) * step));
     }
     const [begin, end] = [bucket, bucket + 1].map(at => Math.round(Math.max(LEFT, Math.min(x(at * step), width))));
-    paintBucket(known.get(bucket), begin, end, top + 1, tracks.length);
+    paintBucket(known.get(bucket), begin, end, top + 1, group.lanes.length);
   }
 }
 
