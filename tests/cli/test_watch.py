@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import SLOW, environment, lwp, refusal
+from conftest import SLOW, Environment, environment, lwp, refusal
 
 from runtime.observe.asking import ask
 
@@ -53,12 +53,12 @@ EVIL = "</script><script>window.taken=1</script><img src=x onerror=window.taken=
 class Watched:
     """A program that `lwp watch` shows; the program ends when its standard input does."""
 
-    def __init__(self, folder: Path, program: str, trace: bool = True, control: bool = False) -> None:
+    def __init__(self, folder: Path, program: str, *options: str, trace: bool = True) -> None:
         (folder / "program.py").write_text(f"{program}\nimport sys; print('ready', flush=True); sys.stdin.read()\n")
-        options = ("--trace", "t.html") if trace else ()
-        self.program = self._start(folder, "run", *options, "program.py", stdin=subprocess.PIPE)
+        run = ("run", "--trace", "t.html") if trace else ("run",)
+        self.program = self._start(folder, *run, "program.py", stdin=subprocess.PIPE)
         assert self._line(self.program) == "ready"
-        self.watch = self._start(folder, "watch", *["--page-control"] * control, self.program.pid)
+        self.watch = self._start(folder, "watch", *options, self.program.pid)
         self.url = self._line(self.watch)
         self.place = urlsplit(self.url)
 
@@ -101,8 +101,8 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, program: str, **options: bool) -> Iterator[Watched]:
-    found = Watched(folder, program, **options)
+def watched(folder: Path, program: str, *options: str, trace: bool = True) -> Iterator[Watched]:
+    found = Watched(folder, program, *options, trace=trace)
     try:
         yield found
     finally:
@@ -248,8 +248,7 @@ def test_it_ends_when_the_program_does(tmp_path: Path, how: str) -> None:
             found.end()
         else:
             found.program.kill()
-        last = [facts for kind, facts in events if kind == "news"][-1]
-        assert last["ended"]
+        assert [kind for kind, _ in events][-1] == "ended"
         assert found.watch.wait(SLOW * 30) == 0
 
 
@@ -266,6 +265,29 @@ for name in ["{EVIL}" * 20, "x" * (1 << 20), "y" * 4000]:
             assert len(track["about"]) <= 400
         moment = found.until("moment", lambda facts: "waits" in facts)
         assert all(len(str(value)) <= 200 for row in moment["waits"]["rows"] for value in row)
+
+
+@pytest.mark.parametrize(("place", "shown"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "[::1]"), ("0", "127.0.0.1")])
+def test_where_it_listens(tmp_path: Path, place: str, shown: str) -> None:
+    with watched(tmp_path, DEADLOCK, "--at", place) as found:
+        assert found.place.netloc == f"{shown}:{found.place.port}"
+        assert found.status(found.place.path) == 200
+
+
+def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environment) -> None:
+    program = (
+        "import http.client, re\n"
+        "url = open('said').read()\n"
+        "host, path = re.fullmatch('http://([^/]*)(.*)\\n', url).groups()\n"
+        "for name in ('', 'page.css', 'page.js', 'timeline.css', 'timeline.js'):\n"
+        "    connection = http.client.HTTPConnection(host)\n"
+        "    connection.request('GET', path + name)\n"
+        "    answer = connection.getresponse()\n"
+        "    print(answer.status, len(answer.read()) > 500)\n"
+    )
+    (tmp_path / "x.py").write_text(program)
+    done = installed.execute("sh", "-c", f"{installed.python} -m runtime run --page x.py 2>said", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "200 True\n" * 5)
 
 
 def test_what_cannot_be_watched() -> None:
@@ -294,7 +316,7 @@ def test_page_control(tmp_path: Path) -> None:
         with found.open(f"{found.place.path}{name}", "POST", seconds) as answer:
             return answer.status, answer.read().decode()
 
-    with watched(tmp_path, DEADLOCK, control=True) as found:
+    with watched(tmp_path, DEADLOCK, "--page-control") as found:
         assert found.status("/dump", method="POST") == 404
         assert found.status(f"{found.place.path}dump", method="POST", Host="rebound.example") == 421
         assert found.status(f"{found.place.path}dump") == 404
@@ -338,7 +360,7 @@ def test_run_page_serves_it_until_the_program_ends(tmp_path: Path) -> None:
         with connection.getresponse() as answer:
             assert answer.readline() == b"event: hello\n"
             assert process.communicate("", timeout=SLOW * 30) == ("", "")
-            assert b'"ended":true' in answer.read().splitlines()[-2]
+            assert answer.read().endswith(b"event: ended\ndata: {}\n\n")
         assert process.returncode == 0
 
     def connect_again_and_again() -> None:
@@ -472,6 +494,19 @@ def test_keys(deadlocked: Watched) -> None:
         assert shown.text("thread").startswith("payer")
         shown.key("p")
         assert shown.text("thread").startswith("MainThread")
+
+
+@in_browser
+@pytest.mark.slow
+def test_what_was_shown_stays_when_the_program_has_ended(tmp_path: Path) -> None:
+    with watched(tmp_path, DEADLOCK) as found, page(found) as shown:
+        shown.until("data.rows.length === 7")
+        found.end()
+        shown.until("$('status').textContent.startsWith('the program has ended')")
+        assert shown.run("return data.rows.length") == 7
+        assert found.watch.wait(SLOW * 30) == 0
+        shown.key("-")
+        assert not shown.errors()
 
 
 @in_browser

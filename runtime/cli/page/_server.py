@@ -21,20 +21,18 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from ...observe.asking import Unanswered, ask
-from ...observe.following import records_of
+from ...observe.asking import Unanswered
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
 from ._control import CONTROLS, control
 from ._feed import Feed
+from ._recording import Recording
 from ._snapshot import about_thread, moment
 
 __all__ = ["Server"]
 
-_BORROWED = 20  # s after which the recording is borrowed again
 _PERIOD = 0.1  # s between two batches
 _SHARE = 20  # a dump that takes a second is asked for every 20 seconds
 _STREAMS = 8  # at once
@@ -83,13 +81,15 @@ class Server(ThreadingHTTPServer):
     def __init__(self, pid: int, address: tuple[str, int], control: bool = False) -> None:
         self.pid = pid
         self.control = control  #: whether the page may do more than read
-        self._borrowed = Lock()
-        self._renew = 0.0  # when the recording is to be borrowed again
-        self._borrowers: list[int] = []
-        self.borrow()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+        self.recording = Recording(pid)
+        try:
+            self.recording.go_on()
+        except BaseException:
+            self.server_close()
+            raise
         self.dump: dict[str, Any] = {"crowds": []}
         self.moment: dict[str, Any] = {}  #: what the page shows of it, or an error
         self.wanted = threading.Event()  # a page has shown the moment
@@ -102,46 +102,21 @@ class Server(ThreadingHTTPServer):
         for function in (self.serve_forever, self._ask):
             threading.Thread(target=function, daemon=True).start()
         try:
-            with open(os.pidfd_open(self.pid), "rb") as process:
+            with suppress(ProcessLookupError), open(os.pidfd_open(self.pid), "rb") as process:
                 select.select([process], [], [])
             self.ended.set()
             for _ in range(_STREAMS):
                 self.streams.acquire(timeout=_PATIENCE)
         finally:
             self.shutdown()
-            with suppress(Unanswered):
-                for borrower in self._borrowers:
-                    ask(self.pid, "give_back", borrower=borrower)
-
-    def borrow(self) -> None:
-        """Has the program record for a while, unless it does so for us already; opens its file of records.
-
-        A program that doesn't answer may record for others all the same.
-        """
-        with self._borrowed:
-            if time.monotonic() < self._renew:
-                return
-            try:
-                found = ask(self.pid, "borrow", seconds=3 * _BORROWED, opened=True)
-                if "without" in found:
-                    raise Unanswered(f"process {self.pid} can't begin to record, because {found['without']}")
-                self._borrowers = [*self._borrowers[-2:], found["borrower"]]
-                path = Path(found["records"])
-            except Unanswered:
-                if (found_path := records_of(self.pid)) is None:
-                    raise
-                path = found_path
-            # held open, because the program removes the file at its end
-            self._file = path.open("rb")
-            self.records = Path(f"/proc/self/fd/{self._file.fileno()}")
-            self._renew = time.monotonic() + _BORROWED
+            self.recording.end()
 
     def _ask(self) -> None:
         """Asks the program for a dump once a second while a page is open, and at most a twentieth of the time."""
         while self.wanted.wait() and not self.ended.is_set():
             self.wanted.clear()
-            with suppress(Unanswered):
-                self.borrow()
+            with suppress(Unanswered, OSError):
+                self.recording.go_on()
             begun = time.monotonic()
             try:
                 self.dump = dump_facts(self.pid)
@@ -187,8 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             length = min(int(self.headers.get("Content-Length", "0")), _LONGEST)
             seconds = float(json.loads(self.rfile.read(length) or b"0"))
-            kind, text = control(name, seconds, self.server.pid, self.server.records)
-        except (Unanswered, ValueError, TypeError) as error:
+            kind, text = control(name, seconds, self.server.pid, self.server.recording.go_on())
+        except (Unanswered, OSError, ValueError, TypeError) as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         self._answer(kind, text.encode())
 
@@ -225,21 +200,24 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._begin(HTTPStatus.OK, "text/event-stream")
             while not self.server.ended.is_set():
-                self.server.borrow()
-                self._follow(Feed(self.server.pid, self.server.records))
+                try:
+                    records = self.server.recording.go_on()
+                    self._follow(Feed(self.server.pid, records))
+                except (Unanswered, ValueError) as error:
+                    self._send("moment", {"error": str(error)})
+                self.server.ended.wait(1)  # the recording has ended: it may begin again
+            self._send("ended", {})
         finally:
             self.server.streams.release()
 
     def _follow(self, feed: Feed) -> None:
         """Tells what comes, until the recording ends."""
         self._send("hello", feed.hello() | {"control": self.server.control})
-        shown = self.server.moment
-        ended = False
+        shown = None
         while not feed.ended:
-            ended = self.server.ended.wait(_PERIOD)
-            self._send("news", feed.news(last=ended) | {"ended": ended})
+            self._send("news", feed.news(last=self.server.ended.wait(_PERIOD)))
             self.server.wanted.set()
-            if shown is not self.server.moment:
+            if self.server.moment and shown is not self.server.moment:
                 shown = self.server.moment
                 feed.name(self.server.dump)
                 self._send("moment", shown)

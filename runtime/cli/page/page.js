@@ -19,8 +19,9 @@ const make = (tag, text, ...children) => {
 function begin() {
   const source = new EventSource("events");
   source.addEventListener("hello", event => hello(JSON.parse(event.data)));
-  source.addEventListener("news", event => { if (news(JSON.parse(event.data))) source.close(); });
+  source.addEventListener("news", event => news(JSON.parse(event.data)));
   source.addEventListener("moment", event => moment(JSON.parse(event.data)));
+  source.addEventListener("ended", () => { source.close(); say("ended", "the program has ended"); });
   source.addEventListener("error", () => say("lost", "no connection to the server"));
   stage.addEventListener("pick", event => pick(event.detail));
   $("pause").addEventListener("click", () => follow(!data.following));
@@ -50,7 +51,6 @@ function hello(said) {
   follow(true, SHOWN);
 }
 
-// True: these were the last.
 function news(said) {
   feed.now = said.now;
   feed.missed = said.missed;
@@ -62,8 +62,6 @@ function news(said) {
   data.memory.push(...said.memory);
   if (hovered?.spans && SPAN * hovered.span >= hovered.spans.length) hovered = null;
   if (feed.spans > feed.most) forget();
-  if (said.ended) say("ended", "the program has ended");
-  return said.ended;
 }
 
 function takeTrack(number, change) {
