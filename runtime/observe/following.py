@@ -158,6 +158,7 @@ class Follower:
             if life.track.ended and life.track.end < before:
                 del self._records.lives[number]
                 self._seen.pop(number, None)
+                self._reader.looks.pop(number, None)
                 continue
             cut = max(0, life.settled - 3)
             del life.track.spans[:cut]

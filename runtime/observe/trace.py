@@ -693,6 +693,8 @@ class Reader:
                 del effects[: max(0, bisect_left(effects, before, key=_when) - last)]
                 if not effects:
                     del by_key[key]
+        for births in self.tracks.values():
+            del births[: max(0, bisect_left(births, before, key=_when) - 1)]
         for names in self.names.values():
             del names[: max(0, bisect_left(names, before, key=_when) - 2)]
 

@@ -61,9 +61,11 @@ class Feed:
     def _track(self, change: Change) -> dict[str, Any]:
         track = change.track
         told: dict[str, Any] = {"spans": self._flat.spans(change.spans), "seen": self._flat.spans(change.seen)}
+        told |= self._named(track)
         if track.ended:
             told["end"] = track.end - self._flat.begin
-        return told | self._named(track)
+            self._names.pop(track.number)
+        return told
 
     def _named(self, track: Track) -> dict[str, Any]:
         """What the thread is, when that is told for the first time or has changed."""
