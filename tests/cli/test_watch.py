@@ -47,16 +47,16 @@ for name in ("payer", "checker"):
 for _ in range(3):
     threading.Thread(target=want, daemon=True).start()
 """
+TRACED = ("--trace", "t.html")
 EVIL = "</script><script>window.taken=1</script><img src=x onerror=window.taken=1>"
 
 
 class Watched:
     """A program that `lwp watch` shows; the program ends when its standard input does."""
 
-    def __init__(self, folder: Path, program: str, *options: str, trace: bool = True) -> None:
+    def __init__(self, folder: Path, program: str, *options: str, run: tuple[str, ...] = TRACED) -> None:
         (folder / "program.py").write_text(f"{program}\nimport sys; print('ready', flush=True); sys.stdin.read()\n")
-        run = ("run", "--trace", "t.html") if trace else ("run",)
-        self.program = self._start(folder, *run, "program.py", stdin=subprocess.PIPE)
+        self.program = self._start(folder, "run", *run, "program.py", stdin=subprocess.PIPE)
         assert self._line(self.program) == "ready"
         self.watch = self._start(folder, "watch", *options, self.program.pid)
         self.url = self._line(self.watch)
@@ -101,8 +101,8 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, program: str, *options: str, trace: bool = True) -> Iterator[Watched]:
-    found = Watched(folder, program, *options, trace=trace)
+def watched(folder: Path, program: str, *options: str, run: tuple[str, ...] = TRACED) -> Iterator[Watched]:
+    found = Watched(folder, program, *options, run=run)
     try:
         yield found
     finally:
@@ -173,9 +173,19 @@ def test_who_waits_for_whom(deadlocked: Watched) -> None:
     assert thread["stack"][-1].strip() == "with audit:"
 
 
+def test_where_the_time_goes_by_lock_if_that_is_counted(tmp_path: Path) -> None:
+    with watched(tmp_path, DEADLOCK, run=("--locks",)) as found:
+        facts = found.until("moment", lambda facts: bool(facts.get("deadlocks")) and bool(facts["locks"]["rows"]))
+        name, *_ = facts["locks"]["rows"][0]
+        assert name in ("lock audit", "audit")
+        assert {row[0]: row[3] for row in facts["locks"]["rows"]}[name] == 4  # wait now
+    with watched(tmp_path, DEADLOCK) as found:
+        assert found.until("moment", lambda facts: bool(facts.get("deadlocks")))["locks"] is None
+
+
 def test_the_thread_that_answers_is_none_of_the_program(tmp_path: Path) -> None:
     moments, tids = 0, set[int]()
-    with watched(tmp_path, DEADLOCK, trace=False) as found:
+    with watched(tmp_path, DEADLOCK, run=()) as found:
         for kind, facts in found.events():
             tids |= {track["tid"] for track in facts["tracks"].values() if "tid" in track} if kind == "news" else set()
             moments += kind == "moment"
@@ -301,7 +311,7 @@ def test_what_cannot_be_watched() -> None:
 
 def test_a_program_that_records_nothing_begins_to_and_ends(tmp_path: Path) -> None:
     """As long as a page is open."""
-    with watched(tmp_path, DEADLOCK, trace=False) as found:
+    with watched(tmp_path, DEADLOCK, run=()) as found:
         facts = found.until("news", lambda facts: len(facts["tracks"]) > 3)
         names = {track.get("name") for track in facts["tracks"].values()}
         assert {"payer", "checker"} <= names

@@ -23,13 +23,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ...observe.asking import Unanswered
+from ...observe.asking import Unanswered, ask
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
 from ._control import CONTROLS, control
 from ._feed import Feed
 from ._recording import Recording
-from ._snapshot import about_thread, moment
+from ._snapshot import about_thread, locks_table, moment
 
 __all__ = ["Server"]
 
@@ -120,12 +120,19 @@ class Server(ThreadingHTTPServer):
             begun = time.monotonic()
             try:
                 self.dump = dump_facts(self.pid)
-                self.moment = moment(self.dump)
+                self.moment = moment(self.dump) | {"locks": self._locks()}
             except Unanswered as error:
                 self.moment = {"error": str(error)}
             # What is seen without Python costs the program nothing.
             share = 1 if "without" in self.dump else _SHARE
             self.ended.wait(max(1, share * (time.monotonic() - begun)))
+
+    def _locks(self) -> dict[str, Any] | None:
+        """The table of what threads have waited for; None: the program doesn't count that."""
+        with suppress(Unanswered):
+            facts = ask(self.pid, "locks")
+            return locks_table(facts) if facts.get("seconds") else None
+        return None
 
     @property
     def url(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..dump import stack_lines
 from ..trace._layout import cut
 
-__all__ = ["about_thread", "moment"]
+__all__ = ["about_thread", "locks_table", "moment"]
 
 _LONGEST = 200  # letters of a text
 _MOST = 200  # nodes, rows of a table, tasks of a group, lines of a stack
@@ -102,6 +102,18 @@ def _table(crowds: list[Facts], now: float) -> Facts:
         rows.append([_thing(first), threads, round(now - first["since"], 1), holder, taken])
     rows.sort(key=lambda row: -row[2])
     columns = ["waited for", "threads", "longest, s", "held by", "taken at"]
+    return {"columns": columns, "rows": rows[:_MOST], "left": max(0, len(rows) - _MOST)}
+
+
+def locks_table(facts: Facts) -> Facts:
+    """A row for each thing that threads have waited for, since they have been counted."""
+    rows = []
+    for lock in facts["locks"]:
+        waits, holds = lock["waits"], lock["holds"] or {}
+        if waits["count"]:
+            times = (round(1000 * each, 3) if each is not None else "" for each in (waits["p99"], holds.get("longest")))
+            rows.append([_short(lock["name"]), round(waits["seconds"], 3), waits["count"], waits["now"], *times])
+    columns = ["", "waited, s", "waits", "now", "p99, ms", "longest hold, ms"]
     return {"columns": columns, "rows": rows[:_MOST], "left": max(0, len(rows) - _MOST)}
 
 

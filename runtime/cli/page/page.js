@@ -349,6 +349,8 @@ function moment(said) {
   $("alarm").textContent = said.deadlocks.map(text => `Deadlock: ${text}`).join("\n");
   showGraph(said.graph);
   showTable($("waits"), said.waits);
+  $("counted").hidden = !said.locks;
+  if (said.locks) showTable($("locks"), said.locks);
   showGroups(said);
   refresh();
 }
