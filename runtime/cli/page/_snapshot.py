@@ -113,7 +113,7 @@ def locks_table(facts: Facts) -> Facts:
         if waits["count"]:
             times = (round(1000 * each, 3) if each is not None else "" for each in (waits["p99"], holds.get("longest")))
             rows.append([_short(lock["name"]), round(waits["seconds"], 3), waits["count"], waits["now"], *times])
-    columns = ["", "waited, s", "waits", "now", "p99, ms", "longest hold, ms"]
+    columns = ["waited for", "waited, s", "waits", "now", "p99, ms", "longest hold, ms"]
     return {"columns": columns, "rows": rows[:_MOST], "left": max(0, len(rows) - _MOST)}
 
 
