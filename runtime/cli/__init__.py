@@ -17,7 +17,7 @@ from ._version import version
 __all__ = ["main", "version"]
 
 _COMMANDS = (
-    *("run", "explore", "ps", "dump", "top", "locks", "record"),
+    *("run", "explore", "ps", "dump", "top", "watch", "locks", "record"),
     *("trace", "demo", "tls", "bench", "stress", "doctor"),
 )
 

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "LOOPBACK",
     "Json",
+    "address",
     "check_plot",
     "check_timeline",
     "file_option",
@@ -27,6 +29,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LOOPBACK = "127.0.0.1"
 PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 
@@ -50,6 +53,14 @@ def seconds(least: float, most: float = 1e6, zero: bool = False) -> Callable[[st
         return found
 
     return checked
+
+
+def address(value: str) -> tuple[str, int]:
+    """The type of an option: where a server listens."""
+    host, colon, port = value.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16) or (colon and not host):
+        raise click.BadParameter(f"{value!r} is not ADDRESS:PORT or PORT, such as 127.0.0.1:8080; 0 is any free port")
+    return host.strip("[]") or LOOPBACK, int(port)
 
 
 def check_timeline(file: Path) -> Path:

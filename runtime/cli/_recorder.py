@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..observe import recording
+from ._aside import run_aside
 from ._main import at_end
-from ._trace import run_trace
 
 __all__ = ["DEFAULT_SIZE", "PATIENCE", "REASONS", "begin", "note_deadlock"]
 
@@ -44,7 +44,7 @@ class _Maker:
                 file = self._folder / f"lwp-{self._pid}-{why}{number}.html"
                 with suppress(Exception):  # no process can be made: the thread's own end goes on
                     recording.name_things()
-                    run_trace("--last", str(_LAST), self._records, file)
+                    run_aside("trace", "--last", str(_LAST), self._records, file)
         finally:
             self._making.release()
 

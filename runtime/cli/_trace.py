@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from ..observe import recording
 from ._main import at_end, note_interrupt
 
-__all__ = ["record", "run_trace"]
+__all__ = ["record"]
 
 
 def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
@@ -25,20 +24,9 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
 
 
 def _make_timeline(records: Path, file: Path) -> None:
+    from ._aside import run_aside
+
     lent = recording.finish()
-    if run_trace(records, file) == 0 and not lent:
+    if run_aside("trace", records, file) == 0 and not lent:
         records.unlink()
     note_interrupt()
-
-
-def run_trace(*arguments: str | Path) -> int:
-    """Has another process do what `lwp trace` does, because there it doesn't matter what the program has made of this
-    one."""
-    import subprocess
-
-    from ..patch import children
-
-    environment = {name: os.environ[name] for name in os.environ if name != children.CHILDREN}
-    environment["PYTHONPATH"] = children.python_path()
-    command = [sys.executable, "-P", "-m", "runtime", "trace", *map(str, arguments)]
-    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode

@@ -12,7 +12,7 @@ import click
 from ._options import Json, json_option
 from ._output import duration
 
-__all__ = ["dump", "dump_facts", "dump_text"]
+__all__ = ["dump", "dump_facts", "dump_text", "stack_lines"]
 
 #: The outermost frames of a thread, which are the same for all.
 _BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
@@ -29,7 +29,7 @@ def dump_facts(pid: int) -> dict[str, Any]:
     return {**found, "command": command(pid), "seconds": age(pid)}
 
 
-def _stack(stack: list[list[Any]]) -> Iterator[str]:
+def stack_lines(stack: list[list[Any]]) -> Iterator[str]:
     """As a traceback shows it, from the outermost call, without the frames that all threads have."""
     shown = list(stack)
     while shown and shown[-1][2] in _BOOTSTRAP:
@@ -84,7 +84,7 @@ def dump_text(found: dict[str, Any]) -> Iterator[str]:
     for crowd in crowds:
         yield ""
         yield _head(crowd, now)
-        yield from _stack(crowd["stack"])
+        yield from stack_lines(crowd["stack"])
     yield from _besides(found)
 
 

@@ -16,7 +16,7 @@ import click
 import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
-from ._options import check_timeline, file_option, profile_options, seconds
+from ._options import address, check_timeline, file_option, profile_options, seconds
 from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Program:
     watchdog_exit: int | None  #: status with which such a report ends the process; None: it goes on
     stuck: float | None  #: seconds for which a thread waits for a lock before a report
     live: bool  #: a table of its threads on the terminal
+    page: tuple[str, int] | None  #: where a page of its threads is served; port 0: any
+    page_control: bool | None  #: it may do more than read
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     recorder: bool  #: the latest records, for `lwp record`
@@ -81,6 +83,13 @@ class Program:
             from ._trace import record
 
             record(self.trace, self.trace_size, (self.what, *self.args))
+        if self.page is not None:
+            from ._aside import run_aside
+
+            host, port = self.page
+            options = ("--aside", "--at", f"{host}:{port}", *["--page-control"] * bool(self.page_control))
+            if status := run_aside("watch", *options, str(os.getpid())):
+                sys.exit(status)
 
     def _watches(self) -> bool:
         return self.live or self.watchdog is not None or self.stuck is not None or "deadlock" in self.recorder_on
@@ -251,10 +260,15 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 _OF_PYTHON = frozenset("bBdEiIOPqRsStuvVWxX")  # options of python that `run` lacks
 
 
+_ADDRESS = re.compile(r"([^/]*:)?[0-9]+")
+
+
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for at in options_before(self, args):
-            if args[at].startswith(("-m", "-c")):
+            if args[at] == "--page" and not _ADDRESS.fullmatch("".join(args[at + 1 : at + 2])):
+                args[at] = "--page=0"  # what follows is the program, or another option
+            elif args[at].startswith(("-m", "-c")):
                 args = end_options_after(args, at)
             elif args[at].startswith("-") and args[at][1:2] in _OF_PYTHON:
                 after = at + (2 if args[at] in ("-W", "-X") else 1)
@@ -270,6 +284,7 @@ _NEEDS = {
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
     "trace_size": "trace",
+    "page_control": "page",
     "recorder_size": "recorder",
     "recorder_to": "recorder_on",
 }
@@ -332,6 +347,13 @@ def _option(name: str) -> str:
     help="If there are such locks, the program's exit status where it would be 0.",
 )
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
+@click.option(
+    "--page",
+    type=address,
+    metavar="[[ADDRESS:]PORT]",
+    help="Serve a page that shows its threads while it runs; stderr says where.",
+)
+@click.option("--page-control", is_flag=True, default=None, help="Let that page save, dump, and set the watchdog.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
     "--trace",
@@ -413,6 +435,8 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     --recorder keeps as much of that as its size allows, at a third of the cost. When the program has ended in order
     nothing is left of it. --recorder-on makes lwp-PID-WHY.html of the last 30 s; a signal that kills the program leaves
     lwp-PID.records, for `lwp trace`. "deadlock" is a report of --watchdog, after 10 s unless that says otherwise.
+
+    --page serves the page of `lwp watch` from a process of its own, which ends with the program.
 
     \b
     Examples:

@@ -184,10 +184,12 @@ class Record(native.CancelBase):
 
     def describe(self) -> tuple[str, str]:
         """As observe.groups.Member."""
-        scopes = self.scopes
-        labels = (scope.group._label for scope in reversed(scopes) if scope.group is not None)
-        reasons = (scope.asked.why for scope in scopes if scope.asked is not None)
-        return next(filter(None, labels), ""), next(reasons, "")
+        reasons = (scope.asked.why for scope in self.scopes if scope.asked is not None)
+        return next(reversed(self.path()), ""), next(reasons, "")
+
+    def path(self) -> tuple[str, ...]:
+        """As observe.groups.Member."""
+        return tuple(label for scope in self.scopes if scope.group is not None and (label := scope.group._label))
 
     def end_awaited(self, thing: object) -> tuple[str, int]:
         """As observe.groups.Member."""

@@ -17,7 +17,7 @@ from typing import Any
 from .. import native
 from . import locks, recording
 from .crowds import Calls, calls
-from .groups import described, latest
+from .groups import described, latest, path
 from .rows import busiest, rows
 from .waits import Wait, Waiting, describe_cycle, name_of, waiting
 
@@ -44,8 +44,10 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
     return {
         "kind": wait.kind,
         "for": wait.thing,
+        "called": wait.called,
         "address": wait.address,
         "holder": wait.holder_name,
+        "holder_ident": wait.holder,
         "taken": wait.taken,
         "since": wait.since,
         "deadline": wait.deadline,
@@ -89,16 +91,18 @@ def _crowds() -> list[dict[str, Any]]:
         tid = None if green.get(ident, "running") != "running" else tids.get(ident)
         state = "waits" if wait else _state(green.get(ident), tid)
         group, cancelled = described(ident)
+        groups = path(ident)
         where = calls(frame)
         if where not in stacks:
             stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
         alike = wait and (wait.kind, wait.holder, wait.deadline is None)
         crowd = found.setdefault(
-            (where, state, alike, group, cancelled),
+            (where, state, alike, groups, cancelled),
             {
                 "state": state,
                 "wait": wait and _of_wait(wait),
                 "group": group,
+                "groups": groups,
                 "cancelled": cancelled,
                 "stack": stacks[where],
                 "threads": [],
@@ -151,6 +155,7 @@ def dump() -> dict[str, Any]:
                 "deadlock": all(wait.deadline is None for wait in cycle),
                 "text": describe_cycle(cycle),
                 "threads": [wait.name for wait in cycle],
+                "idents": [wait.ident for wait in cycle],
             }
             for cycle in found.cycles
         ],
@@ -201,10 +206,18 @@ def _locks_end() -> dict[str, Any]:
     return {}
 
 
+def _watchdog(seconds: float) -> dict[str, Any]:
+    from .watchdog import watchdog  # it loads much
+
+    watchdog(seconds)
+    return {"watched": seconds}
+
+
 _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
     "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
     "rows": _rows,
+    "watchdog": _watchdog,
     "borrow": recording.borrow,
     "give_back": recording.give_back,
     "look_back": recording.look_back,

@@ -112,6 +112,7 @@ def name_of_file(path: str) -> str:
     return relative if not relative.startswith("..") else _in_library(path) or path
 
 
+@functools.lru_cache(maxsize=4096)
 def short(site: str) -> str:
     """FILE:LINE in FUNCTION, or its beginning, without outer functions and folders, except the folder of an
     __init__.py."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from .. import native
 
 __all__ = ["CALL", "CANCELLED", "GROUP", "TASK", "Cancellation", "Counts", "Member", "by", "counts", "described"]
-__all__ += ["end_awaited", "latest", "members"]
+__all__ += ["end_awaited", "latest", "members", "path"]
 
 
 class Member(Protocol):
@@ -17,6 +17,10 @@ class Member(Protocol):
 
     def describe(self) -> tuple[str, str]:
         """Its innermost group, and why the thread is cancelled; each "" if there is none."""
+        ...
+
+    def path(self) -> tuple[str, ...]:
+        """The groups that it is in, the outermost first."""
         ...
 
     def end_awaited(self, thing: object) -> tuple[str, int]:
@@ -66,6 +70,12 @@ def described(ident: int) -> tuple[str, str]:
     """The group of the thread with this ident, and why it is cancelled; each "" if there is none."""
     member = members.get(ident)
     return ("", "") if member is None else member.describe()
+
+
+def path(ident: int) -> tuple[str, ...]:
+    """Member.path() of the thread with this ident."""
+    member = members.get(ident)
+    return () if member is None else member.path()
 
 
 def end_awaited(ident: int, thing: object) -> tuple[str, int]:

@@ -44,6 +44,7 @@ _OWN = 0  # the program itself, among the borrowers
 _path: str | None = None  # the process's file
 _until: dict[int, int] = {}  # who wants the recording, and until when
 _borrowers = 0  # so far
+_lent: set[int] = set()  # borrowers that read the file at the end
 _changing = _thread.allocate_lock()
 
 
@@ -149,7 +150,7 @@ def finish() -> bool:
     """Ends it for everybody.  Returns whether a borrower is about to read the file, and will remove it."""
     with _changing:
         _forget_late()
-        lent = bool(_until.keys() - {_OWN})
+        lent = bool(_until.keys() & _lent)
         _until.clear()
         if _path is not None:
             _go_on()
@@ -179,8 +180,11 @@ def _remove(file: Path, pid: int) -> None:
         file.unlink(missing_ok=True)
 
 
-def borrow(seconds: float) -> dict[str, Any]:
-    """Records for so long, or until give_back(); the borrower's number, the file, and the time from which on."""
+def borrow(seconds: float, opened: bool = False) -> dict[str, Any]:
+    """Records for so long, or until give_back(); the borrower's number, the file, and the time from which on.
+
+    opened: the borrower has the file open from then on, so the process may remove it.
+    """
     global _borrowers
     note_makings()
     with _changing:
@@ -190,6 +194,8 @@ def borrow(seconds: float) -> dict[str, Any]:
             _open(str(file), DEFAULT_SIZE, None)
             atexit.register(_remove, file, os.getpid())
         _borrowers += 1
+        if not opened:
+            _lent.add(_borrowers)
         _until[_borrowers] = time.monotonic_ns() + round((seconds + _GRACE) * 1e9)
         _go_on()
         return {"borrower": _borrowers, "records": _path, "now": time.monotonic_ns()}
@@ -199,6 +205,7 @@ def give_back(borrower: int) -> dict[str, Any]:
     """Ends a borrower's recording, if nobody else wants it."""
     found = look_back()
     with _changing:
+        _lent.discard(borrower)
         if _until.pop(borrower, None):
             _go_on()
     return found

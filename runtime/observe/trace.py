@@ -13,20 +13,24 @@ import struct
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from io import FileIO
+from mmap import mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from .files import short
 from .recording import record, stop
 
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 
+T = TypeVar("T")
+
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
-_MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
-_CHUNK = struct.Struct("=IIiIIIQ")
+MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
+CHUNK = struct.Struct("=IIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
 
@@ -70,6 +74,7 @@ class Track:
     group: str = ""  #: the first group that it was in; "" if none
     whole: bool = True  #: False: its first records have been overwritten
     placement: str = ""  #: what it asked for at its birth: "CPUs 0-1, nice 5"; "" if nothing
+    pointer: int = 0  #: the thread pointer: of threads that are alive no two have the same, also if they share an LWP
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
     seen: list[Span] = field(default_factory=list)  #: SEEN spans, each within a span that is RUNNING or OUTSIDE
@@ -182,14 +187,40 @@ class _Kind(IntEnum):
     THERE = 19
 
 
+class _Header(NamedTuple):
+    """struct trace_file."""
+
+    magic: bytes
+    version: int
+    chunk_size: int
+    record_size: int
+    texts_size: int
+    chunks: int
+    begun_ns: int
+    begun_unix_ns: int
+    pid: int
+    finished: int
+    ended_ns: int
+    texts_used: int
+    tracks: int
+    hand: int
+    overwritten: int
+    lost: int
+    texts_lost: int
+    arguments: int
+    first_track: int
+
+
 _Record = tuple[int, int, int, int, int, int]  # ns, kind, what, site, a, b
 # ns, track, and the ticket below which a queue's sleepers may go on, or the text that says why
 _Effect = tuple[int, int, int]
+Part = tuple[int, int, bytes, int, str, int]  # of a chunk: number, place of its records, these, tid, name, pointer
+_Look = tuple[int, str, int]  # ns, at what, ns between two rounds
 
 _AWAKE = 0x8000  # in a kind: TRACE_AWAKE
 #: What is of use long after it was recorded.
 _LASTING = {_Kind.BORN, _Kind.THERE, _Kind.NAMED, _Kind.GROUP, _Kind.PLACED}
-_FULL, _OPENS = 1 << 31, 1 << 30  # in a chunk's state
+FULL, OPENS = 1 << 31, 1 << 30  # in a chunk's state
 _KINDS = frozenset(_Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
 _HAVE_GIL = {_Kind.RUNS, _Kind.BLOCKED, _Kind.JOINS, _Kind.AWAITS, _Kind.LEAVES}  # when they are recorded
@@ -212,7 +243,7 @@ _OUTCOMES = {
     errno.EAGAIN: "broken off to look for signals",
 }
 _CANCELLED = "cancelled: "
-_OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
+OBJECT_HEAD = 16  # a primitive's lock or queue comes right behind PyObject_HEAD
 _BREAK = 100_000  # ns: a wait that goes on this soon after an interruption, such as a signal, is one wait
 
 
@@ -230,7 +261,22 @@ class _Wait:
     kind: int
     key: int
     ticket: int
+    type: str = ""  # of the primitive
+    open: bool = True  # what ended it is not known yet
     why: int = 0  # the text, if it was cancelled
+
+
+@dataclass(slots=True)
+class Life:
+    """A track, and what is needed to go on with its records."""
+
+    track: Track
+    chunks: int = 0  #: how many it has filled, and the one that was read last
+    wait: _Wait | None = None  #: the last one
+    known: bool = False  #: it is a thread of the program's
+    elsewhere: bool = False  #: another library made it
+    settled: int = 0  #: of its spans, the first ones, will not change any more
+    look: Span | None = None  #: SEEN: the next look at the thread may find it in the same call
 
 
 def _is_mapped(path: Path, pid: int) -> bool:
@@ -247,14 +293,14 @@ def _obstacle(head: bytes) -> str:
     """Why a file that begins so can't be read; "" if it can."""
     if not head:
         return "is not a file of trace records: it is empty"
-    if head[:8] != _MAGIC:
-        return f"is not a file of trace records: at byte 0 stands {head[:8]!r}, not {_MAGIC!r}"
+    if head[:8] != MAGIC:
+        return f"is not a file of trace records: at byte 0 stands {head[:8]!r}, not {MAGIC!r}"
     if len(head) < _HEADER_SIZE:
         return f"is not a whole file of trace records: at byte {len(head):,} it ends, within its header"
     _, version, chunk_size, record_size, *_ = _HEADER.unpack_from(head)
     if version != _VERSION:
         return f"was recorded by another version of the runtime: at byte 8 stands {version}, and here it is {_VERSION}"
-    if record_size != _RECORD.size or chunk_size <= _CHUNK.size or (chunk_size - _CHUNK.size) % record_size:
+    if record_size != _RECORD.size or chunk_size <= CHUNK.size or (chunk_size - CHUNK.size) % record_size:
         return f"is damaged: at byte 12 stands that chunks have {chunk_size:,} bytes, and records {record_size:,}"
     return ""
 
@@ -271,7 +317,7 @@ def _fault(record: _Record, since: int) -> str:
     return ""
 
 
-class _File:
+class Records:
     """The file's parts.  A part that is damaged is noted in the timeline, and left out."""
 
     def __init__(self, path: Path) -> None:
@@ -280,21 +326,41 @@ class _File:
             if obstacle := _obstacle(head):
                 raise ValueError(f"{path} {obstacle}")
             file.seek(0)
-            # read as one object, because joining the head and the rest would hold the whole twice
-            self.data = file.read()
-        _, _, self.chunk_size, _, self.texts, chunks, begin, unix, pid, finished, end, *rest = _HEADER.unpack_from(head)
-        _, _, _, overwritten, lost, texts_lost, arguments, self.first_track = rest
+            self.data = self.load(file)
+        header = self.header()
+        self.chunk_size, self.texts, finished = header.chunk_size, header.texts_size, bool(header.finished)
+        self.most = (self.chunk_size - CHUNK.size) // _RECORD.size  # records of a chunk
+        self.first_track = header.first_track
         self.known_texts = {0: ""}
-        running = not finished and _is_mapped(path, pid)
-        self.timeline = Timeline(pid, "", begin, end, unix, bool(finished), 0, overwritten, lost, texts_lost, running)
+        self.lives: dict[int, Life] = {}  # by number of the track
+        self.taken: dict[int, tuple[int, int, int]] = {}  # by place of a chunk: its track, its number, its records
+        self.timeline = Timeline(
+            header.pid,
+            "",
+            header.begun_ns,
+            header.ended_ns,
+            header.begun_unix_ns,
+            finished,
+            0,
+            header.overwritten,
+            header.lost,
+            header.texts_lost,
+            not finished and _is_mapped(path, header.pid),
+        )
         self.chunks = _HEADER_SIZE + self.texts
-        self.end = self.chunks + chunks * self.chunk_size
+        self.end = self.chunks + header.chunks * self.chunk_size
         if self.end != len(self.data):
             self.note_damage(len(self.data), f"is its end, which by its header is at byte {self.end:,}")
-        if finished and end < begin:
+        if finished and header.ended_ns < header.begun_ns:
             self.note_damage(56, "the end is before the begin")
             self.timeline.finished = False
-        self.timeline.program = self.text(arguments)
+        self.timeline.program = self.text(header.arguments)
+
+    def header(self) -> _Header:
+        return _Header(*_HEADER.unpack_from(self.data))
+
+    def load(self, file: FileIO) -> bytes | mmap:
+        return file.read()  # as one object, because joining the head and the rest would hold the whole twice
 
     def note_damage(self, at: int, what: str) -> None:
         if not self.timeline.running:  # a record that is read while a thread writes it is not damaged
@@ -311,16 +377,19 @@ class _File:
             self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
         return self.known_texts[number]
 
-    def chunk_heads(self) -> Iterator[tuple[int, int, int, int, int, int, int, int]]:
-        """Where each chunk of this recording is, and its head: used, track, tid, number, name, nth, thread pointer."""
-        most = (self.chunk_size - _CHUNK.size) // _RECORD.size
-        for at in range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size):
-            state, used, tid, number, name, nth, pointer = _CHUNK.unpack_from(self.data, at)
-            track = state & ~_FULL
-            if used > most:
-                self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {most}")
-            elif used and not state & _OPENS and track >= self.first_track:
-                yield at + _CHUNK.size, used, track, tid, number, name, nth, pointer
+    def places(self) -> Iterable[int]:
+        """Of the chunks that may have records which were not taken."""
+        return range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size)
+
+    def head(self, at: int) -> tuple[int, int, int, int, int, int, int] | None:
+        """A chunk's used, track, tid, number, name, nth and thread pointer; None: nothing of this recording."""
+        state, used, *rest = CHUNK.unpack_from(self.data, at)
+        track = state & ~FULL
+        if used > self.most:
+            self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {self.most}")
+        elif used and not track & OPENS and track >= self.first_track:
+            return used, track, *rest
+        return None
 
     def time_of(self, at: int) -> int:
         ns: int
@@ -334,32 +403,51 @@ class _File:
             return self.timeline.end
         if self.timeline.running:
             return time.monotonic_ns()
-        heads = self.chunk_heads()
-        ends = (self.time_of(at + (used - 1) * _RECORD.size) for at, used, *_ in heads)
+        heads = ((at, head[0]) for at in self.places() if (head := self.head(at)))
+        ends = (self.time_of(at + CHUNK.size + (used - 1) * _RECORD.size) for at, used in heads)
         return max(ends, default=self.timeline.begin)
 
-    def tracks(self, since: int) -> Iterator[tuple[Track, int, list[_Record]]]:
-        """Each thread with its thread pointer and its records, in the order of their first records.
+    def take(self, since: int = 0) -> Iterator[tuple[Life, list[_Record]]]:
+        """Each thread with its records that were not taken before, in the order of the threads' first records.
 
-        Before that time only what a later record may need.
+        Before `since` only what a later record may need.
         """
-        parts: dict[int, list[tuple[int, int, int, int, str, int]]] = defaultdict(list)
-        for at, used, track, tid, number, name, nth, pointer in self.chunk_heads():
-            parts[track].append((number, at, used * _RECORD.size, tid, _name(self.text(name), nth), pointer))
+        parts: dict[int, list[Part]] = defaultdict(list)
+        for at in self.places():
+            if part := self.take_chunk(at):
+                parts[self.taken[at][0]].append(part)
         for track, chunks in sorted(parts.items()):
             chunks.sort()
+            life = self.lives.get(track) or Life(Track(track, chunks[0][3]))
             records: list[_Record] = []
-            whole = len(chunks) == chunks[-1][0] + 1
-            early = max(bisect_right(chunks, since, key=lambda chunk: self.time_of(chunk[1])) - 1, 0)
-            for _, at, size, *_ in chunks[:early]:
-                records += (one for one in _RECORD.iter_unpack(self.data[at : at + size]) if one[1] in _LASTING)
-            for _, at, size, *_ in chunks[early:]:
-                added = list(_RECORD.iter_unpack(self.data[at : at + size]))
-                whole = self.are_sound(added, at, records[-1][0] if records else self.timeline.begin) and whole
+            early = max(bisect_right(chunks, since, key=lambda part: self.time_of(part[1])) - 1, 0)
+            for nth, (number, at, data, _, name, pointer) in enumerate(chunks):
+                added, sound = list(_RECORD.iter_unpack(data)), True
+                if nth < early:
+                    added = [record for record in added if record[1] in _LASTING]
+                else:
+                    before = life.track.end or self.timeline.begin
+                    sound = self.are_sound(added, at, records[-1][0] if records else before)
+                life.track.whole = sound and number in (life.chunks - 1, life.chunks) and life.track.whole
+                life.chunks, life.track.name, life.track.pointer = number + 1, name, pointer
                 records += added
             if records:
-                _, _, _, tid, called, pointer = chunks[-1]
-                yield Track(track, tid, called, records[0][0], records[-1][0], whole=whole), pointer, records
+                life.track.begin, life.track.end = life.track.begin or records[0][0], records[-1][0]
+                self.lives[track] = life
+                yield life, records
+
+    def take_chunk(self, at: int) -> Part | None:
+        """What the chunk has that was not taken before."""
+        if (head := self.head(at)) is None:
+            return None
+        used, track, tid, number, name, nth, pointer = head
+        had = self.taken.get(at, (0, 0, 0))
+        first = had[2] if had[:2] == (track, number) else 0
+        if used <= first:
+            return None
+        begin, end = (at + CHUNK.size + each * _RECORD.size for each in (first, used))
+        self.taken[at] = track, number, used
+        return number, begin, self.data[begin:end], tid, _name(self.text(name), nth), pointer
 
     def are_sound(self, records: list[_Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""
@@ -372,59 +460,73 @@ class _File:
         return True
 
 
-class _Reader:
+class Reader:
     """Puts the records together."""
 
-    def __init__(self, path: Path, since: int | None) -> None:
-        self.file = _File(path)
-        self.timeline = self.file.timeline
-        self.since = since if since is None or since >= 0 else self.file.end_of_record + since
+    def __init__(self, records: Records, since: int | None = None) -> None:
+        self.file = records
+        self.timeline = records.timeline
+        self.since = since if since is None or since >= 0 else records.end_of_record + since
         self.waits: list[_Wait] = []
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
         self.gil: list[tuple[int, int]] = []  # when each track had the GIL
-        self.looks: dict[int, list[tuple[int, str, int]]] = defaultdict(list)  # by track: when, at what, how often
+        self.looks: dict[int, list[_Look]] = defaultdict(list)  # by track
         self.tracks: dict[int, list[_Effect]] = defaultdict(list)  # by thread pointer: since when, and the track
         # by key: the name since when; "" from when it is another thing's key
         self.names: dict[int, list[tuple[int, str]]] = defaultdict(list)
-        #: Effects on other threads, by kind and by the address that they share.
+        # effects on other threads, by kind and by the address that they share
         self.effects: dict[int, dict[int, list[_Effect]]] = {kind: defaultdict(list) for kind in _EFFECTS}
+        self.births: list[tuple[int, int, int]] = []  # pointer, when, track: whose starter is not known yet
 
     def read(self) -> Timeline:
         timeline = self.timeline
-        made_elsewhere = set()
-        for track, pointer, records in self.file.tracks(self.since or 0):
-            timeline.records += len(records)
-            kinds = {record[1] & ~_AWAKE for record in records}
-            if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
-                self.take_samples(records)
-            elif not track.name and kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # no thread of the program's
-                self.follow(track, records)
-            else:
-                self.tracks[pointer].append((track.begin, track.number, 0))
-                if track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE):
-                    made_elsewhere.add(track.number)
-                self.follow(track, records)
-                timeline.tracks.append(track)
+        lives = self.take()
+        timeline.tracks = [life.track for life in lives]
         if not timeline.finished:
             timeline.end = self.file.end_of_record
-        for track in timeline.tracks:
-            if not track.ended and track.number not in made_elsewhere:
+        for life in lives:
+            track = life.track
+            if not track.ended and not life.elsewhere:
                 # of a thread made by another library all we know is its last record
                 track.end = max(track.end, timeline.end)
             if track.spans and not track.spans[-1].end:
                 track.spans[-1].end = track.end
-            self.place_looks(track)
-        self.find_running()
+        self.settle(timeline.end)
+        if self.since is not None:
+            timeline.cut(self.since, timeline.end)
+        return timeline
+
+    def take(self) -> list[Life]:
+        """Makes spans of the new records; the threads that have some."""
+        lives = []
+        for life, records in self.file.take(self.since or 0):
+            self.timeline.records += len(records)
+            kinds = {record[1] & ~_AWAKE for record in records}
+            if kinds <= {_Kind.COUNTS, _Kind.SEEN}:
+                self.take_samples(records)
+                continue
+            self.follow(life, records)
+            if life.track.name or not kinds <= {_Kind.NAMED, _Kind.WANTS_GIL, _Kind.RUNS}:  # a thread of the program's
+                if not life.known:
+                    life.known = True
+                    life.elsewhere = life.track.whole and records[0][1] not in (_Kind.BORN, _Kind.THERE)
+                    self.tracks[life.track.pointer].append((life.track.begin, life.track.number, 0))
+                lives.append(life)
+        return lives
+
+    def settle(self, until: int) -> None:
+        """Finds out what one thread's records say of another's spans, of those that have ended until then."""
+        for number, looks in self.looks.items():
+            if looks and number in self.file.lives:
+                self.place_looks(self.file.lives[number], looks, until)
+        self.find_running(until)
         for by_key in (*self.effects.values(), self.tracks):
             for effects in by_key.values():
                 effects.sort()
         for names in self.names.values():
             names.sort()
-        self.find_starters()
-        self.find_causes()
-        if self.since is not None:
-            timeline.cut(self.since, timeline.end)
-        return timeline
+        self.find_starters(until)
+        self.find_causes(until)
 
     def take_samples(self, records: list[_Record]) -> None:
         for ns, kind, _, site, a, b in records:
@@ -433,31 +535,35 @@ class _Reader:
             elif kind == _Kind.SEEN:
                 self.looks[a].append((ns, self.file.text(site), b))
 
-    def place_looks(self, track: Track) -> None:
+    def place_looks(self, life: Life, looks: list[_Look], until: int) -> None:
         """Takes a call that was seen twice in a row as going on in between, and half a round before and after."""
-        looks = self.looks[track.number]
-        for span in track.spans:
-            if span.state is not State.OUTSIDE or not looks:
+        spans, seen = life.track.spans, life.track.seen
+        count = bisect_right(looks, until, key=_when)
+        for ns, what, period in looks[:count]:
+            at = bisect_right(spans, ns, key=_begin) - 1
+            span = spans[at] if at >= 0 else None
+            # without `what` the thread was on a processor, or ready for one
+            if not what or not span or span.state is not State.OUTSIDE or 0 < span.end <= ns:
+                life.look = None
                 continue
-            first = bisect_left(looks, (span.begin, "", 0))
-            last: Span | None = None
-            for ns, what, period in looks[first : bisect_left(looks, (span.end, "", 0))]:
-                end = min(ns + period // 2, span.end)
-                if not what:  # the thread was on a processor, or ready for one
-                    last = None
-                elif last and last.what == what:
-                    last.end = end
-                else:
-                    begin = max(ns - period // 2, track.seen[-1].end if track.seen else 0, span.begin)
-                    track.seen.append(last := Span(State.SEEN, begin, end, what))
+            end = min(ns + period // 2, span.end) if span.end else ns
+            if life.look and life.look.what == what and life.look.begin >= span.begin:
+                life.look.end = end
+            else:
+                begin = max(ns - period // 2, seen[-1].end if seen else 0, span.begin)
+                seen.append(look := Span(State.SEEN, begin, end, what))
+                life.look = look
+        del looks[:count]
 
-    def follow(self, track: Track, records: list[_Record]) -> None:
+    def follow(self, life: Life, records: list[_Record]) -> None:
         """Finds the track's spans; the last one has no end yet."""
-        wait: _Wait | None = None
+        track, wait = life.track, life.wait
         for ns, noted, what, site, a, b in records:
             kind = noted & ~_AWAKE
             if kind in _EFFECTS:
                 self.effects[kind][a].append((ns, track.number, site if kind == _Kind.CANCELS else b & 0xFFFFFFFF))
+            if kind == _Kind.BORN:
+                self.births.append((a, ns, track.number))
             if kind == _Kind.NAMED:
                 self.names[a].append((ns, self.file.text(site)))
             if kind == _Kind.GROUP:
@@ -489,19 +595,23 @@ class _Reader:
                 track.spans.append(Span(state, ns, 0))
             elif wait and wait.kind == kind and wait.key == a and self.goes_on(track.spans, wait.span):
                 wait.ticket = b & 0xFFFFFFFF
+                life.settled = min(life.settled, len(track.spans) - 1)
+                if not wait.open:
+                    wait.open = True
+                    self.waits.append(wait)
             else:
                 span = Span(State.BLOCKED, ns, 0, made=short(self.file.text(b >> 32)), site=short(self.file.text(site)))
-                if kind == _Kind.BLOCKED:
-                    span.what = self.file.text(what) or "primitive"
                 track.spans.append(span)
-                wait = _Wait(track.number, span, kind, a, b & 0xFFFFFFFF)
+                type = self.file.text(what) or "primitive"
+                wait = life.wait = _Wait(track.number, span, kind, a, b & 0xFFFFFFFF, type)
                 self.waits.append(wait)
 
-    def find_running(self) -> None:
+    def find_running(self, until: int) -> None:
         """A thread that has not slept has kept the GIL, unless C code gave the GIL up to compute and another thread had
         it."""
         self.gil.sort()
-        for span in self.awake:
+        ended, self.awake = _parted(self.awake, lambda span: span.end <= until)
+        for span in ended:
             first = bisect_right(self.gil, (span.begin, 1 << 32))
             after = bisect_left(self.gil, (span.end, 0))
             if first >= after:
@@ -513,7 +623,7 @@ class _Reader:
         broken = (
             len(spans) > 2
             and spans[-3] is blocked
-            and blocked.outcome not in ("", "woken")
+            and blocked.outcome not in ("", "woken", "ended")
             and not blocked.outcome.startswith(_CANCELLED)
         )
         sure = blocked.outcome == _OUTCOMES[errno.EAGAIN]
@@ -531,43 +641,67 @@ class _Reader:
         at = bisect_right(effects, until, key=_when)
         return effects[at - 1] if at and effects[at - 1][0] >= since else None
 
-    def find_starters(self) -> None:
-        for pointer, births in self.effects[_Kind.BORN].items():
-            for then, track, _ in births:
-                if cause := self.latest(_Kind.STARTS, pointer, 0, then):
-                    self.timeline.arrows.append(Arrow("starts", cause[1], cause[0], track, then))
+    def find_starters(self, until: int) -> None:
+        births, self.births = _parted(self.births, lambda birth: birth[1] <= until)
+        for pointer, then, track in births:
+            if cause := self.latest(_Kind.STARTS, pointer, 0, then):
+                self.timeline.arrows.append(Arrow("starts", cause[1], cause[0], track, then))
 
-    def find_causes(self) -> None:
-        names = {track.number: track.name or str(track.tid) for track in self.timeline.tracks}
-        born = {track: (pointer, ns) for pointer, effects in self.tracks.items() for ns, track, _ in effects}
-        for wait in self.waits:
-            span = wait.span
+    def find_causes(self, until: int) -> None:
+        ended, self.waits = _parted(self.waits, lambda wait: 0 < wait.span.end <= until)
+        for wait in ended:
+            span, wait.open = wait.span, False
+            span.what = self.awaited(wait)
             if wait.why:
-                self.find_canceller(wait, *born.get(wait.track, (0, 0)))
+                track = self.file.lives[wait.track].track
+                self.find_canceller(wait, track.pointer, track.begin)
             if wait.kind == _Kind.BLOCKED and not wait.key:
                 cause = None
                 span.outcome = "ended" if span.outcome == "woken" else span.outcome
             elif wait.kind == _Kind.BLOCKED:
-                made = f"made at {span.made.partition(' in ')[0]}" if span.made else f"at {wait.key - _OBJECT_HEAD:#x}"
-                span.what += f" {self.name_of(wait.key, span.begin) or made}"
                 cause = self.granted(wait) or self.latest(_Kind.RELEASES, wait.key, span.begin, span.end)
             elif wait.kind == _Kind.JOINS:
                 cause = self.latest(_Kind.ENDS, wait.key, span.begin, span.end)
             else:
                 cause = self.latest(_Kind.BORN, wait.key, span.begin, span.end)
-            if wait.kind != _Kind.BLOCKED:
-                which = self.latest_of(self.tracks.get(wait.key, []), 0, span.end)
-                verb = "end" if wait.kind == _Kind.JOINS else "begin"
-                span.what = f"{verb} of thread {names[which[1]] if which else '?'}"
             if cause and span.outcome == "woken":
                 span.woken_by = cause[1]
                 why = {_Kind.BLOCKED: "wakes", _Kind.JOINS: "ends"}.get(_Kind(wait.kind))
                 if why:
                     self.timeline.arrows.append(Arrow(why, cause[1], cause[0], wait.track, span.end))
 
+    def awaited(self, wait: _Wait) -> str:
+        """What it waits for, in words."""
+        begin, end = wait.span.begin, wait.span.end or wait.span.begin
+        if wait.kind != _Kind.BLOCKED:
+            which = self.latest_of(self.tracks.get(wait.key, []), 0, end)
+            life = self.file.lives.get(which[1]) if which else None
+            verb = "end" if wait.kind == _Kind.JOINS else "begin"
+            return f"{verb} of thread {(life.track.name or life.track.tid) if life else '?'}"
+        if not wait.key:
+            return wait.type
+        made = wait.span.made.partition(" in ")[0]
+        unnamed = f"made at {made}" if made else f"at {wait.key - OBJECT_HEAD:#x}"
+        return f"{wait.type} {self.name_of(wait.key, begin) or unnamed}"
+
+    def forget(self, before: int) -> None:
+        """Drops effects and names that came before; of those that a later wait may need, the last one stays."""
+        del self.gil[: max(0, bisect_left(self.gil, (before, 0)) - 1)]
+        for kind, by_key in self.effects.items():
+            last = kind in (_Kind.BORN, _Kind.STARTS)
+            for key, effects in list(by_key.items()):
+                del effects[: max(0, bisect_left(effects, before, key=_when) - last)]
+                if not effects:
+                    del by_key[key]
+        for births in self.tracks.values():
+            del births[: max(0, bisect_left(births, before, key=_when) - 1)]
+        for names in self.names.values():
+            del names[: max(0, bisect_left(names, before, key=_when) - 2)]
+
     def name_of(self, key: int, ns: int) -> str:
         """What the program calls the primitive that had this key at that time.  The name was recorded later."""
-        names = self.names.get(key, [])
+        if not (names := self.names.get(key)):
+            return ""
         at = bisect_right(names, ns, key=_when)
         first = next((place + 1 for place in reversed(range(at)) if not names[place][1]), 0)
         after = next((place for place in range(at, len(names)) if not names[place][1]), len(names))
@@ -597,6 +731,18 @@ def _when(effect: tuple[Any, ...]) -> Any:
     return effect[0]
 
 
+def _begin(span: Span) -> int:
+    return span.begin
+
+
+def _parted(things: list[T], chosen: Callable[[T], bool]) -> tuple[list[T], list[T]]:
+    """Those that are chosen, and the others."""
+    parts: tuple[list[T], list[T]] = [], []
+    for thing in things:
+        parts[not chosen(thing)].append(thing)
+    return parts
+
+
 def read(path: str | os.PathLike[str], since: int | None = None) -> Timeline:
     """The trace in a file of records.
 
@@ -605,4 +751,4 @@ def read(path: str | os.PathLike[str], since: int | None = None) -> Timeline:
     From a damaged or truncated file it makes what could be read; Timeline.damage says where the first damage is.
     OSError: it can't be read.  ValueError: it is something else, or was recorded by another version.
     """
-    return _Reader(Path(path), since).read()
+    return Reader(Records(Path(path)), since).read()

@@ -96,7 +96,8 @@ def _bars(timeline: Timeline, track: Track, names: dict[int, str], y: int) -> It
             if end - drawn < _NARROW:
                 continue
             drawn = end
-            said = f"{names[track.number]}{says(span, names)}\n{(span.end - span.begin) / 1e6:,.3f} ms"
+            by = f"\nby {names[span.woken_by]}" if span.woken_by in names else ""
+            said = f"{names[track.number]}{says(span)}{by}\n{(span.end - span.begin) / 1e6:,.3f} ms"
             yield (
                 f'<rect x="{begin:.2f}" y="{top}" width="{max(end - begin, _NARROW):.2f}" height="{high}" '
                 f'fill="{COLOURS[span.state]}"><title>{escape(said)}</title></rect>\n'

@@ -10,15 +10,29 @@ from dataclasses import dataclass
 
 from ...observe.trace import Span, State, Timeline, Track
 
-__all__ = ["ARROWS", "COLOURS", "LEGEND", "Row", "about", "cut", "label", "rows", "says", "thread_names", "ticks"]
+__all__ = [
+    "ARROWS",
+    "COLOURS",
+    "LEGEND",
+    "Row",
+    "about",
+    "cut",
+    "label",
+    "rows",
+    "says",
+    "thread_name",
+    "thread_names",
+    "ticks",
+]
 
+#: The colour-blind tell them apart too.
 COLOURS = {
-    State.RUNNING: "#2e8b57",
-    State.OUTSIDE: "#bce3cb",
-    State.WANTS_GIL: "#e8a838",
-    State.BLOCKED: "#c44e52",
-    State.STARTING: "#9bb7d4",
-    State.ENDING: "#9bb7d4",
+    State.RUNNING: "#0072b2",
+    State.OUTSIDE: "#a8d4f0",
+    State.WANTS_GIL: "#f0c442",
+    State.BLOCKED: "#d55e00",
+    State.STARTING: "#565a66",
+    State.ENDING: "#565a66",
     State.SEEN: "#878d96",
 }
 #: What is said of each colour.
@@ -30,7 +44,7 @@ LEGEND = (
     ("blocked in one of our waits", COLOURS[State.BLOCKED]),
     ("starting, ending", COLOURS[State.STARTING]),
 )
-ARROWS = {"wakes": "#333333", "cancels": "#c44e52", "starts": "#5b8fc7", "ends": "#999999"}
+ARROWS = {"wakes": "#777777", "cancels": "#d55e00", "starts": "#5b8fc7", "ends": "#aaaaaa"}
 
 _SHORT = 0.1  # of the whole time: threads that live for less share rows
 
@@ -58,9 +72,14 @@ def rows(timeline: Timeline) -> list[Row]:
     return found
 
 
+def thread_name(track: Track) -> str:
+    """What the thread is called."""
+    return track.name or f"thread {track.tid}"
+
+
 def thread_names(timeline: Timeline) -> dict[int, str]:
     """The name of each track, by number."""
-    return {track.number: track.name or f"thread {track.tid}" for track in timeline.tracks}
+    return {track.number: thread_name(track) for track in timeline.tracks}
 
 
 def about(track: Track, names: dict[int, str]) -> str:
@@ -101,13 +120,12 @@ def _steps() -> Iterator[int]:
         power *= 10
 
 
-def says(span: Span, names: dict[int, str]) -> str:
-    """What is known of a span, to be read behind the name of its thread."""
+def says(span: Span) -> str:
+    """What is known of a span, to be read behind the name of its thread; not by which thread it was ended."""
     if span.state is State.SEEN:
         return f": seen: {span.what}"
     if span.state is not State.BLOCKED:
         return f": {span.state.value}"
     parts = [f" blocked: {span.what}", span.outcome]
     parts += [f"made at {span.made}" if span.made else "", f"waits at {span.site}" if span.site else ""]
-    parts.append(f"by {names[span.woken_by]}" if span.woken_by is not None else "")
     return "\n".join(filter(None, parts))

@@ -1,24 +1,61 @@
-"""A timeline as a page that zooms and pans: page.html with the timeline in it, which needs no network."""
+"""A timeline as a page that zooms and pans: page.html with the timeline in it, which needs no network.
+
+timeline.css and timeline.js are the live page's too (cli/page), as is what they are given: Flat, LOOK.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html import escape
-from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from ...observe.trace import Span, State, Timeline, Track
-from ._layout import ARROWS, COLOURS, LEGEND, about, label, rows, says, thread_names
+from ...observe.trace import Arrow, Span, State, Timeline, Track
+from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names
 
-__all__ = ["write"]
+__all__ = ["LOOK", "SCRIPT", "STYLE", "Flat", "write"]
 
+STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("timeline.css", "timeline.js"))
 _STATES = list(State)
+_LONGEST = 1000  # letters of a text
+LOOK = {"legend": LEGEND, "colours": [COLOURS[state] for state in _STATES], "arrowColours": ARROWS}
+
+
+class Flat:
+    """Makes numbers of spans and arrows: one after the other, times in nanoseconds since the begin."""
+
+    def __init__(self, begin: int, first: int = 0) -> None:
+        self.begin = begin
+        self.first = first  #: number of the first text
+        self.texts: dict[str, int] = {}  #: the numbers of texts
+        self._known: dict[tuple[State, str, str, str, str], int] = {}  # the numbers of what says() says of these
+
+    def spans(self, spans: Iterable[Span]) -> list[int | None]:
+        """Of each span its state, begin, end (None: it goes on), text, and the track that ended it, or 0."""
+        found: list[int | None] = []
+        for span in spans:
+            end = span.end - self.begin if span.end else None
+            said = span.state, span.what, span.outcome, span.made, span.site
+            if (text := self._known.get(said)) is None:
+                text = self.texts.setdefault(cut(says(span), _LONGEST), self.first + len(self.texts))
+                self._known[said] = text
+            found += (_STATES.index(span.state), span.begin - self.begin, end, text, span.woken_by or 0)
+        return found
+
+    def arrows(self, arrows: Iterable[Arrow]) -> list[str | int]:
+        """Of each arrow why, from which track, when, to which, when."""
+        found: list[str | int] = []
+        for arrow in arrows:
+            found += (arrow.why, arrow.source, arrow.at - self.begin, arrow.target, arrow.then - self.begin)
+        return found
 
 
 def write(timeline: Timeline, out: TextIO) -> None:
     """Writes it."""
-    before, _, after = Path(__file__).with_name("page.html").read_text(encoding="utf-8").partition("DATA")
+    page = Path(__file__).with_name("page.html").read_text("utf-8")
+    page = page.replace("STYLE", STYLE.read_text("utf-8")).replace("SCRIPT", SCRIPT.read_text("utf-8"))
+    before, _, after = page.partition("DATA")
     out.write(before.replace("TITLE", escape(timeline.program)))
     # "<" occurs in texts only; written so, none of them can end the script element.
     out.write(json.dumps(_data(timeline), separators=(",", ":")).replace("<", "\\u003c"))
@@ -26,68 +63,35 @@ def write(timeline: Timeline, out: TextIO) -> None:
 
 
 def _data(timeline: Timeline) -> dict[str, Any]:
-    """All times are nanoseconds since the begin.
-
-    spans, seen: state, begin, end and number of a text, one span after the other; arrows: why, source, when, target,
-    when.
-    """
     names = thread_names(timeline)
-    index = {track.number: at for at, track in enumerate(timeline.tracks)}
-    texts: dict[str, int] = {}
-
-    def flat(spans: list[Span]) -> list[int]:
-        return list(
-            chain.from_iterable(
-                (
-                    _STATES.index(span.state),
-                    span.begin - timeline.begin,
-                    span.end - timeline.begin,
-                    texts.setdefault(says(span, names), len(texts)),
-                )
-                for span in spans
-            )
-        )
-
-    tracks = [
-        {
+    flat = Flat(timeline.begin)
+    tracks = {
+        track.number: {
             "name": names[track.number],
             "begin": track.begin - timeline.begin,
             "end": track.end - timeline.begin,
-            "spans": flat(track.spans),
-            "seen": flat(track.seen),
+            "spans": flat.spans(track.spans),
+            "seen": flat.spans(track.seen),
         }
         for track in timeline.tracks
-    ]
+    }
     return {
         "title": f"{timeline.program}: {timeline.summary()}",
+        "first": 0,
         "length": max(timeline.end - timeline.begin, 1),
-        "legend": LEGEND,
-        "colours": [COLOURS[state] for state in _STATES],
         "rows": [
             {
                 "label": (called := label(row, names)),
                 "about": "\n".join(filter(None, [called if len(row.tracks) > 1 else "", *_some(names, row.tracks)])),
-                "tracks": [index[track.number] for track in row.tracks],
+                "tracks": [track.number for track in row.tracks],
             }
             for row in rows(timeline)
         ],
         "tracks": tracks,
-        "texts": list(texts),
-        "arrows": list(
-            chain.from_iterable(
-                (
-                    arrow.why,
-                    index[arrow.source],
-                    arrow.at - timeline.begin,
-                    index[arrow.target],
-                    arrow.then - timeline.begin,
-                )
-                for arrow in timeline.arrows
-                if arrow.source in index and arrow.target in index
-            )
-        ),
-        "arrowColours": ARROWS,
+        "texts": list(flat.texts),
+        "arrows": flat.arrows(arrow for arrow in timeline.arrows if {arrow.source, arrow.target} <= tracks.keys()),
         "memory": [(count.at - timeline.begin, count.resident) for count in timeline.counts],
+        **LOOK,
     }
 
 

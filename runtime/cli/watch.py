@@ -1,0 +1,48 @@
+"""`watch`: the live page of a program that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import click
+
+from ._options import address
+
+__all__ = ["watch"]
+
+
+@click.command(short_help="Serve a page that shows a running program's threads.")
+@click.argument("pid", type=click.IntRange(1))
+@click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
+@click.option("--page-control", "control", is_flag=True, help="Let the page save, dump, and set the watchdog.")
+@click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
+@click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
+def watch(pid: int, place: tuple[str, int], control: bool, opened: bool, aside: bool) -> int:
+    """Serve a live page of the program with process number PID, until it ends.
+
+    The page's address is printed; on this machine it alone opens the page. PID must be a process
+    that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a second what
+    they wait for.
+    """
+    from ..observe.asking import Unanswered
+    from .page._server import Server
+
+    try:
+        server = Server(pid, place, control)
+    except (Unanswered, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    with server:
+        click.echo(server.url, err=aside)
+        if opened:
+            click.launch(server.url)
+        if aside:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+            with open(os.devnull, "r+b") as null:
+                for file in (0, 1, 2):
+                    os.dup2(null.fileno(), file)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_until_end()
+    return 0
