@@ -68,6 +68,7 @@ TOOLS = {
     "strace": ("strace",),
     "valgrind": ("valgrind",),
     "cppcheck": ("cppcheck",),
+    "chromedriver": ("chromium", "chromium-driver"),
 }
 
 ABOUT = """

@@ -581,6 +581,13 @@ def test_the_chance_of_a_missed_bug() -> None:
     assert chance_missed(1, 1, 10, 1) == 0
 
 
+def test_coverage_of_runs_that_ended_at_once() -> None:
+    coverage = Coverage()
+    plan = Plan(**{"strategy": "pct", "depth": 1, "length": 10})
+    coverage.add(plan, Run(0, None, 0, 1, 1, 1, 0, 1, -1, 0), 20_000)
+    assert "at sync: 0, " in coverage.lines()[1]
+
+
 def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
     def plan(**options: Any) -> Plan:
         return Plan(**{"strategy": "pct", "depth": 2, "length": 10, **options})

@@ -393,7 +393,13 @@ def test_questions_that_are_none(run: Run) -> None:
 
 def test_a_program_that_has_ended_python_is_asked_without(run: Run) -> None:
     """The thread that answers must not come to an interpreter that has ended: that would end the process by SIGABRT."""
-    source = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.__cxa_atexit(libc.getchar, None, None)\nprint('ready', flush=True)\ninput()"
+    source = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.getchar, None, None)
+print("ready", flush=True)
+input()
+"""
     with run(source) as program:
         clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
         for client in clients:

@@ -43,8 +43,7 @@ class Coverage:
     def add(self, plan: Plan, run: Run, max_steps: int) -> None:
         grain = plan.granularity
         threads, steps = self._most.get(grain, (1, 1))
-        if run.steps > steps or run.threads > threads:
-            self._most[grain] = max(run.threads, threads), max(run.steps, steps)
+        self._most[grain] = max(run.threads, threads), max(run.steps, steps)
         if plan.strategy == "pct" and not plan.early and run.steps <= min(plan.length, max_steps):
             self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
 
