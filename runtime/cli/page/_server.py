@@ -34,7 +34,7 @@ from ._snapshot import about_thread, locks_table, moment
 __all__ = ["Server"]
 
 _PERIOD = 0.1  # s between two batches
-_SHARE = 20  # a dump that takes a second is asked for every 20 seconds
+_SHARE = 50  # a dump that takes a second is asked for every 50 seconds
 _STREAMS = 8  # at once
 _PATIENCE = 20  # s: for a browser that sends or reads nothing
 _HERE = Path(__file__).parent
