@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -76,9 +76,9 @@ def _state(green: str | None, tid: int | None) -> str:
     return "runs Python, or wants the GIL" if call == "waiting for the GIL" else f"in {call}"
 
 
-def _crowds() -> list[dict[str, Any]]:
-    """The threads that run Python, those that do the same together; the largest crowds first."""
-    waits = {wait.ident: wait for wait in waiting().waits}
+def _crowds(of: Iterable[Wait]) -> list[dict[str, Any]]:
+    """The threads that run Python, those that do the same together, with these waits; the largest crowds first."""
+    waits = {wait.ident: wait for wait in of}
     tids, green, me = native.tids(), native.green_states(), threading.get_ident()
     found: dict[object, dict[str, Any]] = {}
     stacks: dict[Calls, list[list[Any]]] = {}
@@ -146,9 +146,10 @@ def _schedulers() -> list[dict[str, Any]]:
 def dump() -> dict[str, Any]:
     """All threads, grouped by what they do, and what is known about circles, groups and schedulers."""
     found = waiting()
-    crowds = _crowds()
+    crowds = _crowds(found.waits)
     return {
         **who(),
+        "threads": sum(len(crowd["threads"]) for crowd in crowds),
         "now": time.monotonic(),
         "circles": [
             {

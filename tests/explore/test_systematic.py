@@ -583,7 +583,7 @@ def test_the_chance_of_a_missed_bug() -> None:
 
 def test_coverage_of_runs_that_ended_at_once() -> None:
     coverage = Coverage()
-    plan = Plan(**{"strategy": "pct", "depth": 1, "length": 10})
+    plan = Plan(strategy="pct", depth=1, length=10)
     coverage.add(plan, Run(0, None, 0, 1, 1, 1, 0, 1, -1, 0), 20_000)
     assert "at sync: 0, " in coverage.lines()[1]
 

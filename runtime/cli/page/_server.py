@@ -112,7 +112,7 @@ class Server(ThreadingHTTPServer):
             self.recording.end()
 
     def _ask(self) -> None:
-        """Asks the program for a dump once a second while a page is open, and at most a twentieth of the time."""
+        """Asks the program for a dump once a second while a page is open, and at most a fiftieth of the time."""
         while self.wanted.wait() and not self.ended.is_set():
             self.wanted.clear()
             with suppress(Unanswered, OSError):
