@@ -397,18 +397,23 @@ DRIVER = shutil.which("chromedriver")
 in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
 
 
+def browser(dark: bool = False) -> Any:
+    """Headless Chromium, driven."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    quiet = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    for option in (*quiet.split(), *["--blink-settings=preferredColorScheme=0"] * dark):
+        options.add_argument(option)
+    return webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+
+
 class Page:
     """The page in headless Chromium."""
 
     def __init__(self, watched: Watched, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        webdriver = pytest.importorskip("selenium.webdriver")
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        quiet = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-        for option in (*quiet.split(), *["--blink-settings=preferredColorScheme=0"] * dark):
-            options.add_argument(option)
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+        self.driver = browser(dark)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(watched.url)
@@ -590,3 +595,50 @@ def test_it_fits_and_is_dark_where_that_is_wanted(deadlocked: Watched, width: in
             "rgb(22, 24, 29)" if dark else "rgb(255, 255, 255)"
         )
         assert shown.run("return ink.ink") == ("#e4e6ea" if dark else "#222")
+
+
+@in_browser
+@pytest.mark.slow
+def test_a_row_of_a_traces_table_marks_its_waits(tmp_path: Path) -> None:
+    """Of a thousand threads that waited for one event, and one that waited for a lock."""
+    (tmp_path / "program.py").write_text("""
+import threading
+from runtime import scheduler
+lock, done = threading.Lock(), threading.Event()
+def wants():
+    with lock:
+        pass
+with lock:
+    threads = [threading.Thread(target=done.wait) for _ in range(1000)] + [threading.Thread(target=wants)]
+    for thread in threads:
+        thread.start()
+    while len(scheduler.waiting().waits) < 1001:
+        pass
+done.set()
+for thread in threads:
+    thread.join()
+""")
+    lwp("run", "--trace", "t.html", "program.py", cwd=tmp_path)
+    driver = browser()
+    try:
+        driver.get(f"file://{tmp_path}/t.html")
+        assert driver.execute_script("return Object.keys(data.tracks).length") == 1002
+        told = "return document.getElementById('waits').innerText"
+        driver.execute_script("document.querySelector('details').open = true")
+        rows = {row[0]: row[2] for row in driver.execute_script("return data.waits.rows")}
+        assert rows["Event done"] == 1000
+        assert rows["Lock lock"] == 1
+        assert "Event done" in driver.execute_script(told)
+        name = "Lock lock"
+        click = f"[...document.querySelectorAll('#waits td button')].find(one => one.textContent === {name!r}).click()"
+        driver.execute_script(click)
+        marked = (
+            "return Object.values(data.tracks).filter(track => track.spans.some((text, at) => at % 5 === 3 && "
+            "data.marked.has(text))).map(track => track.name)"
+        )
+        assert driver.execute_script(marked) == ["Thread-1001 (wants)"]
+        driver.execute_script(click)
+        assert driver.execute_script("return data.marked") is None
+        assert not driver.get_log("browser")
+    finally:
+        driver.quit()

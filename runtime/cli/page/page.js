@@ -7,13 +7,6 @@ const feed = { now: 0, reach: 0, offset: null, most: 0, spans: 0, missed: 0, dea
 const groups = new Map();  // by what they have in common
 let grouping = "name", chosen = null, stale = true;
 const $ = id => document.getElementById(id);
-const make = (tag, text, ...children) => {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  element.append(...children);
-  return element;
-};
-
 // ---- the feed
 
 function begin() {
@@ -413,28 +406,6 @@ function showGraph(graph) {
   $("graph").replaceChildren(...nodes.length ? [draws("svg", { viewBox: `0 0 346 ${rows * BOX.row}`, role: "img" },
     draws("defs", {}, tipOf("plain"), tipOf("circle")), ...graph.edges.map(edgeOf), ...nodes.map(nodeOf)), ...left]
     : [make("p", "No thread waits for another.")]);
-}
-
-// { columns, rows, left }; a column's head sorts by it.
-function showTable(place, table, by = place.by) {
-  place.by = by;
-  const rows = [...table.rows];
-  if (by) rows.sort((one, other) => by.down * (one[by.at] < other[by.at] ? 1 : one[by.at] > other[by.at] ? -1 : 0));
-  const isNumber = at => table.rows.some(row => typeof row[at] === "number");
-  const heads = table.columns.map((name, at) => {
-    const button = make("button", name);
-    button.addEventListener("click", () => showTable(place, table, { at, down: by?.at === at ? -by.down : 1 }));
-    return cell("th", undefined, isNumber(at), button);
-  });
-  const lines = rows.map(row => make("tr", undefined, ...row.map((value, at) => cell("td", String(value), isNumber(at)))));
-  place.replaceChildren(rows.length ? make("table", undefined, make("tr", undefined, ...heads), ...lines) : make("p", "Nothing."));
-  if (table.left) place.append(make("p", `${table.left} more rows are left out.`));
-}
-
-function cell(tag, text, number, ...children) {
-  const made = make(tag, text, ...children);
-  if (number) made.className = "number";
-  return made;
 }
 
 function showGroups({ groups, cancellations }) {

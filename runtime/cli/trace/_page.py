@@ -19,6 +19,7 @@ __all__ = ["LOOK", "SCRIPT", "STYLE", "Flat", "write"]
 STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("timeline.css", "timeline.js"))
 _STATES = list(State)
 _LONGEST = 1000  # letters of a text
+_MOST_WAITS = 200  # rows
 LOOK = {"legend": LEGEND, "colours": [COLOURS[state] for state in _STATES], "arrowColours": ARROWS}
 
 
@@ -36,12 +37,16 @@ class Flat:
         found: list[int | None] = []
         for span in spans:
             end = span.end - self.begin if span.end else None
-            said = span.state, span.what, span.outcome, span.made, span.site
-            if (text := self._known.get(said)) is None:
-                text = self.texts.setdefault(cut(says(span), _LONGEST), self.first + len(self.texts))
-                self._known[said] = text
-            found += (_STATES.index(span.state), span.begin - self.begin, end, text, span.woken_by or 0)
+            found += (_STATES.index(span.state), span.begin - self.begin, end, self.text(span), span.woken_by or 0)
         return found
+
+    def text(self, span: Span) -> int:
+        """The number of what is said of it."""
+        said = span.state, span.what, span.outcome, span.made, span.site
+        if (text := self._known.get(said)) is None:
+            text = self.texts.setdefault(cut(says(span), _LONGEST), self.first + len(self.texts))
+            self._known[said] = text
+        return text
 
     def arrows(self, arrows: Iterable[Arrow]) -> list[str | int]:
         """Of each arrow why, from which track, when, to which, when."""
@@ -88,11 +93,37 @@ def _data(timeline: Timeline) -> dict[str, Any]:
             for row in rows(timeline)
         ],
         "tracks": tracks,
+        "waits": _waits(timeline, flat),
         "texts": list(flat.texts),
         "arrows": flat.arrows(arrow for arrow in timeline.arrows if {arrow.source, arrow.target} <= tracks.keys()),
         "memory": [(count.at - timeline.begin, count.resident) for count in timeline.counts],
         **LOOK,
     }
+
+
+def _waits(timeline: Timeline, flat: Flat) -> dict[str, Any]:
+    """A table of what threads waited for, the longest waits together first, and the numbers of these waits' texts."""
+    lengths: dict[str, list[int]] = {}
+    texts: dict[str, set[int]] = {}
+    for span in (span for track in timeline.tracks for span in track.spans):
+        if span.state in (State.BLOCKED, State.WANTS_GIL):
+            name = cut(span.what, 200) if span.state is State.BLOCKED else "the GIL"
+            lengths.setdefault(name, []).append((span.end or timeline.end) - span.begin)
+            texts.setdefault(name, set()).add(flat.text(span))
+    rows = sorted(lengths, key=lambda name: -sum(lengths[name]))
+    return {
+        "columns": ["waited for", "total ms", "waits", "longest ms", "p50 ms", "p99 ms"],
+        "rows": [_wait(name, sorted(lengths[name])) for name in rows[:_MOST_WAITS]],
+        "left": max(0, len(rows) - _MOST_WAITS),
+        "texts": {name: sorted(texts[name]) for name in rows[:_MOST_WAITS]},
+    }
+
+
+def _wait(name: str, lengths: list[int]) -> list[str | int | float]:
+    """A row; lengths: ns, in their order."""
+    half, most = (lengths[min(len(lengths) - 1, len(lengths) * part // 100)] for part in (50, 99))
+    ms = [round(ns / 1e6, 3) for ns in (sum(lengths), lengths[-1], half, most)]
+    return [name, ms[0], len(lengths), *ms[1:]]
 
 
 def _some(names: dict[int, str], tracks: list[Track], most: int = 12) -> list[str]:

@@ -2,7 +2,8 @@
 //
 // data: first, length (ns: from when until when there is something to see), colours, arrowColours, texts, memory, rows and tracks (by
 // number).  A track has name, begin, end, spans and seen (one span after the other, five numbers each: state, begin, end, text, and the
-// track that ended it or -1), and the arrows from it and to it.  What has not ended yet ends at Infinity.
+// track that ended it or -1), and the arrows from it and to it.  What has not ended yet ends at Infinity.  marked, if it is there: a Set of
+// texts; spans with others are pale.
 "use strict";
 const stage = document.getElementById("stage"), canvas = document.getElementById("canvas"), tip = document.getElementById("tip");
 const pen = canvas.getContext("2d");
@@ -185,6 +186,7 @@ function paintSpans(spans, top, high) {
     const begin = Math.max(x(spans[SPAN * at + 1]), drawn), end = Math.min(x(spans[SPAN * at + 2]), right);
     if (end - drawn >= NARROW) {
       pen.fillStyle = data.colours[spans[SPAN * at]];
+      pen.globalAlpha = data.marked && !data.marked.has(spans[SPAN * at + 3]) ? 0.15 : 1;
       pen.fillRect(begin, top, Math.max(end - begin, NARROW), high);
       drawn = end;
     }
@@ -192,6 +194,7 @@ function paintSpans(spans, top, high) {
     const next = ns(drawn + NARROW);
     if (spans[SPAN * at + 2] < next) at = firstFrom(spans, next, at);
   }
+  pen.globalAlpha = 1;
 }
 
 // Those of the bar pointed at; of a name, those of its thread.
@@ -286,6 +289,47 @@ function point(event) {
   const right = event.clientX + 14 + tip.offsetWidth > innerWidth, below = event.clientY + 18 + tip.offsetHeight > innerHeight;
   tip.style.left = Math.max(0, right ? event.clientX - tip.offsetWidth - 10 : event.clientX + 14) + "px";
   tip.style.top = Math.max(0, below ? event.clientY - tip.offsetHeight - 10 : event.clientY + 18) + "px";
+}
+
+// ---- tables
+
+const make = (tag, text, ...children) => {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  element.append(...children);
+  return element;
+};
+
+// { columns, rows, left }; a column's head sorts by it.  pick: called with a row that is clicked on, returns whether it is to be marked.
+function showTable(place, table, by = place.by, pick) {
+  place.by = by;
+  const rows = [...table.rows];
+  if (by) rows.sort((one, other) => by.down * (one[by.at] < other[by.at] ? 1 : one[by.at] > other[by.at] ? -1 : 0));
+  const isNumber = at => table.rows.some(row => typeof row[at] === "number");
+  const heads = table.columns.map((name, at) => {
+    const button = make("button", name);
+    button.addEventListener("click", () => showTable(place, table, { at, down: by?.at === at ? -by.down : 1 }, pick));
+    return cell("th", undefined, isNumber(at), button);
+  });
+  const lines = rows.map(row => make("tr", undefined, ...row.map((value, at) =>
+    pick && !at ? cell("td", undefined, false, picking(place, row, pick)) : cell("td", String(value), isNumber(at)))));
+  place.replaceChildren(rows.length ? make("table", undefined, make("tr", undefined, ...heads), ...lines) : make("p", "Nothing."));
+  if (table.left) place.append(make("p", `${table.left} more rows are left out.`));
+}
+
+function picking(place, row, pick) {
+  const button = make("button", row[0]);
+  button.addEventListener("click", () => {
+    for (const other of place.querySelectorAll("[aria-pressed]")) if (other !== button) other.removeAttribute("aria-pressed");
+    button.toggleAttribute("aria-pressed", pick(row));
+  });
+  return button;
+}
+
+function cell(tag, text, number, ...children) {
+  const made = make(tag, text, ...children);
+  if (number) made.className = "number";
+  return made;
 }
 
 // ---- wheel, drag, pinch, keys
