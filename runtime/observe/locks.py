@@ -1,6 +1,6 @@
 """Where threads wait, and which locks they hold for long: `lwp run --locks`, `lwp locks PID`.
 
-native/python/observe/contention.c counts; this module gives the rows names, and makes one of many.
+native/python/contention/contention.c counts; this module gives the rows names, and makes one of many.
 """
 
 from __future__ import annotations
