@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import scheduler
-from ..native import context_counts, lwp_reap
+from ..native import context_counts, listen_own, lwp_reap
 
 __all__ = ["POOLS", "Holdings", "is_pool"]
 
@@ -22,7 +22,7 @@ _LARGE_POOL = 2 << 30  # bytes; from the ninth on pools are larger, and lie anyw
 class Holdings:
     """What this process holds."""
 
-    tasks: int
+    tasks: int  # without those that answer `lwp ps`
     alive: int  # LWPs of ours
     borrowed: int  # contexts that are not in the cache
     contexts: int  # made so far
@@ -46,7 +46,7 @@ class Holdings:
                 if not is_pool(low, high):
                     writable += high - low
         return cls(
-            tasks=len(tasks),
+            tasks=len({*map(int, tasks)}.difference(listen_own())),
             alive=scheduler.statistics().alive,
             borrowed=made - cached,
             contexts=made,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -130,7 +131,10 @@ def test_the_batches_are_the_whole(tmp_path: Path, late: int) -> None:
         spans = told.spans[track.number]
         if spans and not spans[-1].end:
             spans[-1].end = track.end
-        assert spans == track.spans, track.name
+        assert len(spans) == len(track.spans)
+        for one, other in zip(spans, track.spans, strict=True):
+            # What the program calls a primitive may be found out after a batch has told of it.
+            assert one == other or (" made at " in one.what and replace(one, what=other.what) == other), track.name
         assert told.seen[track.number] == track.seen
         assert (told.tracks[track.number].name, told.tracks[track.number].ended) == (track.name, track.ended)
     assert sorted(map(repr, told.arrows)) == sorted(map(repr, whole.arrows))
