@@ -64,7 +64,7 @@ def _next(pid: int, length: float) -> Timeline:
     timeline = read(begun["records"], begun["now"])
     if ended:
         timeline.cut(timeline.begin, ended.get("now", timeline.end))
-    elif timeline.finished:
+    elif timeline.finished and begun["lent"]:
         Path(begun["records"]).unlink(missing_ok=True)  # the process left it for this
     return timeline
 

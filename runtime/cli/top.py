@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -51,9 +52,12 @@ class _Top:
 
     def _shares(self, rows: list[Row]) -> list[float]:
         """Of a CPU, since the look before."""
-        used: dict[object, float] = {(row.tid, row.tid is None and (row.name, row.waits)): row.cpu or 0 for row in rows}
+        used: dict[object, float] = defaultdict(float)
+        keys = [(row.tid, row.tid is None and (row.name, row.waits)) for row in rows]
+        for row, key in zip(rows, keys, strict=True):  # some may have the same
+            used[key] += row.cpu or 0
         passed = (now := time.monotonic()) - self._when
-        shares = [max(0.0, cpu - self._before.get(key, cpu)) / passed for key, cpu in used.items()]
+        shares = [max(0.0, used[key] - self._before.get(key, used[key])) / passed for key in keys]
         self._before, self._when = used, now
         return shares
 

@@ -16,9 +16,8 @@ __all__ = ["watch"]
 @click.argument("pid", type=click.IntRange(1))
 @click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
 @click.option("--page-control", "control", is_flag=True, help="Let the page save, dump, and set the watchdog.")
-@click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
 @click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
-def watch(pid: int, place: tuple[str, int], control: bool, opened: bool, aside: bool) -> int:
+def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
     """Serve a live page of the program with process number PID, until it ends.
 
     The page's address is printed; on this machine it alone opens the page. PID must be a process
@@ -34,8 +33,6 @@ def watch(pid: int, place: tuple[str, int], control: bool, opened: bool, aside: 
         raise click.ClickException(str(error)) from None
     with server:
         click.echo(server.url, err=aside)
-        if opened:
-            click.launch(server.url)
         if aside:
             if os.fork():
                 os._exit(0)

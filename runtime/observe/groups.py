@@ -32,8 +32,8 @@ class Member(Protocol):
 class Cancellation(NamedTuple):
     """A request to cancel."""
 
-    whom: str  #: what is cancelled, such what is cancelled, such what is cancelled, such as "group at x.py:9"
-    why: str  #: such such such as "ValueError in 'Thread-4 (work)'", "cancel() by 'MainThread'", "its deadline"
+    whom: str  #: what is cancelled, such as "group at x.py:9"
+    why: str  #: such as "ValueError in 'Thread-4 (work)'", "cancel() by 'MainThread'", "its deadline"
 
 
 class Counts(NamedTuple):

@@ -44,6 +44,7 @@ _OWN = 0  # the program itself, among the borrowers
 _path: str | None = None  # the process's file
 _until: dict[int, int] = {}  # who wants the recording, and until when
 _borrowers = 0  # so far
+_lent_file: str | None = None  # made for borrowers, and removed at the end
 _lent: set[int] = set()  # borrowers that read the file at the end
 _changing = _thread.allocate_lock()
 
@@ -181,24 +182,27 @@ def _remove(file: Path, pid: int) -> None:
 
 
 def borrow(seconds: float, opened: bool = False) -> dict[str, Any]:
-    """Records for so long, or until give_back(); the borrower's number, the file, and the time from which on.
+    """Records for so long, or until give_back(); the borrower's number, the file, whether that is for borrowers alone,
+    and the time from which on.
 
     opened: the borrower has the file open from then on, so the process may remove it.
     """
-    global _borrowers
+    global _borrowers, _lent_file
     note_makings()
     with _changing:
         if _path is None:
             file = own_file()
             file.unlink(missing_ok=True)  # of a process that had this pid
             _open(str(file), DEFAULT_SIZE, None)
+            _lent_file = str(file)
             atexit.register(_remove, file, os.getpid())
         _borrowers += 1
         if not opened:
             _lent.add(_borrowers)
         _until[_borrowers] = time.monotonic_ns() + round((seconds + _GRACE) * 1e9)
         _go_on()
-        return {"borrower": _borrowers, "records": _path, "now": time.monotonic_ns()}
+        lent = _path == _lent_file
+        return {"borrower": _borrowers, "records": _path, "lent": lent, "now": time.monotonic_ns()}
 
 
 def give_back(borrower: int) -> dict[str, Any]:
@@ -206,8 +210,8 @@ def give_back(borrower: int) -> dict[str, Any]:
     found = look_back()
     with _changing:
         _lent.discard(borrower)
-        if _until.pop(borrower, None):
-            _go_on()
+        _until.pop(borrower, None)
+        _go_on()
     return found
 
 
@@ -222,5 +226,5 @@ def look_back() -> dict[str, Any]:
     """The file, to be read up to now; None: nothing is recorded."""
     name_things()
     with _changing:
-        _forget_late()
+        _go_on()
         return {"records": _path if _until else None, "now": time.monotonic_ns()}

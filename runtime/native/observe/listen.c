@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,17 +25,20 @@ enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
 
 static struct {
     const struct listen_answers *answers;
-    struct sockaddr_un address;
+    struct sockaddr_un address,
+        waker; /* waker: of a socket without a file, to which a byte is sent so that the listener looks at `ends` */
+    socklen_t waker_length;
     uid_t owner; /* who has made the socket: the process may become another user */
     pid_t pid;   /* of the process that listens; 0: none */
     pthread_t listener, answerer;
     atomic_int ready; /* 1: the socket is there; less than 0: -errno */
     atomic_int ends;    /* the listener is to end */
+    atomic_int serving; /* a client, which may be slow */
     atomic_int closing; /* Python answers no more */
     atomic_int tids[2];
 } listens;
 
-enum { FREE, ASKED, TAKEN, DONE, LATE, CLOSED };
+enum { FREE, ASKED, TAKEN, DONE, LATE, PAUSED, CLOSED };
 
 static struct {
     atomic_int state;
@@ -115,8 +119,8 @@ static int give_up(int state, const char *why)
 /* The answer of Python; NULL: there is none, and desk.why says why. */
 static char *ask_python(const char *question)
 {
-    if (atomic_load(&listens.closing))
-        desk.why = "the program is ending";
+    if (atomic_load(&listens.closing) || atomic_load(&desk.state) == PAUSED)
+        desk.why = atomic_load(&listens.closing) ? "the program is ending" : "the process is forking";
     if (atomic_load(&listens.closing) || atomic_load(&desk.state) != FREE || !(desk.question = strdup(question)))
         return NULL;
     if (!move_desk(FREE, ASKED)) { /* the desk has just been closed */
@@ -147,10 +151,11 @@ static int is_owner(int fd)
 /* Reads a line, without its end; 0: none has come. */
 static int read_question(int fd, char *into, size_t capacity)
 {
+    int64_t until = park_now() + QUESTION_SECONDS * PARK_SECOND;
     size_t length = 0;
     ssize_t n;
 
-    while (length < capacity - 1 && (n = recv(fd, into + length, capacity - 1 - length, 0)) > 0) {
+    while (length < capacity - 1 && park_now() < until && (n = recv(fd, into + length, capacity - 1 - length, 0)) > 0) {
         length += (size_t)n;
         char *end = memchr(into, '\n', length);
         if (end) {
@@ -163,9 +168,10 @@ static int read_question(int fd, char *into, size_t capacity)
 
 static void send_text(int fd, const char *text)
 {
+    int64_t until = park_now() + SEND_SECONDS * PARK_SECOND;
     ssize_t n;
 
-    for (size_t left = strlen(text); left && (n = send(fd, text, left, MSG_NOSIGNAL)) > 0; left -= (size_t)n)
+    for (size_t left = strlen(text); left && park_now() < until && (n = send(fd, text, left, MSG_NOSIGNAL)) > 0; left -= (size_t)n)
         text += n;
 }
 
@@ -190,38 +196,88 @@ static void serve_client(int fd)
     free(answer);
 }
 
+/* A process in another container may have this number and share the folder. */
+static int is_anothers(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), found;
+
+    found = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    if (fd >= 0)
+        close(fd);
+    return found;
+}
+
 /* Makes the socket.  -errno if that fails. */
 static int open_socket(void)
 {
-    /* Unshare and empty the descriptor table, or the socket would take the number that the program's next open() returns without us. */
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
-        return -errno;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
     if (fd < 0)
         return -errno;
+    if (is_anothers(&listens.address))
+        return -EADDRINUSE;
     unlink(listens.address.sun_path); /* of an earlier process with this number */
     if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 || listen(fd, QUEUED) != 0)
         return -errno;
     return fd;
 }
 
+/* Makes the socket that wakes the listener; the kernel gives it an address in no folder: unix(7), autobind. */
+static int open_waker(void)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    listens.waker = (struct sockaddr_un){.sun_family = AF_UNIX};
+    listens.waker_length = sizeof listens.waker;
+    if (fd < 0 || bind(fd, (struct sockaddr *)&listens.waker, sizeof(sa_family_t)) != 0
+        || getsockname(fd, (struct sockaddr *)&listens.waker, &listens.waker_length) != 0)
+        return -errno;
+    return fd;
+}
+
+/* Both; -errno if that fails. */
+static int open_both(struct pollfd fds[2])
+{
+    /* Unshare and empty the descriptor table, or the sockets would take the numbers that the program's next open() returns without us. */
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        if ((fds[i] = (struct pollfd){i ? open_waker() : open_socket(), POLLIN, 0}).fd < 0)
+            return fds[i].fd;
+    return 0;
+}
+
+static void accept_one(int fd)
+{
+    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    if (client < 0) {
+        usleep(10000); /* memory or the system's files are short */
+        return;
+    }
+    atomic_store(&listens.serving, 1);
+    serve_client(client);
+    close(client);
+    atomic_store(&listens.serving, 0);
+}
+
 static void *listener_main(void *unused)
 {
+    struct pollfd fds[2];
+    char byte;
+
     prctl(PR_SET_NAME, "lwp-listen");
     atomic_store(&listens.tids[1], gettid());
-    int fd = open_socket();
-    atomic_store(&listens.ready, fd < 0 ? fd : 1);
+    int error = open_both(fds);
+    atomic_store(&listens.ready, error ? error : 1);
     futex_wake(&listens.ready, 1, PARK_PRIVATE);
-    if (fd < 0)
-        return NULL;
-    while (!atomic_load(&listens.ends)) {
-        int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-        if (client >= 0 && !atomic_load(&listens.ends))
-            serve_client(client);
-        if (client >= 0)
-            close(client);
-        else
-            usleep(10000); /* memory or the system's files are short */
+    while (!error) {
+        poll(fds, 2, -1);
+        /* Only a byte makes it look, so a caller that could not send one knows that it goes on. */
+        if (fds[1].revents && recv(fds[1].fd, &byte, 1, 0) > 0 && atomic_load(&listens.ends))
+            break;
+        if (fds[0].revents)
+            accept_one(fds[0].fd);
     }
     return NULL; /* the table of descriptors ends with its only thread */
 }
@@ -303,13 +359,14 @@ void listen_end(void)
         pthread_join(listens.answerer, NULL);
 }
 
-/* Wakes the listener by a connection: it sleeps in accept(2), and closing its socket needs its own table of descriptors. */
+/* Closing its sockets needs the listener's own table of descriptors, so it is woken.  0 or errno: it goes on. */
 static int end_listener(void)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = fd < 0 ? errno : 0;
 
     atomic_store(&listens.ends, 1);
-    int error = fd < 0 ? errno : connect(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 ? errno : 0;
+    if (!error && sendto(fd, "", 1, 0, (struct sockaddr *)&listens.waker, listens.waker_length) < 0)
+        error = errno;
     if (fd >= 0)
         close(fd);
     if (error)
@@ -326,17 +383,16 @@ static int count_tasks(void)
     return stat("/proc/self/task", &tasks) == 0 ? (int)tasks.st_nlink - 2 : -1;
 }
 
-/* Three tasks: the caller and the two.  While an answer is made the two stay: the answerer may have or want the GIL. */
+/* Three tasks: the caller and the two.  They stay while somebody is answered: the client may be slow, the answerer may have the GIL. */
 int listen_pause(void)
 {
-    if (listens.pid != getpid() || count_tasks() != 3 || !move_desk(FREE, CLOSED))
+    if (listens.pid != getpid() || count_tasks() != 3 || !move_desk(FREE, PAUSED))
         return 0;
-    if (end_listener() != 0) {
+    if (atomic_load(&listens.serving) || end_listener() != 0) {
         set_desk(FREE);
         return 0;
     }
-    wake_all();
-    pthread_join(listens.answerer, NULL);
+    end_answerer();
     for (int i = 0; i < 10000 && count_tasks() > 1; i++) /* the kernel counts a task for a while after the join */
         sched_yield();
     listens.pid = 0;

@@ -15,6 +15,8 @@
  *
  * Only the process's owner is answered: the socket lies in a folder of that user alone, and the kernel says who has connected.
  *
+ *   FREE -> PAUSED -> CLOSED   a fork, or the end, for which the answerer ends
+ *
  * CPython from 3.12 on warns of os.fork() in a process that has several threads.  So listen_pause() ends both before a fork if no thread
  * of the program's is there, and listen_go_on() makes them anew.  A forked child has none until it calls listen_begin(). */
 #ifndef RUNTIME_LISTEN_H
@@ -30,7 +32,8 @@ struct listen_answers {
     char *(*seen)(const char *why);
 };
 
-/* Serves the socket at that path; the caller doesn't hold the GIL, because pthread_create(3) may wait for glibc's locks.  0 or errno; EALREADY: this process listens already; ENAMETOOLONG. */
+/* Serves a socket at that path.  The caller doesn't hold the GIL, because pthread_create(3) may wait for glibc's locks.  0 or errno; EALREADY:
+ * this process listens already; EADDRINUSE: a process of another container has that path; ENAMETOOLONG. */
 int listen_begin(const char *path, const struct listen_answers *answers);
 
 /* The tid of the answerer, 0, or of the listener, 1; 0: there is none. */

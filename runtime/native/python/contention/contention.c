@@ -241,9 +241,12 @@ static void end_counting(void)
     held_end(HELD_BY_WAITS);
 }
 
+static atomic_int late; /* the time is over */
+
 static int end_now(void *Py_UNUSED(unused))
 {
-    end_counting();
+    if (atomic_exchange(&late, 0))
+        end_counting();
     return 0;
 }
 
@@ -252,8 +255,10 @@ static void end_if_late(void)
 {
     int64_t limit = atomic_load_explicit(&until, memory_order_relaxed);
 
-    if (limit && me.wanted > limit && atomic_compare_exchange_strong(&until, &limit, 0) && Py_AddPendingCall(end_now, NULL) < 0)
-        atomic_store(&until, limit);
+    if (!limit || me.wanted <= limit || !atomic_compare_exchange_strong(&until, &limit, 0))
+        return;
+    atomic_store(&late, 1);
+    Py_AddPendingCall(end_now, NULL); /* if there is no room for it, the next beginning ends it */
 }
 
 static void hear_event(enum event event, uint64_t a, uint64_t b)
@@ -417,6 +422,33 @@ static PyObject *put_noted(const struct swap_call *call)
     return swap_stock(call);
 }
 
+static PyObject *note_left(PyObject *queue, PyObject *item)
+{
+    struct quiet quiet = sites_quiet();
+    struct delays *row = item && on ? items_of(queue) : NULL;
+
+    if (row)
+        delays_leaves(row, NULL, park_now());
+    sites_go_on(&quiet);
+    return item;
+}
+
+static PyObject *get_now_noted(const struct swap_call *call)
+{
+    return note_left(call->self, swap_stock(call));
+}
+
+/* Whether `block`, the first argument, is False. */
+static int only_looks(const struct swap_call *call)
+{
+    if (call->count > 0)
+        return call->args[0] == Py_False;
+    for (Py_ssize_t i = 0; call->names && i < PyTuple_GET_SIZE(call->names); i++)
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(call->names, i), "block") == 0)
+            return call->args[i] == Py_False;
+    return 0;
+}
+
 static PyObject *get_noted(const struct swap_call *call)
 {
     struct quiet quiet = sites_quiet();
@@ -424,12 +456,7 @@ static PyObject *get_noted(const struct swap_call *call)
     int is_empty = row && row->arrivals && !row->waits.now;
 
     sites_go_on(&quiet);
-    PyObject *item = is_empty ? wait_noted(call) : swap_stock(call);
-    quiet = sites_quiet();
-    if (item && on && (row = items_of(call->self)))
-        delays_leaves(row, NULL, park_now());
-    sites_go_on(&quiet);
-    return item;
+    return note_left(call->self, is_empty && !only_looks(call) ? wait_noted(call) : swap_stock(call));
 }
 
 #define SEMAPHORE_METHODS(ROW, of)                             \
@@ -439,7 +466,7 @@ static PyObject *get_noted(const struct swap_call *call)
     ROW(of##_put, "put", put_noted, EXPLORE_RELEASE)            \
     ROW(of##_put_now, "put_nowait", put_noted, EXPLORE_RELEASE) \
     ROW(of##_get, "get", get_noted, EXPLORE_ACQUIRE)            \
-    ROW(of##_get_now, "get_nowait", get_noted, EXPLORE_ACQUIRE)
+    ROW(of##_get_now, "get_nowait", get_now_noted, EXPLORE_ACQUIRE)
 SWAPS(SEMAPHORE_METHODS, semaphore);
 SWAPS(QUEUE_METHODS, queue);
 static const struct swap_table tables[TABLES] = {
@@ -493,6 +520,10 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &lasts))
         return NULL;
+    int64_t limit = atomic_load(&until);
+    if (limit && park_now() > limit)
+        atomic_store(&late, 1);
+    end_now(NULL); /* the main thread, which would do so, may sleep for long */
     if (held_begin(HELD_BY_WAITS, &reader) < 0)
         return NULL;
     queue_type = (PyTypeObject *)queue;

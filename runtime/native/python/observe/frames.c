@@ -120,7 +120,7 @@ static void write_bytes(FILE *out, uintptr_t bytes)
 
     fputc('"', out);
     if (is_of(bytes, &PyBytes_Type) && inspect_copy_memory(&head, bytes, offsetof(PyBytesObject, ob_sval)) == 0
-        && Py_SIZE(&head) <= LONGEST_TABLE)
+        && (size_t)Py_SIZE(&head) <= LONGEST_TABLE)
         for (size_t at = 0, size = (size_t)Py_SIZE(&head), some; at < size; at += some) {
             some = size - at < sizeof data ? size - at : sizeof data;
             if (inspect_copy_memory(data, bytes + offsetof(PyBytesObject, ob_sval) + at, some) != 0)

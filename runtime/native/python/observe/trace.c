@@ -514,11 +514,27 @@ static PyObject *name_all(PyObject *module, PyObject *waited_for)
     Py_RETURN_NONE;
 }
 
+/* What was kept for its name, also by a recording that has ended by itself. */
+static void drop_unnamed(void)
+{
+    PyObject *new = PyList_New(0);
+    struct quiet quiet = sites_quiet();
+    PyObject *names_missing = new ? unnamed : NULL, *full = forgotten;
+
+    unnamed = new ? new : unnamed;
+    forgotten = NULL;
+    sites_go_on(&quiet);
+    Py_XDECREF(names_missing);
+    Py_XDECREF(full);
+    PyErr_Clear();
+}
+
 static PyObject *end_trace(PyObject *module, PyObject *unused)
 {
     if (events_read_by(EVENTS_PYTHON_TRACE))
         name_things();
     trace_end(PARK_FOREVER);
+    drop_unnamed();
     Py_RETURN_NONE;
 }
 

@@ -13,9 +13,11 @@ static struct gil_waits sums;
 static uintptr_t gil[2];
 static const unsigned long *interval; /* in microseconds */
 static struct libc_slot slot;
+static atomic_uint beginnings; /* a wait from before the last one is not counted */
 
 /* The calling thread's wait; since 0: it has none. */
 static __thread struct {
+    unsigned beginning; /* its number */
     int64_t since;
     struct gil_holder holder; /* at its beginning */
 } wait;
@@ -66,8 +68,11 @@ static void count_kept(int64_t ns)
 
 void gil_waits_sleeps(void)
 {
-    if (wait.since)
+    unsigned beginning = atomic_load_explicit(&beginnings, memory_order_relaxed);
+
+    if (wait.since && wait.beginning == beginning)
         return;
+    wait.beginning = beginning;
     wait.since = park_now();
     wait.holder = gil_holder((const void *)gil[0]);
     if (++sums.now > sums.most)
@@ -82,6 +87,8 @@ void gil_waits_slept(void)
         return;
     int64_t ns = park_now() - wait.since;
     wait.since = 0;
+    if (wait.beginning != atomic_load_explicit(&beginnings, memory_order_relaxed))
+        return;
     if (sums.now)
         sums.now--;
     sums.count++;
@@ -105,7 +112,6 @@ void gil_waits_init(void)
 void gil_waits_begin(void)
 {
     static int filled;
-    uint32_t now = sums.now;
 
     if (!filled)
         (void)libc_fill_slot(&slot, wait_for_taker); /* if it can't be replaced, lines are not known */
@@ -113,7 +119,7 @@ void gil_waits_begin(void)
     park_lock(&lines);
     memset(&sums, 0, sizeof sums);
     memset(&dropped, 0, sizeof dropped);
-    sums.now = now;
+    atomic_fetch_add(&beginnings, 1);
     park_unlock(&lines);
     atomic_store(&gil_waits_wanted, 1);
 }
