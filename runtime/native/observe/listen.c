@@ -207,18 +207,26 @@ static int is_anothers(const struct sockaddr_un *address)
     return found;
 }
 
+/* -errno, after the socket is closed. */
+static int give_back(int fd)
+{
+    int error = errno;
+
+    close(fd);
+    return -error;
+}
+
 /* Makes the socket.  -errno if that fails. */
 static int open_socket(void)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -errno;
     if (is_anothers(&listens.address))
         return -EADDRINUSE;
     unlink(listens.address.sun_path); /* of an earlier process with this number */
-    if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 || listen(fd, QUEUED) != 0)
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
         return -errno;
+    if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 || listen(fd, QUEUED) != 0)
+        return give_back(fd);
     return fd;
 }
 
@@ -227,11 +235,13 @@ static int open_waker(void)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
+    if (fd < 0)
+        return -errno;
     listens.waker = (struct sockaddr_un){.sun_family = AF_UNIX};
     listens.waker_length = sizeof listens.waker;
-    if (fd < 0 || bind(fd, (struct sockaddr *)&listens.waker, sizeof(sa_family_t)) != 0
+    if (bind(fd, (struct sockaddr *)&listens.waker, sizeof(sa_family_t)) != 0
         || getsockname(fd, (struct sockaddr *)&listens.waker, &listens.waker_length) != 0)
-        return -errno;
+        return give_back(fd);
     return fd;
 }
 
@@ -249,7 +259,7 @@ static int open_both(struct pollfd fds[2])
 
 static void accept_one(int fd)
 {
-    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    int client = accept(fd, NULL, NULL);
 
     if (client < 0) {
         usleep(10000); /* memory or the system's files are short */

@@ -279,7 +279,8 @@ static void forget_file(void)
     if (!file)
         return;
     stop_reading();
-    munmap(file, TRACE_HEADER + TRACE_TEXTS + file->chunks * TRACE_CHUNK);
+    size_t bytes = TRACE_HEADER + TRACE_TEXTS + file->chunks * TRACE_CHUNK;
+    munmap(file, bytes);
     file = NULL;
     mine = NULL;
     watch = NULL;

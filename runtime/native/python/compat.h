@@ -99,6 +99,13 @@ static inline int compat_blocking(PyObject *given)
 #endif
 }
 
+/* Where frames are declared, for a file that has the internal headers. */
+#if SINCE(14)
+#define COMPAT_FRAME_HEADER <internal/pycore_interpframe.h>
+#else
+#define COMPAT_FRAME_HEADER <internal/pycore_frame.h>
+#endif
+
 /* The address of the GIL's state, for a file that has the internal headers: each interpreter has one from 3.12 on. */
 #if SINCE(12)
 #define COMPAT_GIL() PyInterpreterState_Get()->ceval.gil

@@ -1,15 +1,12 @@
 #define Py_BUILD_CORE
 #include <Python.h>
 
-#if __has_include(<internal/pycore_interpframe.h>) /* from 3.14 on */
-#include <internal/pycore_interpframe.h>
-#else
-#include <internal/pycore_frame.h>
-#endif
+#include "python/compat.h"
+
+#include COMPAT_FRAME_HEADER
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
-#include "python/compat.h"
 #include "python/threads/gil_state.h"
 
 const unsigned long *gil_switch_interval(void)
