@@ -330,7 +330,10 @@ static int make_both(void)
 
 int listen_begin(const char *path, const struct listen_answers *answers)
 {
-    if (listens.pid == getpid())
+    static atomic_int making; /* the process that has begun to: another thread of it may come meanwhile */
+    int before = atomic_load(&making);
+
+    if (listens.pid == getpid() || before == getpid() || !atomic_compare_exchange_strong(&making, &before, getpid()))
         return EALREADY;
     if (strlen(path) >= sizeof listens.address.sun_path)
         return ENAMETOOLONG;
@@ -338,7 +341,10 @@ int listen_begin(const char *path, const struct listen_answers *answers)
     listens.owner = geteuid();
     listens.address.sun_family = AF_UNIX;
     strcpy(listens.address.sun_path, path);
-    return make_both();
+    int error = make_both();
+    if (error)
+        atomic_store(&making, 0);
+    return error;
 }
 
 int listen_tid(int which)
