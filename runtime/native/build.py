@@ -130,6 +130,7 @@ SOURCES = [
     "observe/debug.c",
     "observe/inspect.c",
     "observe/measure.c",
+    "observe/aside.c",
     "observe/calls.c",
     "observe/sampler.c",
     "observe/listen.c",

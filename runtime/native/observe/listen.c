@@ -1,32 +1,29 @@
 #include "observe/listen.h"
 
 #include "kernel/base/park.h"
+#include "observe/aside.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CLOSE_UNSHARED = 2 };                /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 enum { LONGEST_QUESTION = 4096, QUEUED = 64 }; /* bytes; connections that wait for their turn */
 enum { GIL_SECONDS = 1, ANSWER_SECONDS = 10 };
 enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
 
 static struct {
     const struct listen_answers *answers;
-    struct sockaddr_un address,
-        waker; /* waker: of a socket without a file, to which a byte is sent so that the listener looks at `ends` */
+    struct sockaddr_un address;
+    struct sockaddr_un waker; /* of a socket without a file, to which a byte is sent so that the listener looks at `ends` */
     socklen_t waker_length;
     uid_t owner; /* who has made the socket: the process may become another user */
     pid_t pid;   /* of the process that listens; 0: none */
@@ -116,17 +113,9 @@ static int give_up(int state, const char *why)
     return move_desk(state, LATE);
 }
 
-/* The answer of Python; NULL: there is none, and desk.why says why. */
-static char *ask_python(const char *question)
+/* Of a question that lies on the desk; NULL: there is none, and desk.why says why. */
+static char *await_answer(void)
 {
-    if (atomic_load(&listens.closing) || atomic_load(&desk.state) == PAUSED)
-        desk.why = atomic_load(&listens.closing) ? "the program is ending" : "the process is forking";
-    if (atomic_load(&listens.closing) || atomic_load(&desk.state) != FREE || !(desk.question = strdup(question)))
-        return NULL;
-    if (!move_desk(FREE, ASKED)) { /* the desk has just been closed */
-        free(desk.question);
-        return NULL;
-    }
     wake_all();
     wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
     if (give_up(ASKED, "the GIL is not free"))
@@ -140,6 +129,22 @@ static char *ask_python(const char *question)
     return answer;
 }
 
+/* The answer of Python; NULL: there is none, and desk.why says why. */
+static char *ask_python(const char *question)
+{
+    int state = atomic_load(&desk.state);
+
+    if (atomic_load(&listens.closing))
+        desk.why = "the program is ending";
+    else if (state == PAUSED)
+        desk.why = "the process is forking";
+    else if (state == FREE && (desk.question = strdup(question))) {
+        if (move_desk(FREE, ASKED))
+            return await_answer();
+        free(desk.question); /* the desk has just been closed */
+    }
+    return NULL;
+}
 static int is_owner(int fd)
 {
     struct ucred who;
@@ -248,9 +253,10 @@ static int open_waker(void)
 /* Both; -errno if that fails. */
 static int open_both(struct pollfd fds[2])
 {
-    /* Unshare and empty the descriptor table, or the sockets would take the numbers that the program's next open() returns without us. */
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
-        return -errno;
+    int error = aside_descriptors();
+
+    if (error)
+        return -error;
     for (int i = 0; i < 2; i++)
         if ((fds[i] = (struct pollfd){i ? open_waker() : open_socket(), POLLIN, 0}).fd < 0)
             return fds[i].fd;
@@ -303,18 +309,13 @@ static void end_answerer(void)
 /* 0 or errno. */
 static int make_both(void)
 {
-    sigset_t all, before;
-
     atomic_store(&listens.ready, 0);
     atomic_store(&listens.ends, 0);
     atomic_store(&listens.closing, 0);
     atomic_store(&desk.state, FREE);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&listens.answerer, NULL, answerer_main, NULL);
-    if (!error && (error = pthread_create(&listens.listener, NULL, listener_main, NULL)) != 0)
+    int error = aside_create(&listens.answerer, NULL, answerer_main);
+    if (!error && (error = aside_create(&listens.listener, NULL, listener_main)) != 0)
         end_answerer();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         return error;
     while (atomic_load(&listens.ready) == 0) /* a green thread too keeps its LWP: it may be about to fork, or in a pending call */

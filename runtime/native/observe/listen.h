@@ -4,8 +4,7 @@
  * - the listener has a table of descriptors of its own, so that its socket and what it reads take no numbers of the program's.  It never
  *   takes the GIL, so it answers too when the GIL is never free.
  * - the answerer runs Python.  Objects of the program may die in its hands and close their descriptors, so it has the program's table.
- * Both are asleep until somebody asks.  They are pthreads and have all signals blocked, as the sampler: the runtime may have stopped
- * working, and the program's threads are counted without them.
+ * Both (observe/aside.h) are asleep until somebody asks.
  *
  * A question goes through one desk, whose state says who owns its texts:
  *

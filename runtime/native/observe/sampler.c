@@ -4,6 +4,7 @@
 #include "kernel/base/fork.h"
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
+#include "observe/aside.h"
 #include "observe/calls.h"
 #include "observe/trace.h"
 #include "kernel/glibc/glibc.h"
@@ -11,15 +12,12 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { PERIOD = 20000000, BUDGET = PERIOD / 300 }; /* ns: of a round, CPU time in it */
-enum { CLOSE_UNSHARED = 2 }; /* CLOSE_RANGE_UNSHARE, linux/close_range.h */
 
 static atomic_int begun; /* there is a sampling thread: fork_generation + 1 */
 static uint32_t texts[CALLS_MOST];
@@ -117,8 +115,7 @@ static void sample_on(void)
 static void *sampler_main(void *unused)
 {
     prctl(PR_SET_NAME, "lwp-trace");
-    /* Unshare and empty the descriptor table, or our files would take the numbers that the program's next open() returns without us. */
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_UNSHARED) != 0)
+    if (aside_descriptors() != 0)
         return NULL;
     do {
         memset(&memory, 0, sizeof memory); /* what an earlier sampling thread had open is closed */
@@ -133,19 +130,15 @@ void sampler_begin(void)
 {
     pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
 
     if (atomic_exchange(&begun, fork_generation + 1) == fork_generation + 1)
         return;
     if (glibc_before_wait) /* pthread_create() may wait for glibc's locks: kernel/glibc/glibc.h */
         glibc_before_wait();
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    /* A pthread, so that the statistics count the program's threads only. */
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 256 * 1024);
-    pthread_create(&thread, &attributes, sampler_main, NULL);
+    if (aside_create(&thread, &attributes, sampler_main) != 0)
+        atomic_store(&begun, 0);
     pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -1,5 +1,5 @@
 /* What this process answers when it is asked from outside (observe/listen.h): what observe/asked.py tells, or, if Python doesn't answer, what
- * can be read without the GIL.  The reader of the latter is observe/asking.py: change both. */
+ * can be read without the GIL.  The reader of the latter is observe/glimpse.py: change both. */
 #include "observe/calls.h"
 #include "observe/inspect.h"
 #include "observe/listen.h"

@@ -1,10 +1,9 @@
-/* The watching thread: it sees whether the program's threads still run.  run --watchdog and --live are made of it.
+/* The watching thread (observe/aside.h): it sees whether the program's threads still run.  run --watchdog and --live are made of it.
  *
- * It is a pthread: it must not be counted among the threads that it watches, nor depend on the runtime, which may have stopped working.
- * It gets no signals, takes the GIL only to call Python, and has no Thread, so the program runs and ends as if it were not there.
- * A forked child has none. */
+ * It takes the GIL only to call Python, and has no Thread, so the program runs and ends as if it were not there.  A forked child has none. */
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
+#include "observe/aside.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
@@ -13,7 +12,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,14 +159,13 @@ static void *guard_run(void *unused)
     return NULL;
 }
 
-/* The guard inherits the signal mask of its creator, the watching thread: all signals are blocked. */
 static void guard_begin(int seconds, int without_gil)
 {
     guard.seconds = seconds;
     guard.without_gil = without_gil;
     atomic_store(&guard.busy, 1);
     atomic_store(&guard.tid, 0);
-    guard.made = pthread_create(&guard.thread, NULL, guard_run, NULL) == 0;
+    guard.made = aside_create(&guard.thread, NULL, guard_run) == 0;
 }
 
 static void guard_end(void)
@@ -298,7 +295,6 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *tick, *look;
     double every, patience, glance = 0;
     int status = -1, fd = 2;
-    sigset_t all, before;
 
     if (!PyArg_ParseTuple(args, "OOdd|iid:watch_start", &tick, &look, &every, &patience, &status, &fd, &glance))
         return NULL;
@@ -314,14 +310,11 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     watch.status = status;
     watch.fd = fd;
     atomic_store(&watch.stop, 0);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error;
     watch.making = getpid();
     Py_BEGIN_ALLOW_THREADS
-    error = pthread_create(&watch.thread, NULL, watch_run, NULL);
+    error = aside_create(&watch.thread, NULL, watch_run);
     Py_END_ALLOW_THREADS
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     watch.making = 0;
     if (error) {
         Py_CLEAR(watch.tick);

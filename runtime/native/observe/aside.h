@@ -1,0 +1,17 @@
+/* Threads of the process that are not the program's: they sample, watch, and answer questions.
+ *
+ * They are pthreads, because they must not be counted among the program's threads, nor depend on the runtime, which may have stopped
+ * working.  They get no signals, so those find a thread of the program. */
+#ifndef RUNTIME_ASIDE_H
+#define RUNTIME_ASIDE_H
+
+#include <pthread.h>
+
+/* pthread_create() of such a thread; attributes may be NULL.  0 or errno. */
+int aside_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *));
+
+/* Gives the calling thread a table of descriptors of its own, which is empty, so that what it opens takes no number that the program's next
+ * open() returns without it.  The table ends with the thread.  0 or errno. */
+int aside_descriptors(void);
+
+#endif
