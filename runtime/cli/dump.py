@@ -20,12 +20,13 @@ _BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
 
 def dump_facts(pid: int) -> dict[str, Any]:
     """The dump of a process, also if its Python doesn't answer; Unanswered: it can't be asked."""
-    from ..observe.asking import age, ask, command
+    from ..observe.asking import WithoutPython, age, ask, command
     from ..observe.glimpse import dump_of
 
-    found = ask(pid, "dump")
-    if "without" in found:
-        found = dump_of(found, pid)
+    try:
+        found = ask(pid, "dump")
+    except WithoutPython as error:
+        found = dump_of(error.seen, pid)
     return {**found, "command": command(pid), "seconds": age(pid)}
 
 

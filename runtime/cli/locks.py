@@ -21,21 +21,14 @@ def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
 
     Unanswered: the process can't be asked, or its Python doesn't answer.
     """
-    begun = _asked(pid, lasts=lasts + 2 * PATIENCE)["begun"]
+    begun = ask(pid, "locks", lasts=lasts + 2 * PATIENCE)["begun"]
     try:
         if begun:
             time.sleep(lasts)
-        return _asked(pid, stacks=stacks)
+        return ask(pid, "locks", stacks=stacks)
     finally:
         if begun:
             ask(pid, "locks_end")
-
-
-def _asked(pid: int, **more: Any) -> dict[str, Any]:
-    found = ask(pid, "locks", **more)
-    if "without" in found:
-        raise Unanswered(f"process {pid}: {found['without']}; lwp dump {pid} shows what it does")
-    return found
 
 
 @click.command(short_help="For which locks a running program's threads wait.")

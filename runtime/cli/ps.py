@@ -28,15 +28,15 @@ def _activity(pid: int) -> dict[str, str]:
 
 
 def _facts(pid: int) -> dict[str, Any]:
-    from ..observe.asking import Unanswered, age, ask, command
+    from ..observe.asking import Unanswered, WithoutPython, age, ask, command
 
     about = {"pid": pid, "command": command(pid), "seconds": age(pid), "threads": None}
     try:
         found = ask(pid, "who")
+    except WithoutPython as error:
+        return {**about, "threads": len(error.seen["threads"]), "state": "stuck", "why": error.why}
     except Unanswered as error:
         return {**about, "state": "stopped" if "stopped" in str(error) else "no answer", "why": str(error)}
-    if "without" in found:
-        return {**about, "threads": len(found["threads"]), "state": "stuck", "why": found["without"]}
     if found["deadlocks"]:
         return {**about, "threads": found["threads"], "state": "deadlock", "why": found["deadlocks"][0]}
     return {**about, "threads": found["threads"], "state": "", "why": ""}

@@ -17,7 +17,7 @@ from ._options import check_timeline, seconds
 if TYPE_CHECKING:
     from ..observe.trace import Timeline
 
-__all__ = ["record"]
+__all__ = ["borrow", "record"]
 
 
 @contextmanager
@@ -44,6 +44,19 @@ def _wait(process: int, signals: int, timeout: float) -> None:
     poll.poll(timeout * 1000)
 
 
+def borrow(pid: int, length: float, opened: bool = False) -> dict[str, Any]:
+    """Has the process record; runtime.observe.recording.borrow() is what answers.
+
+    Unanswered: it can't.
+    """
+    from ..observe.asking import Unanswered, WithoutPython, ask
+
+    try:
+        return ask(pid, "borrow", seconds=length, opened=opened)
+    except WithoutPython as error:
+        raise Unanswered(f"process {pid} can't begin to record, because {error.why}") from None
+
+
 def _next(pid: int, length: float) -> Timeline:
     """Of the next seconds."""
     from ..observe.asking import Unanswered, ask
@@ -51,9 +64,7 @@ def _next(pid: int, length: float) -> Timeline:
 
     ended = None
     with _signals() as signals:
-        begun = ask(pid, "borrow", seconds=length)
-        if "without" in begun:
-            raise Unanswered(f"process {pid} can't begin to record, because {begun['without']}")
+        begun = borrow(pid, length)
         click.echo(f"lwp: process {pid} records for {length:g} s; Ctrl-C ends that", err=True)
         with suppress(ProcessLookupError):
             process = os.pidfd_open(pid)

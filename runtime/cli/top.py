@@ -42,8 +42,6 @@ class _Top:
     def look(self, width: int, most: int) -> Group:
         """Unanswered: the process can't be asked."""
         found = ask(self._pid, "rows")
-        if "without" in found:
-            raise Unanswered(f"process {self._pid}: {found['without']}; lwp dump {self._pid} shows what it does")
         rows = [Row(**row) for row in found["rows"]]
         both = sorted(zip(rows, self._shares(rows), strict=True), key=lambda one: self._by(*one))
         head = f"process {self._pid}: {found['threads']:,} threads, {sum(share for _, share in both):.0%} of a CPU"

@@ -11,15 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from .. import native
 from . import locks, recording
-from .crowds import Calls, calls
+from .crowds import Calls, Crowds, calls
 from .groups import described, latest, path
-from .rows import busiest, rows
-from .waits import Wait, Waiting, describe_cycle, name_of, waiting
+from .rows import busiest, rows, task_file
+from .waits import Wait, describe_cycle, is_deadlock, name_of, waiting
 
 __all__ = ["answer", "dump"]
 
@@ -51,18 +52,7 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
         "taken": wait.taken,
         "since": wait.since,
         "deadline": wait.deadline,
-        "things": 1,
     }
-
-
-def _join(crowd: dict[str, Any], thread: dict[str, Any], wait: Wait | None) -> None:
-    """One more thread that does what the crowd does."""
-    crowd["threads"].append(thread)
-    if wait is not None:
-        crowd["wait"]["since"] = min(crowd["wait"]["since"], wait.since)
-        if wait.address not in crowd["addresses"]:
-            crowd["addresses"].add(wait.address)
-            crowd["wait"]["things"] = len(crowd["addresses"])
 
 
 def _state(green: str | None, tid: int | None) -> str:
@@ -80,7 +70,7 @@ def _crowds(of: Iterable[Wait]) -> list[dict[str, Any]]:
     """The threads that run Python, those that do the same together, with these waits; the largest crowds first."""
     waits = {wait.ident: wait for wait in of}
     tids, green, me = native.tids(), native.green_states(), threading.get_ident()
-    found: dict[object, dict[str, Any]] = {}
+    found = Crowds()
     stacks: dict[Calls, list[list[Any]]] = {}
     frames = sys._current_frames()
     del frames[me]  # a frame that refers to itself would keep all that it knows
@@ -91,37 +81,17 @@ def _crowds(of: Iterable[Wait]) -> list[dict[str, Any]]:
         tid = None if green.get(ident, "running") != "running" else tids.get(ident)
         state = "waits" if wait else _state(green.get(ident), tid)
         group, cancelled = described(ident)
-        groups = path(ident)
-        where = calls(frame)
-        if where not in stacks:
-            stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
+        groups, where = path(ident), calls(frame)
         alike = wait and (wait.kind, wait.holder, wait.deadline is None)
-        crowd = found.setdefault(
-            (where, state, alike, groups, cancelled),
-            {
-                "state": state,
-                "wait": wait and _of_wait(wait),
-                "group": group,
-                "groups": groups,
-                "cancelled": cancelled,
-                "stack": stacks[where],
-                "threads": [],
-                "addresses": set(),
-            },
-        )
-        _join(crowd, {"name": name_of(ident, tid), "tid": tid, "ident": ident}, wait)
-    for crowd in found.values():
-        del crowd["addresses"]
-    return sorted(found.values(), key=lambda crowd: -len(crowd["threads"]))
-
-
-def _comm(tid: int) -> str:
-    """What the kernel calls the task; "": it has ended."""
-    try:
-        with open(f"/proc/self/task/{tid}/comm", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+        key = (where, state, alike, groups, cancelled)
+        if key not in found:
+            if where not in stacks:
+                stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
+            said = {"state": state, "group": group, "groups": groups, "cancelled": cancelled, "stack": stacks[where]}
+            found.begin(key, {**said, "wait": wait and _of_wait(wait)})
+        thread = {"name": name_of(ident, tid), "tid": tid, "ident": ident}
+        found.join(key, thread, wait.address if wait else 0, wait.since if wait else 0)
+    return found.all()
 
 
 def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -129,10 +99,9 @@ def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}.union(native.listen_own())
     found = []
     for tid in map(int, os.listdir("/proc/self/task")):
-        if tid in known:
-            continue
-        if name := _comm(tid):
-            found.append({"tid": tid, "name": name, "state": _state(None, tid)})
+        if tid not in known:
+            with suppress(OSError):  # it has ended
+                found.append({"tid": tid, "name": task_file(tid, "comm").strip(), "state": _state(None, tid)})
     return found
 
 
@@ -153,7 +122,7 @@ def dump() -> dict[str, Any]:
         "now": time.monotonic(),
         "circles": [
             {
-                "deadlock": all(wait.deadline is None for wait in cycle),
+                "deadlock": is_deadlock(cycle),
                 "text": describe_cycle(cycle),
                 "threads": [wait.name for wait in cycle],
                 "idents": [wait.ident for wait in cycle],
@@ -176,10 +145,6 @@ def who() -> dict[str, Any]:
         "threads": len(idents),
         "green": len(set(native.green_states()) & idents),
     }
-
-
-def _deadlocks(found: Waiting) -> list[str]:
-    return [describe_cycle(cycle) for cycle in found.cycles if all(wait.deadline is None for wait in cycle)]
 
 
 def _rows() -> dict[str, Any]:
@@ -216,7 +181,10 @@ def _watchdog(seconds: float) -> dict[str, Any]:
 
 _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
-    "who": lambda: {**who(), "deadlocks": _deadlocks(waiting())},
+    "who": lambda: {
+        **who(),
+        "deadlocks": [describe_cycle(cycle) for cycle in waiting().cycles if is_deadlock(cycle)],
+    },
     "rows": _rows,
     "watchdog": _watchdog,
     "borrow": recording.borrow,

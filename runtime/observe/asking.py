@@ -18,13 +18,25 @@ from typing import Any
 from .folders import folders, is_private
 from .listening import numbers
 
-__all__ = ["Unanswered", "age", "ask", "command", "programs"]
+__all__ = ["Unanswered", "WithoutPython", "age", "ask", "command", "programs"]
 
 PATIENCE = 15  # seconds that a program has for an answer, which is more than it takes for itself
 
 
 class Unanswered(Exception):
     """A process that can't be asked, and why, in a sentence."""
+
+
+class WithoutPython(Unanswered):
+    """Python doesn't answer.
+
+    why: because of what.  seen: what could be read without it, for glimpse.dump_of().
+    """
+
+    def __init__(self, pid: int, seen: dict[str, Any]) -> None:
+        super().__init__(f"process {pid}: {seen['without']}; lwp dump {pid} shows what it does")
+        self.why = str(seen["without"])
+        self.seen = seen
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -97,7 +109,7 @@ def _receive(client: socket.socket) -> bytes:
 def ask(pid: int, question: str, **more: Any) -> dict[str, Any]:
     """The answer of that process.
 
-    Unanswered: it can't be asked, or doesn't answer.
+    Unanswered: it can't be asked, or doesn't answer.  WithoutPython: its Python doesn't.
     """
     path = _path(pid)
     if _is_stopped(pid):
@@ -122,5 +134,7 @@ def ask(pid: int, question: str, **more: Any) -> dict[str, Any]:
         raise Unanswered(f"process {pid} {said}") from None
     if "error" in found:
         raise Unanswered(f"process {pid} answers: {found['error']}")
+    if "without" in found:
+        raise WithoutPython(pid, found)
     assert isinstance(found, dict)
     return found

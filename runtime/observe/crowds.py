@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from types import CodeType, FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["FEW", "Calls", "calls", "some"]
+__all__ = ["FEW", "Calls", "Crowds", "calls", "some"]
 
 FEW = 3  #: threads that do the same and are told one by one; of more, so many are named
 
@@ -26,3 +27,32 @@ def some(things: Sequence[T], name: Callable[[T], str]) -> str:
     left = len(things) - FEW
     names = ", ".join(map(name, things[:FEW]))
     return names if left <= 0 else f"{names} and {left:,} more"
+
+
+class Crowds:
+    """Gathers threads into crowds, which are data for JSON: what is said of all of a crowd, and "threads".
+
+    "wait" of a crowd is None, or tells one of its waits, the "since" of the first, and of how many "things" they are.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, dict[str, Any]] = {}
+        self._addresses: dict[Hashable, set[int]] = defaultdict(set)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._found
+
+    def begin(self, key: Hashable, said: dict[str, Any]) -> None:
+        self._found[key] = {**said, "threads": []}
+
+    def join(self, key: Hashable, thread: dict[str, Any], address: int, since: float) -> None:
+        """One more thread for a crowd that has begun.  address, since: of its wait, if the crowd has one."""
+        crowd, addresses = self._found[key], self._addresses[key]
+        crowd["threads"].append(thread)
+        addresses.add(address)
+        if (wait := crowd["wait"]) is not None:
+            wait["since"], wait["things"] = min(wait["since"], since), len(addresses)
+
+    def all(self) -> list[dict[str, Any]]:
+        """The largest first."""
+        return sorted(self._found.values(), key=lambda crowd: -len(crowd["threads"]))

@@ -9,6 +9,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
+from .crowds import Crowds
 from .waits import rings
 
 __all__ = ["dump_of"]
@@ -46,46 +47,43 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         by = f" held by {names.get(holder, f'ident {holder}')!r}" if holder else ""
         return f"{kind} at {address:#x}{by}"
 
-    found: dict[object, dict[str, Any]] = {}
+    def wait_of(ident: int) -> dict[str, Any] | None:
+        if ident not in waits:
+            return None
+        _, kind, address, holder, since, deadline = waits[ident]
+        by = {"holder": names.get(holder), "holder_ident": holder or None, "taken": ""}
+        told = {"kind": kind, "for": thing(ident), "called": "", "address": address}
+        return {**told, **by, "since": since, "deadline": deadline}
+
+    found = Crowds()
     for ident, tid, frames in seen["threads"]:
         if tid == seen["own"]:  # it wants the GIL, to answer
             continue
         call = seen["tasks"].get(str(tid), "no system call")
-        wait, stack = waits.get(ident), _stack(frames)
+        wait, stack = wait_of(ident), _stack(frames)
         state = "waits" if wait else "runs" if call == "no system call" else call if " " in call else f"in {call}"
         if tid == seen["holder"]:
             state += ", has the GIL or had it last"
-        crowd = found.setdefault(
-            (state, str(stack), wait and thing(ident)),
-            {"state": state, "wait": None, "group": "", "cancelled": "", "stack": stack, "threads": []},
-        )
-        crowd["threads"].append({"name": names[ident], "tid": tid, "ident": ident})
-        if wait:
-            _, kind, address, holder, since, deadline = wait
-            if crowd["wait"] is None or since < crowd["wait"]["since"]:
-                crowd["wait"] = {
-                    "kind": kind,
-                    "for": thing(ident),
-                    "address": address,
-                    "holder": names.get(holder),
-                    "taken": "",
-                    "since": since,
-                    "deadline": deadline,
-                    "things": 1,
-                }
+        key = (state, str(stack), wait and wait["for"])
+        if key not in found:
+            found.begin(key, {"state": state, "wait": wait, "group": "", "groups": (), "cancelled": "", "stack": stack})
+        thread = {"name": names[ident], "tid": tid, "ident": ident}
+        found.join(key, thread, wait["address"] if wait else 0, wait["since"] if wait else 0)
+    crowds = found.all()
     circles = []
     for ring in rings({ident: holder for ident, (_, _, _, holder, _, _) in waits.items()}):
         text = ", ".join(f"{names[ident]!r} waits for {thing(ident)}" for ident in ring)
         certain = all(waits[ident][5] is None for ident in ring)
-        circles.append({"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]})
+        told = {"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]}
+        circles.append({**told, "idents": list(ring)})
     return {
         "pid": pid,
         "without": seen["without"],
-        "threads": sum(len(crowd["threads"]) for crowd in found.values()),
+        "threads": sum(len(crowd["threads"]) for crowd in crowds),
         "green": 0,
         "now": time.monotonic(),
         "circles": circles,
-        "crowds": sorted(found.values(), key=lambda crowd: -len(crowd["threads"])),
+        "crowds": crowds,
         "without_python": [],
         "schedulers": [],
         "cancellations": [],

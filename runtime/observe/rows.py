@@ -19,7 +19,7 @@ from .crowds import FEW
 from .source import at
 from .waits import Wait, name_of, waiting
 
-__all__ = ["Row", "busiest", "note_starts", "rows"]
+__all__ = ["Row", "busiest", "note_starts", "rows", "task_file"]
 
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
@@ -60,13 +60,14 @@ def _cpu(tid: int) -> float:
     return time.clock_gettime((~tid << 3) | 6)  # that thread's CPU clock, as pthread_getcpuclockid(3) makes it
 
 
-def _read(tid: int, name: str) -> str:
+def task_file(tid: int, name: str) -> str:
+    """What the kernel has in that file for a task of this process; OSError: it has ended."""
     with open(f"/proc/self/task/{tid}/{name}", errors="replace") as file:
         return file.read()
 
 
 def _switches(tid: int) -> int:
-    lines = _read(tid, "status").splitlines()
+    lines = task_file(tid, "status").splitlines()
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
@@ -109,8 +110,8 @@ class _Seen:
         """OSError: it has ended."""
         if self.tid is None:
             return Row(name_of(self.thread.ident), None, self.state, self.waits, None, None, self.start)
-        stat = _read(self.tid, "stat").rpartition(")")[2].split()[0]
-        name = _read(self.tid, "comm").strip() if self.thread is None else name_of(self.thread.ident, self.tid)
+        stat = task_file(self.tid, "stat").rpartition(")")[2].split()[0]
+        name = task_file(self.tid, "comm").strip() if self.thread is None else name_of(self.thread.ident, self.tid)
         state = self.state or _STATES.get(stat, "ending")
         return Row(name, self.tid, state, self.waits, self.cpu, _switches(self.tid), self.start, different(self.tid))
 

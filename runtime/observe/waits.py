@@ -104,6 +104,11 @@ class Waiting:
         return "\n".join(lines)
 
 
+def is_deadlock(cycle: Iterable[Wait]) -> bool:
+    """Whether no timeout will break the circle."""
+    return all(wait.deadline is None for wait in cycle)
+
+
 def describe_cycle(cycle: Iterable[Wait]) -> str:
     """A circle in words."""
     return ", ".join(str(wait) for wait in cycle)

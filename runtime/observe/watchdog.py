@@ -23,7 +23,7 @@ from ..placement import different
 from .crowds import FEW, Calls, calls, some
 from .groups import described
 from .sites import note_makings
-from .waits import Wait, Waiting, describe_cycle, name_of, waiting
+from .waits import Wait, Waiting, describe_cycle, is_deadlock, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
@@ -74,8 +74,7 @@ def _with_tid(ident: int, tid: int | None) -> str:
 
 
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
-    """The circles that no timeout will break."""
-    return [cycle for cycle in found.cycles if all(wait.deadline is None for wait in cycle)]
+    return [cycle for cycle in found.cycles if is_deadlock(cycle)]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched

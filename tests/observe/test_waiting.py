@@ -1131,9 +1131,9 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     clocks, drawn, read = Clocks(), [], []
     monkeypatch.setattr(_live, "time", clocks)
     monkeypatch.setenv("LINES", "24")  # 20 of them threads
-    draw, read_file = _live.draw, rows._read
+    draw, read_file = _live.draw, rows.task_file
     monkeypatch.setattr(_live, "draw", lambda *args: drawn.append(clocks.now) or draw(*args))
-    monkeypatch.setattr(rows, "_read", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
+    monkeypatch.setattr(rows, "task_file", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
     events = [sync.Event() for _ in range(100)]
     threads = [Thread(target=event.wait) for event in events]
     for thread in threads:

@@ -55,7 +55,7 @@ class Feed:
     def name(self, dump: dict[str, Any]) -> None:
         """Has later news call primitives what the program calls them, as a dump says; the records say it only late."""
         for wait in filter(None, (crowd["wait"] for crowd in dump["crowds"])):
-            if wait.get("called"):
+            if wait["called"]:
                 self._follower.name(wait["address"], wait["called"])
 
     def _track(self, change: Change) -> dict[str, Any]:

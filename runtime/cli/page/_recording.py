@@ -10,6 +10,7 @@ from threading import Lock
 
 from ...observe.asking import Unanswered, ask
 from ...observe.following import records_of
+from ..record import borrow
 
 __all__ = ["Recording"]
 
@@ -47,9 +48,7 @@ class Recording:
 
     def _borrow(self) -> Path:
         try:
-            found = ask(self._pid, "borrow", seconds=_LASTS, opened=True)
-            if "without" in found:
-                raise Unanswered(f"process {self._pid} can't begin to record, because {found['without']}")
+            found = borrow(self._pid, _LASTS, opened=True)
         except Unanswered:
             if (path := records_of(self._pid)) is None:
                 raise

@@ -27,7 +27,7 @@ def _short(text: str) -> str:
 
 def _thing(wait: Facts) -> str:
     """What is waited for, without its holder."""
-    return _short(f"{wait['kind']} {wait['called']}") if wait.get("called") else _short(wait["for"])
+    return _short(f"{wait['kind']} {wait['called']}") if wait["called"] else _short(wait["for"])
 
 
 def _does(crowd: Facts) -> str:
@@ -42,7 +42,7 @@ def moment(dump: Facts) -> Facts:
         "main": next((thread for thread in everybody if thread["tid"] == dump["pid"]), None),
         "deadlocks": [cut(circle["text"], _MOST * 10) for circle in circles[:10]],
         "without": dump.get("without", ""),
-        "graph": _graph(dump["crowds"], {ident for circle in circles for ident in circle.get("idents", ())}),
+        "graph": _graph(dump["crowds"], {ident for circle in circles for ident in circle["idents"]}),
         "waits": _table(dump["crowds"], dump["now"]),
         "groups": _groups(dump["crowds"]),
         "cancellations": [_short(f"{one['whom']}: {one['why']}") for one in dump["cancellations"]],
@@ -54,7 +54,7 @@ def moment(dump: Facts) -> Facts:
 
 def _graph(crowds: list[Facts], in_circles: set[int]) -> Facts:
     """A node for each thread that is waited for, and one for all others that wait for the same thing."""
-    held = [crowd for crowd in crowds if crowd["wait"] and crowd["wait"].get("holder_ident")]
+    held = [crowd for crowd in crowds if crowd["wait"] and crowd["wait"]["holder_ident"]]
     awaited = {crowd["wait"]["holder_ident"] for crowd in held} | in_circles
     nodes: dict[str, Facts] = {}
     edges: dict[tuple[str, str], Facts] = {}
@@ -128,7 +128,7 @@ def _groups(crowds: list[Facts]) -> list[Facts]:
     threads: dict[str, list[Facts]] = defaultdict(list)
     inside: dict[str, set[str]] = defaultdict(set)
     for crowd in crowds:
-        path = crowd.get("groups", ())
+        path = crowd["groups"]
         for outer, inner in pairwise(path):
             inside[outer].add(inner)
         for group in path[-1:]:
@@ -155,7 +155,7 @@ def about_thread(dump: Facts, ident: int) -> Facts:
                 holds = {
                     _short(_thing(wait) + (f", taken at {wait['taken']}" if wait["taken"] else "")): None
                     for wait in (other["wait"] for other in dump["crowds"])
-                    if wait and wait.get("holder_ident") == thread["ident"] and wait["kind"] not in ("join", "group")
+                    if wait and wait["holder_ident"] == thread["ident"] and wait["kind"] not in ("join", "group")
                 }
                 stack = [_short(line) for line in islice(stack_lines(crowd["stack"]), _MOST)]
                 return {"does": _does(crowd), "group": crowd["group"], "holds": list(holds), "stack": stack}
