@@ -15,7 +15,9 @@ from io import FileIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from .trace import CHUNK, FULL, MAGIC, OBJECT_HEAD, Arrow, Count, Life, Part, Reader, Records, Span, Track
+from .records import CHUNK, FULL, MAGIC, Life, Part, Records
+from .timeline import Arrow, Count, Span, Track
+from .trace import OBJECT_HEAD, Reader
 
 __all__ = ["Batch", "Change", "Follower", "records_of"]
 
