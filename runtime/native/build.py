@@ -196,6 +196,7 @@ SOURCES = [
     "python/observe/lock_order.c",
     "python/contention/delays.c",
     "python/contention/stacks.c",
+    "python/contention/told.c",
     "python/contention/contention.c",
     "python/observe/trace.c",
     "python/observe/watch.c",

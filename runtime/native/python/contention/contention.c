@@ -13,6 +13,7 @@
 #include "python/observe/names.h"
 #include "python/observe/sites.h"
 #include "python/contention/stacks.h"
+#include "python/contention/told.h"
 #include "python/rooms.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
@@ -561,82 +562,11 @@ void contention_after_fork(void)
 
 /* ---- what was found ---------------------------------------------------------------------------------------------- */
 
-static PyObject *build_histogram(const uint32_t *histogram)
-{
-    PyObject *list = PyList_New(0);
-
-    for (int i = 0; list && histogram && i < HISTOGRAM_BUCKETS; i++) {
-        PyObject *one = histogram[i] ? Py_BuildValue("LI", (long long)histogram_middle(i), histogram[i]) : NULL;
-        if (histogram[i] && (!one || PyList_Append(list, one) < 0))
-            Py_CLEAR(list);
-        Py_XDECREF(one);
-    }
-    return list;
-}
-
-static PyObject *build_pairs(const struct delays *row)
-{
-    PyObject *list = PyList_New(0);
-
-    for (int i = 0; list && i < DELAYS_PAIRS; i++) {
-        const struct delays_pair *pair = &row->pairs[i];
-        PyObject *one = pair->count ? Py_BuildValue("iiI", (int)pair->from, (int)pair->to, pair->count) : NULL;
-        if (pair->count && (!one || PyList_Append(list, one) < 0))
-            Py_CLEAR(list);
-        Py_XDECREF(one);
-    }
-    return list;
-}
-
-/* A list that is NULL has failed. */
-static void append_to(PyObject **list, PyObject *one)
-{
-    if (*list && (!one || PyList_Append(*list, one) < 0))
-        Py_CLEAR(*list);
-    Py_XDECREF(one);
-}
-
-static void add_row(const struct delays *row, void *list)
-{
-    append_to(list,
-              Py_BuildValue("ikOIKK(KLLIIN)(KLLI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type, row->site,
-                            (unsigned long long)row->objects, (unsigned long long)row->taken, (unsigned long long)row->waits.count,
-                            (long long)row->waits.ns, (long long)row->waits.longest, row->waits.now, row->waits.most,
-                            build_histogram(row->waits.histogram), (unsigned long long)row->holds.count, (long long)row->holds.ns,
-                            (long long)row->holds.longest, row->holds.site, build_pairs(row)));
-}
-
-static void add_stack(const struct stack *stack, void *list)
-{
-    PyObject *lines = PyTuple_New(stack->depth);
-
-    for (int i = 0; lines && i < stack->depth; i++) {
-        PyObject *line = PyLong_FromUnsignedLong(stack->lines[i]);
-        if (!line)
-            Py_CLEAR(lines);
-        else
-            PyTuple_SET_ITEM(lines, i, line);
-    }
-    append_to(list, Py_BuildValue("ikOIdLN", (int)stack->of, (unsigned long)(uintptr_t)stack->object, stack->type, stack->site,
-                                  stack->count, (long long)stack->ns, lines));
-}
-
-static PyObject *build_gil(void)
-{
-    struct gil_waits found = gil_waits_read();
-
-    return Py_BuildValue("KLLIINKLLks", (unsigned long long)found.count, (long long)found.ns, (long long)found.longest, found.now,
-                         found.most, build_histogram(found.histogram), (unsigned long long)found.kept, (long long)found.kept_ns,
-                         (long long)found.kept_longest, found.keeper, found.line);
-}
-
 static PyObject *read_counts(PyObject *module, PyObject *unused)
 {
-    PyObject *rows = PyList_New(0), *stacks = PyList_New(0), *gil = build_gil();
+    PyObject *gil = told_gil();
     struct quiet quiet = sites_quiet();
-
-    delays_each(add_row, &rows);
-    stacks_each(add_stack, &stacks);
+    PyObject *rows = told_rows(), *stacks = told_stacks();
     PyObject *copy = names ? PyList_GetSlice(names, 0, PyList_GET_SIZE(names)) : PyList_New(0);
     int counts = atomic_load(&on);
     int64_t ns = (counts ? park_now() : ended) - begun;
