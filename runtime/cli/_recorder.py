@@ -63,7 +63,7 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
         if "signal" not in on:
             records = recording.own_file()
         records.unlink(missing_ok=True)  # of a process that had this pid
-        recording.record(records, size or DEFAULT_SIZE, arguments, coarsely=True)
+        recording.record(records, size or DEFAULT_SIZE, arguments)
     except OSError as error:
         print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

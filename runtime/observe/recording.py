@@ -102,32 +102,24 @@ def _forget_late() -> None:
         del _until[borrower]
 
 
-def _go_on(coarsely: bool = False) -> None:
+def _go_on() -> None:
     """Records as long as somebody wants it."""
     from .. import native
 
     _forget_late()
     if not _until:
         native.trace_end()
-    elif native.trace_begin(max(_until.values()), coarsely, _names):
+    elif native.trace_begin(max(_until.values()), _names):
         native.trace_there(list(_threads()))
 
 
-def record(
-    path: str | os.PathLike[str],
-    size: int = DEFAULT_SIZE,
-    arguments: Sequence[str] | None = None,
-    *,
-    coarsely: bool = False,
-) -> None:
+def record(path: str | os.PathLike[str], size: int = DEFAULT_SIZE, arguments: Sequence[str] | None = None) -> None:
     """Has this process record from now on into a file that `lwp trace` makes a timeline of.
 
     A process has one file.  After stop() the recording can begin again, in the same file, which then has what comes
     from there on.
 
     size: bytes for records; the latest are kept.  arguments: the program's, for the timeline.
-    coarsely: for a third of the cost.  A thread that runs for more than 20 us between two waits isn't known to be
-    awake.
     OSError: the file can't be made, or the disk has no room for it.
     RuntimeError: the process records already, or has another file.
     """
@@ -137,7 +129,7 @@ def record(
         if _OWN in _until:
             raise RuntimeError("this process records already")
         _until[_OWN] = _FOREVER
-        _go_on(coarsely)
+        _go_on()
 
 
 def stop() -> None:

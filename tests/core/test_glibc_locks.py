@@ -109,7 +109,7 @@ def test_a_call_that_waits_for_a_lock_lets_others_run(lock: str, what: str) -> N
     def start_traced() -> None:  # makes the thread that samples, too
         native.sites_begin(())
         native.trace_open(f"{__file__}.trace", 1 << 20, b"")
-        native.trace_begin(2**63 - 1, False, lambda things: [""] * len(things))
+        native.trace_begin(2**63 - 1, lambda things: [""] * len(things))
         start()
 
     calls = {

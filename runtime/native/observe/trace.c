@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 enum { TRIES = 256 };                     /* chunks that take_chunk() looks at before it gives up */
-enum { QUICK = 20000 }; /* ns: a thread that has run for less counts as awake in a coarse recording */
+enum { QUICK = 20000 }; /* ns: a thread that has run for less counts as awake without a question to the kernel */
+enum { NOT_ASKED = -1 };
 enum { AHEAD = 64 * 1024 / TRACE_CHUNK }; /* chunks whose pages are made at once */
 
 static struct trace_file *file;
@@ -27,7 +28,10 @@ static __thread struct trace_chunk *_Atomic mine; /* NULL: it takes another for 
 static __thread uint32_t track, number;
 static __thread atomic_uint my_name, my_nth;
 static __thread int my_tid, runs; /* runs: its last record is TRACE_RUNS */
-static __thread int64_t at_run;   /* count_sleeps() at that record; in a coarse recording its time */
+static __thread struct {
+    int64_t since, sleeps; /* of that record: its time; count_sleeps(), or NOT_ASKED */
+    int was_quick;         /* it ran for less than QUICK the time before, so it may do so again */
+} run;
 static __thread struct trace_watch *watch;
 
 /* What trace_there() has given the thread: the chunk's place << 32 | track.  Or TOOK | track: it has taken that track itself. */
@@ -36,7 +40,6 @@ static __thread _Atomic uint64_t given;
 
 static atomic_uint first_track = 1; /* of the recording.  A thread whose track is below has recorded nothing in it */
 static int64_t record_until;         /* 0: nothing is recorded */
-static int coarse;                   /* trace_begin() */
 static atomic_int changing;          /* a lock; order: docs/architecture.md */
 
 struct trace_watch trace_watched[TRACE_WATCHED];
@@ -156,6 +159,21 @@ static int64_t count_sleeps(void)
     return used.ru_nvcsw;
 }
 
+/* getrusage(2) costs as much as all else of a wait's records.  So it is left out where a thread runs for a moment between two waits, as
+ * threads do that wait often; there the kernel has little to tell. */
+static void begin_run(int64_t now)
+{
+    run.since = now;
+    run.sleeps = run.was_quick ? NOT_ASKED : count_sleeps();
+}
+
+/* Returns whether the thread has been awake since begin_run(), as far as that is known. */
+static int end_run(int64_t now)
+{
+    run.was_quick = now - run.since < QUICK;
+    return run.was_quick || (run.sleeps != NOT_ASKED && run.sleeps == count_sleeps());
+}
+
 void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, uint64_t b)
 {
     unsigned first = atomic_load_explicit(&first_track, memory_order_relaxed);
@@ -174,11 +192,11 @@ void trace_note(enum trace_kind kind, uint16_t what, uint32_t site, uint64_t a, 
     int64_t now = park_now();
     unsigned awake = 0;
     if (kind <= TRACE_LEAVES) {
-        if (runs)
-            awake = (coarse ? now - at_run < QUICK : count_sleeps() == at_run) ? TRACE_AWAKE : 0;
+        if (runs && end_run(now))
+            awake = TRACE_AWAKE;
         runs = kind == TRACE_RUNS;
         if (runs)
-            at_run = coarse ? now : count_sleeps();
+            begin_run(now);
     }
     chunk->records[at] = (struct trace_record){now, (uint16_t)(kind | awake), what, site, a, b};
     atomic_store_explicit(&chunk->used, at + 1, memory_order_release); /* the file's reader takes `used` records for complete */
@@ -314,11 +332,6 @@ int trace_is_open(void)
     return file != NULL;
 }
 
-int trace_is_coarse(void)
-{
-    return coarse;
-}
-
 int trace_open(const char *path, size_t bytes, const char *arguments, size_t length)
 {
     size_t count = bytes / TRACE_CHUNK;
@@ -345,13 +358,12 @@ int trace_open(const char *path, size_t bytes, const char *arguments, size_t len
     return 0;
 }
 
-int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b))
+int trace_begin(int64_t until, void (*hear_python)(enum event event, uint64_t a, uint64_t b))
 {
     park_lock(&changing);
     int begins = record_until == 0;
     record_until = until;
     if (begins) {
-        coarse = coarsely;
         for (int i = 0; i < TRACE_WATCHED; i++) /* a thread that ended while nothing was recorded has left its place behind */
             atomic_store(&trace_watched[i].tid, 0);
         file->finished = 0;

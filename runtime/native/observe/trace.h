@@ -58,8 +58,8 @@ enum trace_kind {
      * address. */
     TRACE_NAMED,
     TRACE_THERE, /* the first record of a thread that existed when the recording began.  TRACE_BLOCKED or TRACE_JOINS may follow */
-    /* A flag of the record after TRACE_RUNS: the kernel has not counted a sleep of the thread in between, so it has waited neither in
-     * a system call nor for the GIL.  In a coarse recording: it has run for a short time only. */
+    /* A flag of the record after TRACE_RUNS: the thread has run for a moment only, or the kernel has not counted a sleep of it in
+     * between, so it has waited neither in a system call nor for the GIL. */
     TRACE_AWAKE = 0x8000,
 };
 
@@ -129,12 +129,9 @@ int trace_is_open(void);
 /* How often half of the file has been filled: what was recorded two halves ago is overwritten. */
 extern atomic_uint trace_half;
 
-/* Records from now on, until that time (kernel/base/park.h) or the end of the process.  coarsely: without asking the kernel how often a
- * thread has slept, which takes two thirds of the time of a wait's records.  hear_python: the reader of the events with the GIL.
- * Returns 1; 0: a recording is under way already, and now that time is its end. */
-int trace_begin(int64_t until, int coarsely, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
-
-int trace_is_coarse(void);
+/* Records from now on, until that time (kernel/base/park.h) or the end of the process.  hear_python: the reader of the events with the
+ * GIL.  Returns 1; 0: a recording is under way already, and now that time is its end. */
+int trace_begin(int64_t until, void (*hear_python)(enum event event, uint64_t a, uint64_t b));
 
 /* Ends the recording if it is that time; PARK_FOREVER: in any case.  The sampler calls it too. */
 void trace_end(int64_t now);

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 50, COARSE_NAMING_SHARE = 400 };
+enum { TYPES = 32, SITES = 4096, NAMED_BITS = 12, MOST_UNNAMED = 4096, NAMING_SHARE = 200 };
 
 static struct type {
     PyTypeObject *type;
@@ -211,7 +211,7 @@ static void name_things(void)
         Py_DECREF(things);
     }
     PyErr_Clear();
-    naming_due = park_now() + (trace_is_coarse() ? COARSE_NAMING_SHARE : NAMING_SHARE) * (park_now() - begun);
+    naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
 }
 
 static void name_now(void)
@@ -452,14 +452,13 @@ static PyObject *open_trace(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* (until, coarsely, namer) */
+/* (until, namer) */
 static PyObject *begin_trace(PyObject *module, PyObject *args)
 {
     PyObject *function;
     long long until;
-    int coarsely;
 
-    if (!PyArg_ParseTuple(args, "LpO:trace_begin", &until, &coarsely, &function))
+    if (!PyArg_ParseTuple(args, "LO:trace_begin", &until, &function))
         return NULL;
     if (!trace_is_open()) {
         PyErr_SetString(PyExc_RuntimeError, "there is no file for records");
@@ -470,7 +469,7 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
     Py_XSETREF(namer, Py_NewRef(function));
     gil_place(calls_gil);
     ends_itself = until != PARK_FOREVER;
-    if (!trace_begin(until, coarsely, record_event)) {
+    if (!trace_begin(until, record_event)) {
         if (ends_itself)
             begin_sampler();
         Py_RETURN_FALSE;
@@ -541,7 +540,7 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
 static PyMethodDef functions[] = {
     {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
-     "trace_begin(until, coarsely, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
+     "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
      "returns their names.  False: a recording is under way; now that is its end."},
     {"trace_there", tell_there, METH_O,
      "trace_there([(ident, name, frame or None)]): after trace_begin(), the threads that there are; the caller is one of them."},
