@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from typing import Any
 
 import pytest
@@ -40,6 +42,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Tests count the LWPs of this process, so it doesn't listen.  The programs that they run do, see commands.py.
 os.environ["LWP_LISTEN"] = "0"
+# These programs are not asked by `lwp ps` of another process's test: what is asked loads modules, and some tests count.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lwp-tests-")
 
 #: What takes seconds to make: a test that needs it is slow.
 SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
@@ -48,6 +52,10 @@ _left_out = pytest.StashKey[int]()  # how many slow tests
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="Run the slow tests as well.")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 def _chosen(config: pytest.Config) -> bool:

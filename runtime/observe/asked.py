@@ -10,17 +10,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from .. import native
 from . import locks, recording
-from .crowds import Calls, Crowds, calls
+from .crowds import Calls, Crowds
 from .groups import described, latest, path
 from .rows import busiest, rows, task_file
-from .waits import Wait, describe_cycle, is_deadlock, name_of, waiting
+from .waits import Look, Wait, describe_cycle, is_deadlock, look, name_of, waiting
 
 __all__ = ["answer", "dump"]
 
@@ -66,22 +66,20 @@ def _state(green: str | None, tid: int | None) -> str:
     return "runs Python, or wants the GIL" if call == "waiting for the GIL" else f"in {call}"
 
 
-def _crowds(of: Iterable[Wait]) -> list[dict[str, Any]]:
-    """The threads that run Python, those that do the same together, with these waits; the largest crowds first."""
-    waits = {wait.ident: wait for wait in of}
-    tids, green, me = native.tids(), native.green_states(), threading.get_ident()
+def _crowds(seen: Look) -> list[dict[str, Any]]:
+    """The threads that run Python, those that do the same together; the largest crowds first."""
+    waits = {wait.ident: wait for wait in seen.waiting.waits}
+    green, me = native.green_states(), threading.get_ident()
     found = Crowds()
     stacks: dict[Calls, list[list[Any]]] = {}
-    frames = sys._current_frames()
-    del frames[me]  # a frame that refers to itself would keep all that it knows
-    for ident, frame in reversed(frames.items()):  # the oldest thread first
-        if ident not in tids:  # it has ended
+    for ident, where in reversed(seen.calls.items()):  # the oldest thread first
+        if ident == me or ident not in seen.tids:  # it was about to end
             continue
         wait = waits.get(ident)
-        tid = None if green.get(ident, "running") != "running" else tids.get(ident)
+        tid = None if green.get(ident, "running") != "running" else seen.tids[ident]
         state = "waits" if wait else _state(green.get(ident), tid)
         group, cancelled = described(ident)
-        groups, where = path(ident), calls(frame)
+        groups = path(ident)
         alike = wait and (wait.kind, wait.holder, wait.deadline is None)
         key = (where, state, alike, groups, cancelled)
         if key not in found:
@@ -89,7 +87,7 @@ def _crowds(of: Iterable[Wait]) -> list[dict[str, Any]]:
                 stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
             said = {"state": state, "group": group, "groups": groups, "cancelled": cancelled, "stack": stacks[where]}
             found.begin(key, {**said, "wait": wait and _of_wait(wait)})
-        thread = {"name": name_of(ident, tid), "tid": tid, "ident": ident}
+        thread = {"name": seen.name_of(ident), "tid": tid, "ident": ident}
         found.join(key, thread, wait.address if wait else 0, wait.since if wait else 0)
     return found.all()
 
@@ -114,8 +112,8 @@ def _schedulers() -> list[dict[str, Any]]:
 
 def dump() -> dict[str, Any]:
     """All threads, grouped by what they do, and what is known about circles, groups and schedulers."""
-    found = waiting()
-    crowds = _crowds(found.waits)
+    seen = look()
+    found, crowds = seen.waiting, _crowds(seen)
     return {
         **who(),
         "threads": sum(len(crowd["threads"]) for crowd in crowds),

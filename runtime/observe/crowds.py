@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any, TypeVar
 
-__all__ = ["FEW", "Calls", "Crowds", "calls", "some"]
+__all__ = ["FEW", "Calls", "Crowds", "some"]
 
 FEW = 3  #: threads that do the same and are told one by one; of more, so many are named
 
 T = TypeVar("T")
 
+#: What tells one stack from another: of each frame the function and the line, from the innermost outwards.
 Calls = tuple[tuple[CodeType, int], ...]
-
-
-def calls(frame: FrameType) -> Calls:
-    """What tells one stack from another: of each frame the function and the line, from the innermost outwards."""
-    return tuple((each.f_code, line) for each, line in traceback.walk_stack(frame))
 
 
 def some(things: Sequence[T], name: Callable[[T], str]) -> str:

@@ -512,11 +512,12 @@ class Names:
     """Finds what the program calls an object: a variable, an attribute, an item.
 
     test: frames whose names are the best, outermost first: a test's own, or the main thread's.
+    theirs: also variables of the other frames' functions; they mean something to their own thread only.
     """
 
-    def __init__(self, test: list[FrameType], frames: list[FrameType]) -> None:
+    def __init__(self, test: list[FrameType], frames: list[FrameType], theirs: bool = True) -> None:
         self._known: dict[int, tuple[object, str, Origin]] = {}  # with the object, so that no other object gets its id
-        self._walk = _everything(test, [frame for frame in frames if frame not in test])
+        self._walk = _everything(test, [frame for frame in frames if frame not in test], theirs)
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
         return self.find_at(id(wanted), type(wanted))
@@ -531,9 +532,10 @@ class Names:
         return self._known[address][1:] if type(self._known[address][0]) is kind else None
 
 
-def _everything(test: list[FrameType], others: list[FrameType]) -> Iterator[_Part]:
+def _everything(test: list[FrameType], others: list[FrameType], theirs: bool) -> Iterator[_Part]:
     """Names that are found first are better."""
-    shared, own, rest = [*_globals_of([*test, *others])], [*_locals_of(test)], [*_locals_of(others)]
+    shared, own = [*_globals_of([*test, *others])], [*_locals_of(test)]
+    rest = [*_locals_of(others)] if theirs else []
     values = iter(range(_MOST_VALUES))
     yield from _direct(shared)
     yield from _direct(own)
@@ -623,13 +625,14 @@ def _file_of(cls: type) -> str:
     return getattr(module, "__file__", None) or "<frozen>"
 
 
-def named(things: Iterable[object]) -> list[str]:
+def named(things: Iterable[object], theirs: bool = True) -> list[str]:
     """What the program calls each of these primitives just now, such as "ledger.lock"; otherwise "made at FILE:LINE",
     or "".
 
-    The stacks of all threads say that, the main thread's first.  It never raises, because a report may lack a name.
+    The stacks of all threads say that, the main thread's first; without `theirs` the other threads' variables don't.
+    It never raises, because a report may lack a name.
     """
-    names = _names_of_all(sys._getframe())
+    names = _names_of_all(sys._getframe(), theirs)
     return [_named(names, thing) for thing in things]
 
 
@@ -645,11 +648,11 @@ def named_at(things: Iterable[tuple[int, type]]) -> list[str]:
     return found
 
 
-def _names_of_all(caller: FrameType) -> Names:
+def _names_of_all(caller: FrameType, theirs: bool = True) -> Names:
     stacks: dict[int, FrameType | None] = dict(sys._current_frames())
     stacks[threading.get_ident()] = caller.f_back  # a frame that refers to itself would keep all that it knows
     main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
-    return Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
+    return Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]], theirs)
 
 
 def _named(names: Names, thing: object) -> str:

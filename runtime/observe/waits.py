@@ -6,17 +6,19 @@ from __future__ import annotations
 import _frozen_importlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
 from .. import native
+from .crowds import Calls
 from .groups import described, end_awaited
-from .source import awaited_as, named, taken_at
+from .source import awaited_as, named, passed_on, taken_at
 
-__all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
+__all__ = ["Look", "Wait", "Waiting", "calls", "look", "name_of", "rings", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 
@@ -109,20 +111,29 @@ def is_deadlock(cycle: Iterable[Wait]) -> bool:
     return all(wait.deadline is None for wait in cycle)
 
 
-def describe_cycle(cycle: Iterable[Wait]) -> str:
-    """A circle in words."""
-    return ", ".join(str(wait) for wait in cycle)
+def describe_cycle(cycle: Sequence[Wait]) -> str:
+    """A circle in words.  Two things that the program calls by one name have their addresses beside it."""
+    called = [wait.called for wait in cycle]
+    return ", ".join(
+        str(replace(wait, called=f"{wait.called} at {wait.address:#x}") if called.count(wait.called) > 1 else wait)
+        for wait in cycle
+    )
 
 
 def name_of(ident: int, tid: int | None = None) -> str:
     """The name of the Thread with this ident; for a thread without one "LWP" and the tid, or what is known."""
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    if thread is not None:
-        with suppress(Exception):  # of a derived class
-            return str(thread.name)
+    name = _name_in(threading._active, ident)  # type: ignore[attr-defined]
+    if name is not None:
+        return name
     if tid is not None:
         return f"LWP {tid}"
     return f"ident {ident}" if ident in sys._current_frames() else "a thread that has ended"
+
+
+def _name_in(threads: Mapping[int, Any], ident: int) -> str | None:
+    with suppress(Exception):  # there is no Thread, or it is of a derived class
+        return str(threads[ident].name)
+    return None
 
 
 def _described(thing: Any) -> str:
@@ -200,9 +211,65 @@ def waiting() -> Waiting:
     for the GIL.  Once a Condition has notified a thread, that thread waits for the Condition's lock.  All this was true
     at one moment, with the GIL held; repr() is called after that.  It is empty once the interpreter is being finalized.
     """
+    return Waiting((), ()) if sys.is_finalizing() else _known_of(native.waits())
+
+
+@dataclass(frozen=True)
+class Look:
+    """All threads with Python code at one moment, by ident."""
+
+    waiting: Waiting
+    calls: dict[int, Calls]
+    tids: dict[int, int]
+    threads: dict[int, Any]  #: Threads
+
+    def name_of(self, ident: int) -> str:
+        """Also if the thread has ended since, and another one has its ident."""
+        return _name_in(self.threads, ident) or f"LWP {self.tids[ident]}"
+
+
+def look() -> Look:
+    """What waiting() returns, and where each thread was at that moment."""
     if sys.is_finalizing():
-        return Waiting((), ())
-    found = native.waits()
+        return Look(Waiting((), ()), {}, {}, {})
+    waits, calls, tids, threads = native.look(threading._active)  # type: ignore[attr-defined]
+    return Look(_known_of(waits), calls, tids, threads)
+
+
+def calls() -> dict[int, Calls]:
+    """Where each thread with Python code is, by its ident."""
+    return native.look({})[1]
+
+
+class _Called:
+    """What the program calls primitives that threads wait for."""
+
+    def __init__(self, things: Iterable[Any]) -> None:
+        self._things = {id(thing): thing for thing in things if isinstance(thing, _PRIMITIVES)}
+        self._by_all = self._named(theirs=False)
+        self._by_line: dict[object, str] = {}
+
+    def _named(self, theirs: bool) -> dict[int, str]:
+        return dict(zip(self._things, named(self._things.values(), theirs), strict=True))
+
+    @cached_property
+    def _by_others(self) -> dict[int, str]:
+        return self._named(theirs=True)
+
+    def by(self, frame: FrameType | None, thing: Any) -> str:
+        """By a name that all threads know; otherwise by the one in the line at which the thread with this frame waits,
+        which stands in its stack; otherwise by another thread's, where it was made, or ""."""
+        known = self._by_all.get(id(thing))
+        if known is None or (known and not known.startswith("made at ")):
+            return known or ""
+        program = passed_on(frame)
+        line = (id(thing), program and program.f_code, program and program.f_lasti)
+        if line not in self._by_line:
+            self._by_line[line] = awaited_as(thing, frame) or self._by_others[id(thing)]
+        return self._by_line[line]
+
+
+def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Waiting:
     tids = {ident: tid for ident, tid, *_ in found}
     frames = sys._current_frames() if found else {}
     frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
@@ -211,12 +278,7 @@ def waiting() -> Waiting:
         (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
         for ident, tid, thing, holder, since, deadline in found
     ]
-    primitives = {id(thing): thing for _, _, thing, *_ in found if isinstance(thing, _PRIMITIVES)}
-    called = dict(zip(primitives, named(primitives.values()), strict=True))
-    for ident, _, thing, *_ in found:
-        known = called.get(id(thing))
-        if known == "" or (known and known.startswith("made at ")):
-            called[id(thing)] = awaited_as(thing, frames.get(ident)) or known
+    called = _Called(thing for _, _, thing, *_ in found)
     waits = [
         Wait(
             ident=ident,
@@ -230,7 +292,7 @@ def waiting() -> Waiting:
             since=since,
             deadline=deadline,
             taken=_taken(thing, frames.get(holder)),
-            called="" if ident in ends else called.get(id(thing), ""),
+            called="" if ident in ends else called.by(frames.get(ident), thing),
             group=(member := described(ident))[0],
             cancelled=member[1],
         )

@@ -20,10 +20,10 @@ from types import FrameType
 
 from .. import native
 from ..placement import different
-from .crowds import FEW, Calls, calls, some
+from .crowds import FEW, Calls, some
 from .groups import described
 from .sites import note_makings
-from .waits import Wait, Waiting, describe_cycle, is_deadlock, name_of, waiting
+from .waits import Wait, Waiting, calls, describe_cycle, is_deadlock, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
@@ -53,9 +53,10 @@ def _stack(frame: FrameType) -> str:
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
     """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
     alike: dict[Calls, tuple[str, list[int]]] = {}
-    for ident, frame in sys._current_frames().items():
-        if ident != threading.get_ident() and (only is None or ident in only):
-            if (where := calls(frame)) not in alike:
+    frames, found = sys._current_frames(), calls()
+    for ident, frame in frames.items():
+        if ident in found and ident != threading.get_ident() and (only is None or ident in only):
+            if (where := found[ident]) not in alike:
                 alike[where] = _stack(frame), []
             alike[where][1].append(ident)
     return [
@@ -105,7 +106,7 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
 def _lines(waits: Iterable[Wait], now: float) -> list[str]:
     """A line for each wait; many threads that wait for the same at the same line share one."""
     alike: dict[object, list[Wait]] = {}
-    stacks = {ident: calls(frame) for ident, frame in sys._current_frames().items()}
+    stacks = calls()
     for wait in waits:
         where = stacks.get(wait.ident)
         alike.setdefault((where, wait.about, wait.thing, wait.address, wait.deadline is None), []).append(wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -127,6 +128,75 @@ def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, 
         r"40 threads: wait for event done, the first for [\d.]+ s: '.+', '.+', '.+' and 37 more", many
     ), many
     assert "    with other:" in rest
+
+
+SHORT = """
+import threading
+done = threading.Event()
+for _ in range(3000):
+    threading.Thread(target=done.wait, daemon=True, name="idle").start()
+def first(left=20_000):
+    while left: left -= 1
+def second(left=20_000):
+    while left: left -= 1
+def outer():
+    for _ in range(10):
+        first()
+        second()
+def go():
+    while True:
+        thread = threading.Thread(target=outer, name="short")
+        thread.start()
+        outer()
+        thread.join()
+for _ in range(4):
+    threading.Thread(target=go, daemon=True, name="go").start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
+    """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
+    called_at = {("first", 12), ("second", 13), ("outer", 18)}
+    with run(SHORT) as program:
+        found = [(one, crowd) for _ in range(10) for crowd in program.dump()["crowds"] for one in crowd["threads"]]
+    pairs, seen = set(), set()
+    for thread, crowd in found:
+        frames = [(function, line) for file, line, function in crowd["stack"] if file.endswith("program.py")]
+        pairs |= {(inner, line) for (inner, _), (outer, line) in itertools.pairwise(frames) if outer != "<module>"}
+        seen.add((thread["name"], frames[-1][0] if frames else ""))
+    assert pairs <= called_at
+    assert pairs & {("first", 12), ("second", 13)}
+    assert {one for one in seen if one[1]} <= {("MainThread", "<module>"), ("go", "go"), ("short", "outer")}
+
+
+MOVE = """
+import threading
+both = threading.Barrier(2)
+class Account:
+    def __init__(self): self.lock = threading.Lock()
+def move(one, other):
+    with one.lock:
+        both.wait()
+        with other.lock: pass
+def begin():
+    accounts = Account(), Account()
+    threading.Thread(target=move, args=accounts, name="there", daemon=True).start()
+    threading.Thread(target=move, args=accounts[::-1], name="back", daemon=True).start()
+begin()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_lock_goes_by_the_name_in_the_line_of_the_thread_that_waits(run: Run) -> None:
+    """Two threads call each of the locks differently; so a circle has addresses as well."""
+    with run(MOVE) as program:
+        found = program.dump_when(lambda found: found["circles"])
+    assert [crowd(found, name)["wait"]["called"] for name in ("there", "back")] == ["other.lock", "other.lock"]
+    locks = re.findall(r"waits for lock other\.lock at (0x\w+) held by", found["circles"][0]["text"])
+    assert len(set(locks)) == 2
 
 
 def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:

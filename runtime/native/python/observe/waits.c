@@ -1,4 +1,4 @@
-/* Which thread waits for what: reads the records that threads write before they sleep (python/threads/sleep.h). */
+/* Which thread waits for what: reads the records that threads write before they sleep (python/threads/sleep.h).  And where each is. */
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 #include "observe/inspect.h"
@@ -186,9 +186,74 @@ static PyObject *list_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     return by_ident(add_tid, tid_of);
 }
 
+/* ---- where threads are ------------------------------------------------------------------------------------------ */
+
+/* (code, line) of this frame and those outside of it. */
+static PyObject *list_calls(PyFrameObject *frame)
+{
+    PyObject *calls = PyList_New(0), *tuple = NULL;
+
+    Py_INCREF(frame);
+    while (calls && frame) {
+        PyObject *call = Py_BuildValue("(Ni)", PyFrame_GetCode(frame), PyFrame_GetLineNumber(frame));
+        if (!call || PyList_Append(calls, call) < 0)
+            Py_CLEAR(calls);
+        Py_XDECREF(call);
+        PyFrameObject *outer = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = outer;
+    }
+    Py_XDECREF(frame);
+    if (calls)
+        tuple = PyList_AsTuple(calls);
+    Py_XDECREF(calls);
+    return tuple;
+}
+
+/* By its ident, the calls of each thread. */
+static PyObject *map_calls(void)
+{
+    PyObject *function = PySys_GetObject("_current_frames"), *frames = function ? PyObject_CallNoArgs(function) : NULL;
+    PyObject *all = frames ? PyDict_New() : NULL, *ident, *frame;
+    Py_ssize_t at = 0;
+
+    if (!function)
+        PyErr_SetString(PyExc_AttributeError, "sys._current_frames");
+    while (all && PyDict_Next(frames, &at, &ident, &frame)) {
+        PyObject *calls = list_calls((PyFrameObject *)frame);
+        if (!calls || PyDict_SetItem(all, ident, calls) < 0)
+            Py_CLEAR(all);
+        Py_XDECREF(calls);
+    }
+    Py_XDECREF(frames);
+    return all;
+}
+
+/* Python code would give up the GIL every 5 ms: of a thread that runs meanwhile, the outer frames would be of another moment than the
+ * inner, or its ident another thread's.  So this runs none, and the collector, which CPython 3.11 starts when it makes an object, stays
+ * off. */
+static PyObject *look(PyObject *module, PyObject *threads)
+{
+    int collects = PyGC_Disable();
+    PyObject *tids = list_tids(module, NULL), *waits = tids ? list_waits(module, NULL) : NULL, *calls = waits ? map_calls() : NULL;
+    PyObject *copy = calls ? PyDict_Copy(threads) : NULL;
+
+    if (collects)
+        PyGC_Enable();
+    if (copy)
+        return Py_BuildValue("(NNNN)", waits, calls, tids, copy);
+    Py_XDECREF(calls);
+    Py_XDECREF(waits);
+    Py_XDECREF(tids);
+    return NULL;
+}
+
 static PyMethodDef functions[] = {
     {"green_states", list_states, METH_NOARGS,
      "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
+    {"look", look, METH_O,
+     "look(threading._active): what waits() returns; by its ident each thread's calls, (code, line) from the innermost outwards; what\n"
+     "tids() returns; and a copy of the argument.  All of one moment, with the GIL."},
     {"tids", list_tids, METH_NOARGS,
      "By its ident, the tid of each thread, also of pthreads; of a green thread that of an LWP that ran it."},
     {"waits", list_waits, METH_NOARGS,
