@@ -232,7 +232,7 @@ static PyObject *map_calls(void)
 /* Python code would give up the GIL every 5 ms: of a thread that runs meanwhile, the outer frames would be of another moment than the
  * inner, or its ident another thread's.  So this runs none, and the collector, which CPython 3.11 starts when it makes an object, stays
  * off. */
-static PyObject *look(PyObject *module, PyObject *threads)
+static PyObject *look_at_threads(PyObject *module, PyObject *threads)
 {
     int collects = PyGC_Disable();
     PyObject *tids = list_tids(module, NULL), *waits = tids ? list_waits(module, NULL) : NULL, *calls = waits ? map_calls() : NULL;
@@ -251,7 +251,7 @@ static PyObject *look(PyObject *module, PyObject *threads)
 static PyMethodDef functions[] = {
     {"green_states", list_states, METH_NOARGS,
      "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
-    {"look", look, METH_O,
+    {"look", look_at_threads, METH_O,
      "look(threading._active): what waits() returns; by its ident each thread's calls, (code, line) from the innermost outwards; what\n"
      "tids() returns; and a copy of the argument.  All of one moment, with the GIL."},
     {"tids", list_tids, METH_NOARGS,
