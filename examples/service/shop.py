@@ -109,7 +109,7 @@ class Desk:
                 self.came.wait()
                 orders, self._orders = self._orders, []
             for order in orders:
-                time.sleep(0.005)  # brown paper, string
+                time.sleep(0.05)  # brown paper, string
                 order.packed.set()
 
 

@@ -1,13 +1,10 @@
-"""Visitors for shop.py: python visit.py PORT PAGE [SECONDS].
-
-PAGE: prices, pay, order, audit, follow, report, or all.
-"""
+"""Visitors for shop.py."""
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +28,8 @@ def visit(port: int, page: str, until: float, counts: list[int], at: int) -> Non
             visitor.request("GET", PAGES[name](chance))
             visitor.getresponse().read()
             counts[at] += 1
+            if name == "order":  # one is enough for a while
+                return
         except OSError:  # no answer in time
             pass
         finally:
@@ -38,10 +37,14 @@ def visit(port: int, page: str, until: float, counts: list[int], at: int) -> Non
 
 
 def main() -> None:
-    port, page = int(sys.argv[1]), sys.argv[2]
-    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10
+    options = argparse.ArgumentParser(description="Sends 16 visitors to one page of shop.py, again and again.")
+    options.add_argument("port", type=int)
+    options.add_argument("page", choices=[*PAGES, "all"])
+    options.add_argument("seconds", type=float, nargs="?", default=10, help="for how long (default 10)")
+    given = options.parse_args()
+    page, seconds = given.page, given.seconds
     counts, until = [0] * 16, time.monotonic() + seconds
-    visitors = [threading.Thread(target=visit, args=(port, page, until, counts, at)) for at in range(len(counts))]
+    visitors = [threading.Thread(target=visit, args=(given.port, page, until, counts, at)) for at in range(len(counts))]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:

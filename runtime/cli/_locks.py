@@ -87,7 +87,7 @@ def _print_waits(console: Console, locks: list[dict[str, Any]]) -> None:
     _add_waits(waited, held)
     waited.add_section()
     if len(held) < len(locks):
-        waited.add_row(Text("idle, perhaps", style="italic"), *[""] * (len(columns) - 1))
+        waited.add_row(Text("until something happens", style="italic"), *[""] * (len(columns) - 1))
     _add_waits(waited, [lock for lock in locks if lock["kind"] not in HELD])
     console.print(waited)
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_timeline",
     "file_option",
     "json_option",
+    "pid_argument",
     "plot_option",
     "private",
     "profile_options",
@@ -63,10 +64,23 @@ def address(value: str) -> tuple[str, int]:
     return host.strip("[]") or LOOPBACK, int(port)
 
 
+def _pid(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise click.BadParameter(f"{value!r} is not a process number; `lwp ps` lists them")
+    return int(value)
+
+
+def pid_argument(function: F) -> F:
+    """The argument PID, of a program that runs."""
+    return click.argument("pid", type=_pid)(function)
+
+
 def check_timeline(file: Path) -> Path:
-    """Whether its name says what it is to be."""
+    """Whether its name says what it is to be, and there is a folder for it."""
     if file.suffix not in (".json", ".svg", ".html"):
         raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
+    if not file.parent.is_dir():
+        raise click.BadParameter(f"{file}: there is no folder {file.parent}")
     return file
 
 

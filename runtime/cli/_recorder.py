@@ -33,7 +33,7 @@ class _Maker:
         self._making = threading.Lock()
         self._made: list[float] = []  # when
 
-    def make(self, why: str) -> None:
+    def make(self, why: str, told: str = "") -> None:
         """Makes lwp-PID-WHY.html, except when another has most of these seconds, and at most some in all."""
         if os.getpid() != self._pid or not self._making.acquire(blocking=False):
             return
@@ -44,7 +44,7 @@ class _Maker:
                 file = self._folder / f"lwp-{self._pid}-{why}{number}.html"
                 with suppress(Exception):  # no process can be made: the thread's own end goes on
                     recording.name_things()
-                    run_aside("trace", "--last", str(_LAST), self._records, file)
+                    run_aside("trace", "--last", str(_LAST), "--why", told or why, self._records, file)
         finally:
             self._making.release()
 
@@ -104,9 +104,9 @@ def _note_exceptions(maker: _Maker) -> None:
 
 def _noting(maker: _Maker, invoke: Any) -> Any:
     def invoke_excepthook(thread: threading.Thread) -> None:
-        is_failure = not isinstance(sys.exception(), SystemExit)
+        error = sys.exception()
         invoke(thread)
-        if is_failure:
-            maker.make("exception")
+        if not isinstance(error, SystemExit):
+            maker.make("exception", f"{type(error).__name__} in {thread.name!r}")
 
     return invoke_excepthook

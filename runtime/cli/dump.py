@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from ._options import Json, json_option
+from ..observe.files import is_library
+from ._options import Json, json_option, pid_argument
 from ._output import duration
 
 __all__ = ["dump", "dump_facts", "dump_text", "stack_lines"]
@@ -30,12 +31,26 @@ def dump_facts(pid: int) -> dict[str, Any]:
     return {**found, "command": command(pid), "seconds": age(pid)}
 
 
-def stack_lines(stack: list[list[Any]]) -> Iterator[str]:
-    """As a traceback shows it, from the outermost call, without the frames that all threads have."""
+def stack_lines(stack: list[list[Any]], all_frames: bool = True) -> Iterator[str]:
+    """As a traceback shows it, from the outermost call, without the frames that all threads have.
+
+    all_frames: otherwise without those of libraries, except where such a frame, or the call that leads there, is the
+    innermost of all.
+    """
     shown = list(stack)
     while shown and shown[-1][2] in _BOOTSTRAP:
         shown.pop()
-    for file, line, function in reversed(shown):
+    of_library = [is_library(file) for file, *_ in shown]
+    inner = of_library.index(False) if False in of_library else len(shown)
+    left_out = 0
+    for at in reversed(range(len(shown))):
+        file, line, function = shown[at]
+        if of_library[at] and at > inner and not all_frames:
+            left_out += 1
+            continue
+        if left_out:
+            yield f"  ({left_out} frame{'s' * (left_out > 1)} of libraries)"
+            left_out = 0
         yield f'  File "{file}", line {line}, in {function.rpartition(".")[2]}'
         if text := linecache.getline(file, line).strip():
             yield f"    {text}"
@@ -72,7 +87,7 @@ def _at_top(found: dict[str, Any]) -> str:
     return f"process {found['pid']}, since {duration(found['seconds'])}: {threads}: {found['command']}"
 
 
-def dump_text(found: dict[str, Any]) -> Iterator[str]:
+def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
     """The dump, in lines: circles first, then the threads, those of a circle and the largest crowds first."""
     now = found["now"]
     yield _at_top(found)
@@ -85,7 +100,7 @@ def dump_text(found: dict[str, Any]) -> Iterator[str]:
     for crowd in crowds:
         yield ""
         yield _head(crowd, now)
-        yield from stack_lines(crowd["stack"])
+        yield from stack_lines(crowd["stack"], all_frames)
     yield from _besides(found)
 
 
@@ -101,14 +116,16 @@ def _besides(found: dict[str, Any]) -> Iterator[str]:
 
 
 @click.command(short_help="What all threads of a running program do.")
-@click.argument("pid", type=click.IntRange(1))
+@pid_argument
+@click.option("--all-frames", is_flag=True, help="Also those of libraries that called the program's code.")
 @json_option
-def dump(pid: int, json_to: Json | None) -> int:
+def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     """Show what each thread of process PID does: what it waits for, since when, which thread holds that and took it
     where, and its stack.
 
-    Threads that do the same are told together. Circles of threads that wait for each other come first. The process must
-    be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, its stacks
+    Threads with the same stack and the same wait are one paragraph. Circles of threads that wait for each other come
+    first, and if one of them is a deadlock, the exit status is 1. LWPs of C code come last, as "no Python". The process
+    must be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, stacks
     and waits are read without Python.
     """
     from ..observe.asking import Unanswered
@@ -118,5 +135,5 @@ def dump(pid: int, json_to: Json | None) -> int:
     except Unanswered as error:
         raise click.ClickException(str(error)) from None
     if not (json_to and json_to.take(found)):
-        click.echo("\n".join(dump_text(found)))
+        click.echo("\n".join(dump_text(found, all_frames)))
     return 1 if any(circle["deadlock"] for circle in found["circles"]) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from ..observe.asking import PATIENCE, Unanswered, ask, command
 from ._locks import Files, print_tables
-from ._options import Json, json_option, profile_options, seconds
+from ._options import Json, json_option, pid_argument, profile_options, seconds
 from ._output import console
 
 __all__ = ["locks"]
@@ -21,18 +22,23 @@ def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
 
     Unanswered: the process can't be asked, or its Python doesn't answer.
     """
-    begun = ask(pid, "locks", lasts=lasts + 2 * PATIENCE)["begun"]
+    if not ask(pid, "locks", lasts=lasts + 2 * PATIENCE)["begun"]:
+        click.echo(f"lwp: process {pid} counts already, and this is what it has counted so far", err=True)
+        return ask(pid, "locks", stacks=stacks)
+    click.echo(f"lwp: process {pid} counts for {lasts:g} s; Ctrl-C ends that", err=True)
     try:
-        if begun:
+        with suppress(KeyboardInterrupt):
             time.sleep(lasts)
         return ask(pid, "locks", stacks=stacks)
+    except Unanswered as error:
+        raise Unanswered(f"{error}; what it has counted is lost, which `lwp run --locks` prints at its end") from None
     finally:
-        if begun:
+        with suppress(Unanswered):  # the first question has said why
             ask(pid, "locks_end")
 
 
 @click.command(short_help="For which locks a running program's threads wait.")
-@click.argument("pid", type=click.IntRange(1))
+@pid_argument
 @click.option(
     "--seconds", "lasts", type=seconds(0.1, 3600), default="10", metavar="N", help="For how long (default 10)."
 )
@@ -42,7 +48,12 @@ def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, spee
     """Count for N seconds for what the threads of process PID wait, and for how long: locks, conditions, queues,
     semaphores, events, joins, and the GIL.
 
-    The process must be one that `lwp ps` lists. A program that runs with --locks tells at once all that it has counted.
+    The rows with the longest total come first. "taken": how often, also without a wait; "at once": the most threads
+    that waited at one time; "handed most often": which thread's release let which other go on. What threads wait for
+    until something happens, such as an event, stands apart below, because a thread without work waits like that, too.
+
+    The process must be one that `lwp ps` lists. One that counts already, under `lwp run --locks` or for another
+    `lwp locks`, tells at once what it has counted since that began.
     """
     try:
         facts = _count(pid, lasts, stacks=bool(json_to or pprof or speedscope))

@@ -45,11 +45,13 @@ def _facts(pid: int) -> dict[str, Any]:
 @click.command(short_help="The running programs that can be asked.")
 @json_option
 def ps(json_to: Json | None) -> int:
-    """List your running programs under `lwp run`, runtime.install() or `pytest --lwp`, the oldest first.
+    """List your running programs under `lwp run`, runtime.install() or `pytest --lwp`, the oldest first. These are the
+    programs that dump, top, locks, record and watch can ask.
 
-    The state is "runs", "asleep" (no thread had a turn for 0.2 s: it waits for the network, for input, or for ever),
-    "deadlock" (threads wait for each other in a circle), "stuck" (Python does not answer: C code keeps the GIL),
-    "stopped" (by a signal), or "no answer". `lwp dump PID` says more.
+    The state is "runs" (a thread had a turn within 0.2 s, if only for a moment), "asleep" (none had: it waits for the
+    network, for input, or for ever), "deadlock" (threads wait for each other in a circle), "stuck" (Python does not
+    answer: C code keeps the GIL), "stopped" (by a signal), or "no answer" (it begins, ends, or has not answered for
+    15 s). `lwp dump PID` says more.
     """
     from ..observe.asking import programs
 
@@ -63,9 +65,10 @@ def ps(json_to: Json | None) -> int:
     if json_to and json_to.take(found):
         return 0
     if not found:
-        click.echo("lwp: no program of yours listens", err=True)
+        click.echo("lwp: none of your programs runs under `lwp run`, runtime.install() or `pytest --lwp`", err=True)
         return 1
     drawn = table("pid", "threads", "since", "state", "command", right=("pid", "threads", "since"), fixed=("state",))
+    drawn.columns[-1].no_wrap, drawn.columns[-1].overflow = True, "ellipsis"
     for one in found:
         threads = "" if one["threads"] is None else f"{one['threads']:,}"
         drawn.add_row(str(one["pid"]), threads, duration(one["seconds"]), one["state"], one["command"])

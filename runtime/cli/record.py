@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import check_timeline, seconds
+from ._options import check_timeline, pid_argument, seconds
 
 if TYPE_CHECKING:
     from ..observe.trace import Timeline
@@ -110,9 +110,9 @@ def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pat
 
 
 @click.command(short_help="A timeline of a running program.")
-@click.argument("pid", type=click.IntRange(1))
-@click.option("--seconds", "length", type=seconds(0.1, 3600), metavar="N", help="Record the next N seconds.")
-@click.option("--last", type=seconds(0.1), metavar="N", help="The last N seconds, of what it has recorded.")
+@pid_argument
+@click.option("--seconds", "length", type=seconds(0.1, 3600), metavar="N", help="The next N seconds (default 10).")
+@click.option("--last", type=seconds(0.1), metavar="N", help="The last N seconds, as it has recorded them already.")
 @click.option(
     "-o",
     "file",
@@ -124,17 +124,17 @@ def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pat
 def record(pid: int, length: float | None, last: float | None, file: Path | None) -> int:
     """Make a timeline of process PID, which must be one that `lwp ps` lists.
 
-    --seconds has it record for so long; Ctrl-C ends that earlier. --last is for a program under `lwp run --recorder` or
+    It shows the next seconds, and Ctrl-C ends them earlier. --last is for a program under `lwp run --recorder` or
     --trace, or one that records just now for another `lwp record`. It also reads what such a program has left that was
     killed, or whose Python doesn't answer.
     """
     from ..observe.asking import Unanswered
     from .trace import write_timeline
 
-    if (length is None) == (last is None):
-        raise click.UsageError("one of --seconds and --last is needed")
+    if length is not None and last is not None:
+        raise click.UsageError("--seconds is for what comes, --last for what was: give one of them")
     try:
-        timeline = _latest(pid, last) if last is not None else _next(pid, length or 0)
+        timeline = _latest(pid, last) if last is not None else _next(pid, length or 10)
         write_timeline(timeline, file or Path(f"lwp-{pid}.html"))
     except (Unanswered, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None

@@ -425,7 +425,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
 
     --live shows each thread's name, tid and state, what it waits for, the holder of that, its line, and its CPU time.
-    More than three threads that wait for the same at the same line share a row. The table is drawn twice a second, or
+    More than three threads that wait for alike things at one line share a row. The table is drawn twice a second, or
     less often if many threads make that expensive.
 
     --trace shows when each thread ran, waited for the GIL, or was blocked: on what, where, and which thread let it go

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..observe.asking import Unanswered, ask
 from ..observe.rows import Row
 from ._live import draw
-from ._options import seconds
+from ._options import pid_argument, seconds
 from ._output import console
 
 __all__ = ["top"]
@@ -61,14 +61,14 @@ class _Top:
 
 
 @click.command(short_help="The threads of a running program, as a table.")
-@click.argument("pid", type=click.IntRange(1))
+@pid_argument
 @click.option("--sort", type=click.Choice(list(_BY)), default="cpu", help="Which rows come first.", show_default=True)
 @click.option("--every", type=seconds(0.1), default="1", metavar="SECONDS", help="How often it looks (default 1).")
-@click.option("--once", is_flag=True, help="Print the table once, after one such time.")
+@click.option("--once", is_flag=True, help="Print the table once, after one look and that pause.")
 def top(pid: int, sort: str, every: float, once: bool) -> int:
     """Show the threads of process PID: state, what each waits for and which thread holds that, and its share of a CPU.
 
-    More than three threads that wait for the same at the same line share a row. A narrow terminal leaves out columns.
+    More than three threads that wait for alike things at one line share a row. A narrow terminal leaves out columns.
     The process must be one that `lwp ps` lists. Ctrl-C ends it.
     """
     screen = console()

@@ -7,22 +7,24 @@ import os
 
 import click
 
-from ._options import address
+from ._options import address, pid_argument
 
 __all__ = ["watch"]
 
 
 @click.command(short_help="Serve a page that shows a running program's threads.")
-@click.argument("pid", type=click.IntRange(1))
+@pid_argument
 @click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
-@click.option("--page-control", "control", is_flag=True, help="Let the page save, dump, and set the watchdog.")
+@click.option(
+    "--page-control", "control", is_flag=True, help="The page may save records and dumps, and set the watchdog."
+)
 @click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
 def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
     """Serve a live page of the program with process number PID, until it ends.
 
-    The page's address is printed; on this machine it alone opens the page. PID must be a process
-    that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a second what
-    they wait for.
+    The page's address is printed. It has a secret part, so a browser without the address can't read the page. PID must
+    be a process that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a
+    second what they wait for.
     """
     from ..observe.asking import Unanswered
     from .page._server import Server

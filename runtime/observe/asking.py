@@ -49,8 +49,13 @@ def _read(pid: int, name: str) -> str:
         return ""
 
 
+def _state(pid: int) -> str:
+    """A letter of proc_pid_stat(5); "": it is gone."""
+    return _read(pid, "stat").rpartition(")")[2].lstrip()[:1]
+
+
 def _is_stopped(pid: int) -> bool:
-    return _read(pid, "stat").rpartition(")")[2].split()[:1] in (["T"], ["t"])
+    return _state(pid) in ("T", "t")
 
 
 def command(pid: int) -> str:
@@ -73,7 +78,7 @@ def age(pid: int) -> float:
 
 def programs() -> list[int]:
     """The pids of this user's processes that have a socket, the oldest first."""
-    found = {pid for folder in folders() for pid in numbers(folder) if os.path.exists(f"/proc/{pid}")}
+    found = {pid for folder in folders() for pid in numbers(folder) if _state(pid) not in ("", "Z")}
     return sorted(found, key=lambda pid: (-age(pid), pid))
 
 
@@ -94,8 +99,9 @@ def _path(pid: int) -> Path:
             raise Unanswered(f"process {pid} belongs to user {name}, who alone can ask it: sudo -u {name} lwp ...")
         raise Unanswered(f"process {pid} belongs to the user with number {owner}, who alone can ask it")
     raise Unanswered(
-        f"process {pid} ({command(pid)[:100] or 'it has ended'}) does not run under `lwp run`, runtime.install() or "
-        f"`pytest --lwp`, or with LWP_LISTEN=0. Of any Python process py-spy shows the stacks: py-spy dump --pid {pid}"
+        f"process {pid} ({command(pid)[:100] or 'it has ended'}) can't be asked: neither `lwp run`, runtime.install() "
+        f"nor `pytest --lwp` runs it, or LWP_LISTEN=0 is set. If it is Python, py-spy shows its stacks: "
+        f"py-spy dump --pid {pid}"
     )
 
 

@@ -26,7 +26,7 @@ _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", 
 
 @dataclass(frozen=True)
 class Row:
-    """One thread, as it is just now, or many that wait for the same at the same line and were started at the same."""
+    """One thread, as it is just now, or many that wait for alike things at one line and were started at one line."""
 
     name: str  #: its Thread's name, of many "30 x " and the name of one; without a Thread what the kernel calls it (ps)
     tid: int | None  #: None: it is a green thread, or many; so in the other figures that only an LWP has
@@ -140,7 +140,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         wait = waits.get(ident)
         start = "" if thread is None else vars(thread).get("_lwp_start", "")
         seen = _Seen(thread, tid, cpu, state, _where(wait, frames.get(ident)), start)
-        key = object() if wait is None else (wait.address, seen.waits, start, state, tid is None)
+        key = object() if wait is None else (seen.waits, start, state, tid is None)
         alike.setdefault(key, []).append(seen)
 
     for cpu, tid in which:

@@ -18,7 +18,7 @@ from .crowds import Calls
 from .groups import described, end_awaited
 from .source import awaited_as, named, passed_on, taken_at
 
-__all__ = ["Look", "Wait", "Waiting", "calls", "look", "name_of", "rings", "waiting"]
+__all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 

@@ -304,7 +304,7 @@ def test_what_cannot_be_watched() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         done = lwp("watch", process.pid, status=2)
         assert f"process {process.pid} (" in (said := refusal(done))
-        assert "does not run under `lwp run`" in said
+        assert "can't be asked: neither `lwp run`" in said
         process.communicate(b"\n")
     assert f"there is no process {process.pid}" in refusal(lwp("watch", process.pid, status=2))
 

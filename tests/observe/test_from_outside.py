@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import environment, lwp, python
+from commands import environment, lwp, python, refusal
 from this_machine import FREE_THREADED
 
 DEADLOCK = """
@@ -199,6 +199,23 @@ def test_a_lock_goes_by_the_name_in_the_line_of_the_thread_that_waits(run: Run) 
     assert len(set(locks)) == 2
 
 
+def test_frames_of_libraries_that_called_the_program_are_left_out(run: Run) -> None:
+    source = """
+import concurrent.futures, threading
+def works(): print('ready', flush=True); threading.Event().wait()
+concurrent.futures.ThreadPoolExecutor(1).submit(works).result()
+"""
+    with run(source) as program:
+        program.dump_when(lambda found: any("works" in str(one["stack"]) and one["wait"] for one in found["crowds"]))
+        short = program.ask("dump", program.pid).stdout
+        whole = program.ask("dump", program.pid, "--all-frames").stdout
+    assert re.search(r"\n  \(\d frames? of libraries\)\n.*, in works\n", short), short
+    assert "in _worker" not in short
+    assert "in result" in short  # where the main thread is
+    assert "in _worker" in whole
+    assert "of libraries" not in whole
+
+
 def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:
     with run("print('ready', flush=True)\nimport time\ntime.sleep(1000)") as program:
         program.dump_when(lambda found: found["crowds"][0]["state"] == "in clock_nanosleep")
@@ -361,7 +378,7 @@ def test_a_process_that_is_not_ours_or_gone(tmp_path: Path) -> None:
             said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
         finally:
             process.kill()
-    assert f"process {process.pid} (sleep 1000) does not run under `lwp run`" in said
+    assert f"process {process.pid} (sleep 1000) can't be asked: neither `lwp run`" in said
     assert f"py-spy dump --pid {process.pid}" in said
     assert (
         lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
@@ -381,6 +398,19 @@ def test_a_folder_that_others_can_write_is_not_used(run: Run, tmp_path: Path) ->
     with run(DEADLOCK) as program:
         assert not list((tmp_path / "lwp").iterdir())
         os.unlink(f"/tmp/lwp-{os.geteuid()}/{program.pid}")
+
+
+def test_what_has_ended_is_not_listed_before_its_parent_asks(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.process.kill()
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        assert program.ask("ps", status=1).stdout == ""
+
+
+def test_no_number(run: Run) -> None:
+    for command in ("dump", "top", "locks", "record", "watch"):
+        for wrong in ("x", "0", "-1", "1.5"):
+            assert f"{wrong!r} is not a process number" in refusal(lwp(command, "--", wrong, status=2))
 
 
 # ---- what a program notices ------------------------------------------------------------------------------------------

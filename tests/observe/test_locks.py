@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -516,5 +517,18 @@ def test_a_running_program_is_asked(tmp_path: Path) -> None:
             profile = tmp_path / "p.pb.gz"
             assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, "--pprof", profile, **runtime_dir).stdout
             assert b"work" in gzip.decompress(profile.read_bytes())
+            counts = subprocess.Popen(
+                [sys.executable, "-m", "runtime", "locks", str(process.pid), "--seconds", "1000"],
+                env=environment(**runtime_dir),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert counts.stderr is not None
+            assert counts.stderr.readline() == f"lwp: process {process.pid} counts for 1000 s; Ctrl-C ends that\n"
+            assert "counts already" in lwp("locks", process.pid, **runtime_dir).stderr
+            counts.send_signal(signal.SIGINT)
+            assert "Waits of" in counts.communicate()[0]
+            assert counts.returncode == 0
         finally:
             process.kill()

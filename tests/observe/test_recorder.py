@@ -386,7 +386,8 @@ def test_what_can_not_be_recorded(run: Run, tmp_path: Path) -> None:
     with run(SERVES) as program:
         done = program.ask("record", program.pid, "--last", "5", "-o", tmp_path / "x.json", status=2)
         assert "keeps no records: that begins with `lwp run --recorder`" in refusal(done)
-        for options in ((), ("--last", "1", "--seconds", "1"), ("--seconds", "0"), ("--last", "1", "-o", "x.txt")):
+        both, to = ("--last", "1", "--seconds", "1"), ("--last", "1", "-o")
+        for options in (both, ("--seconds", "0"), ("-o", "missing/x.html"), (*to, "x.txt")):
             refusal(program.ask("record", program.pid, *options, status=2))
     for options in (("--recorder-on", "luck"), ("--recorder-to", "."), ("--recorder-size", "65M", "--recorder")):
         refusal(lwp("run", *options, "-c", "print('ran')", status=2))
@@ -427,6 +428,7 @@ def test_a_thread_that_ends_by_an_exception(tmp_path: Path) -> None:
     assert made(tmp_path) == ["lwp-PID-exception.html"]  # and not another one of the same seconds
     (page,) = (tmp_path / "to").iterdir()
     assert '"name":"raises"' in page.read_text()
+    assert "ZeroDivisionError in 'raises': " in page.read_text()
 
 
 def test_a_deadlock(tmp_path: Path) -> None:

@@ -806,7 +806,7 @@ def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--trace", "x.txt"), "Name it .json"),
-        (("--trace", "missing/x.json"), "can't record to"),
+        (("--trace", "missing/x.json"), "there is no folder missing"),
         (("--trace", "x.json", "--trace-size", "1K"), "between 64K"),
         (("--trace", "x.json", "--trace-size", "many"), "is not a size"),
     ],

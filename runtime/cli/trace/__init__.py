@@ -30,7 +30,8 @@ def write_timeline(timeline: Timeline, file: Path) -> None:
 @click.argument("records", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--last", type=seconds(0.001), metavar="SECONDS", help="Only the last seconds of it.")
-def trace(records: Path, file: Path, last: float | None) -> int:
+@click.option("--why", metavar="TEXT", help="Why it is made, for its title.")
+def trace(records: Path, file: Path, last: float | None, why: str | None) -> int:
     """Make FILE, a timeline, of RECORDS.
 
     While a program runs under `lwp run --trace FILE`, its records are in FILE.records. When it ends in order, they are
@@ -51,6 +52,7 @@ def trace(records: Path, file: Path, last: float | None) -> int:
     check_timeline(file)
     try:
         timeline = read(records, None if last is None else -round(last * 1e9))
+        timeline.program = f"{why}: {timeline.program}" if why else timeline.program
         write_timeline(timeline, file)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
