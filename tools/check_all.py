@@ -353,6 +353,14 @@ find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror 
 .venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
 
 
+# Every link leads somewhere, also to a heading and to a file of the tree.
+SITE = """\
+python3 -m venv site
+site/bin/pip install -q $(sed -n 's/^docs = \\[\\(.*\\)\\].*/\\1/p' tree/pyproject.toml | tr -d '",')
+cd tree
+../site/bin/mkdocs build"""
+
+
 def check(run: Runner, python: Python, selection: Selection, everything: bool) -> None:
     version = python.version
     if not run.step(f"{version}: wheel", WHEEL, CFLAGS="-Werror"):
@@ -374,6 +382,7 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
             run.step(f"{version}: manylinux wheel", MANYLINUX)
         if selection.first:
             run.step("lint", LINT)
+            run.step("site", SITE)
         if selection is FIRST:
             explored = shlex.join(["../tree/tests/" + name for name in EXPLORED])
             run.step("explored C", f"mkdir -p away\ncd away\n../{venv}/bin/pytest -q -n 1 -m 'not slow' {explored}")
