@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import lwp, refusal
+from this_machine import TREE
 
 from runtime.native import _core
 
@@ -34,6 +36,19 @@ def facts_of(*args: str) -> Any:
 
 
 # ---- all -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shows_its_code_and_where_it_is_explained(name: str) -> None:
+    code = text_of("--code", name)
+    assert code.startswith(f"runtime/cli/demo/{name}.py\n")
+    assert "def run(" in code or "def measure(" in code
+    assert "def command(" not in code
+    more = code.splitlines()[-1].removeprefix("more: ")
+    assert f"\n\nmore: {more}\ncode: lwp demo --code {name}\n" in text_of(name, *FAST.get(name, ()), columns=200)
+    document, _, anchor = more.partition("#")
+    headings = re.findall(r"^##+ (.*)", (TREE / document).read_text(), re.MULTILINE)
+    assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @pytest.mark.parametrize("args", [(), ("--help",)])

@@ -49,7 +49,24 @@ class _Demos(Names):
             formatter.write_dl(list(DEMOS.items()))
 
 
+def _show_code(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
+    from ._shown import print_code
+
+    if name is not None:
+        print_code(name)
+        ctx.exit()
+
+
 @click.group(cls=_Demos, invoke_without_command=True, subcommand_metavar="[NAME [OPTIONS]]")
+@click.option(
+    "--code",
+    type=click.Choice(list(DEMOS)),
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_show_code,
+    help="Print the code of that demo, without the text that it prints, and the C behind it.",
+)
 @click.pass_context
 def demo(ctx: click.Context) -> None:
     """Programs that show what a thread is made of.

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from .._options import Json, json_option
 from .._output import console
 
-__all__ = ["shows", "threads_option"]
+__all__ = ["print_code", "print_more", "shows", "threads_option"]
+
+_NATIVE = Path(__file__).parents[2] / "native"
+_STORY = "docs/how-a-thread-is-made.md"
+
+#: Where a demo's subject is explained, and the files of C that do what it shows.
+_MORE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "files": (f"{_STORY}#8-clone-lines-6-to-9", ("kernel/lwp/process.c",)),
+    "vm": (f"{_STORY}#8-clone-lines-6-to-9", ("kernel/lwp/process.c",)),
+    "tasks": (f"{_STORY}#1-three-things-make-a-python-thread", ("kernel/lwp/start.c",)),
+    "models": ("docs/green.md#a-thread-without-an-lwp", ("green/switch.c", "green/scheduler.c")),
+    "cow": ("docs/fork.md#page-tables", ("demo/cost.c",)),
+    "createthread": (
+        f"{_STORY}#the-whole-life",
+        ("kernel/lwp/start.c", "kernel/lwp/thread_main.c", "kernel/lwp/join.c"),
+    ),
+    "tls": (f"{_STORY}#3-thread-local-storage-line-5", ("demo/tlsdemo.c",)),
+}
 
 
 def shows(run: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
@@ -20,16 +40,42 @@ def shows(run: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[
     """
 
     def decorate(show: Callable[..., None]) -> click.Command:
+        name = show.__module__.rpartition(".")[2]
+
         def command(json_to: Json | None, **asked: Any) -> None:
             facts = run(**asked)
             if not (json_to and json_to.take(facts)):
                 show(console(), facts)
+                print_more(console(), name)
 
         for option in (json_option, *reversed(options)):
             command = option(command)
-        return click.command(show.__module__.rpartition(".")[2], help=show.__doc__)(command)
+        return click.command(name, help=show.__doc__)(command)
 
     return decorate
+
+
+def print_more(out: Console, name: str) -> None:
+    """Where the demo of that name is explained, and its code shown."""
+    out.print(f"\nmore: {_MORE[name][0]}\ncode: lwp demo --code {name}", soft_wrap=True)
+
+
+def print_code(name: str) -> None:
+    """What the demo of that name does, without the text that it prints."""
+    path = Path(__file__).with_name(f"{name}.py")
+    text = path.read_text()
+    nodes = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == "command"]
+    end = nodes[0].decorator_list[0].lineno - 1
+    section, files = _MORE[name]
+    paths = [path, *(_NATIVE / file for file in files)]
+    parts = [(path, text.splitlines()[:end])]
+    parts += [(file, file.read_text().splitlines()) for file in paths[1:] if file.exists()]  # a wheel has no C
+    for path, lines in parts:
+        click.secho(f"{path.relative_to(_NATIVE.parent.parent)}\n", bold=True)
+        for number, line in enumerate(lines, 1):
+            click.echo(f"{number:4}  {line}")
+        click.echo()
+    click.echo(f"more: {section}")
 
 
 def threads_option(default: int, least: int = 1, most: int | None = None) -> Callable[[Any], Any]:

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from ...native.structures import lib
 from .._options import Json, check_plot, json_option, plot_option, save_plot
 from .._output import console, table, time
+from ._shown import print_more
 
 KINDS = ("fork", "vfork", "clone(CLONE_VM)", "thread")  # in the order of enum cost_kind
 SIZES = (10, 30, 100, 300, 1000)  # MB touched, as far as --max-mb goes
@@ -145,6 +146,7 @@ def command(max_mb: int, plot_file: str | None, json_to: Json | None) -> None:
     alone = json_to is not None and json_to.alone
     if not alone:
         show(costs)
+        print_more(console(), "cow")
     if json_to:
         facts: dict[str, Any] = {"page_size": mmap.PAGESIZE, "rounds": ROUNDS, "plot": plot_file}
         json_to.take({**facts, "rows": [asdict(cost) for cost in costs]})

@@ -23,21 +23,19 @@ def difference(pthread: threading.Thread, ours: threading.Thread) -> tuple[Compa
 
 
 def _pictures(found: Comparison) -> Iterator[RenderableType]:
-    yield Text("A thread that pthread_create made, and one of ours\n", style="bold")
-    yield Text("equal bytes", style="bold green")
+    bytes_ = (sum(part.size for part in parts) for parts in (found.equal, found.explained, found.unexplained))
+    yield Text("A thread that pthread_create made, and one of ours", style="bold")
+    yield Text("{:,} bytes are equal, {:,} differ for a stated reason, {:,} are unexplained.".format(*bytes_))
+    if found.unexplained:
+        yield Text("\nunexplained", style="bold red")
+        yield _differences(found.unexplained)
+    yield Text.assemble(("\ndifferent for a reason", "bold yellow"), ("   offset, part, pthread, ours", "dim"))
+    yield _differences(found.explained)
+    yield Text("\nequal bytes", style="bold green")
     made = table("offset", "size", "part", right=("offset", "size"))
     for part in found.equal:
         made.add_row(*_where(part), f"{part.size:,}", part.field)
     yield made
-    yield Text.assemble(("\ndifferent for a reason", "bold yellow"), ("   offset, part, pthread, ours", "dim"))
-    yield _differences(found.explained)
-    if found.unexplained:
-        yield Text("\nunexplained", style="bold red")
-        yield _differences(found.unexplained)
-    bytes_ = (sum(part.size for part in parts) for parts in (found.equal, found.explained, found.unexplained))
-    yield Text(
-        "\n{:,} bytes are equal, {:,} differ for a stated reason, {:,} are unexplained.".format(*bytes_), style="bold"
-    )
 
 
 def _differences(parts: tuple[Part, ...]) -> RenderableType:
