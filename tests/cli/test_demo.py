@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_shows_its_code_and_where_it_is_explained(name: str) -> None:
     document, _, anchor = more.partition("#")
     headings = re.findall(r"^##+ (.*)", (TREE / document).read_text(), re.MULTILINE)
     assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_createthread_beside_pthread() -> None:
+    if not shutil.which("strace") or lwp("demo", "createthread", "--beside", "pthread", status=None).returncode:
+        pytest.skip("strace can't trace here")
+    facts = {row["what"]: row for row in facts_of("createthread", "--beside", "pthread")["calls"]}
+    flags = {
+        module: set(re.findall(r"CLONE_\w+", facts["the thread"][module][0]["call"]))
+        for module in ("threading", "runtime")
+    }
+    assert flags["threading"] == flags["runtime"]
+    assert "mmap(" in facts["its memory"]["runtime"][0]["call"]
+    assert facts["its end"]["runtime"] == [{"task": "thread", "call": "exit(0)"}]
+    assert "DONTNEED" in facts["its end"]["threading"][0]["call"]
+    assert "by hand, " in text_of("createthread", "--beside", "pthread")
 
 
 @pytest.mark.parametrize("args", [(), ("--help",)])

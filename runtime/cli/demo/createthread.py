@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ from ...native.structures import ffi, thread_pointer
 from ...observe.steps import STEP_NAMES, Step, record_steps
 from ...scheduler import spawn
 from .._output import size, table
+from ._beside import calls_of_both, show_calls
 from ._shown import shows
 
 #: Bytes.  No other thread of this program has that size, so none is in the cache, and the mapping is made in sight.
@@ -124,8 +126,10 @@ def creator_joins() -> bool:
     return any(STEP_NAMES[kind] == "join" for _, _, kind, _, _ in steps_read())
 
 
-def run() -> dict[str, Any]:
+def run(beside: str | None) -> dict[str, Any]:
     """Makes one thread, with everything recorded, and joins it."""
+    if beside:
+        return {"calls": calls_of_both()}
     creator = thread_pointer()
     seen: dict[str, Any] = {}
 
@@ -188,13 +192,23 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return steps
 
 
-@shows(run)
+@shows(
+    run,
+    click.option(
+        "--beside",
+        type=click.Choice(["pthread"]),
+        help="The system calls of a first thread made by pthread_create, and of one made here, as strace sees them.",
+    ),
+)
 def command(out: Console, facts: dict[str, Any]) -> None:
     """One thread's life, step by step as it happened.
 
     Each step is recorded where it is done, by the thread that does it, while one thread is made, runs a function,
     ends and is joined.
     """
+    if "calls" in facts:
+        show_calls(out, facts["calls"])
+        return
     out.print(
         f"Thread {facts['tid']}, made by {facts['creator_tid']}. Times in µs from the first step. From the "
         "clone on both run at the same time.\n"
