@@ -18,6 +18,10 @@ A command stands in a document like this; the second block is written by this pr
 
 A command that is to fail stands below <!-- shown below, exit status 1 -->.
 
+One that a reader types in a folder of his own, with a file of this tree, stands below
+<!-- shown below, in a folder with examples/c/1_stack.c -->: in a new folder, which is the same for all such commands of
+the document.
+
 Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
 
 What comes before the first " | " is run once for a document, so that several excerpts tell of one and the same thread.
@@ -38,8 +42,11 @@ import argparse
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 from pathlib import Path
 
 import runtime
@@ -47,7 +54,7 @@ import runtime
 ROOT = Path(__file__).resolve().parent.parent
 
 MARK = re.compile(
-    r"(?P<head><!-- (?:shown below(?:, exit status (?P<status>\d+))?"
+    r"(?P<head><!-- (?:shown below(?:, in a folder with (?P<file>[\w./-]+))?(?:, exit status (?P<status>\d+))?"
     r"|measured below with CPython (?P<python>[\d.]+)) -->\n"
     r"```sh\n(?P<command>.*?)```\n(?:\n<details><summary>[^\n]*</summary>\n)?)(?:\n```text\n(?P<output>.*?)```\n)?",
     re.DOTALL,
@@ -74,19 +81,24 @@ def system(line: str) -> list[str]:
     return re.findall(r"Run on \w+|Linux [\d.]*\d|glibc [\d.]*\d", line)
 
 
+BINARIES, LIBRARIES, VERSION = map(sysconfig.get_config_var, ("BINDIR", "LIBDIR", "LDVERSION"))
+CONFIG = f"{BINARIES}/python{VERSION}-config"  # how a program is compiled that runs this Python in itself
+
 # What a reader at a terminal has not set: with the first two pytest cuts no long line short.
 NOT_A_READERS = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE")
 
 
-def shell(script: str, given: str | None = None, status: int = 0) -> str:
+def shell(script: str, given: str | None = None, status: int = 0, folder: Path = ROOT) -> str:
     """What bash prints, into 80 columns and without colours, if its exit status is the given one."""
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
     functions += 'gdb() { env -u PYTHON_GIL gdb "$@"; }\n'  # which gdb's own Python may refuse
+    functions += f'python3-config() {{ "{CONFIG}" "$@"; }}\n'
     settings = {
         "PYTHON": sys.executable,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `timeout 10 python` calls no function
         "PYTHONPATH": str(Path(runtime.__file__).parent.parent),
         "PYTHONSAFEPATH": "1",  # the runtime is the one that is installed, also when another lies in the directory
+        "LD_RUN_PATH": LIBRARIES,  # where such a program finds this Python
         "COLUMNS": "80",
         "LC_ALL": "C.UTF-8",
     }
@@ -95,7 +107,7 @@ def shell(script: str, given: str | None = None, status: int = 0) -> str:
         input=given or "",
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=folder,
         env={name: value for name, value in os.environ.items() if name not in NOT_A_READERS} | settings,
     )
     if done.returncode != status or not done.stdout.strip():
@@ -109,11 +121,15 @@ class Commands:
 
     def __init__(self) -> None:
         self._printed: dict[str, str] = {}
+        self._readers_folder = tempfile.TemporaryDirectory()
 
-    def run(self, command: str, status: str | None) -> str:
+    def run(self, command: str, status: str | None, file: str | None = None) -> str:
         source, pipe, filters = command.partition(" | ")
+        folder = Path(self._readers_folder.name) if file else ROOT
+        if file:
+            shutil.copy(ROOT / file, folder)
         if source not in self._printed:
-            self._printed[source] = shell(source, status=int(status or 0))
+            self._printed[source] = shell(source, status=int(status or 0), folder=folder)
         text = self._printed[source]
         if pipe:
             text = shell(filters, text)
@@ -137,7 +153,7 @@ def written(text: str, measure: bool, only: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         if not found["python"]:
-            output = commands.run(found["command"], found["status"])
+            output = commands.run(found["command"], found["status"], found["file"])
         elif measure and only in found["command"] and found["python"] == ".".join(platform.python_version_tuple()[:2]):
             output = machine() + "\n" + commands.run(found["command"], None)
         else:
@@ -156,7 +172,7 @@ def complaints(text: str) -> list[str]:
     for mark in MARK.finditer(text):
         if mark["python"]:
             continue
-        now = words(commands.run(mark["command"], mark["status"]))
+        now = words(commands.run(mark["command"], mark["status"], mark["file"]))
         before = words(mark["output"] or "")
         if here and now != before:
             found.append(f"{mark['command'].strip()}\n  new: {sorted(now - before)}, gone: {sorted(before - now)}")

@@ -37,7 +37,8 @@ static void die(const char *what)
 
 static void make_child(const char *name, int flags)
 {
-    char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack
+        = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     char directory[256];
     int status;
     pid_t pid;

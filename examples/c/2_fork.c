@@ -89,7 +89,8 @@ static double microseconds(int flags)
 
 static void count(const char *who, int flags, long counted(int flags, long pages))
 {
-    printf("%-29s%-10ld%-10ld%ld\n", who, counted(flags, 1), counted(flags, 10), counted(flags, 1000));
+    printf("%-29s%-10ld%-10ld%ld\n", who, counted(flags, 1), counted(flags, 10),
+           counted(flags, 1000));
 }
 
 int main(void)
@@ -101,8 +102,8 @@ int main(void)
     for (long size = 0; size <= 512; size = size ? size * 4 : 8) {
         memory = size ? map(size * MIB) : NULL;
         dirty(size * MIB / page_size);
-        printf("%6ld MiB  %9.0f µs%10.0f µs%10.0f µs\n", size, microseconds(0), microseconds(CLONE_VM | CLONE_VFORK),
-               microseconds(CLONE_VM));
+        printf("%6ld MiB  %9.0f µs%10.0f µs%10.0f µs\n", size, microseconds(0),
+               microseconds(CLONE_VM | CLONE_VFORK), microseconds(CLONE_VM));
         if (size)
             munmap(memory, size * MIB);
     }

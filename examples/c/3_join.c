@@ -14,8 +14,8 @@
 
 #define STACK (64 * 1024)
 #define THREADS 3
-#define THREAD_FLAGS                                                                                    \
-    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM                   \
+#define THREAD_FLAGS                                                                  \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM \
      | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
 struct thread {
@@ -45,10 +45,13 @@ static int run(void *arg)
 
 static void start(struct thread *thread)
 {
-    thread->stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    thread->stack
+        = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     thread->alive = 1;
     if (thread->stack == MAP_FAILED
-        || clone(run, thread->stack + STACK, THREAD_FLAGS, thread, &thread->tid, NULL, &thread->alive) < 0) {
+        || clone(run, thread->stack + STACK, THREAD_FLAGS, thread, &thread->tid, NULL,
+                 &thread->alive)
+               < 0) {
         perror("mmap or clone");
         exit(1);
     }
@@ -78,7 +81,8 @@ int main(void)
     for (int n = 0; n < THREADS; n++)
         start(&threads[n]);
     printf("tasks in /proc/self/task: %d\n", count_tasks());
-    printf("waitpid of the first: %s\n", waitpid(threads[0].tid, NULL, __WALL) < 0 ? strerrorname_np(errno) : "0");
+    printf("waitpid of the first: %s\n",
+           waitpid(threads[0].tid, NULL, __WALL) < 0 ? strerrorname_np(errno) : "0");
 
     __atomic_store_n(&gate, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &gate, FUTEX_WAKE, THREADS, NULL, NULL, 0);
@@ -88,6 +92,7 @@ int main(void)
     printf("%-10s%-10s%-10s%-10s%s\n", "", "getpid()", "gettid()", "tid", "alive");
     printf("%-10s%-10d%-10d\n", "main", getpid(), gettid());
     for (int n = 0; n < THREADS; n++)
-        printf("thread %-3d%-10d%-10d%-10d%d\n", n, threads[n].own_pid, threads[n].own_tid, threads[n].tid, threads[n].alive);
+        printf("thread %-3d%-10d%-10d%-10d%d\n", n, threads[n].own_pid, threads[n].own_tid,
+               threads[n].tid, threads[n].alive);
     return 0;
 }

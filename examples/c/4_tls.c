@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #define STACK (64 * 1024)
-#define THREAD_FLAGS \
-    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID)
+#define THREAD_FLAGS                                                                  \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM \
+     | CLONE_CHILD_CLEARTID)
 
 #if defined(__x86_64__)
 #define READ_THREAD_POINTER "mov %%fs:0, %0"
@@ -55,7 +56,8 @@ static int run(void *mains_errno)
 
     number++;
     close(-1); /* fails with EBADF, 9 */
-    seen = (struct seen){thread_pointer(), &number, __tls_get_addr(&first), number, errno, *(int *)mains_errno};
+    seen = (struct seen){thread_pointer(), &number, __tls_get_addr(&first),
+                         number,           errno,   *(int *)mains_errno};
     return 0;
 }
 
@@ -85,7 +87,8 @@ static char *new_tls(void)
     size_t *tcb = (size_t *)(memory + SIDE), *mine = (size_t *)thread_pointer();
 
     dtv[0].value = ROOM;
-    dtv[1].value = *(size_t *)mine[TCB_DTV]; /* the generation up to which it is right: as the creator's */
+    dtv[1].value
+        = *(size_t *)mine[TCB_DTV]; /* the generation up to which it is right: as the creator's */
     tcb[TCB_DTV] = (size_t)&dtv[1];
 #if defined(__x86_64__)
     tcb[0] = (size_t)tcb; /* fs:0 is how code reads the thread pointer */
@@ -99,12 +102,14 @@ static char *new_tls(void)
 
 static void try(const char *name, int flags, char *tls)
 {
-    char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack
+        = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     int alive = 1;
 
     number = 42;
     errno = 0;
-    if (stack == MAP_FAILED || clone(run, stack + STACK, THREAD_FLAGS | flags, &errno, NULL, tls, &alive) < 0) {
+    if (stack == MAP_FAILED
+        || clone(run, stack + STACK, THREAD_FLAGS | flags, &errno, NULL, tls, &alive) < 0) {
         perror("mmap or clone");
         exit(1);
     }
@@ -112,10 +117,12 @@ static void try(const char *name, int flags, char *tls)
         syscall(SYS_futex, &alive, FUTEX_WAIT, 1, NULL, NULL, 0);
     munmap(stack, STACK);
 
-    printf("\n%-15s%-17s%-17s%-8s%-8s%s\n", name, "thread pointer", "&number", "offset", "number", "errno");
-    printf("%-15s%-17p%-17p%-+8td%-8d%d\n", "main", thread_pointer(), &number, (char *)&number - thread_pointer(), number,
-           seen.mains_errno);
-    printf("%-15s%-17p%-17p%-+8td%-8d%d\n", "the thread", seen.tp, seen.where, (char *)seen.where - seen.tp, seen.number, seen.error);
+    printf("\n%-15s%-17s%-17s%-8s%-8s%s\n", name, "thread pointer", "&number", "offset", "number",
+           "errno");
+    printf("%-15s%-17p%-17p%-+8td%-8d%d\n", "main", thread_pointer(), &number,
+           (char *)&number - thread_pointer(), number, seen.mains_errno);
+    printf("%-15s%-17p%-17p%-+8td%-8d%d\n", "the thread", seen.tp, seen.where,
+           (char *)seen.where - seen.tp, seen.number, seen.error);
     printf("%-15s%-17s%-17p\n", "by its DTV", "", seen.by_dtv);
 }
 
