@@ -18,9 +18,9 @@ A command stands in a document like this; the second block is written by this pr
 
 A command that is to fail stands below <!-- shown below, exit status 1 -->.
 
-One that a reader types in a folder of his own, with a file of this tree, stands below
-<!-- shown below, in a folder with examples/c/1_stack.c -->: in a new folder, which is the same for all such commands of
-the document.
+One that a reader types in an empty folder, with a file of this tree, stands below
+<!-- shown below, in a folder with examples/c/1_stack.c -->: all such commands of a document
+run in one new folder.
 
 Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
 

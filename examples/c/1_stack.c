@@ -61,9 +61,11 @@ static void make_child(const char *name, int flags)
     printf("%-24s %-9s", name, buffer);
     printf("%-11s", write(file, "x", 1) == 1 ? "written" : strerrorname_np(errno));
     printf("%-10s", getcwd(directory, sizeof directory));
-    printf("%s\n", signal(SIGUSR1, SIG_DFL) == SIG_IGN ? "ignored" : "default");
+    printf("%-9s", signal(SIGUSR1, SIG_DFL) == SIG_IGN ? "ignored" : "default");
     if (where)
-        printf("%24s its local variable was %td bytes below the top\n", "", stack + STACK - where);
+        printf("top - %td\n", stack + STACK - where);
+    else
+        printf("not seen\n");
     munmap(stack, STACK);
     close(file);
 }
@@ -72,7 +74,8 @@ int main(void)
 {
     int all = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND;
 
-    printf("%-24s %-9s%-11s%-10s%s\n", "shared", "buffer", "write()", "getcwd()", "SIGUSR1");
+    printf("%-24s %-9s%-11s%-10s%-9s%s\n", "shared", "buffer", "write()", "getcwd()", "SIGUSR1",
+           "&local");
     make_child("all four", all);
     make_child("all but CLONE_FILES", all & ~CLONE_FILES);
     make_child("all but CLONE_FS", all & ~CLONE_FS);

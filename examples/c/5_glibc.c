@@ -119,17 +119,12 @@ static void start(void)
     if (done & SECOND && !pthread_create(&second, NULL, return_at_once, NULL))
         pthread_join(second, NULL);
     alive = 1;
-    clone(run, stack + STACK, THREAD_FLAGS | (done & TLS ? CLONE_SETTLS : 0), NULL,
-          done & TID ? (int *)(pthread + _thread_db_pthread_tid[2]) : &tid_of_nobody, tp, &alive);
-}
-
-/* isalpha() looks into a table. */
-static const unsigned short *mains_table;
-
-static void classify(void)
-{
-    outcome = isalpha('a') && *__ctype_b_loc() == mains_table ? "the locale's table"
-                                                              : "not the locale's table";
+    int *tid = done & TID ? (int *)(pthread + _thread_db_pthread_tid[2]) : &tid_of_nobody;
+    int flags = THREAD_FLAGS | (done & TLS ? CLONE_SETTLS : 0);
+    if (stack == MAP_FAILED || clone(run, stack + STACK, flags, NULL, tid, tp, &alive) < 0) {
+        perror("mmap or clone");
+        exit(1);
+    }
 }
 
 /* printf() takes the lock of its FILE. */
@@ -152,13 +147,37 @@ static void enter_file(void)
     outcome = ftrylockfile(file) ? "main must wait" : "main gets in as well";
 }
 
+/* isalpha() looks into a table. */
+static const unsigned short *mains_table;
+
+static void classify(void)
+{
+    const int as_main = isalpha('a') && *__ctype_b_loc() == mains_table;
+
+    outcome = as_main ? "the locale's table" : "not the locale's table";
+}
+
 /* malloc() takes the lock of a heap. */
 static char *mains_memory;
 
 static void allocate(void)
 {
-    outcome = labs((char *)malloc(100) - mains_memory) < 1 << 20 ? "from main's heap"
-                                                                 : "from a heap of its own";
+    const long apart = labs((char *)malloc(100) - mains_memory);
+
+    outcome = apart < 1 << 20 ? "from main's heap" : "from a heap of its own";
+}
+
+/* A mutex knows its holder by the tid. */
+static pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static void lock(void)
+{
+    pthread_mutex_lock(&mutex);
+}
+
+static void lock_too(void)
+{
+    outcome = pthread_mutex_trylock(&mutex) ? "main must wait" : "main locks it as well";
 }
 
 /* setlocale() takes a lock for writing. */
@@ -171,18 +190,6 @@ static void set_locale_too(void)
 {
     alarm(2);
     outcome = setlocale(LC_ALL, "C.UTF-8");
-}
-
-static pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-
-static void lock(void)
-{
-    pthread_mutex_lock(&mutex);
-}
-
-static void lock_too(void)
-{
-    outcome = pthread_mutex_trylock(&mutex) ? "main must wait" : "main locks it as well";
 }
 
 /* A library with thread-local variables is loaded while the thread runs. */
@@ -205,6 +212,7 @@ static void load_library(void)
     }
 }
 
+/* fork() takes its caller off a list. */
 static void fork_in_it(void)
 {
     int status;

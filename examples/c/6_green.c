@@ -8,7 +8,8 @@
 
 #define STACK (64 * 1024)
 
-/* Saves what the ABI has a function preserve, and its stack pointer in *left; takes the same from the stack at sp. */
+/* Pushes what the ABI has a function preserve, and writes the stack pointer to *left; then
+ * pops the same from the stack at sp. */
 void swap(void **left, void *sp);
 void begin(void);
 
