@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from conftest import TREE
 
 PAGES = sorted((TREE / "docs" / "course").glob("[1-6]_*.md"))
 PROGRAMS = sorted((TREE / "examples" / "c").glob("*.c"))
+X86 = platform.machine() == "x86_64"
+
+
+# ---- the pages -------------------------------------------------------------------------------------------------------
 
 
 def typed(page: Path) -> dict[str, str]:
-    """What a reader has who types a page's pieces, a file for each "Step" at the head of a piece."""
+    """What a reader has who types a page's pieces: a piece that begins with /* Step is the first of another file."""
     pieces = "\n\n".join(re.findall(r"```c\n(.*?)\n```", page.read_text(), re.DOTALL))
     programs = re.split(r"\n\n(?=/\* Step)", pieces)
     return {match[1]: text + "\n" for text in programs if (match := re.search(r"\bcc .*?(\w+\.c)\b", text))}
@@ -32,3 +37,157 @@ def test_the_pieces_of_a_page_are_its_programs(page: Path) -> None:
 
 def test_each_program_stands_on_a_page() -> None:
     assert sorted(name for page in PAGES for name in typed(page)) == [path.name for path in PROGRAMS]
+
+
+# ---- the programs ----------------------------------------------------------------------------------------------------
+
+
+def compiled(folder: Path, name: str, *options: str, compiler: str = "cc") -> Path:
+    """The program, from an empty folder with that file alone; a warning is an error."""
+    shutil.copy(TREE / "examples" / "c" / name, folder)
+    command = [compiler, "-Wall", "-Wextra", "-Werror", name, *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return folder / "a.out"
+
+
+def rows(folder: Path, *command: str | Path) -> list[list[str]]:
+    """What it prints: a line each, cut where there are two spaces or more."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [re.split(r"  +", line.strip()) for line in done.stdout.splitlines() if line.strip()]
+
+
+def runs(folder: Path, name: str, *options: str) -> list[list[str]]:
+    return rows(folder, compiled(folder, name, *options))
+
+
+def test_step_1_shares_what_the_flags_say(tmp_path: Path) -> None:
+    seen = [row[1:5] for row in runs(tmp_path, "1_stack.c")[1:]]
+    text, closed, moved, ignored = "child's", "EBADF", "/", "ignored"
+    assert [[*row[0].split(), *row[1:]][:4] for row in seen] == [
+        [text, closed, moved, ignored],
+        [text, "written", moved, ignored],
+        [text, closed, "/tmp", ignored],
+        [text, closed, moved, "default"],
+        ["parent's", closed, moved, "default"],
+        ["parent's", "written", "/tmp", "default"],
+    ]
+
+
+def test_step_2_counts_a_fault_for_each_page(tmp_path: Path) -> None:
+    counted = {row[0]: [int(number) for number in row[1:]] for row in runs(tmp_path, "2_fork.c")[-4:]}
+    for who in ("a child of fork", "its parent afterwards"):
+        assert all(pages <= faults < pages + 10 for pages, faults in zip((1, 10, 1000), counted[who], strict=True))
+    assert all(faults < 10 for who in ("a child of vfork", "a child of clone") for faults in counted[who])
+
+
+def joined(found: list[list[str]]) -> None:
+    """What step 3 says of its threads."""
+    main, *threads = (row[1:] for row in found[-4:])
+    assert main[0] == main[1]
+    assert len({thread[1] for thread in threads} | {main[1]}) == 4
+    for pid, own_tid, tid, alive in threads:
+        assert (pid, own_tid, alive) == (main[0], tid, "0")
+    assert ["waitpid of the first: ECHILD"] in found
+
+
+def test_step_3_joins_threads_of_one_process(tmp_path: Path) -> None:
+    found = runs(tmp_path, "3_join.c")
+    joined(found)
+    assert found[0] == ["tasks in /proc/self/task: 4"]
+
+
+def has_own_tls(found: list[list[str]]) -> None:
+    """What step 4 says of its two threads."""
+    for first, (main, thread, by_dtv) in [(True, found[1:4]), (False, found[5:8])]:
+        assert (main[1] == thread[1]) == (main[2] == thread[2]) == first
+        assert main[3] == thread[3]
+        assert main[4:] == (["43", "9"] if first else ["42", "0"])
+        assert thread[4:] == ["43", "9"]
+        assert by_dtv[1] == thread[2]
+
+
+def test_step_4_gives_a_thread_its_own_variables(tmp_path: Path) -> None:
+    has_own_tls(runs(tmp_path, "4_tls.c"))
+
+
+@pytest.mark.skipif(not X86, reason="the page shows x86-64's")
+def test_step_4_has_each_access_model(tmp_path: Path) -> None:
+    assert shutil.which("objdump")
+    compiled(tmp_path, "4_models.c", "-O2", "-fPIC", "-c")
+    code = " ".join(" ".join(row) for row in rows(tmp_path, "objdump", "-dr", "4_models.o"))
+    models = re.findall(r"<(\w+)>: .*?R_X86_64_(\w+)", code)
+    assert models == [
+        ("general_dynamic", "TLSGD"),
+        ("local_dynamic", "TLSLD"),
+        ("initial_exec", "GOTTPOFF"),
+        ("local_exec", "TPOFF32"),
+    ]
+
+
+def misses(found: list[list[str]], x86: bool) -> None:
+    """What step 5 says of a thread that lacks something.  isalpha's table depends on the version of glibc."""
+    table = {(row[0], row[1]): row[2:] for row in found[1:]}
+    assert table.pop(("isalpha", "__ctype_init"))[0] in ("not the locale's table", "Segmentation fault")
+    assert table == {
+        ("printf", "CLONE_SETTLS"): ["main gets in as well", "main must wait"],
+        ("printf", "pointer guard"): ["Segmentation fault" if x86 else "main must wait", "main must wait"],
+        ("malloc", "a pthread, once"): ["from main's heap", "from a heap of its own"],
+        ("mutex", "tid"): ["main locks it as well", "main must wait"],
+        ("setlocale", "tid"): ["Alarm clock", "C.UTF-8"],
+        ("dlopen", "DTV of malloc"): ["Aborted", "has its variables"],
+        ("fork", "glibc's list"): ["its child crashes", "its child lives"],
+    }
+
+
+@pytest.mark.slow
+def test_step_5_names_what_breaks_and_mends_it(tmp_path: Path) -> None:
+    misses(runs(tmp_path, "5_glibc.c"), X86)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="there is no libpython to link with")
+def test_step_6_runs_python_in_its_threads(tmp_path: Path) -> None:
+    folder, version = map(sysconfig.get_config_var, ("LIBDIR", "LDVERSION"))
+    include = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
+    libraries = shlex.split(sysconfig.get_config_var("LIBS"))
+    found = runs(
+        tmp_path, "6_python.c", *include, f"-L{folder}", f"-Wl,-rpath,{folder}", f"-lpython{version}", *libraries
+    )
+    names, idents, tids, sums = zip(*(row[0].split() for row in found), strict=True)
+    assert sorted(names) == ["first", "main", "second"]
+    assert len(set(idents)) == len(set(tids)) == 3
+    assert set(sums) == {"499999500000"}
+
+
+def take_turns(found: list[list[str]]) -> None:
+    """What step 6 says of its green threads."""
+    lines = [re.fullmatch(r"(\w+): number (\d+) at (\w+), tid (\d+)", row[0]) for row in found]
+    assert all(lines)
+    who, numbers, places, tids = zip(*(line.groups() for line in lines if line), strict=True)
+    assert who == (*"bababa", "main")
+    assert numbers == ("43", "43", "44", "44", "45", "45", "42")
+    assert len(set(places)) == 3
+    assert len(set(tids)) == 1
+
+
+@pytest.mark.parametrize("optimised", ["-O0", "-O2"])
+def test_step_6_switches_threads_of_one_lwp(tmp_path: Path, optimised: str) -> None:
+    take_turns(runs(tmp_path, "6_green.c", optimised))
+
+
+def test_the_steps_on_aarch64(tmp_path: Path) -> None:
+    """Under qemu's emulation of a process, which has no children with CLONE_VM: the first two are compiled only."""
+    compiler, qemu = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if not (compiler and qemu):
+        pytest.skip("there is no compiler for aarch64, or no qemu-aarch64")
+    emulated = (qemu, "-L", "/usr/aarch64-linux-gnu", tmp_path / "a.out")
+    for name in ("1_stack.c", "2_fork.c", "3_join.c"):
+        compiled(tmp_path, name, compiler=compiler)
+    joined(rows(tmp_path, *emulated))
+    compiled(tmp_path, "4_tls.c", compiler=compiler)
+    has_own_tls(rows(tmp_path, *emulated))
+    compiled(tmp_path, "5_glibc.c", compiler=compiler)
+    misses(rows(tmp_path, *emulated), x86=False)
+    compiled(tmp_path, "6_green.c", "-O2", compiler=compiler)
+    take_turns(rows(tmp_path, *emulated))
