@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import TREE
+from conftest import TREE, python
 
 PAGES = sorted((TREE / "docs" / "course").glob("[1-6]_*.md"))
 PROGRAMS = sorted((TREE / "examples" / "c").glob("*.c"))
@@ -191,3 +191,63 @@ def test_the_steps_on_aarch64(tmp_path: Path) -> None:
     misses(rows(tmp_path, *emulated), x86=False)
     compiled(tmp_path, "6_green.c", "-O2", compiler=compiler)
     take_turns(rows(tmp_path, *emulated))
+
+
+# ---- the same in Python ----------------------------------------------------------------------------------------------
+
+
+def said(name: str) -> list[list[str]]:
+    """What examples/course/NAME prints, as rows() has it."""
+    lines = python(TREE / "examples" / "course" / name).stdout.splitlines()
+    return [re.split(r"  +", line.strip()) for line in lines if line.strip()]
+
+
+def test_each_step_has_a_twin_in_python() -> None:
+    assert [path.stem for path in sorted((TREE / "examples" / "course").glob("*.py"))] == [page.stem for page in PAGES]
+
+
+def test_step_1_in_python() -> None:
+    assert [row[1:] for row in said("1_stack.py")[1:]] == [
+        ["Linux", "Bad file descriptor", "/"],
+        ["Linux", "written", "/"],
+        ["Linux", "Bad file descriptor", "/tmp"],
+        ["empty", "Bad file descriptor", "/"],
+        ["empty", "written", "/tmp"],
+    ]
+
+
+def test_step_2_in_python() -> None:
+    """Python's own faults are never quite as many."""
+    pages, faults = said("2_fork.py")[-1]
+    assert pages == "1000 pages"
+    assert abs(int(faults) - 1000) < 50
+
+
+def test_step_3_in_python() -> None:
+    found = [row[0] for row in said("3_join.py")]
+    assert found[1] == "waitpid of the first: No child processes"
+    assert [line.endswith("alive 0") for line in found[-3:]] == [True] * 3
+
+
+def test_step_4_in_python() -> None:
+    assert said("4_tls.py")[1:] == [
+        ["without CLONE_SETTLS", "main's errno 9, the thread's 9"],
+        ["with CLONE_SETTLS", "main's errno 0, the thread's 9"],
+    ]
+
+
+def test_step_5_in_python() -> None:
+    assert said("5_glibc.py")[1:] == [
+        ["mutex", "tid", "main locks it as well", "main must wait"],
+        ["fork", "glibc's list", "its child crashes", "its child lives"],
+    ]
+
+
+def test_step_6_in_python() -> None:
+    lines = [re.fullmatch(r"(\w+): number (\d+), ident (\w+), tid (\d+)", row[0]) for row in said("6_python.py")]
+    found = [line.groups() for line in lines if line]
+    assert sorted(who for who, *_ in found[:6]) == ["first"] * 3 + ["second"] * 3
+    assert [who for who, *_ in found[6:]] == list("ababab")
+    assert [number for who, number, *_ in found if who == "a"] == ["43", "44", "45"]
+    assert len({tid for *_, tid in found[6:]}) == 1
+    assert len({ident for _, _, ident, _ in found[6:]}) == 2
