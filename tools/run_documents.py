@@ -88,27 +88,32 @@ CONFIG = f"{BINARIES}/python{VERSION}-config"  # how a program is compiled that 
 NOT_A_READERS = ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE")
 
 
-def shell(script: str, given: str | None = None, status: int = 0, folder: Path = ROOT) -> str:
-    """What bash prints, into 80 columns and without colours, if its exit status is the given one."""
+def prepared(script: str, tree: Path) -> tuple[list[str], dict[str, str]]:
+    """The bash that prints into 80 columns and without colours, and its environment.
+
+    tree: where `lwp` and `python` find the runtime.
+    """
     functions = 'lwp() { python -m runtime "$@"; }\npython() { "$PYTHON" "$@"; }\nset -o pipefail\n'
     functions += 'gdb() { env -u PYTHON_GIL gdb "$@"; }\n'  # which gdb's own Python may refuse
     functions += f'python3-config() {{ "{CONFIG}" "$@"; }}\n'
     settings = {
         "PYTHON": sys.executable,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `timeout 10 python` calls no function
-        "PYTHONPATH": str(Path(runtime.__file__).parent.parent),
+        "PYTHONPATH": str(tree),
         "PYTHONSAFEPATH": "1",  # the runtime is the one that is installed, also when another lies in the directory
         "LD_RUN_PATH": LIBRARIES,  # where such a program finds this Python
         "COLUMNS": "80",
         "LC_ALL": "C.UTF-8",
     }
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_A_READERS}
+    return ["bash", "-c", functions + script], kept | settings
+
+
+def shell(script: str, given: str | None = None, status: int = 0, folder: Path = ROOT) -> str:
+    """What bash prints if its exit status is the given one."""
+    command, environment = prepared(script, Path(runtime.__file__).parent.parent)
     done = subprocess.run(
-        ["bash", "-c", functions + script],
-        input=given or "",
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in NOT_A_READERS} | settings,
+        command, input=given or "", capture_output=True, text=True, cwd=folder, env=environment, check=False
     )
     if done.returncode != status or not done.stdout.strip():
         why = done.stderr.strip() or "it printed nothing"
