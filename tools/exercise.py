@@ -71,7 +71,8 @@ def exercises() -> list[Exercise]:
 
 def body_of(function: str, text: str) -> tuple[int, int]:
     """Where a function of C or Python begins and ends in its file."""
-    found = re.search(rf"^(?:def |\S.*\b){function}\(.*?\n(?:}}|\n\n)", text, re.MULTILINE | re.DOTALL)
+    head = rf"^(?:def {function}\(|\S[^\n]*\b{function}\([^;]*?\n{{)"
+    found = re.search(rf"{head}.*?\n(?:}}|\n\n)", text, re.MULTILINE | re.DOTALL)
     if not found:
         raise Failed(f"there is no function {function}()")
     return found.span()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
-from conftest import FREE_THREADED, ROOT, TREE, python
+from conftest import FREE_THREADED, ROOT, TREE, environment, python
 
 import runtime
 from runtime import THREAD_FLAGS
@@ -24,8 +27,8 @@ STORY = TREE / "docs" / "how-a-thread-is-made.md"
 in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TREE)))
 
 
-def tool(name: str, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    return python(TREE / "tools" / name, *arguments, timeout=110, status=status)
+def tool(name: str, *arguments: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    return python(TREE / "tools" / name, *arguments, timeout=110, status=status, **variables)
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -41,6 +44,7 @@ def test_outputs_match_the_commands_above_them(document: Path) -> None:
         ("strace", "strace "),
         ("gdb", "gdb "),
         ("objdump", "objdump "),
+        ("cc", "cc "),
     ]:
         if f"\n{command}" in document.read_text() and not shutil.which(program):
             pytest.skip(f"{program} is not installed")
@@ -156,22 +160,83 @@ def test_the_picture_and_the_text_refer_to_lines_of_the_timeline() -> None:
     assert all(int(number) in lines for numbers in cited for number in numbers if number)
 
 
-def body_of(function: str, text: str) -> str:
-    found = re.search(rf"^(?:def |\S.*\b){function}\(.*?\n(?:}}|\n\n)", text, re.MULTILINE | re.DOTALL)
-    assert found, function
-    return found[0]
+def exercise() -> ModuleType:
+    """tools/exercise.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TREE / "tools")
+        return importlib.import_module("exercise")
 
 
-def test_lines_that_the_exercises_change_exist() -> None:
-    """Each "--- FILE: function()" and, in that, the lines that are to be taken out or to be found."""
-    changes = "".join(re.findall(r"```diff\n(.*?)```", STORY.read_text(), re.DOTALL))
-    parts = re.findall(r"^--- ([^:\n]+)(?:: (\w+)\(\))?\n(.*?)(?=^---|\Z)", changes, re.MULTILINE | re.DOTALL)
-    assert parts
-    for path, function, change in parts:
-        text = (TREE / path).read_text()
-        lines = [line[1:] for line in change.splitlines() if not line.startswith("+")]
-        rest = iter((body_of(function, text) if function else text).splitlines())
-        assert all(line in rest for line in lines), (path, function)  # in this order
+def test_changes_that_the_exercises_ask_for_fit() -> None:
+    """As tools/exercise.py makes them, from the blocks of the document."""
+    changes = [found.change for found in exercise().exercises() if found.change]
+    assert len(changes) == STORY.read_text().count("```diff\n")
+    for change in changes:
+        for path, text in exercise().changed(change, TREE).items():
+            assert text != path.read_text()
+
+
+SOURCE = """\
+int second(void);
+
+int first(void)
+{
+    int n = 1;
+    return n + second();
+}
+
+int second(void)
+{
+    int n = 1;
+    return n;
+}
+"""
+
+
+def test_a_change_is_made_in_the_function_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "some.c").write_text(SOURCE)
+    change = "--- some.c: second()\n     int n = 1;\n+    n = 2;\n-    return n;\n+    return 3;\n"
+    (text,) = exercise().changed(change, tmp_path).values()
+    assert text == SOURCE.removesuffix("    return n;\n}\n") + "    n = 2;\n    return 3;\n}\n"
+
+
+@pytest.mark.parametrize("line", ["-    return n;", "     return 3;"], ids=["elsewhere", "nowhere"])
+def test_a_change_that_does_not_fit_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "some.c").write_text(SOURCE)
+    with pytest.raises(exercise().Failed, match="no such line"):
+        exercise().changed(f"--- some.c: first()\n{line}\n", tmp_path)
+
+
+def test_an_exercise_shows_what_its_change_does_and_leaves_nothing(tmp_path: Path) -> None:
+    """The fifth, whose change is one of Python."""
+    before, after = tool("exercise.py", "5", TMPDIR=str(tmp_path)).stdout.split("The change, in a copy:")
+    assert ["0x" in before.splitlines()[-3], "0x" in after] == [True, False]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ROOT.name == "site-packages", reason="nothing is compiled for a wheel")
+def test_an_exercise_compiles_its_change(tmp_path: Path) -> None:
+    """The second: without its guard a thread's stack may be left, and nobody notices."""
+    before, after = tool("exercise.py", "2", TMPDIR=str(tmp_path)).stdout.split("The change, in a copy:")
+    assert "exit status 139" in before
+    assert "nobody has noticed" in after
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_exercise_that_is_ended_leaves_nothing(number: int, tmp_path: Path) -> None:
+    """Also in the middle of compiling."""
+    command = [sys.executable, TREE / "tools" / "exercise.py", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment(TMPDIR=str(tmp_path)), start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert any(line.startswith("The change") for line in process.stdout)
+        (copy,) = tmp_path.glob("lwp-exercise-*")
+        process.send_signal(number)
+        assert "With the change" not in process.stdout.read()  # until the last process has closed it
+    assert not copy.exists()
 
 
 def quoted_commands(text: str) -> list[list[str]]:
