@@ -176,6 +176,7 @@ def test_step_6_switches_threads_of_one_lwp(tmp_path: Path, optimised: str) -> N
     take_turns(runs(tmp_path, "6_green.c", optimised))
 
 
+@pytest.mark.slow
 def test_the_steps_on_aarch64(tmp_path: Path) -> None:
     """Under qemu's emulation of a process, which has no children with CLONE_VM: the first two are compiled only."""
     compiler, qemu = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
@@ -203,7 +204,9 @@ def said(name: str) -> list[list[str]]:
 
 
 def test_each_step_has_a_twin_in_python() -> None:
-    assert [path.stem for path in sorted((TREE / "examples" / "course").glob("*.py"))] == [page.stem for page in PAGES]
+    assert [path.stem for path in sorted((TREE / "examples" / "course").glob("[1-6]_*.py"))] == [
+        page.stem for page in PAGES
+    ]
 
 
 def test_step_1_in_python() -> None:
@@ -251,3 +254,73 @@ def test_step_6_in_python() -> None:
     assert [number for who, number, *_ in found if who == "a"] == ["43", "44", "45"]
     assert len({tid for *_, tid in found[6:]}) == 1
     assert len({ident for _, _, ident, _ in found[6:]}) == 2
+
+
+# ---- the labs --------------------------------------------------------------------------------------------------------
+
+COURSE = TREE / "examples" / "course"
+LABS = ("lab1", "lab2", "lab3")
+
+
+def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
+    """The tests that fail, and how many pass."""
+    command = ["-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", COURSE / lab, *yours]
+    said = python(*command, status=None, PYTHONDONTWRITEBYTECODE="1").stdout
+    passed = re.search(r"(\d+) passed", said)
+    return set(re.findall(r"^FAILED \S+::test_(\w+)", said, re.MULTILINE)), int(passed[1]) if passed else 0
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_skeleton_fails_all_tests_of_its_lab(lab: str) -> None:
+    failed, passed = grade(lab)
+    assert failed
+    assert not passed
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_solution_passes(lab: str) -> None:
+    failed, passed = grade(lab, "--yours", COURSE / "answers" / f"{lab}.py")
+    assert not failed
+    assert passed >= 6
+
+
+@pytest.mark.parametrize(
+    ("lab", "name", "test"),
+    [
+        ("lab1", "one", "one_thread_at_a_time_and_none_sleeps_for_ever"),
+        ("lab1", "two", "one_thread_at_a_time_and_none_sleeps_for_ever"),
+        ("lab1", "three", "a_wake_up_for_no_reason_is_no_lock"),
+        ("lab2", "one", "a_notification_is_not_lost"),
+        ("lab2", "two", "a_notification_is_not_lost"),
+        ("lab2", "three", "threads_wait_for_different_things"),
+    ],
+)
+def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
+    failed, _ = grade(lab, "--yours", COURSE / lab / "wrong" / f"{name}.py", "-k", test)
+    assert failed == {test}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "test"),
+    [
+        (
+            "        with self._changed:\n            if self._closed:\n"
+            '                raise RuntimeError("the pool was shut down")\n',
+            '        if self._closed:\n            raise RuntimeError("the pool was shut down")\n'
+            "        with self._changed:\n",
+            "a_task_is_refused_or_done",
+        ),
+        ("self._changed.notify_all()", "self._changed.notify()", "a_shutdown_waits_for_all_tasks"),
+        ("for _ in range(size)", "for _ in range(1)", "two_tasks_run_at_once"),
+        ("for _ in range(size)", "for _ in range(size + 1)", "no_more_threads_than_asked_for_and_none_is_left"),
+        ("            thread.join()\n", "            pass\n", "a_shutdown_waits_for_all_tasks"),
+        ("except BaseException", "except ValueError", "tasks_return_and_raise"),
+    ],
+    ids=["two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"],
+)
+def test_what_is_wrong_with_a_pool_is_found(right: str, wrong: str, test: str, tmp_path: Path) -> None:
+    text = (COURSE / "answers" / "lab3.py").read_text()
+    assert right in text
+    (yours := tmp_path / "yours.py").write_text(text.replace(right, wrong))
+    failed, _ = grade("lab3", "--yours", yours, "-k", test)
+    assert failed == {test}

@@ -1,0 +1,48 @@
+"""How labs are graded: `pytest examples/course/lab1 --yours FILE`."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from runtime.explore import Outcome, explore
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--yours", type=Path, metavar="FILE", help="What is graded; without it the lab's skeleton.")
+
+
+@pytest.fixture
+def yours(request: pytest.FixtureRequest) -> ModuleType:
+    """The file that is graded, as a module."""
+    path = request.config.option.yours or request.path.with_name("skeleton.py")
+    spec = importlib.util.spec_from_file_location("yours", path)
+    if not (spec and spec.loader):
+        raise pytest.UsageError(f"{path} is no file of Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def together(*functions: Callable[[], object]) -> None:
+    """Runs each in a thread of its own, until all have ended."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def in_every_order(test: Callable[[], object], preemptions: int = 2) -> None:
+    """Fails with a report if the test fails in one of the orders that its threads' operations may come in.
+
+    Tried are all orders in which a thread is interrupted at most so many times where it could go on.
+    """
+    result = explore(test, strategy=f"dfs:{preemptions}", granularity="sync", runs=50_000)
+    if result.outcome is not Outcome.EXHAUSTED:
+        pytest.fail(result.report(), pytrace=False)

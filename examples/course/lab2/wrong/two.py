@@ -1,0 +1,24 @@
+"""A condition variable that is wrong: what does the word say?"""
+
+from __future__ import annotations
+
+import threading
+
+from word import Word
+
+
+class Condition:
+    def __init__(self, lock: threading.Lock) -> None:
+        self.lock = lock
+        self.word = Word(0)
+
+    def wait(self) -> None:
+        self.lock.release()
+        self.word.wait(0)
+        self.lock.acquire()
+
+    def notify(self) -> None:
+        self.word.wake()
+
+    def notify_all(self) -> None:
+        self.word.wake(1_000_000)
