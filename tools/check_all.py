@@ -58,13 +58,8 @@ OF_THE_PYTHON = (
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
-    *(
-        "system/test_docs.py",
-        "system/test_course.py",
-        "cli/test_bench.py",
-        "bench/test_bench_explore.py",
-        "cli/test_demo.py",
-    ),
+    *("system/test_docs.py", "system/test_course.py"),
+    *("cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
     *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
 )
 

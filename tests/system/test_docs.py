@@ -95,6 +95,17 @@ def test_check_finds_outputs_that_are_out_of_date(old: str, new: str, status: in
     assert example.read_text() == text
 
 
+def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(tmp_path: Path) -> None:
+    mark = "<!-- shown below, in a folder with examples/c/1_stack.c -->\n```sh\n{}\n```\n"
+    (example := tmp_path / "example.md").write_text(mark.format("ls; pwd; touch made") + mark.format("ls ; pwd"))
+    tool("run_documents.py", example)
+    first, second = re.findall(r"```text\n(.*?)```", example.read_text(), re.DOTALL)
+    assert first.splitlines()[:-1] == ["1_stack.c"]
+    assert second.splitlines()[:-1] == ["1_stack.c", "made"]
+    (folder,) = {text.splitlines()[-1] for text in (first, second)}
+    assert not Path(folder).exists()
+
+
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
