@@ -26,7 +26,7 @@
 
 static __thread int number = 42;
 
-static struct seen {
+static struct {
     char *tp;
     int *where, *by_dtv;
     int number, error, mains_errno;
@@ -56,13 +56,17 @@ static int run(void *mains_errno)
 
     number++;
     close(-1); /* fails with EBADF, 9 */
-    seen = (struct seen){thread_pointer(), &number, __tls_get_addr(&first),
-                         number,           errno,   *(int *)mains_errno};
+    seen.tp = thread_pointer();
+    seen.where = &number;
+    seen.by_dtv = __tls_get_addr(&first);
+    seen.number = number;
+    seen.error = errno;
+    seen.mains_errno = *(int *)mains_errno;
     return 0;
 }
 
-#define ROOM 16    /* for modules in the DTV */
-#define SIDE 8192  /* bytes on each side of the new thread pointer */
+#define ROOM 16   /* for modules in the DTV */
+#define SIDE 8192 /* bytes on each side of the new thread pointer */
 
 static int copy_template(struct dl_phdr_info *module, size_t size, void *new_tp)
 {
@@ -87,8 +91,7 @@ static char *new_tls(void)
     size_t *tcb = (size_t *)(memory + SIDE), *mine = (size_t *)thread_pointer();
 
     dtv[0].value = ROOM;
-    dtv[1].value
-        = *(size_t *)mine[TCB_DTV]; /* the generation up to which it is right: as the creator's */
+    dtv[1].value = *(size_t *)mine[TCB_DTV]; /* the generation, as in the creator's DTV */
     tcb[TCB_DTV] = (size_t)&dtv[1];
 #if defined(__x86_64__)
     tcb[0] = (size_t)tcb; /* fs:0 is how code reads the thread pointer */
