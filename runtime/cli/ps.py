@@ -67,7 +67,8 @@ def ps(json_to: Json | None) -> int:
     if not found:
         click.echo("lwp: none of your programs runs under `lwp run`, runtime.install() or `pytest --lwp`", err=True)
         return 1
-    drawn = table("pid", "threads", "since", "state", "command", right=("pid", "threads", "since"), fixed=("state",))
+    numbers = ("pid", "threads", "since")
+    drawn = table(*numbers, "state", "command", right=numbers, fixed=(*numbers, "state"))
     drawn.columns[-1].no_wrap, drawn.columns[-1].overflow = True, "ellipsis"
     for one in found:
         threads = "" if one["threads"] is None else f"{one['threads']:,}"
