@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, in_child, needs_fast_turns, run_threads
+from conftest import FREE_THREADED, in_child, needs_fast_turns, needs_gil, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -35,6 +35,76 @@ def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path
     futexes = 3 if FREE_THREADED else 1
     assert TURNS * (futexes - 0.5) < calls.pop("futex") < TURNS * (futexes + 0.5)
     assert not calls, "for example memory that was mapped, or signals that were blocked"
+
+
+@needs_gil("a creator is woken at once")
+def test_after_install_a_start_and_a_join_are_six_system_calls_too(tmp_path: Path) -> None:
+    """start() waits until the thread has begun; where that wakes it at once, it sleeps for the GIL, its mutex and the
+    end: eight calls of futex."""
+    install = "import runtime, threading; runtime.install(); Thread = threading.Thread"
+    calls = calls_of_turns(TURNS, tmp_path, first=install)
+    assert calls.total() < TURNS * (7.5 if sys.version_info >= (3, 14) else 6.5), calls
+
+
+@needs_gil("a creator is woken at once")
+@pytest.mark.parametrize("cores", ["one core", "all cores"])
+@pytest.mark.parametrize("then", ["ends", "blocks in C", "sleeps here"])
+@in_child
+def test_a_creator_that_waits_for_its_thread_sleeps_once(then: str, cores: str) -> None:
+    """It is woken when the GIL is free, not as soon as the thread has begun; then what the thread did first is done.
+
+    CPython's sleeps for the GIL once more, and for its mutex.
+    """
+    import resource
+    import threading
+
+    runtime.install()
+    if cores == "one core":
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    done: list[int] = []
+
+    def first(number: int) -> None:
+        done.append(number)
+        if then == "blocks in C":
+            time.sleep(0.001)
+        elif then == "sleeps here":
+            sync.Event().wait(0.001)
+
+    windows, starts, slept, seen = 10, 30, [], 0
+    for window in range(windows):
+        threads = [threading.Thread(target=first, args=(number,)) for number in range(starts)]
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        for number, thread in enumerate(threads):
+            thread.start()
+            seen += done[window * starts :] == list(range(number + 1))
+        slept.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
+        for thread in threads:
+            thread.join()
+    # In a quarter of the windows at least: in the others another process may have had the core.
+    assert sorted(slept)[windows // 4] < 1.5 * starts, slept
+    assert seen > 0.8 * windows * starts
+
+
+@needs_gil("there is none to ask for")
+@in_child
+def test_a_creator_asks_a_thread_that_computes_for_the_gil() -> None:
+    """After the switch interval: start() returns although the thread never gives up the GIL by itself."""
+    import threading
+
+    runtime.install()
+    for interval in (1e-6, 0.005, 0.05):
+        sys.setswitchinterval(interval)
+        computes = [True]
+
+        def compute(computes: list[bool] = computes) -> None:
+            while computes:
+                pass
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        computes.clear()
+        thread.join()
 
 
 @in_child

@@ -5,10 +5,7 @@
 #include "waits/watch.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <stddef.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { WAKING_FOR = 1000000 }; /* ns that a waker is given to finish; many times what it takes */
 
@@ -206,24 +203,12 @@ int sync_queue_wait(struct sync_place *place, int64_t deadline)
     return wait_until_woken(place, deadline, 0);
 }
 
-/* Keeps the LWP, and sleeps for about `ns` nanoseconds.  A duration and not a deadline, so that the thread keeps its timer slack. */
-static int doze_at(atomic_int *word, int expected, int64_t ns)
-{
-    int saved = errno, result = 0;
-    struct timespec length = {ns / PARK_SECOND, ns % PARK_SECOND};
-
-    if (syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &length, NULL, 0) < 0 && errno != EAGAIN)
-        result = errno == ETIMEDOUT ? ETIMEDOUT : EINTR;
-    errno = saved;
-    return result;
-}
-
 int sync_queue_doze(struct sync_place *place, int64_t deadline)
 {
     int asleep = SYNC_ASLEEP, dozing = SYNC_DOZING, result = 0;
 
     if (atomic_compare_exchange_strong(&place->word, &asleep, SYNC_DOZING)) {
-        result = doze_at(&place->word, SYNC_DOZING, SYNC_DOZE);
+        result = futex_doze(&place->word, SYNC_DOZING, SYNC_DOZE, PARK_PRIVATE);
         /* Either the waker sees that we are ASLEEP, and wakes us, or we see that we are WOKEN. */
         atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);
     }

@@ -98,6 +98,17 @@ void futex_wake(atomic_int *word, int count, enum park_scope scope)
     futex_wake_some(word, count, scope, FUTEX_BITSET_MATCH_ANY);
 }
 
+int futex_doze(atomic_int *word, int expected, int64_t ns, enum park_scope scope)
+{
+    int saved = errno, result = 0;
+    struct timespec length = {ns / PARK_SECOND, ns % PARK_SECOND};
+
+    if (syscall(SYS_futex, word, FUTEX_WAIT | private_if(scope), expected, &length, NULL, 0) < 0 && errno != EAGAIN)
+        result = errno == ETIMEDOUT ? ETIMEDOUT : EINTR;
+    errno = saved;
+    return result;
+}
+
 void futex_many(void)
 {
     int saved = errno;

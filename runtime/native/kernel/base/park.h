@@ -88,6 +88,9 @@ void futex_wake(atomic_int *word, int count, enum park_scope scope);
 int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
 void futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits);
 
+/* Sleeps for about so many nanoseconds.  Its waker mostly comes first, so the thread keeps its timer slack, which would take three calls. */
+int futex_doze(atomic_int *word, int expected, int64_t ns, enum park_scope scope);
+
 /* For a sleep in another system call.  The first drops the thread's timer slack if the deadline is near; the second restores it, from what
  * the first returned. */
 int futex_drop_slack(int64_t deadline);

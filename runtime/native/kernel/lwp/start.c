@@ -184,12 +184,6 @@ void lwp_clear_alive(struct lwp *lwp)
     registry_drop(lwp);
 }
 
-void lwp_await_begun(struct lwp *lwp)
-{
-    while (atomic_load_explicit(&lwp->begun, memory_order_acquire) == LWP_BEGUN_AWAITED)
-        park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
-}
-
 void lwp_release(struct lwp *lwp)
 {
     if (!lwp->started && lwp->context)

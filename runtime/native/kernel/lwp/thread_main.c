@@ -146,12 +146,14 @@ static _Noreturn void end_thread(void *me)
 
 /* ---- the begin --------------------------------------------------------------------------------------------------- */
 
-void lwp_say_begun(struct lwp *me)
+int lwp_say_begun(struct lwp *me)
 {
-    if (atomic_load_explicit(&me->begun, memory_order_relaxed) == LWP_BEGUN_AWAITED) {
-        atomic_store_explicit(&me->begun, LWP_BEGUN, memory_order_release);
+    if (atomic_load_explicit(&me->begun, memory_order_relaxed) == LWP_BEGUN_UNASKED)
+        return 0;
+    int was = atomic_exchange_explicit(&me->begun, LWP_BEGUN, memory_order_release);
+    if (was == LWP_BEGUN_AWAITED)
         park_wake(&me->begun, 1, PARK_PRIVATE);
-    }
+    return was == LWP_BEGUN_DOZED;
 }
 
 void thread_register_with_kernel(struct context *context)

@@ -3,9 +3,9 @@
  * thread that asks is enough.  So FEW at a time sleep for the interval, as CPython wants it, and the others sleep the longer the more
  * of them there are: all together wake up twice as often as FEW would.
  *
- * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  When so many threads live for the first time, the address that libpython
- * calls for that name is replaced, for good, by that of a function here, which moves the deadline.  CPython takes a longer sleep for a
- * timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
+ * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  When so many threads live for the first time, or wake.c needs it, the
+ * address that libpython calls for that name is replaced, for good, by that of a function here, which moves the deadline.  CPython takes
+ * a longer sleep for a timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
  *
  * WHAT IS LOST.  When all of the FEW have had the GIL, none came after them, and a thread then computes, that thread is asked late:
  * when the first of the others wakes up, at the latest after one more interval for each FEW of them.
@@ -21,6 +21,7 @@
 #include "python/threads/gil_waits.h"
 #include "python/python.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -29,6 +30,7 @@ enum { FEW = 16 };
 static struct libc_slot slot;
 static const unsigned long *interval; /* in microseconds; a program may set it */
 static uintptr_t gil[2];
+static __thread int asks_at_once;
 static atomic_int few, others; /* that wait for the GIL; only counts, so relaxed */
 
 static struct timespec later(const struct timespec *deadline, int64_t ns)
@@ -45,6 +47,10 @@ static int wait_for_gil(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
 
     if ((uintptr_t)cond - gil[0] >= gil[1] - gil[0]) /* the GIL of a subinterpreter */
         return pthread_cond_timedwait(cond, mutex, deadline);
+    if (asks_at_once) {
+        asks_at_once = 0;
+        return ETIMEDOUT;
+    }
     if (atomic_fetch_add_explicit(&few, 1, memory_order_relaxed) >= FEW) {
         atomic_fetch_sub_explicit(&few, 1, memory_order_relaxed);
         counted = &others;
@@ -75,6 +81,11 @@ int gil_crowd_begins(void)
     if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, 1))
         atomic_store(&failed, libc_fill_slot(&slot, wait_for_gil)); /* then all wake up as often as stock threads */
     return atomic_load_explicit(&failed, memory_order_relaxed);
+}
+
+void gil_crowd_ask_at_once(int on)
+{
+    asks_at_once = on;
 }
 
 void gil_crowd_after_fork(void)

@@ -8,6 +8,10 @@ void gil_crowd_init(void);
 /* With the GIL: there are many threads.  Called again it does nothing.  0; -1: nothing could be replaced. */
 int gil_crowd_begins(void);
 
+/* For the calling thread's next wait for the GIL, after gil_crowd_begins(): it has waited for the switch interval already, elsewhere, so
+ * it asks for the GIL at once, and then as often as others do. */
+void gil_crowd_ask_at_once(int on);
+
 void gil_crowd_after_fork(void);
 
 #endif

@@ -18,15 +18,26 @@
  * A green thread neither defers nor dozes: the thread that it wakes mostly waits for this very LWP.  A thread that may be cancelled doesn't
  * doze, because a cancellation would come late.
  *
+ * A CREATOR that waits until its thread has begun (boot.c) wants the GIL that this thread has, too.  There nothing is guessed: the
+ * thread wakes it when it first gives up the GIL, whatever for, or by its end, which takes no call (kernel/lwp/lwp.h, DOZED).  A
+ * thread that computes gives up nothing unless it is asked: so the creator sleeps for the switch interval and then asks at once,
+ * when it would if it had waited for the GIL all the time.  A start and a join: one sleep, where a creator that is woken as soon as the
+ * thread has begun sleeps for the GIL, for its mutex, and for the end.
+ *
  * REJECTED.  To hand the GIL to the woken thread: as fast as a late wake-up, but the woken thread ran before the waker's next line, on
  * which programs rely (see above).  A shorter time of dozing: with 1 ms in place of 5 a round trip took half as much time again, with
  * 50 us seven times as much, because a timer that is due before the clock's next tick must be set in the hardware, which in a virtual
  * machine is an exit to the host. */
 #include "python/threads/wake.h"
 
+#include "python/threads/gil_crowd.h"
 #include "python/threads/gil_state.h"
 #include "python/groups/cancel.h"
+#include "green/replace.h"
 #include "kernel/lock/lock.h"
+#include "kernel/lwp/lwp.h"
+
+#include <pthread.h>
 
 enum {
     SURE = 16,
@@ -38,6 +49,7 @@ static __thread struct {
     int64_t since; /* time of the first wake-up since the last python_sleep(); 0: none */
     int trust; /* turns in a row that went as guessed, up to SURE; below 0: minus the turns before they count again */
     int without_gil;
+    struct lwp *begun; /* the thread's own, if its creator sleeps and is to be woken; or NULL */
 } waker;
 
 int waker_dozes(int64_t deadline)
@@ -52,6 +64,44 @@ void waker_dozed_in_vain(void)
     if (waker.trust > 0)
         waker.trust = 0;
 }
+
+/* ---- a creator that waits until its thread has begun ------------------------------------------------------------ */
+
+static struct libc_slot slot;
+static uintptr_t gil[2];
+
+/* In place of pthread_mutex_unlock(), for libpython: its call with the GIL's mutex ends drop_gil() (Python/ceval_gil.c).  To wake the creator
+ * before that, as take_gil() does with its cond variable, would have it sleep once more, for the mutex. */
+static int unlock_for_python(pthread_mutex_t *mutex)
+{
+    int result = pthread_mutex_unlock(mutex);
+
+    if (waker.begun && (uintptr_t)mutex - gil[0] < gil[1] - gil[0]) {
+        struct lwp *me = waker.begun;
+        waker.begun = NULL;
+        lwp_wake_creator(me);
+    }
+    return result;
+}
+
+int waker_creator_dozes(void)
+{
+    static int tried, filled;
+
+    if (WITHOUT_GIL || park_green)
+        return 0;
+    if (!tried)
+        filled = gil_crowd_begins() == 0 && libc_fill_slot(&slot, unlock_for_python) == 0;
+    tried = 1;
+    return filled;
+}
+
+void waker_defer_creator(struct lwp *me)
+{
+    waker.begun = me;
+}
+
+/* ---- deferred wake-ups ------------------------------------------------------------------------------------------- */
 
 void waker_do_deferred(void)
 {
@@ -110,10 +160,13 @@ void waker_has_gil(void)
 void waker_after_fork(void)
 {
     waker.deferred = NULL;
+    waker.begun = NULL;
     waker.since = 0;
 }
 
 void waker_init(void)
 {
     sync_wake = wake_or_defer;
+    slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_mutex_unlock");
+    gil_place(gil);
 }

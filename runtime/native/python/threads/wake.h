@@ -6,6 +6,8 @@
 
 #include <stdatomic.h>
 
+struct lwp;
+
 /* Has sync_wake() defer wake-ups. */
 void waker_init(void);
 
@@ -20,6 +22,12 @@ void waker_has_gil(void);
 
 /* Does the wake-up that the calling thread has deferred, if any.  Called without the GIL, because the woken thread wants it. */
 void waker_do_deferred(void);
+
+/* With the GIL: whether the calling thread, as a creator that waits until its thread has begun, may sleep by lwp_doze_begun(). */
+int waker_creator_dozes(void);
+/* Called by a thread that has begun, with its own LWP, if its creator dozes: wakes it when the thread gives up the GIL.  NULL: it need not
+ * be woken any more. */
+void waker_defer_creator(struct lwp *me);
 
 void waker_after_fork(void);
 
