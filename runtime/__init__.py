@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import threading as threading
     from . import tls as tls
     from . import tlsmap as tlsmap
+    from .clone import THREAD_FLAGS, Clone
     from .explore import explore, explored, replay
     from .groups import (
         Cancelled,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         shield,
         wait,
     )
-    from .lwp import THREAD_FLAGS, Clone
     from .observe.watchdog import watchdog
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
@@ -54,9 +54,9 @@ __all__ += ["explore", "explored", "install", "installed", "is_installed", "repl
 _HOMES = {
     "ALL_COMPLETED": ".groups",
     "FIRST_COMPLETED": ".groups",
-    "THREAD_FLAGS": ".lwp",
+    "THREAD_FLAGS": ".clone",
     "Cancelled": ".groups",
-    "Clone": ".lwp",
+    "Clone": ".clone",
     "Group": ".groups",
     "Task": ".groups",
     "TaskStatus": ".groups",

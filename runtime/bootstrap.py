@@ -12,9 +12,18 @@ from __future__ import annotations
 
 import sys
 import threading
-from functools import partial
 from types import CodeType, FunctionType
-from typing import Any
+
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
+if TYPE_CHECKING:
+    from typing import Any
+
+
+_GIVEN: dict[str, Any] = {}  # what the functions below refer to
+if sys.version_info >= (3, 14):
+    from functools import partial
+
+    _GIVEN["partial"] = partial
 
 
 def _place(stock: FunctionType, call: str) -> tuple[int, int]:
@@ -40,11 +49,16 @@ def define_as(stock: FunctionType, head: str, lines: list[str], /, **given: Any)
     The `def` stands where stock's does, and the lines below it.  given: what it refers to besides threading's names.
     """
     code = stock.__code__
-    before = [""] * (code.co_firstlineno - 2)
-    text = [*before, f"def make({', '.join(given)}):", f" def {head}:", *lines, f" return {stock.__name__}"]
-    make = _code_in(compile("\n".join(text), code.co_filename, "exec"))
+    text = [f"def make({', '.join(given)}):", f" def {head}:", *lines, f" return {stock.__name__}"]
+    made: dict[str, Any] = {}
+    exec("\n".join(text), made)  # a process's first compile() makes the classes of module ast too: 0.7 ms
+    make = made["make"].__code__
     inner = _code_in(make)
-    consts = [inner.replace(co_qualname=stock.__qualname__) if const is inner else const for const in make.co_consts]
+    # Its lines count from its first, so they move with that.  A thousand empty lines take half a millisecond.
+    moved = inner.replace(
+        co_qualname=stock.__qualname__, co_filename=code.co_filename, co_firstlineno=code.co_firstlineno
+    )
+    consts = [moved if const is inner else const for const in make.co_consts]
     # It must be a `def`, because 3.13 specializes no call of a function made by FunctionType (func_version).
     return FunctionType(make.replace(co_consts=tuple(consts)), vars(threading))(**given)
 
@@ -65,7 +79,7 @@ def _stand_in(
     lines = [around + text for text in begin] + [""] * (at - len(begin))
     lines[at - len(before) :] = [around + text for text in before]
     lines += [" " * (column - len(prefix)) + prefix + ours, *(around + text for text in after)]
-    return define_as(stock, f"{stock.__name__}(self)", lines, stock=stock, partial=partial)
+    return define_as(stock, f"{stock.__name__}(self)", lines, stock=stock, **_GIVEN)
 
 
 _bootstrap: Any = vars(threading.Thread)["_bootstrap"]

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from . import native
+from .clone import THREAD_FLAGS, Clone, Context, checked_flags
 from .lazily import loading
-from .lwp import LWP, THREAD_FLAGS, Clone, Context, begin, cannot_start, checked_flags, placed, processes, reserve
+from .lwp import LWP, begin, cannot_start, placed, processes, reserve
 from .placement import Placing
 from .thread import Thread
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from time import monotonic as _time
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from . import native
 from .native import BarrierBase, ConditionBase, EventBase, InPython, RLock, SemaphoreBase
+
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, SupportsIndex
 
 __all__ = [
     "Barrier",

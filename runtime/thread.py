@@ -9,18 +9,23 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import Context
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 
 from . import bootstrap, native
-from .lwp import LWP, cannot_start, checked_thread_flags, placed, stack_size_or_default
-from .placement import Placement, Placing
+from .lazily import loading
+from .lwp import LWP, cannot_start, placed, stack_size_or_default
 from .sync import Event
 
+TYPE_CHECKING = False  # programs that only start threads load neither typing nor enum, nor these modules
 if TYPE_CHECKING:
-    from .native import SchedulerBase as Scheduler  # scheduler.py, which derives from it, stands above
+    from collections.abc import Callable, Iterable, Mapping
+    from contextvars import Context
+    from typing import Any, SupportsIndex, Unpack
+
+    from .options import Options
+    from .placement import Placement
+else:
+    __getattr__, __dir__ = loading(globals(), {"Options": ".options"})
 
 __all__ = ["Options", "Thread", "Timer", "current_thread"]
 
@@ -189,7 +194,7 @@ def _handle(thread: Any) -> Any:
     return thread.__dict__.setdefault(_HANDLE, _private._ThreadHandle())
 
 
-class _State(dict[str, Any]):
+class _State(dict[str, "Any"]):
     """A thread's attributes for copy.copy(); pickle and deepcopy() find what threading's has besides, and refuse it."""
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
@@ -311,14 +316,6 @@ def _has_options(thread: Any) -> bool:
     return not (thread._lwp_stack_size is thread._lwp_flags is thread._lwp_scheduler is thread._lwp_first is None)
 
 
-class Options(Placing, total=False):
-    """What Thread() takes besides threading's arguments; a type for functions that pass them on."""
-
-    stack_size: int | None  #: in bytes
-    flags: int | None  #: of runtime.Clone
-    scheduler: Scheduler | None  #: of a green thread
-
-
 def _take_options(thread: Any, options: Options) -> None:
     stack_size, flags, on = options.pop("stack_size", None), options.pop("flags", None), options.pop("scheduler", None)
     if options:  # the rest
@@ -326,6 +323,8 @@ def _take_options(thread: Any, options: Options) -> None:
     if stack_size is not None:
         thread._lwp_stack_size = stack_size_or_default(stack_size)
     if flags is not None:
+        from .clone import checked_thread_flags
+
         thread._lwp_flags = checked_thread_flags(flags)
     if on is not None:
         if not isinstance(on, native.SchedulerBase):
@@ -400,6 +399,8 @@ class Thread(threading.Thread):
     @property
     def placement(self) -> Placement:
         """Where and how urgently it runs, to be read and changed."""
+        from .placement import Placement
+
         return Placement(self)
 
     def start(self) -> None:

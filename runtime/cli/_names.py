@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 import click
 
@@ -12,6 +11,8 @@ __all__ = ["Names", "unknown"]
 
 def unknown(kind: str, name: str, known: Collection[str], otherwise: str) -> str:
     """Says that there is none of that name, and which may be meant; if none is like it, what to do."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, known, 1)
     return f"no {kind} {name!r}: {f'did you mean {near[0]}?' if near else otherwise}"
 

@@ -4,7 +4,6 @@ are made."""
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +126,8 @@ class Json:
 
     def take(self, facts: Any) -> bool:
         """Writes the facts. Returns whether nothing else is to be printed."""
+        import json
+
         text = json.dumps(facts, indent=2)
         if self.alone:
             click.echo(text)

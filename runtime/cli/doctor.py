@@ -229,8 +229,8 @@ def doctor(everything: bool, json_to: Json | None) -> None:
             "versions": versions,
             "facts": [fact._asdict() for fact in facts],
             "features": [asdict(feature) for feature in tried],
-            "limits": [{**limit._asdict(), "more": limit.more} for limit in found],
-            "tasks": tasks._asdict(),
+            "limits": [{**vars(limit), "more": limit.more} for limit in found],
+            "tasks": vars(tasks),
             "allowed": allowed and {"more": allowed[0], "limit": allowed[1].name, "scope": allowed[1].scope},
         }
         if json_to.take(data):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -137,6 +136,8 @@ class Result:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: the report and the page as they are, and the exception if it can be pickled."""
+        import pickle  # takes 3 ms
+
         error, page = self.error, self._page
         try:
             pickle.loads(pickle.dumps(error))

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import PathFinder
-from importlib.util import find_spec
-from types import ModuleType
 
 from ..interpreters import in_main
 from .supported import obstacle
+
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def load(module: ModuleType) -> None:
     """Finds out the running glibc's layout, and adds the core's types and functions to the module, or ImportError."""
     if reason := obstacle():
         raise ImportError(reason)
-    if find_spec("._core", __package__) is None:
-        raise ImportError(_why_not_built())
     if not in_main():
         raise ImportError(
             "runtime works in the main interpreter only: its C core can't serve a subinterpreter beside it"
         )
-    from ._core import attach  # once it is there
-
+    try:
+        from ._core import attach
+    except ModuleNotFoundError:
+        raise ImportError(_why_not_built()) from None
     attach(module)
     _warn_of_newer_python()
 
 
 def _why_not_built() -> str:
     """The source tree is found before what is installed when it is the working directory, or that of the program."""
+    from importlib.machinery import PathFinder
+
     tree = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for folder in map(os.path.abspath, sys.path):
         place = os.path.join(folder, "runtime", "native")

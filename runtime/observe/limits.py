@@ -10,24 +10,39 @@ import errno
 import mmap
 import os
 import resource
-from collections.abc import Iterator
-from typing import NamedTuple
+
+# Each program that makes a Thread loads this module.  Few load what NamedTuple would: typing, collections, functools.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Limit", "Tasks", "allowed", "explain", "limits", "tasks"]
 
 
-class Limit(NamedTuple):
+class Limit:
     """One limit, and how near it is."""
 
-    name: str  #: as ulimit, /proc/sys or the cgroup call it
-    value: int | None  #: None: there is none, or it can't be read
-    used: int | None  #: None: can't be read, or nothing is counted
-    unit: str  #: of both: "tasks" (threads and processes alike), "mappings" or "bytes"
-    scope: str  #: whose use is counted
-    applies: bool = True  #: whether the kernel asks it here
-    note: str = ""  #: what a reader should know of it
-    reserved: int = 0  #: the part of `value` that we never get
-    cost: int | None = 1  #: what a thread takes of it; None: next to nothing
+    def __init__(
+        self,
+        name: str,
+        value: int | None,
+        used: int | None,
+        unit: str,
+        scope: str,
+        applies: bool = True,
+        note: str = "",
+        reserved: int = 0,
+        cost: int | None = 1,
+    ) -> None:
+        self.name = name  #: as ulimit, /proc/sys or the cgroup call it
+        self.value = value  #: None: there is none, or it can't be read
+        self.used = used  #: None: can't be read, or nothing is counted
+        self.unit = unit  #: of both: "tasks" (threads and processes alike), "mappings" or "bytes"
+        self.scope = scope  #: whose use is counted
+        self.applies = applies  #: whether the kernel asks it here
+        self.note = note  #: what a reader should know of it
+        self.reserved = reserved  #: the part of `value` that we never get
+        self.cost = cost  #: what a thread takes of it; None: next to nothing
 
     @property
     def free(self) -> int | None:
@@ -42,12 +57,13 @@ class Limit(NamedTuple):
         return None if self.free is None or not self.cost else self.free // self.cost
 
 
-class Tasks(NamedTuple):
+class Tasks:
     """How many tasks (threads and processes alike) there are now; None where /proc doesn't say."""
 
-    process: int | None  #: in this process
-    user: int | None  #: with our real user id, as far as /proc shows them
-    machine: int | None  #: on the whole machine, or in what /proc shows of it
+    def __init__(self, process: int | None, user: int | None, machine: int | None) -> None:
+        self.process = process  #: in this process
+        self.user = user  #: with our real user id, as far as /proc shows them
+        self.machine = machine  #: on the whole machine, or in what /proc shows of it
 
 
 def _read(path: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, in_child, needs_fast_turns, needs_gil, run_threads
+from conftest import FREE_THREADED, ROOT, in_child, needs_fast_turns, needs_gil, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -35,6 +36,21 @@ def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path
     futexes = 3 if FREE_THREADED else 1
     assert TURNS * (futexes - 0.5) < calls.pop("futex") < TURNS * (futexes + 0.5)
     assert not calls, "for example memory that was mapped, or signals that were blocked"
+
+
+def _loaded_by(program: str) -> set[str]:
+    text = f"{program}\nimport sys; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment)
+    return set(done.stdout.split())
+
+
+def test_a_programs_first_thread_loads_little_that_threading_does_not() -> None:
+    """In milliseconds: typing 3, enum 1, signal with its enums 1, importlib.util, functools and contextvars a half."""
+    more = _loaded_by("import runtime; runtime.Thread(target=int).start()") - _loaded_by("import threading")
+    little = {"__future__", "atexit", "errno", "faulthandler", "mmap", "resource", "warnings", "_xxsubinterpreters"}
+    little |= {"importlib", "importlib._bootstrap", "importlib._bootstrap_external"}
+    assert {name for name in more if name.partition(".")[0] != "runtime"} <= little
 
 
 @needs_gil("a creator is woken at once")

@@ -83,7 +83,8 @@ def test_the_tightest_binds() -> None:
     )
     not_asked = limit("not asked", 20, 20, applies=False)
     assert limits.allowed([wide, unlimited, tight, unknown, free, not_asked]) == (400, tight)
-    assert limits.allowed([limit("over", 10, 50), wide]) == (0, limit("over", 10, 50))
+    over = limit("over", 10, 50)
+    assert limits.allowed([over, wide]) == (0, over)
     assert limits.allowed([unlimited, unknown]) is None
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...lwp import Context
+from ...clone import Context
 from ...native import steps_read
 from ...native.structures import ffi, thread_pointer
 from ...observe.steps import STEP_NAMES, Step, record_steps

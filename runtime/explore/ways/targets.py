@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import traceback
-import unittest
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -201,13 +200,17 @@ def _needs_nothing(function: Any, where: str, given: int = 0) -> None:
 
 
 def _is_case(cls: type) -> bool:
-    return issubclass(cls, unittest.TestCase)
+    case = sys.modules.get("unittest.case")  # to load it takes 4 ms, and without it there is no such class
+    return case is not None and issubclass(cls, case.TestCase)
 
 
 def _of_class(cls: type, function: Any, where: str) -> Test:
     """Each run has an instance of its own."""
     name = where.rpartition("::")[2]
-    if issubclass(cls, unittest.TestCase):
+    if _is_case(cls):
+        import unittest
+
+        assert issubclass(cls, unittest.TestCase)
         if issubclass(cls, unittest.IsolatedAsyncioTestCase):
             raise TargetError(f"{where} is async: only plain functions are explored")
         module = sys.modules[cls.__module__]

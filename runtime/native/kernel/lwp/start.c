@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* runtime/lwp.py says what each flag does, and takes both sets from here. */
+/* runtime/clone.py says what each flag does, and takes both sets from here. */
 const unsigned long lwp_own_flags = CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 
 const unsigned long lwp_thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS
