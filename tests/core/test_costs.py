@@ -184,6 +184,13 @@ def _ping_pong_semaphore() -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: (ping.acquire(), pong.release()), lambda: (ping.release(), pong.acquire())
 
 
+def _ping_pong_lock() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    ping, pong = sync.Lock(), sync.Lock()
+    ping.acquire()
+    pong.acquire()
+    return lambda: (ping.acquire(), pong.release()), lambda: (ping.release(), pong.acquire())
+
+
 def _ping_pong_condition() -> tuple[Callable[[], Any], Callable[[], Any]]:
     condition, turn = sync.Condition(sync.Lock()), [0]
 
@@ -198,7 +205,7 @@ def _ping_pong_condition() -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 @needs_fast_turns
-@pytest.mark.parametrize("pair", [_ping_pong_event, _ping_pong_semaphore, _ping_pong_condition])
+@pytest.mark.parametrize("pair", [_ping_pong_event, _ping_pong_semaphore, _ping_pong_lock, _ping_pong_condition])
 def test_two_threads_that_take_turns_switch_once_a_turn(
     pair: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]],
 ) -> None:

@@ -299,7 +299,7 @@ static int acquire(int64_t deadline)
 
     if (sync_lock_try(&the_lock))
         return 1;
-    while ((error = sync_lock_wait(&the_lock, deadline, &since)) == EINTR)
+    while ((error = sync_lock_wait(&the_lock, deadline, &since, 0)) == EINTR)
         ;
     return error == 0;
 }

@@ -23,7 +23,7 @@ static void work(void *arg)
     own += getpid() != gettid() && atomic_load(&me->tid) == gettid();
     for (int i = 0; i < ROUNDS; i++) {
         int64_t since = 0;
-        while (!sync_lock_try(&lock) && sync_lock_wait(&lock, PARK_FOREVER, &since) != 0)
+        while (!sync_lock_try(&lock) && sync_lock_wait(&lock, PARK_FOREVER, &since, 0) != 0)
             ;
         count += own - 1;
         sync_lock_release(&lock);

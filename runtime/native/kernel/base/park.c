@@ -81,11 +81,12 @@ int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_
     return result;
 }
 
-void futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits)
+int futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits)
 {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_BITSET | private_if(scope), count, NULL, NULL, bits);
+    int saved = errno, woken = (int)syscall(SYS_futex, word, FUTEX_WAKE_BITSET | private_if(scope), count, NULL, NULL, bits);
+
     errno = saved;
+    return woken < 0 ? 0 : woken;
 }
 
 int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
@@ -158,10 +159,11 @@ int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bi
     return futex_wait_some(word, expected, deadline, PARK_PRIVATE, bits);
 }
 
-void park_wake_some(atomic_int *word, int count, unsigned bits)
+int park_wake_some(atomic_int *word, int count, unsigned bits)
 {
-    if ((count -= wake_greens(word, count, bits)) > 0)
-        futex_wake_some(word, count, PARK_PRIVATE, bits);
+    int greens = wake_greens(word, count, bits);
+
+    return count > greens ? greens + futex_wake_some(word, count - greens, PARK_PRIVATE, bits) : greens;
 }
 
 void park_lock_contended(atomic_int *lock)

@@ -52,7 +52,7 @@ void park_wake(atomic_int *word, int count, enum park_scope scope);
 /* The same, private, for groups of sleepers at one word: a wake-up reaches only sleepers that share one of the four lowest bits with
  * it. */
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
-void park_wake_some(atomic_int *word, int count, unsigned bits);
+int park_wake_some(atomic_int *word, int count, unsigned bits); /* the number woken */
 
 /* park_wake() for green threads only: no system call. */
 void park_wake_greens(atomic_int *word, int count);
@@ -86,7 +86,7 @@ extern const struct park_cancel_ops *_Atomic park_cancel_ops; /* NULL until a th
 int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 void futex_wake(atomic_int *word, int count, enum park_scope scope);
 int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
-void futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits);
+int futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits); /* the number woken */
 
 /* Sleeps for about so many nanoseconds.  Its waker mostly comes first, so the thread keeps its timer slack, which would take three calls. */
 int futex_doze(atomic_int *word, int expected, int64_t ns, enum park_scope scope);

@@ -15,7 +15,14 @@ static void wake_at_once(atomic_int *waiter, int dozing)
     park_wake_some(waiter, 1, SYNC_NORMAL);
 }
 
+static int defer_no_wake(atomic_int *word)
+{
+    (void)word;
+    return 0;
+}
+
 void (*sync_wake)(atomic_int *waiter, int dozing) = wake_at_once;
+int (*sync_lock_defer)(atomic_int *word) = defer_no_wake;
 
 void sync_wake_waiter(atomic_int *waiter)
 {
@@ -68,7 +75,7 @@ static void free_if_nobody_starves(struct sync_lock *lock)
 
     if (starving_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE)
         && !hand_to_watcher(lock, SYNC_FREE))
-        park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING);
+        park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING | SYNC_DOZER);
 }
 
 int sync_lock_really_handed(struct sync_lock *lock)
@@ -135,9 +142,9 @@ static int take_after_sleep(struct sync_lock *lock, int starving)
            || (starving && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_CONTENDED));
 }
 
-int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int dozes)
 {
-    int64_t now = park_now();
+    int64_t now = park_now(), dozes_until = now + SYNC_DOZE + SYNC_DOZE / 4; /* not near: it keeps its timer slack (park.c) */
     int result = 0, taken;
 
     if (*since == 0)
@@ -156,7 +163,11 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since)
             free_if_nobody_starves(lock); /* a fork may have lost the thread that it was handed to */
         if (seen == SYNC_FREE || (seen == SYNC_HANDED && starving))
             continue;
-        result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
+        if (dozes && !starving) {
+            result = park_wait_some(&lock->word, seen, dozes_until, SYNC_DOZER);
+            result = result == ETIMEDOUT ? EAGAIN : result;
+        } else
+            result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
         /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so it may have consumed a starving waiter's wake-up.
          * It is passed on only if the lock is handed over still: otherwise a starving waiter has come by itself. */
         if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
@@ -194,8 +205,10 @@ void sync_lock_wake(struct sync_lock *lock, int whom)
     }
     if ((whom & WAKE_ANY && hand_to_watcher(lock, SYNC_FREE)) || (whom & WAKE_STARVING && hand_to_watcher(lock, SYNC_HANDED)))
         return;
-    if (whom & (WAKE_ANY | WAKE_STARVING))
-        park_wake_some(&lock->word, 1, whom & WAKE_STARVING ? SYNC_STARVING : SYNC_NORMAL | SYNC_STARVING);
+    if (whom & WAKE_STARVING)
+        park_wake_some(&lock->word, 1, SYNC_STARVING);
+    else if (whom & WAKE_ANY && !sync_lock_defer(&lock->word))
+        park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING | SYNC_DOZER);
     if (whom & WAKE_STARVING)
         free_if_nobody_starves(lock);
 }

@@ -44,8 +44,10 @@ static inline int sync_lock_try(struct sync_lock *lock)
     return atomic_compare_exchange_strong_explicit(&lock->word, &seen, SYNC_HELD, memory_order_acquire, memory_order_relaxed);
 }
 
-/* *since: when the caller began to wait, 0 at first.  A caller that comes back after an EINTR passes it again, and starves no later. */
-int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since);
+/* *since: when the caller began to wait, 0 at first.  A caller that comes back after an EINTR passes it again, and starves no later.
+ * dozes: it sleeps for about SYNC_DOZE at most, after which it returns EAGAIN, unless it starves; the caller runs signal handlers, as
+ * after sync_queue_doze() (waits/queue.h). */
+int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int dozes);
 
 /* 0, or EPERM if no thread holds it. */
 int sync_lock_release_any(struct sync_lock *lock);
@@ -94,7 +96,11 @@ extern void (*sync_wake)(atomic_int *waiter, int dozing);
  * FREE, or HANDED where a starving waiter would get it.  NULL until the first wait for a lock among several things (waits/watch.c). */
 extern int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
 
+/* Called by a release, in place of the wake-up of a sleeper that doesn't starve.  Sleepers at a lock share its word, which doesn't say
+ * whether they doze.  1: one that doesn't doze has been woken, or a higher floor wakes one later. */
+extern int (*sync_lock_defer)(atomic_int *word);
+
 /* Futex bits: which sleepers at a word a wake-up is for. */
-enum { SYNC_NORMAL = 1, SYNC_STARVING = 2 };
+enum { SYNC_NORMAL = 1, SYNC_STARVING = 2, SYNC_DOZER = 4 };
 
 #endif

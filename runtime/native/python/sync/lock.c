@@ -6,6 +6,7 @@
 #include "python/sync/common.h"
 #include "python/sync/with.h"
 #include "python/rooms.h"
+#include "python/threads/wake.h"
 #include "python/waits/waitable.h"
 #include "waits/watch.h"
 
@@ -16,12 +17,13 @@ PyTypeObject *lock_type;
 struct lock_wait {
     LockObject *self;
     int64_t deadline, *since;
+    int dozes;
 };
 
 static int wait_for_lock(void *arg)
 {
     struct lock_wait *wait = arg;
-    int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since);
+    int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since, wait->dozes);
 
     if (result == 0) { /* in this order, with release: a thread that sees the owner sees the end of its wait too (observe/waits.c) */
         python_wait_ends();
@@ -33,9 +35,13 @@ static int wait_for_lock(void *arg)
 /* Sleeps once for the lock.  0: taken; or ETIMEDOUT or EINTR. */
 static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
 {
-    struct lock_wait wait = {self, deadline, since};
+    struct lock_wait wait = {self, deadline, since, waker_dozes(deadline)};
+    int result = python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
 
-    return python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
+    if (result != EAGAIN)
+        return result;
+    waker_dozed_in_vain();
+    return EINTR;
 }
 
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)

@@ -117,24 +117,40 @@ static void lose_trust(int64_t late)
     waker.trust = -(int)((late < SYNC_DOZE ? late : SYNC_DOZE) / 1000);
 }
 
-static void wake_or_defer(atomic_int *word, int dozing)
+/* Notes a wake-up.  1: it may be deferred. */
+static int note_wake_up(void)
 {
-    if (!waker.without_gil && !park_green) {
-        if (!waker.since)
-            waker.since = park_now();
-        else if (waker.deferred) { /* a second wake-up, and no sleep in between */
-            int64_t late = park_now() - waker.since;
-            if (late > SOON) {
-                lose_trust(late);
-                waker_do_deferred();
-            }
-        }
-        if (dozing && !waker.deferred && waker.trust == SURE) {
-            waker.deferred = word;
-            return;
+    if (waker.without_gil || park_green)
+        return 0;
+    if (!waker.since)
+        waker.since = park_now();
+    else if (waker.deferred) { /* a second wake-up, and no sleep in between */
+        int64_t late = park_now() - waker.since;
+        if (late > SOON) {
+            lose_trust(late);
+            waker_do_deferred();
         }
     }
-    park_wake_some(word, 1, ~0u);
+    return !waker.deferred && waker.trust == SURE;
+}
+
+static void wake_or_defer(atomic_int *word, int dozing)
+{
+    if (note_wake_up() && dozing)
+        waker.deferred = word;
+    else
+        park_wake_some(word, 1, ~0u);
+}
+
+/* Those that sleep for a lock share its word.  If the call wakes none of those that don't doze, all doze, or there is none.  REJECTED: a count
+ * of those that don't, in each lock: it would save the call, a tenth of a ping-pong. */
+static int wake_asleep_or_defer(atomic_int *word)
+{
+    if (!note_wake_up())
+        return 0;
+    if (!park_wake_some(word, 1, SYNC_NORMAL | SYNC_STARVING))
+        waker.deferred = word;
+    return 1;
 }
 
 void waker_gave_up_gil(void)
@@ -167,6 +183,7 @@ void waker_after_fork(void)
 void waker_init(void)
 {
     sync_wake = wake_or_defer;
+    sync_lock_defer = wake_asleep_or_defer;
     slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_mutex_unlock");
     gil_place(gil);
 }
