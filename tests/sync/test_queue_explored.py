@@ -379,7 +379,7 @@ SLEEPS = Fault(QUEUE, "park_wait_some(&place->word, SYNC_ASLEEP,", "park_wait_so
 @pytest.mark.parametrize(
     ("variant", "fault"),
     [
-        (DOZING, Fault(QUEUE, "FUTEX_WAIT_PRIVATE, expected, &length,", "FUTEX_WAIT_PRIVATE, expected, NULL,")),
+        (DOZING, Fault("kernel/base/park.c", "expected, &length,", "expected, NULL,")),
         (
             [*DOZING, SLEEPS],
             Fault(QUEUE, "        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);\n", ""),
