@@ -6,10 +6,11 @@ import click
 
 from .explore import explore
 from .io import io
+from .workers import workers
 
 
 @click.group(
-    commands=[io, explore],
+    commands=[io, workers, explore],
     help="Compare the runtime with others: servers and explorers.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -24,7 +24,7 @@ CONNECTIONS = "10,100,1000,4000"
 LOAD_IS_FULL = 0.9  # of the time
 
 
-def _counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+def counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     try:
         counts = tuple(int(part) for part in value.split(","))
     except ValueError:
@@ -60,7 +60,7 @@ def _elsewhere(text: str) -> serving.Way:
     return replace(found[0], name=text, text=text, python=python)
 
 
-def _measure(
+def measure_rows(
     found: Found, rows: list[serving.Row], ways: list[serving.Way], load: serving.Load, cores: serving.Cores
 ) -> None:
     wanted = [(row, [way for way in ways if row.kind in way.kinds]) for row in rows]
@@ -73,7 +73,7 @@ def _measure(
             found.done += 1
 
 
-def _show(results: list[Served], about: dict[str, str]) -> None:
+def show(results: list[Served], about: dict[str, str], base: str = BASE) -> None:
     """For each kind of server a table of rates, and some of what belongs to them."""
     out = show_machine(about)
     for kind in dict.fromkeys(served.kind for served in results):
@@ -89,7 +89,7 @@ def _show(results: list[Served], about: dict[str, str]) -> None:
     if not results:
         return
     out.print(
-        f"\nMedians, by the number of connections. In brackets: the ratio to {BASE} in the same round. Half of the "
+        f"\nMedians, by the number of connections. In brackets: the ratio to {base} in the same round. Half of the "
         "rounds are within the spread. CPU time: the server's, for a request. "
         "Memory: what the server has resident for a connection, without the kernel's."
     )
@@ -109,7 +109,7 @@ def _served_table(title: str, results: list[Served], cell: Callable[[Figures], s
 def _texts(results: list[Served]) -> dict[str, str]:
     """What the ways that have figures are called, by name and in their order."""
     measured = {name: name for served in results for name in served.ways}
-    texts = {way.name: way.text for way in [*WAYS, *serving.WATCHED] if way.name in measured}
+    texts = {way.name: way.text for way in [*WAYS, *serving.WATCHED, *serving.WORKERS] if way.name in measured}
     return texts | {name: name for name in measured if name not in texts}
 
 
@@ -157,9 +157,7 @@ def _plot(results: list[Served], path: str) -> None:
 @click.option("--vs", "peers", multiple=True, metavar="WAY", help="A peer, or WAY=PYTHON; may be given again.  [all]")
 @click.option("--watched", is_flag=True, help="What the recorder, --locks and --page cost, in place of peers.")
 @click.option("--green", is_flag=True, help="Without `lwp run` on threads that have LWPs of their own.")
-@click.option(
-    "--connections", callback=_counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]"
-)
+@click.option("--connections", callback=counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]")
 @click.option("--seconds", type=click.FloatRange(0.01, 60), metavar="S", help="For each sample.  [1]")
 @click.option("--rounds", type=click.IntRange(2, 1000), metavar="N", help="Samples of each.  [5]")
 @click.option(
@@ -202,7 +200,7 @@ def io(
         raise click.UsageError("--watched has ways of its own: leave out --vs and --green")
     columns, libraries = (serving.WATCHED, []) if watched else _ways(green, peers)
     cores = serving.cores(pin)
-    wanted = chosen(names, serving.rows(connections))
+    wanted = chosen(names, serving.rows(WAYS, connections))
     if only_list:
         return show_list(wanted)
     if why := serving.descriptors(max(row.connections for row in wanted) + load.idle):
@@ -219,9 +217,9 @@ def io(
     found = Found(len(wanted), "rows", "bench: {operation}: {vs}: {reason}")
     found.missing = [{"vs": library, "reason": NOT_INSTALLED} for library in libraries]
     with suppress(KeyboardInterrupt):
-        _measure(found, wanted, columns, load, cores)
+        measure_rows(found, wanted, columns, load, cores)
     return found.show(
-        lambda: _show(found.results, about),
+        lambda: show(found.results, about),
         (f"{one['vs']} {one['reason']}" for one in found.missing),
         {"machine": about, "cores": asdict(cores), "quick": quick, **asdict(load)},
         json_to,

@@ -1,9 +1,10 @@
-"""The servers that `bench io` measures, each a program: an echo, or `http.server`; its port on stdout.
+"""The servers that `bench io` and `bench workers` measure, each a program; its port and process id on stdout.
 
-    python servers.py echo|http [gevent] | echo [uvloop] streams|protocol
+    python servers.py echo|http [gevent] | echo [uvloop] streams|protocol | compute|sleep worker=CLASS
 
-It knows nothing of the runtime: a thread for each connection in plain `socket` and `threading`, which `lwp run` runs as
-it is, and gevent after `patch_all()`. Or asyncio's two ways.
+An echo and `http.server` know nothing of the runtime: a thread for each connection in plain `socket` and `threading`,
+which `lwp run` runs as it is, and gevent after `patch_all()`. Or asyncio's two ways. Or an application of Flask, whose
+pages compute or sleep, on one of gunicorn's workers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if "gevent" in sys.argv:
 
     monkey.patch_all()
 
+import os
 import signal
 import socket
 import threading
@@ -26,7 +28,7 @@ SIZE = 1024  # of a read
 
 
 def ready(listener: socket.socket) -> None:
-    print(listener.getsockname()[1], flush=True)
+    print(listener.getsockname()[1], os.getpid(), flush=True)
 
 
 # ---- a thread for each connection ------------------------------------------------------------------------------------
@@ -101,10 +103,54 @@ def echo_in_loop(streams: bool, uvloop: bool) -> None:
         runner.run(serve())
 
 
+# ---- gunicorn --------------------------------------------------------------------------------------------------------
+
+
+def flask(computes: bool, worker: str) -> None:
+    import time
+
+    from flask import Flask
+    from gunicorn.app.base import BaseApplication
+
+    application = Flask(__name__)
+
+    @application.get("/<name>")
+    def page(name: str) -> str:
+        if computes:
+            for number in range(50_000):  # about a millisecond
+                number * number
+        else:
+            time.sleep(0.01)
+        return f"/{name}"
+
+    class Application(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            settings = {
+                "bind": "127.0.0.1:0",
+                "backlog": BACKLOG,
+                "worker_class": worker,
+                "worker_connections": 2 * BACKLOG,
+                "threads": 64 if worker == "gthread" else 1,
+                "keepalive": 60,
+                "loglevel": "error",
+                "post_worker_init": lambda worker: ready(worker.sockets[0]),
+            }
+            for name, value in settings.items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Flask:
+            return application
+
+    sys.argv = sys.argv[:1]
+    Application().run()
+
+
 if __name__ == "__main__":
     signal.alarm(600)  # nobody handles it: the end, if nobody is there any more to end it
     threading.stack_size(256 << 10)
-    if "streams" in sys.argv or "protocol" in sys.argv:
+    if sys.argv[-1].startswith("worker="):
+        flask("compute" in sys.argv, sys.argv[-1].removeprefix("worker="))
+    elif "streams" in sys.argv or "protocol" in sys.argv:
         echo_in_loop("streams" in sys.argv, "uvloop" in sys.argv)
     elif "http" in sys.argv:
         http()

@@ -69,6 +69,12 @@ WAYS = [
 ]
 
 
+#: gunicorn's workers, each with an application of Flask.
+WORKERS = [
+    Way(name, f"gunicorn -k {name}", (), (f"worker={name}",), library, ("compute", "sleep"))
+    for name, library in (("gthread", ""), ("gevent", "gevent"), ("lwp_gunicorn.Worker", ""))
+]
+
 #: What it costs to be watched.
 WATCHED = [
     *WAYS[:2],
@@ -80,7 +86,7 @@ WATCHED = [
 class Row:
     """What all ways are asked for."""
 
-    kind: str  #: echo or http
+    kind: str  #: a server of servers.py
     connections: int
 
     @property
@@ -92,9 +98,9 @@ class Row:
         return f"{self.kind}, 64 bytes, {self.connections:,} connections"
 
 
-def rows(connections: tuple[int, ...]) -> list[Row]:
-    """All, in the tables' order."""
-    return [Row(kind, number) for kind in ("echo", "http") for number in connections]
+def rows(ways: list[Way], connections: tuple[int, ...]) -> list[Row]:
+    """All that these ways serve, in the tables' order."""
+    return [Row(kind, number) for kind in ways[0].kinds for number in connections]
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ class Figures:
 
     rate: float  #: requests a second, median of the rounds
     spread: tuple[float, float]  #: its quartiles
-    ratio: float | None  #: rate to BASE's in the same round, median
+    ratio: float | None  #: rate to the first way's in the same round, median
     ratio_spread: tuple[float, float] | None
     cost_us: float  #: processor time of the server for a request, median
     load_busy: float  #: the part of the time that the load was busy, median: near 1 it is what limits the rate
@@ -162,7 +168,7 @@ class Sample:
 def compare(
     row: Row, ways: list[Way], load: Load, cores: Cores, advance: Callable[[], object]
 ) -> tuple[Served, dict[str, str]]:
-    """Measures one row: its figures, and why some ways have none, by their names."""
+    """Measures one row: its figures beside the first way's, and why some ways have none, by their names."""
     taken: dict[str, list[Sample]] = {way.name: [] for way in ways}
     failed: dict[str, str] = {}
     for order in orders(load.rounds, len(ways)):
@@ -173,7 +179,7 @@ def compare(
                 except Failed as error:
                     failed[way.name] = str(error)
             advance()
-    base = taken[BASE] if BASE not in failed else []
+    base = taken[ways[0].name] if ways[0].name not in failed else []
     figures = {name: _figures(samples, base) for name, samples in taken.items() if name not in failed}
     return Served(row.name, row.kind, row.connections, load.rounds, figures), failed
 
@@ -200,7 +206,7 @@ def _sample(row: Row, way: Way, load: Load, cores: Cores) -> Sample:
 def ask_load(row: Row, load: Load, core: int | None, port: int, server: int) -> dict[str, float]:
     """What load.c finds.  Failed: a wrong answer, or none."""
     with _on(core):
-        return run_load(port, server, row.kind == "http", row.connections, load.idle, load.seconds)
+        return run_load(port, server, row.kind != "echo", row.connections, load.idle, load.seconds)
 
 
 def descriptors(needed: int) -> str | None:
@@ -233,7 +239,8 @@ def _on(core: int | None) -> Iterator[None]:
 
 @contextmanager
 def served(kind: str, way: Way, core: int | None) -> Iterator[tuple[int, int]]:
-    """A server that runs: its port and process id.  Failed: it didn't begin, or has died; what it said is told."""
+    """A server that runs: its port, and the process that serves.  Failed: it didn't begin or has died; what it said is
+    told."""
     environment = dict(os.environ)
     environment.pop("LWP_CHILDREN", None)  # BASE is stock threading
     if not way.python:
@@ -242,26 +249,33 @@ def served(kind: str, way: Way, core: int | None) -> Iterator[tuple[int, int]]:
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         with _on(core):
             process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                start_new_session=True,
             )
         try:
-            yield _begun(process), process.pid
+            yield _begun(process)
         except Failed as error:
             raise Failed(f"{error}; {_end(process, said)}") from None
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # gunicorn's workers, too
             process.communicate()
 
 
-def _begun(process: subprocess.Popen[str]) -> int:
-    """Waits for its port."""
+def _begun(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Waits for its port, and the process that serves."""
     assert process.stdout
     if not select.select([process.stdout], [], [], PATIENCE)[0]:
         raise Failed(f"no server within {PATIENCE} s")
     line = process.stdout.readline()
     if not line:
         raise Failed("no server")
-    return int(line)
+    port, pid = map(int, line.split())
+    return port, pid
 
 
 def _end(process: subprocess.Popen[str], said: IO[str]) -> str:

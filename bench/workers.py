@@ -1,0 +1,66 @@
+"""`bench workers`: requests a second of gunicorn's workers, which run the same application."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+
+import click
+
+from runtime.bench import measure
+from runtime.bench.measure import Failed
+from runtime.cli._options import Json, json_option
+from runtime.cli.bench import Found, chosen, show_list
+
+from . import NOT_INSTALLED, serving
+from .io import counts, measure_rows, show
+from .load import compiled
+
+CONNECTIONS = "50,1000"
+
+
+@click.command(short_help="How many requests a second gunicorn's workers answer.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--connections", callback=counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]")
+@click.option("--seconds", type=click.FloatRange(0.01, 60), default=2, metavar="S", help="For each sample.  [2]")
+@click.option("--rounds", type=click.IntRange(2, 1000), default=5, metavar="N", help="Samples of each.  [5]")
+@click.option("--list", "only_list", is_flag=True, help="List the rows.")
+@json_option
+def workers(
+    names: tuple[str, ...],
+    connections: tuple[int, ...],
+    seconds: float,
+    rounds: int,
+    only_list: bool,
+    json_to: Json | None,
+) -> int:
+    """How many requests a second gunicorn's workers answer.
+
+    An application of Flask, whose page computes for about a millisecond or sleeps for ten, runs on gthread, gevent and
+    lwp_gunicorn.Worker, one worker each; the worker's processor time for a request is measured too. The worker has one
+    core, the load another. NAME is one of --list, or the part before a dash for all that begin so.
+
+    Exit status 1: a server failed or gave a wrong answer; 130: Ctrl-C.
+    """
+    load, cores = serving.Load(seconds, rounds, 0), serving.cores(True)
+    wanted = chosen(names, serving.rows(serving.WORKERS, connections))
+    if only_list:
+        return show_list(wanted)
+    if why := serving.descriptors(max(row.connections for row in wanted)):
+        raise click.BadParameter(why, param_hint="--connections")
+    try:
+        compiled()
+    except Failed as error:
+        raise click.UsageError(str(error)) from None
+    about = measure.machine() | {"on": cores.text, "rounds": f"{rounds} of {seconds:g} s"}
+    found = Found(len(wanted), "rows", "bench: {operation}: {vs}: {reason}")
+    ways = [way for way in serving.WORKERS if way.there]
+    found.missing = [{"vs": way.library, "reason": NOT_INSTALLED} for way in serving.WORKERS if not way.there]
+    with suppress(KeyboardInterrupt):
+        measure_rows(found, wanted, ways, load, cores)
+    return found.show(
+        lambda: show(found.results, about, ways[0].text),
+        (f"{one['vs']} {one['reason']}" for one in found.missing),
+        {"machine": about, "cores": asdict(cores), **asdict(load)},
+        json_to,
+    )
