@@ -109,7 +109,7 @@ def _served_table(title: str, results: list[Served], cell: Callable[[Figures], s
 def _texts(results: list[Served]) -> dict[str, str]:
     """What the ways that have figures are called, by name and in their order."""
     measured = {name: name for served in results for name in served.ways}
-    texts = {way.name: way.text for way in [*WAYS, *serving.WATCHED, *serving.WORKERS] if way.name in measured}
+    texts = {way.name: way.text for way in [*WAYS, *serving.WATCHED] if way.name in measured}
     return texts | {name: name for name in measured if name not in texts}
 
 

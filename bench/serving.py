@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -71,8 +71,8 @@ WAYS = [
 
 #: gunicorn's workers, each with an application of Flask.
 WORKERS = [
-    Way(name, f"gunicorn -k {name}", (), (f"worker={name}",), library, ("compute", "sleep"))
-    for name, library in (("gthread", ""), ("gevent", "gevent"), ("lwp_gunicorn.Worker", ""))
+    Way(f"gunicorn -k {name}", f"gunicorn -k {name}", (), (f"worker={name}",), library, ("compute", "sleep"))
+    for name, library in (("gthread", "flask"), ("gevent", "gevent"), ("lwp_gunicorn.Worker", "flask"))
 ]
 
 #: What it costs to be watched.
@@ -262,7 +262,8 @@ def served(kind: str, way: Way, core: int | None) -> Iterator[tuple[int, int]]:
         except Failed as error:
             raise Failed(f"{error}; {_end(process, said)}") from None
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # gunicorn's workers, too
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(process.pid, signal.SIGKILL)  # gunicorn's workers, too
             process.communicate()
 
 
