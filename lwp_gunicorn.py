@@ -7,6 +7,7 @@ application's.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import math
 import os
@@ -113,6 +114,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             # keep the LWP when another worker takes the connection that poll(2) has reported.
             listener.settimeout(_FOREVER)
             threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
+        # A worker that hangs gives its main thread no turn to handle the arbiter's SIGABRT.  So C tells where it hangs.
+        faulthandler.enable(2, all_threads=False)
         while self.alive and self.ppid == os.getppid():
             self.notify()
             self.ended.wait(1)

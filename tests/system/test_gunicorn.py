@@ -240,11 +240,13 @@ def test_max_requests(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """And says where it has hung."""
     with served(tmp_path, "--timeout", "2") as server:
         worker = server.get()
         with server.socket(head("/compute")) as client, suppress(ConnectionResetError):
             assert client.recv(100) == b""
         assert until(server.get, server.process) != worker
+        assert "worker_app.py" in server.log.read_text()
 
 
 def test_with_a_time_slice_others_go_on(tmp_path: Path) -> None:
