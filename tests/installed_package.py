@@ -68,8 +68,8 @@ def _install(folder: Path) -> None:
 def _build(folder: Path) -> str:
     source, wheels = folder / "source", folder / "wheels"
     (source / "tools").mkdir(parents=True)
-    names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE", "lwp_pytest.py")
-    for name in (*names, "lwp_runtime.py"):
+    names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE")
+    for name in (*names, "lwp_gunicorn.py", "lwp_pytest.py", "lwp_runtime.py"):
         shutil.copy(TREE / name, source / name)
     shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     wheel = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
