@@ -26,12 +26,12 @@ LOAD_IS_FULL = 0.9  # of the time
 
 def counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     try:
-        counts = tuple(int(part) for part in value.split(","))
+        found = tuple(int(part) for part in value.split(","))
     except ValueError:
-        counts = (0,)
-    if min(counts) < 1:
+        found = (0,)
+    if min(found) < 1:
         raise click.BadParameter(f"{value!r}: it is numbers with commas between them, such as 10,100")
-    return tuple(dict.fromkeys(counts))
+    return tuple(dict.fromkeys(found))
 
 
 def _ways(green: bool, asked: tuple[str, ...]) -> tuple[list[serving.Way], list[str]]:
