@@ -45,7 +45,7 @@ def seen(flags: int) -> tuple[str, str, str]:
         written = "written"
         os.close(file)
     except OSError as error:
-        written = error.strerror
+        written = error.strerror or ""
 
     os.chdir("/tmp")
     make_child("chdir", ffi.from_buffer(b"/\0"), flags)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import Any
 
 from cffi import FFI
 
@@ -30,7 +31,7 @@ ffi.cdef(
 lib = ffi.dlopen(None)
 
 
-def wait_while(word: object, value: int) -> None:
+def wait_while(word: Any, value: int) -> None:
     """word: of type int *.  cffi gives up the GIL while the call sleeps."""
     while word[0] == value:
         lib.syscall(SYS_futex, word, ffi.cast("int", FUTEX_WAIT), ffi.cast("int", value), ffi.NULL)
