@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,26 @@ def yours(request: pytest.FixtureRequest) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
+    """Runs a test of the lab's grader.c, compiled with the file of C that is graded."""
+    folder, program = request.path.parent, tmp_path_factory.mktemp("lab") / "grader"
+    path = request.config.option.yours or folder / "skeleton.c"
+    command = ["cc", "-Wall", "-Wextra", "-O2", "-g", "-I", folder, folder / "grader.c", path, "-o", program]
+    compiled = subprocess.run(command, capture_output=True, text=True)
+
+    def run(name: str) -> None:
+        if compiled.returncode != 0:
+            pytest.fail(compiled.stderr, pytrace=False)
+        done = subprocess.run([program, name], capture_output=True, text=True, timeout=60)
+        if done.returncode < 0:
+            pytest.fail(f"{done.stdout}{signal.strsignal(-done.returncode)}", pytrace=False)
+        if done.returncode != 0:
+            pytest.fail(done.stdout, pytrace=False)
+
+    return run
 
 
 def together(*functions: Callable[[], object]) -> None:

@@ -259,7 +259,7 @@ def test_step_6_in_python() -> None:
 # ---- the labs --------------------------------------------------------------------------------------------------------
 
 COURSE = TREE / "examples" / "course"
-LABS = ("lab1", "lab2", "lab3", "lab5", "lab7", "lab8")
+LABS = ("lab1", "lab2", "lab3", "lab5", "lab6", "lab7", "lab8")
 
 
 def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
@@ -330,6 +330,29 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         ("lab3", "            thread.join()\n", "            pass\n", "a_shutdown_waits_for_all_tasks"),
         ("lab3", "except BaseException", "except ValueError", "tasks_return_and_raise"),
         (
+            "lab6",
+            "    if (!thread->ended) {\n",
+            "    while (!thread->ended && runnable)\n        green_yield();\n    if (!thread->ended) {\n",
+            "a_join_sleeps",
+        ),
+        (
+            "lab6",
+            "    if (semaphore->count > 0) {\n",
+            "    while (semaphore->count == 0 && runnable)\n        green_yield();\n    if (semaphore->count > 0) {\n",
+            "a_wait_sleeps",
+        ),
+        ("lab6", "current->sp, current->tp)", "current->sp, __builtin_thread_pointer())", "variables"),
+        ("lab6", "GREEN_STACK) - WORDS", "GREEN_STACK) - WORDS - 1", "variables"),
+        ("lab6", "    me->ended = 1;\n", "    me->ended = 1;\n    munmap(me->stack, GUARD + GREEN_STACK);\n", "turns"),
+        ("lab6", "    munmap(thread->stack, GUARD + GREEN_STACK);\n", "", "memory_is_given_back"),
+        ("lab6", "PROT_NONE", "PROT_READ | PROT_WRITE", "a_stack_has_a_guard"),
+        (
+            "lab6",
+            "    if (!runnable)\n        return EDEADLK;\n    append(&semaphore->first, current);\n",
+            "    append(&semaphore->first, current);\n    if (!runnable)\n        return EDEADLK;\n",
+            "a_deadlock_is_told",
+        ),
+        (
             "lab8",
             "number = weigh()\n        with self._lock:",
             "with self._lock:\n            number = weigh()",
@@ -339,7 +362,7 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         ("lab8", "with lock:", "if True:", "a_cache"),
         ("lab8", "sorted((self, other), key=lambda account: account._number)", "self, other", "accounts"),
         ("lab8", "        if other is self:", "        if False:", "accounts"),
-        ("lab8", "first.lock, second.lock", "_LOCK", "accounts"),
+        ("lab8", "first.lock, second.lock", "vars(threading).setdefault('one', threading.Lock())", "accounts"),
         ("lab8", "functions = list(self._functions)", "functions = self._functions", "a_bell"),
         (
             "lab8",
@@ -353,6 +376,8 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
     ],
     ids=[
         *("two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"),
+        *("asks for the end", "asks for the count", "main's TLS", "not aligned", "saws off its branch"),
+        *("frees nothing", "no guard", "listed"),
         *("weighs under the lock", "one lock", "no lock", "no order", "takes a lock twice", "one lock for all"),
         *("no copy", "calls under the lock", "open and closed", "does not look", "one passes"),
     ],
@@ -360,6 +385,6 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
 def test_a_mistake_in_a_solution_is_found(lab: str, right: str, wrong: str, test: str, tmp_path: Path) -> None:
     text = solution(lab).read_text()
     assert right in text
-    (yours := tmp_path / "yours.py").write_text(text.replace(right, wrong) + "\n\n_LOCK = threading.Lock()\n")
+    (yours := tmp_path / solution(lab).name).write_text(text.replace(right, wrong))
     failed, _ = grade(lab, "--yours", yours, "-k", test)
     assert failed == {test}
