@@ -259,7 +259,7 @@ def test_step_6_in_python() -> None:
 # ---- the labs --------------------------------------------------------------------------------------------------------
 
 COURSE = TREE / "examples" / "course"
-LABS = ("lab1", "lab2", "lab3", "lab5", "lab6", "lab7", "lab8")
+LABS = ("lab1", "lab2", "lab3", "lab5", "lab6", "lab7", "lab8", "lab9")
 
 
 def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
@@ -373,6 +373,18 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         ("lab8", "while not self._open and self._times == before", "while not self._open", "a_gate"),
         ("lab8", "while not self._open and self._times", "while self._times", "a_gate"),
         ("lab8", "self._opened.notify_all()", "self._opened.notify()", "a_gate"),
+        ("lab9", 'then child reads": 0', 'then child reads": PAGES', "prediction"),
+        (
+            "lab9",
+            'then child ends, then parent writes": PAGES',
+            'then child ends, then parent writes": 0',
+            "prediction",
+        ),
+        ("lab9", 'reads and writes": 2 * PAGES', 'reads and writes": PAGES', "prediction"),
+        ("lab9", "100_000 * FLOAT // mmap.PAGESIZE", "0", "prediction"),
+        ("lab9", "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt", "before = 0", "faults_are_counted"),
+        ("lab9", "os._exit(status)", "status or os._exit(status)", "work_that_raises"),
+        ("lab9", "os.waitpid(child, 0)[1] != 0", "not counted", "no_child_is_left"),
     ],
     ids=[
         *("two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"),
@@ -380,6 +392,8 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         *("frees nothing", "no guard", "listed"),
         *("weighs under the lock", "one lock", "no lock", "no order", "takes a lock twice", "one lock for all"),
         *("no copy", "calls under the lock", "open and closed", "does not look", "one passes"),
+        *("reading is a fault", "the parent is free", "zeros are enough", "adding is reading"),
+        *("counts its birth", "goes on as its parent", "no wait"),
     ],
 )
 def test_a_mistake_in_a_solution_is_found(lab: str, right: str, wrong: str, test: str, tmp_path: Path) -> None:
