@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import signal
 import subprocess
@@ -31,24 +32,33 @@ def yours(request: pytest.FixtureRequest) -> ModuleType:
     return module
 
 
+Graded = Callable[[str], None]
+
+
+def compiled(request: pytest.FixtureRequest, program: Path, *options: str | Path) -> None:
+    """Makes a program of the file of C that is graded."""
+    yours = request.config.option.yours or request.path.with_name("skeleton.c")
+    command = ["cc", "-Wall", "-Wextra", "-g", *options, "-I", request.path.parent, yours, "-o", program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.fail(done.stderr, pytrace=False)
+
+
+def runs(program: Path, name: str) -> None:
+    """Fails with what a test of a grader.c says, if it does not pass."""
+    done = subprocess.run([program, name], capture_output=True, text=True, timeout=60)
+    if done.returncode < 0:
+        pytest.fail(f"{done.stdout}{signal.strsignal(-done.returncode)}", pytrace=False)
+    if done.returncode != 0:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
+
+
 @pytest.fixture(scope="module")
-def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
-    """Runs a test of the lab's grader.c, compiled with the file of C that is graded."""
-    folder, program = request.path.parent, tmp_path_factory.mktemp("lab") / "grader"
-    path = request.config.option.yours or folder / "skeleton.c"
-    command = ["cc", "-Wall", "-Wextra", "-O2", "-g", "-I", folder, folder / "grader.c", path, "-o", program]
-    compiled = subprocess.run(command, capture_output=True, text=True)
-
-    def run(name: str) -> None:
-        if compiled.returncode != 0:
-            pytest.fail(compiled.stderr, pytrace=False)
-        done = subprocess.run([program, name], capture_output=True, text=True, timeout=60)
-        if done.returncode < 0:
-            pytest.fail(f"{done.stdout}{signal.strsignal(-done.returncode)}", pytrace=False)
-        if done.returncode != 0:
-            pytest.fail(done.stdout, pytrace=False)
-
-    return run
+def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """Runs a test of the lab's grader.c on the file of C that is graded."""
+    program = tmp_path_factory.mktemp("graded") / "grader"
+    compiled(request, program, "-O2", request.path.with_name("grader.c"))
+    return functools.partial(runs, program)
 
 
 def together(*functions: Callable[[], object]) -> None:

@@ -259,7 +259,7 @@ def test_step_6_in_python() -> None:
 # ---- the labs --------------------------------------------------------------------------------------------------------
 
 COURSE = TREE / "examples" / "course"
-LABS = ("lab1", "lab2", "lab3", "lab5", "lab6", "lab7", "lab8", "lab9")
+LABS = ("lab1", "lab2", "lab3", "lab4", "lab5", "lab6", "lab7", "lab8", "lab9")
 
 
 def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
@@ -330,6 +330,18 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         ("lab3", "            thread.join()\n", "            pass\n", "a_shutdown_waits_for_all_tasks"),
         ("lab3", "except BaseException", "except ValueError", "tasks_return_and_raise"),
         (
+            "lab4",
+            '#include "keys.h"\n',
+            '#include "keys.h"\n#define pthread_mutex_lock(lock)\n#define pthread_mutex_unlock(lock)\n',
+            "no_data_race",
+        ),
+        ("lab4", "&& values[key].times == now ?", "?", "a_deleted_key_has_no_values"),
+        ("lab4", "    values[key].value = NULL;\n", "", "destructors_run_in_the_thread"),
+        ("lab4", "round < ROUNDS", "round < 1", "a_destructor_sets_a_value"),
+        ("lab4", "round < ROUNDS && called", "called", "it_ends"),
+        ("lab4", "    pthread_mutex_unlock(&lock); /* before", "    /* after", "a_destructor_makes_a_key"),
+        ("lab4", "at_end_of_thread(end);", "", "a_thread_that_pthread_create_has_not_made"),
+        (
             "lab6",
             "    if (!thread->ended) {\n",
             "    while (!thread->ended && runnable)\n        green_yield();\n    if (!thread->ended) {\n",
@@ -388,9 +400,10 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
     ],
     ids=[
         *("two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"),
+        *("no lock", "no number", "not emptied", "one round", "round and round", "lock held", "no end"),
         *("asks for the end", "asks for the count", "main's TLS", "not aligned", "saws off its branch"),
         *("frees nothing", "no guard", "listed"),
-        *("weighs under the lock", "one lock", "no lock", "no order", "takes a lock twice", "one lock for all"),
+        *("weighs under the lock", "one lock", "no lock around", "no order", "takes a lock twice", "one lock for all"),
         *("no copy", "calls under the lock", "open and closed", "does not look", "one passes"),
         *("reading is a fault", "the parent is free", "zeros are enough", "adding is reading"),
         *("counts its birth", "goes on as its parent", "no wait"),
