@@ -192,6 +192,12 @@ def test_the_steps_on_aarch64(tmp_path: Path) -> None:
     misses(rows(tmp_path, *emulated), x86=False)
     compiled(tmp_path, "6_green.c", "-O2", compiler=compiler)
     take_turns(rows(tmp_path, *emulated))
+    for name in ("green.h", "swap.h", "grader.c"):
+        shutil.copy(COURSE / "lab6" / name, tmp_path)
+    shutil.copy(solution("lab6"), tmp_path)
+    subprocess.run([compiler, "-O2", "-I.", "lab6.c", "grader.c"], cwd=tmp_path, timeout=60, check=True)
+    for test in ("turns", "variables", "a_wait_sleeps"):
+        assert rows(tmp_path, *emulated, test) == []
 
 
 # ---- the same in Python ----------------------------------------------------------------------------------------------
@@ -266,6 +272,8 @@ def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
     """The tests that fail, and how many pass."""
     command = ["-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", COURSE / lab, *yours]
     said = python(*command, status=None, PYTHONDONTWRITEBYTECODE="1").stdout
+    if re.search(r"^1 skipped", said, re.MULTILINE):
+        pytest.skip("the test that was asked for can't run here")
     passed = re.search(r"(\d+) passed", said)
     return set(re.findall(r"^FAILED \S+::test_(\w+)", said, re.MULTILINE)), int(passed[1]) if passed else 0
 
@@ -313,6 +321,7 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
     assert failed == {test}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lab", "right", "wrong", "test"),
     [
