@@ -73,8 +73,9 @@ def together(*functions: Callable[[], object]) -> None:
 def in_every_order(test: Callable[[], object], preemptions: int = 2) -> None:
     """Fails with a report if the test fails in one of the orders that its threads' operations may come in.
 
-    Tried are all orders in which a thread is interrupted at most so many times where it could go on.
+    Tried are all orders in which a thread is interrupted at most so many times where it could go on.  A thread that
+    spins is interrupted after a thousand steps, so that the others get on.
     """
-    result = explore(test, strategy=f"dfs:{preemptions}", granularity="sync", runs=50_000)
+    result = explore(test, strategy=f"dfs:{preemptions}", granularity="sync", runs=50_000, max_steps=1_000)
     if result.outcome is not Outcome.EXHAUSTED:
         pytest.fail(result.report(), pytrace=False)

@@ -14,12 +14,13 @@ class Word:
     def __init__(self, value: int = 0) -> None:
         self._value = value
         self._guard = threading.Lock()
-        self._sleepers: list[threading.Lock] = []
+        self._sleepers: list[threading.Event] = []
         self.spurious = 0  #: how many of the next waits return at once, for no reason, as the kernel's may
-        self.calls = Counter[str]()  #: how often "wait" and "wake" were called: what costs a system call
+        self.calls = Counter[str]()  #: how often each operation was called; "wait" and "wake" cost a system call
 
     def load(self) -> int:
         with self._guard:
+            self.calls["load"] += 1
             return self._value
 
     def store(self, value: int) -> None:
@@ -28,12 +29,14 @@ class Word:
     def exchange(self, value: int) -> int:
         """Writes the value; what was there before."""
         with self._guard:
+            self.calls["exchange"] += 1
             before, self._value = self._value, value
             return before
 
     def compare_exchange(self, expected: int, value: int) -> int:
         """Writes the value if the expected one is there; what was there before."""
         with self._guard:
+            self.calls["compare_exchange"] += 1
             before = self._value
             if before == expected:
                 self._value = value
@@ -42,6 +45,7 @@ class Word:
     def add(self, number: int) -> int:
         """What was there before."""
         with self._guard:
+            self.calls["add"] += 1
             self._value += number
             return self._value - number
 
@@ -54,16 +58,15 @@ class Word:
             if self.spurious:
                 self.spurious -= 1
                 return
-            sleeper = threading.Lock()
-            sleeper.acquire()
-            self._sleepers.append(sleeper)
-        sleeper.acquire()
+            wake_up = threading.Event()
+            self._sleepers.append(wake_up)
+        wake_up.wait()
 
     def wake(self, count: int = 1) -> int:
         """Wakes so many of the threads that sleep here, the first first; how many it were.  FUTEX_WAKE."""
         with self._guard:
             self.calls["wake"] += 1
             woken, self._sleepers = self._sleepers[:count], self._sleepers[count:]
-        for sleeper in woken:
-            sleeper.release()
+        for wake_up in woken:
+            wake_up.set()
         return len(woken)

@@ -289,6 +289,13 @@ def test_a_skeleton_fails_all_tests_of_its_lab(lab: str) -> None:
     assert not passed
 
 
+def test_a_lock_that_spins_fails_where_it_should_sleep(tmp_path: Path) -> None:
+    text = (COURSE / "answers" / "lab1.py").read_text()
+    assert "self.word.wait(2)" in text
+    (yours := tmp_path / "yours.py").write_text(text.replace("self.word.wait(2)", "pass"))
+    assert grade("lab1", "--yours", yours) == ({"a_thread_that_waits_sleeps"}, 5)
+
+
 @pytest.mark.parametrize("lab", LABS)
 def test_a_solution_passes(lab: str) -> None:
     failed, passed = grade(lab, "--yours", solution(lab))

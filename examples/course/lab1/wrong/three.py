@@ -1,4 +1,4 @@
-"""A lock that is wrong: it hands itself to the thread that it wakes."""
+"""A lock that is wrong."""
 
 from __future__ import annotations
 

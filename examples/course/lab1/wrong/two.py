@@ -1,4 +1,4 @@
-"""A lock that is wrong: 0 is free, 1 is held, 2 is held and somebody may wait.  Three threads are needed to see it."""
+"""A lock that is wrong."""
 
 from __future__ import annotations
 
