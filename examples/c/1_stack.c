@@ -55,8 +55,12 @@ static void make_child(const char *name, int flags)
     pid = clone(child, stack + STACK, flags | SIGCHLD, NULL);
     if (pid < 0)
         die("clone");
-    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 7)
-        die("the child has not returned 7");
+    if (waitpid(pid, &status, 0) != pid)
+        die("waitpid");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 7) {
+        fprintf(stderr, "the child has not returned 7, status %#x\n", status);
+        exit(1);
+    }
 
     printf("%-24s %-9s", name, buffer);
     printf("%-11s", write(file, "x", 1) == 1 ? "written" : strerrorname_np(errno));

@@ -1,4 +1,4 @@
-/* Step 5: what glibc misses in such a thread.  cc 5_glibc.c && ./a.out */
+/* Step 5: what glibc misses in such a thread.  cc -g 5_glibc.c && ./a.out */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dlfcn.h>
