@@ -180,6 +180,14 @@ static void report_deadlock(struct scheduler *s)
     }
 }
 
+static void wake_outsiders(struct scheduler *s)
+{
+    if (!atomic_load_explicit(&s->outsiders, memory_order_relaxed))
+        return;
+    atomic_fetch_add(&s->rests, 1);
+    futex_wake(&s->rests, INT_MAX, PARK_PRIVATE);
+}
+
 /* The queue is empty: the runner sleeps. */
 static void runner_sleep(struct carrier *c)
 {
@@ -199,6 +207,7 @@ static void runner_sleep(struct carrier *c)
     /* A signal that came while other threads ran doesn't interrupt this sleep.  So it ends at look_at, and the native thread looks. */
     int64_t wake_at = !attached || s->looked || until < s->look_at ? until : s->look_at;
     atomic_store(&s->idle, s->poller ? IDLE_IN_POLLER : IDLE_IN_FUTEX);
+    wake_outsiders(s);
     s->sleeps_until = wake_at;
     s->counts.sleeps++;
     int result = s->poller ? poll_until(s, wake_at, c) : sleep_in_futex(s, wake_at);
@@ -439,6 +448,7 @@ void carrier_schedule(struct scheduler *s, struct green *me)
 
 void carriers_wake(struct scheduler *s)
 {
+    wake_outsiders(s);
     if (s->watcher)
         wake_spare(s->watcher);
     for (struct carrier *c = s->spares; c; c = c->next)
@@ -469,6 +479,7 @@ static void forget_lost(void *of)
     atomic_store(&s->polling, 0);
     atomic_store(&s->was_deadlocked, 0);
     atomic_store(&s->idle, BUSY);
+    atomic_store(&s->outsiders, 0);
 }
 
 void scheduler_forget_lost(struct scheduler *s)

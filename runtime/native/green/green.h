@@ -146,6 +146,10 @@ struct green_runner {
 };
 void green_each_runner(void (*see)(const struct green_runner *runner, void *arg), void *arg);
 
+/* Called by a thread with an LWP of its own that is about to wait for files, without the GIL: sleeps until no green thread of the schedulers
+ * with LWPs of their own could go on, or for MOST_PATIENCE. */
+void green_let_go_first(void);
+
 /* What the thread with that thread pointer does.  It must not end meanwhile. */
 enum green_state { GREEN_NOT, GREEN_RUNS, GREEN_QUEUED, GREEN_SLEEPS };
 enum green_state green_state_of(void *tp);

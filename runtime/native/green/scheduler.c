@@ -153,6 +153,31 @@ void scheduler_stop_all(void)
             scheduler_stop(s);
 }
 
+/* ---- a thread that is not green --------------------------------------------------------------------------------- */
+
+#define MOST_PATIENCE 5000000 /* ns: CPython's switch interval, as long as the thread would wait for the GIL beside a thread that computes */
+
+static void let_go_first(struct scheduler *s, int64_t deadline)
+{
+    park_lock(&s->lock);
+    int waits = s->runner && atomic_load(&s->idle) == BUSY, rests = atomic_load(&s->rests);
+    atomic_fetch_add(&s->outsiders, waits);
+    park_unlock(&s->lock);
+    if (!waits)
+        return;
+    futex_wait(&s->rests, rests, deadline, PARK_PRIVATE);
+    atomic_fetch_sub(&s->outsiders, 1);
+}
+
+void green_let_go_first(void)
+{
+    int64_t deadline = park_now() + MOST_PATIENCE;
+
+    for (struct scheduler *s = atomic_load(&all); s; s = s->other)
+        if (s->lwps > 1 && s->served == SERVED && !s->policy && atomic_load(&s->forks) == fork_generation)
+            let_go_first(s, deadline);
+}
+
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 int scheduler_own_lwps(struct scheduler *s)

@@ -49,6 +49,7 @@ struct scheduler {
     int stopping; /* counts callers of scheduler_stop() that wait for `polling` */
     atomic_int idle; /* how the runner sleeps; a futex word */
     int64_t sleeps_until; /* while it does */
+    atomic_int rests, outsiders; /* how often the runner has become idle, a futex word; and who sleeps on it: green_let_go_first() */
     atomic_int waited; /* see scheduler_waited(); and DEADLOCKED, for the callers of scheduler_await(), which sleep on it */
     atomic_int awaited; /* counts those callers */
     atomic_int tid;

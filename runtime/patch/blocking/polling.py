@@ -12,8 +12,10 @@ from typing import Any
 
 from ... import native
 from .closing import close_and_wake
-from .stand_in import METHODS, may_block, replaces, stands_in_for
+from .stand_in import METHODS, replaces, stands_in_for
 from .waiting import IN, OUT, Patience
+
+may_poll = native.may_poll
 
 
 def _fd(file: Any) -> int:
@@ -28,8 +30,10 @@ def _can_be_waited_for(timeout: Any) -> bool:
 _SHOWN = (IN | select.POLLHUP | select.POLLERR, OUT | select.POLLERR, select.POLLPRI)  # select(2)
 
 
-@stands_in_for(select.select)
+@stands_in_for(select.select, always=True)
 def _select(read: Any, write: Any, exceptional: Any, timeout: Any = None, /) -> Any:
+    if not may_poll():
+        return _stock_select(read, write, exceptional, timeout)
     try:
         kinds = list(read), list(write), list(exceptional)
     except TypeError:
@@ -90,7 +94,7 @@ class _Poll:
         milliseconds = timeout[0] if timeout else None
         if isinstance(milliseconds, (int, float)) and milliseconds < 0:
             milliseconds = None
-        if len(timeout) > 1 or not may_block() or not _can_be_waited_for(milliseconds):
+        if len(timeout) > 1 or not may_poll() or not _can_be_waited_for(milliseconds):
             return self._stock.poll(*timeout)
         if found := self._stock.poll(0):
             return found
@@ -124,7 +128,7 @@ _stock_epoll_select = selectors.EpollSelector.select
 
 @replaces(selectors.EpollSelector, "select")
 def _epoll_select(self: selectors.EpollSelector, timeout: float | None = None) -> Any:
-    if not may_block():
+    if not may_poll():
         return _stock_epoll_select(self, timeout)
     found = _stock_epoll_select(self, 0)
     if not found and (timeout is None or not timeout <= 0):
@@ -177,7 +181,7 @@ class _Epoll:
     def poll(self, timeout: Any = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """timeout: seconds; None or a negative one has no end."""
         seconds = None if isinstance(timeout, (int, float)) and timeout < 0 else timeout
-        if not may_block() or not _can_be_waited_for(seconds):
+        if not may_poll() or not _can_be_waited_for(seconds):
             return self._stock.poll(timeout, maxevents)
         found, patience = self._stock.poll(0, maxevents), Patience(seconds)
         with _closed_meanwhile():

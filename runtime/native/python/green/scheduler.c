@@ -375,6 +375,16 @@ static PyObject *may_block(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     return PyBool_FromLong(python_may_block());
 }
 
+static PyObject *may_poll(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    if (python_may_block())
+        Py_RETURN_TRUE;
+    Py_BEGIN_ALLOW_THREADS
+    green_let_go_first();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_FALSE;
+}
+
 static PyObject *set_describe_deadlock(PyObject *Py_UNUSED(module), PyObject *function)
 {
     python_set_describe_deadlock(function);
@@ -536,6 +546,9 @@ static PyMethodDef functions[] = {
     {"may_block", may_block, METH_NOARGS,
      "Called before a call that may block: whether the calling thread is on a scheduler.  A loop around calls that are ready at once\n"
      "would starve the other threads, so they go first if this one has kept its LWP for a millisecond since its first call here."},
+    {"may_poll", may_poll, METH_NOARGS,
+     "may_block() before a wait for several files.  If the calling thread has its LWP to itself, green threads that could go on go first:\n"
+     "otherwise each event would wake it, and it would look at all its files for one that is ready."},
     {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that an LWP runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
