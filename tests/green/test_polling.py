@@ -162,3 +162,45 @@ def wait_for_a_number_used_again() -> None:
 
 def test_a_reused_number_gets_no_events_of_the_closed_file(child: Child) -> None:
     assert child(wait_for_a_number_used_again).stdout == "0\n"
+
+
+def go_first(call: str) -> None:
+    runtime.install(green=True)
+    import select
+    import selectors
+    import socket
+    import threading
+
+    ready, other = socket.socketpair()
+    other.send(b".")
+    poll, epoll = select.poll(), select.epoll()
+    of_poll, of_epoll = selectors.PollSelector(), selectors.EpollSelector()
+    for at in (poll, epoll, of_poll, of_epoll):
+        at.register(ready, selectors.EVENT_READ)
+    calls: dict[str, Any] = {"select": lambda: select.select([ready], [], []), "poll": poll.poll, "epoll": epoll.poll}
+    calls |= {"PollSelector": of_poll.select, "EpollSelector": of_epoll.select}
+    rounds, before = 40, 0
+    for _ in range(rounds):
+        gone, go = [], threading.Event()
+
+        def work(go: threading.Event = go, gone: list[int] = gone) -> None:
+            go.wait()
+            for _ in range(3):
+                scheduler.yield_()
+            gone.append(1)
+
+        threads = [threading.Thread(target=work) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        go.set()
+        assert calls[call]()
+        before += len(gone) == len(threads)
+        for thread in threads:
+            thread.join()
+    print(before)
+
+
+@pytest.mark.parametrize("call", ["select", "poll", "epoll", "PollSelector", "EpollSelector"])
+def test_the_main_thread_waits_for_files_after_green_threads_that_could_go_on(call: str, child: Child) -> None:
+    """Not always: its patience ends after 5 ms, and other processes may keep the LWP from its processor for longer."""
+    assert int(child(go_first, call).stdout) >= 4

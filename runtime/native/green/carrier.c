@@ -180,6 +180,7 @@ static void report_deadlock(struct scheduler *s)
     }
 }
 
+/* See green_let_go_first(). */
 static void wake_outsiders(struct scheduler *s)
 {
     if (!atomic_load_explicit(&s->outsiders, memory_order_relaxed))
