@@ -155,7 +155,8 @@ void scheduler_stop_all(void)
 
 /* ---- a thread that is not green --------------------------------------------------------------------------------- */
 
-#define MOST_PATIENCE 5000000 /* ns: CPython's switch interval, as long as the thread would wait for the GIL beside a thread that computes */
+#define MOST_PATIENCE \
+    5000000 /* ns: CPython's switch interval, as long as the thread would wait for the GIL beside a thread that computes */
 
 static void let_go_first(struct scheduler *s, int64_t deadline)
 {
