@@ -34,8 +34,7 @@ def dump_facts(pid: int) -> dict[str, Any]:
 def stack_lines(stack: list[list[Any]], all_frames: bool = True) -> Iterator[str]:
     """As a traceback shows it, from the outermost call, without the frames that all threads have.
 
-    all_frames: otherwise without those of libraries, except where such a frame, or the call that leads there, is the
-    innermost of all.
+    all_frames: otherwise the frames of libraries outside of the program's innermost frame are only counted.
     """
     shown = list(stack)
     while shown and shown[-1][2] in _BOOTSTRAP:

@@ -155,9 +155,10 @@ void scheduler_stop_all(void)
 
 /* ---- a thread that is not green --------------------------------------------------------------------------------- */
 
-#define MOST_PATIENCE \
-    5000000 /* ns: CPython's switch interval, as long as the thread would wait for the GIL beside a thread that computes */
+/* ns: CPython's switch interval.  So long the thread would wait for the GIL beside a thread that computes. */
+#define MOST_PATIENCE 5000000
 
+/* The outsider is counted with the lock held, so the runner's next sleep sees it and changes `rests`: no wake-up is lost. */
 static void let_go_first(struct scheduler *s, int64_t deadline)
 {
     park_lock(&s->lock);
