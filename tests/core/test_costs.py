@@ -228,9 +228,10 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
         thread.join()
     finally:
         os.sched_setaffinity(0, before)
-    # 2 a round, in a quarter of the windows at least: one in which another process had the core says nothing, since
-    # after it the waker defers no wake-up for some hundred turns (python/threads/wake.c).
-    assert sorted(switches)[windows // 4] < 2.5 * rounds, switches
+    # 2 a round, in a tenth of the windows at least; on an idle machine it is so in 19 of 20.  One in which another
+    # process had the core says nothing, since after it the waker defers no wake-up for some hundred turns
+    # (python/threads/wake.c).
+    assert sorted(switches)[windows // 10] < 2.5 * rounds, switches
 
 
 @in_child
