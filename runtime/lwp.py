@@ -10,6 +10,7 @@ import sys
 
 from . import native
 from .observe import limits  # not when a start has failed: what has run out may be what loading it would need
+from .placement import checked, take_place  # not at the first start: the program may have given up the right to read it
 
 TYPE_CHECKING = False  # programs that only start threads load neither typing nor enum, nor these modules
 if TYPE_CHECKING:
@@ -128,8 +129,6 @@ def placed(placing: Mapping[str, object], function: str) -> Callable[[], None] |
 
     TypeError, ValueError: as checked().
     """
-    from .placement import checked, take_place
-
     asked = checked(placing, function)
 
     def first() -> None:
