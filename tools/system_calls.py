@@ -9,18 +9,12 @@ each call is counted.  It prints what one turn was, call by call, and how many o
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-import runtime
 from runtime.cli._output import console, table
+from runtime.cli.demo._beside import Untraced, is_mark, traced
 
 BEFORE = 100  # turns that are not counted
 
@@ -61,36 +55,15 @@ class Call:
     text: str  #: with its arguments
 
 
-class Failed(Exception):
-    """strace is missing, or can't trace here."""
-
-
 def turns(module: str, many: int) -> list[list[Call]]:
-    """The calls of each turn with the module's Thread."""
-    if not shutil.which("strace"):
-        raise Failed("strace is not installed")
-    with tempfile.TemporaryDirectory() as directory:
-        trace = Path(directory, "trace")
-        program = PROGRAM.format(module=module, turns=many)
-        done = subprocess.run(
-            ["strace", "-f", "-qq", "-o", trace, sys.executable, "-P", "-c", program],
-            env={**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parent.parent)},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise Failed((done.stderr.strip().splitlines() or [f"strace: exit status {done.returncode}"])[-1])
-        lines = trace.read_text(errors="replace").splitlines()
-    creator = lines[0].split()[0]
+    """The calls of each turn with the module's Thread.  Untraced: strace is missing, or can't trace here."""
     found: list[list[Call]] = []
-    for line in lines:
-        # What another task interrupts is in two lines, "name(a <unfinished ...>" and "<... name resumed>": one call.
-        if match := re.match(r"(\d+) +((\w+)\(.*?)(?: <unfinished \.\.\.>| += .*)?$", line):
-            pid, text, name = match.groups()
-            if name in ("access", "faccessat", "faccessat2") and '"/turn"' in text:  # aarch64 has no access(2)
-                found.append([])
-            elif found:
-                found[-1].append(Call(pid == creator, name, text if text.endswith(")") else f"{text}...)"))
+    for task, call in traced(PROGRAM.format(module=module, turns=many)):
+        if is_mark(call):
+            found.append([])
+        elif found:
+            text = call if call.endswith(")") else f"{call}...)"
+            found[-1].append(Call(task == "creator", call.partition("(")[0], text))
     return found[:-1]  # after the last one the program ends
 
 
@@ -135,7 +108,7 @@ def main() -> int:
         parser.error("--turns must be at least 1")
     try:
         show({f"{module}.Thread": turns(module, options.turns) for module in ("runtime", "threading")})
-    except Failed as error:
+    except Untraced as error:
         print(f"system_calls.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from .._output import table
 
-__all__ = ["calls_of_both", "show_calls"]
+__all__ = ["Untraced", "calls_of_both", "is_mark", "show_calls", "traced"]
 
 #: os.access() of a file that doesn't exist: a mark among the other calls.
 _PROGRAM = """
@@ -73,42 +73,51 @@ _PURPOSES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _calls(module: str) -> Iterator[tuple[str, str]]:
-    """The system calls of a first thread, each with the task: "creator" or "thread"."""
+class Untraced(Exception):
+    """strace is missing, or can't trace here."""
+
+
+def traced(program: str) -> Iterator[tuple[str, str]]:
+    """The system calls between a program's marks, which are os.access("/turn", 0): "creator" or "thread", and the call.
+
+    A mark is a call as well.  What another task interrupts has no ")" at its end.
+    """
     if not (strace := shutil.which("strace")):
-        raise click.ClickException("strace is not installed (Debian: apt-get install strace)")
+        raise Untraced("strace is not installed")
     with tempfile.TemporaryDirectory() as directory:
         trace = Path(directory, "trace")
-        command: list[str | Path] = [
-            strace,
-            "-f",
-            "-qq",
-            "-o",
-            trace,
-            sys.executable,
-            "-P",
-            "-c",
-            _PROGRAM.format(module=module),
-        ]
+        command = [strace, "-f", "-qq", "-o", str(trace), sys.executable, "-P", "-c", program]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise click.ClickException(f"strace can't trace here: {said}")
+            raise Untraced((done.stderr.strip().splitlines() or [f"strace: exit status {done.returncode}"])[-1])
         lines = trace.read_text(errors="replace").splitlines()
-    creator, marks = lines[0].split()[0], 0
+    creator = lines[0].split()[0]
     for line in lines:
         # What another task interrupts is in two lines, "name(a <unfinished ...>" and "<... name resumed>": one call.
         if match := re.match(r"(\d+) +(\w+\(.*?)(?: <unfinished \.\.\.>| += .*)?$", line):
-            if '"/turn"' in line:
-                marks += 1
-            elif marks == 1:
-                yield ("creator" if match[1] == creator else "thread"), match[2].removesuffix(")") + ")"
+            yield ("creator" if match[1] == creator else "thread"), match[2]
+
+
+def is_mark(call: str) -> bool:
+    return '"/turn"' in call and call.startswith(("access(", "faccessat"))  # aarch64 has no access(2)
+
+
+def _calls(module: str) -> Iterator[tuple[str, str]]:
+    """The system calls of a first thread, each with the task."""
+    marks = 0
+    for task, call in traced(_PROGRAM.format(module=module)):
+        marks += is_mark(call)
+        if marks == 1 and not is_mark(call):
+            yield task, call.removesuffix(")") + ")"
 
 
 def calls_of_both() -> list[dict[str, Any]]:
     """By purpose: the calls that pthread_create leads to, as threading uses it, and those of a thread made here."""
-    both = {module: list(_calls(module)) for module in ("threading", "runtime")}
+    try:
+        both = {module: list(_calls(module)) for module in ("threading", "runtime")}
+    except Untraced as error:
+        raise click.ClickException(str(error)) from None
     found = []
     for title, begins, differs in _PURPOSES:
         row: dict[str, Any] = {"what": title, "differs": differs}

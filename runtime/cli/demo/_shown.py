@@ -67,9 +67,8 @@ def print_code(name: str) -> None:
     nodes = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == "command"]
     end = nodes[0].decorator_list[0].lineno - 1
     section, files = _MORE[name]
-    paths = [path, *(_NATIVE / file for file in files)]
-    parts = [(path, text.splitlines()[:end])]
-    parts += [(file, file.read_text().splitlines()) for file in paths[1:] if file.exists()]  # a wheel has no C
+    in_c = [file for name in files if (file := _NATIVE / name).exists()]  # a wheel has none
+    parts = [(path, text.splitlines()[:end]), *((file, file.read_text().splitlines()) for file in in_c)]
     for path, lines in parts:
         click.secho(f"{path.relative_to(_NATIVE.parent.parent)}\n", bold=True)
         for number, line in enumerate(lines, 1):
