@@ -34,19 +34,22 @@ libc = ctypes.CDLL(None)
 
 
 def wait_until_parked(tid: int, private: bool = False) -> tuple[int, int]:
-    """Returns when the thread sleeps as a join without a timeout does: in a futex call that is shared and has none.
+    """Returns when the thread sleeps as a join does: in a futex call that is shared.
 
     A thread that waits for the GIL, hands it over, or waits for a lock sleeps in a private one.
-    private: as in one of our primitives.  A thread that waits for the GIL has a timeout there.  One that hands it over,
-    or waits for a lock of stock's, has none but names a clock (FUTEX_CLOCK_REALTIME).
+    private: as in one of our primitives, with bits of its own, or without a timeout.  A thread that waits for the GIL
+    has a timeout, and all bits.  One that hands it over, or waits for a lock of stock's, has none but names a clock
+    (FUTEX_CLOCK_REALTIME).
     The address of the futex, and its bits.
     """
     futex = ("202", "98")  # on x86-64 and aarch64; under qemu-user it is the kernel's own
     operation = 9 | 128 if private else 9  # FUTEX_WAIT_BITSET, FUTEX_PRIVATE_FLAG
     while True:
         call = Path(f"/proc/self/task/{tid}/syscall").read_text().split()
-        if call[0] in futex and int(call[2], 16) == operation and int(call[4], 16) == 0:
-            return int(call[1], 16), int(call[6], 16)
+        if call[0] in futex and int(call[2], 16) == operation:
+            address, timeout, bits = (int(call[number], 16) for number in (1, 4, 6))
+            if not private or not timeout or bits != 0xFFFFFFFF:
+                return address, bits
         os.sched_yield()
 
 

@@ -440,7 +440,7 @@ class Group(native.GroupBase, Members):
 
     def _wait_for(self, task: Task[Any]) -> None:
         self._awaited, pause = task, _LOOK
-        while not task._await(pause if self._requests else None):
+        while not task._wait(pause if self._requests else None):
             self._look_for_foreign_locks()
             pause *= 2
 

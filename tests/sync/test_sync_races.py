@@ -21,6 +21,7 @@ from commands import lwp
 from conftest import Child, filter_program, wait_until_parked
 
 import runtime
+import runtime.scheduler
 from runtime import sync
 from runtime.scheduler import spawn
 
@@ -170,6 +171,53 @@ def every_notification_arrives(kind: str, rounds: int) -> None:
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
 def test_condition_loses_no_notification(child: Child, kind: str) -> None:
     child(every_notification_arrives, kind, 8000)
+
+
+# ---- a signal just before the sleep ----------------------------------------------------------------------------------
+
+
+def handlers_run_however_late_the_sleep() -> None:
+    """The main thread gives up the GIL to sleep, and a thread that has waited for the GIL sends the signal at once.
+    On one processor, and with more priority, it does so before the main thread is in its system call."""
+    import operator
+
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    computes = sync.Event()
+
+    def send() -> None:
+        while True:
+            computes.wait()
+            computes.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sender = runtime.Thread(target=send, daemon=True)
+    sender.start()
+    os.setpriority(os.PRIO_PROCESS, 0, 19)  # this thread's only
+    lock, condition, barrier, never = sync.Lock(), sync.Condition(), sync.Barrier(2), sync.Event()
+    lock.acquire()
+    condition.acquire()
+    busy = partial(sum, range(10**6))  # keeps the GIL for longer than the switch interval
+    for wait in (
+        sync.Event().wait,
+        lock.acquire,
+        sync.Semaphore(0).acquire,
+        condition.wait,
+        barrier.wait,
+        sender.join,
+        partial(runtime.wait, [never]),
+        partial(runtime.scheduler.sleep, 1000),
+    ):
+        barrier.reset()
+        try:
+            # No bytecode between the calls, so no handler runs there.
+            list(map(operator.call, (computes.set, busy, wait)))
+        except KeyboardInterrupt:
+            continue
+        raise AssertionError(wait)
+
+
+def test_a_signal_just_before_the_sleep_ends_it(child: Child) -> None:
+    child(handlers_run_however_late_the_sleep)
 
 
 # ---- nobody starves --------------------------------------------------------------------------------------------------

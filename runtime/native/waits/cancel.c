@@ -18,6 +18,7 @@ struct waitv {
     uint64_t value, address;
     uint32_t flags, reserved;
 };
+enum { FIRST_SLICE = 10000000 }; /* ns */
 static atomic_int no_waitv; /* the kernel is older, or a filter forbids it */
 
 /* Sleeps at both; -ENOSYS: the kernel can't.  All bits: sync_lock_wait() says what that means there. */
@@ -54,7 +55,7 @@ static int wait_in_slices(struct park_cancel *cancel, atomic_int *word, int expe
                           unsigned bits)
 {
     int result;
-    int64_t slice = CANCEL_SLICE, end;
+    int64_t slice = FIRST_SLICE, end;
 
     bits = (bits & 15) | cancel_bit(cancel);
     /* We write `at` and read the word, a canceller the other way round (sequentially consistent): it finds us, or we see the word. */
@@ -82,7 +83,7 @@ static int wait_lwp(struct park_cancel *cancel, atomic_int *word, int expected, 
 static int cancel_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits)
 {
     struct park_cancel *cancel = park_cancel;
-    int64_t until = deadline < cancel->deadline ? deadline : cancel->deadline;
+    int64_t until = park_until(deadline < cancel->deadline ? deadline : cancel->deadline);
 
     if (atomic_load(&cancel->word))
         return EINTR;

@@ -5,7 +5,7 @@
  * NO LOST CANCELLATION.  Between a look at the word and the sleep a canceller may come.  So an LWP sleeps at two words, the word that it
  * waits for and `word`: futex_waitv(2) compares both with what they were, under the kernel's locks.  Kernels before 5.16 lack that call,
  * and some seccomp filters forbid it.  There the LWP sleeps at the first word, where a canceller wakes it, and looks again after
- * CANCEL_SLICE, then less often, every second or two in the end.  In ppoll(2) the second word is an eventfd.  A green thread looks at the
+ * 10 ms, then less often, every second or two in the end.  In ppoll(2) the second word is an eventfd.  A green thread looks at the
  * word with its scheduler's lock, enters the wait table, and keeps the lock until it is asleep; a canceller writes the word and then takes
  * that lock.  NO LOST WAKE-UP.  If both words were woken, futex_waitv() returns the last that was: the word waited for comes second, so
  * EINTR means that no wake-up was consumed. */
@@ -23,7 +23,6 @@ struct park_cancel {
     _Atomic(struct scheduler *) scheduler;   /* on which it slept last, as a green thread */
     struct green *_Atomic green;             /* written by the thread, with that scheduler's lock or awake; NULL: it isn't asleep */
 };
-#define CANCEL_SLICE INT64_C(10000000) /* ns */
 
 /* A record as new.  Once it is `park_cancel` of a thread it ends that thread's sleeps.  Only a thread whose code looks for the
  * cancellation after EINTR, and raises an exception for it, may have one; otherwise the cancellation would be lost. */

@@ -14,6 +14,7 @@
 __thread struct green *park_green;
 __thread const int64_t *park_time;
 __thread struct park_cancel *park_cancel;
+__thread int64_t park_look = PARK_FOREVER;
 const struct park_ops *_Atomic park_ops;
 const struct park_cancel_ops *_Atomic park_cancel_ops;
 
@@ -136,7 +137,7 @@ int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope 
         return cancel_ops()->wait(word, expected, deadline, scope, FUTEX_BITSET_MATCH_ANY);
     if (park_green)
         return park_ops->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
-    return futex_wait_some(word, expected, deadline, scope, FUTEX_BITSET_MATCH_ANY);
+    return park_result(futex_wait_some(word, expected, park_until(deadline), scope, FUTEX_BITSET_MATCH_ANY), deadline);
 }
 
 void park_wake(atomic_int *word, int count, enum park_scope scope)
@@ -156,7 +157,7 @@ int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bi
         return cancel_ops()->wait(word, expected, deadline, PARK_PRIVATE, bits);
     if (park_green)
         return park_ops->wait(word, expected, deadline, bits);
-    return futex_wait_some(word, expected, deadline, PARK_PRIVATE, bits);
+    return park_result(futex_wait_some(word, expected, park_until(deadline), PARK_PRIVATE, bits), deadline);
 }
 
 int park_wake_some(atomic_int *word, int count, unsigned bits)

@@ -22,6 +22,7 @@
 #ifndef RUNTIME_PARK_H
 #define RUNTIME_PARK_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
@@ -78,6 +79,20 @@ struct park_cancel_ops {
     int (*poll)(struct pollfd *polled, int count, int64_t deadline); /* kernel/base/poll.h */
 };
 extern const struct park_cancel_ops *_Atomic park_cancel_ops; /* NULL until a thread has a park_cancel */
+
+/* When the calling thread must look for signals: its waits in park_wait(), park_wait_some() and park_poll_all() return EINTR then. */
+extern __thread int64_t park_look; /* PARK_FOREVER: it needn't */
+
+/* For these waits: how long the kernel may let the thread sleep, and what the caller is told of the result. */
+static inline int64_t park_until(int64_t deadline)
+{
+    return park_look < deadline ? park_look : deadline;
+}
+
+static inline int park_result(int result, int64_t deadline)
+{
+    return result == ETIMEDOUT && park_look < deadline ? EINTR : result;
+}
 
 /* ---- sleeps that keep the LWP ------------------------------------------------------------------------------------
  *

@@ -26,10 +26,10 @@ int park_poll_once(struct pollfd *polled, int count, int64_t deadline)
 int park_poll_all(struct pollfd *polled, int count, int64_t deadline)
 {
     int saved = errno;
-    int result = (park_cancel && deadline != 0 ? park_cancel_ops->poll : park_poll_once)(polled, count, deadline);
+    int result = (park_cancel && deadline != 0 ? park_cancel_ops->poll : park_poll_once)(polled, count, park_until(deadline));
 
     errno = saved;
-    return result;
+    return park_result(result, deadline);
 }
 
 int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found)

@@ -132,8 +132,7 @@ SWAPS(EVENT_METHODS, event);
     ROW(of##_begin, "_begin", do_at_point, EXPLORE_SIGNAL)                       \
     ROW(of##_finish, "_finish", do_at_point, EXPLORE_SIGNAL)                     \
     ROW(of##_finish_cancelled, "_finish_cancelled", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_wait, "_wait", wait_for_itself, EXPLORE_WAIT)                       \
-    ROW(of##_await, "_await", wait_for_itself, EXPLORE_WAIT)
+    ROW(of##_wait, "_wait", wait_for_itself, EXPLORE_WAIT)
 SWAPS(FUTURE_METHODS, future);
 
 #define BARRIER_METHODS(ROW, of)                          \

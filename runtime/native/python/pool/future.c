@@ -118,7 +118,7 @@ int future_is_lost(FutureObject *future)
 
 /* ---- waiting for it ---------------------------------------------------------------------------------------------- */
 
-static PyObject *wait_until_over(PyObject *op, PyObject *timeout, int looks)
+static PyObject *future_wait(PyObject *op, PyObject *timeout)
 {
     FutureObject *self = (FutureObject *)op;
     struct sync_place place;
@@ -139,19 +139,8 @@ static PyObject *wait_until_over(PyObject *op, PyObject *timeout, int looks)
     }
     sync_queue_enter(&self->sleepers, &place, NULL);
     sync_queue_unlock(&self->sleepers);
-    enum outcome outcome = looks ? python_sleep_and_look(op, &self->sleepers, &place, deadline)
-                                 : python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, NULL);
+    enum outcome outcome = python_sleep_in_queue(op, &self->sleepers, &place, NULL, deadline, NULL);
     return outcome == RAISED || outcome == RAISED_ENTITLED ? NULL : PyBool_FromLong(outcome == ENTITLED);
-}
-
-static PyObject *future_wait(PyObject *op, PyObject *timeout)
-{
-    return wait_until_over(op, timeout, 0);
-}
-
-static PyObject *future_await(PyObject *op, PyObject *timeout)
-{
-    return wait_until_over(op, timeout, 1);
 }
 
 /* ---- among several things ---------------------------------------------------------------------------------------- */
@@ -326,7 +315,6 @@ static PyMethodDef future_methods[] = {
     {"_finish_cancelled", future_finish_cancelled, METH_NOARGS, "The same for one that was cancelled."},
     {"_add_callback", future_add_callback, METH_O, "False: it is over, or there is a condition."},
     {"_wait", future_wait, METH_O, "Sleeps until it is over, at most for a timeout.  Whether it is."},
-    {"_await", future_await, METH_O, "As _wait(), for a group's end: the main thread looks for signals now and then."},
     {"_take_call", future_take_call, METH_NOARGS, "The arguments that it was made with, once."},
     {0},
 };

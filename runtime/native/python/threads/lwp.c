@@ -162,22 +162,21 @@ PyDoc_STRVAR(join_doc,
 
 struct joining {
     struct lwp *lwp;
-    int64_t until, deadline;
+    int64_t deadline;
 };
 
 static int join_once(void *arg)
 {
     struct joining *j = arg;
-    int result = lwp_join(j->lwp, j->until);
 
-    return result == ETIMEDOUT && j->until < j->deadline ? EAGAIN : result;
+    return lwp_join(j->lwp, j->deadline);
 }
 
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
     struct joining joining = {.lwp = self->lwp};
     int64_t since = park_now();
-    int result, looked = park_green != NULL; /* for a green thread its scheduler checks for signals */
+    int result;
 
     if (args_deadline(timeout, &joining.deadline) < 0)
         return NULL;
@@ -186,11 +185,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
         return NULL;
     }
-    for (;; looked = 1) {
-        /* Giving up the GIL may take long: if another thread has asked for the GIL, drop_gil() (Python/ceval_gil.c) returns only when
-         * that thread has it.  A signal that comes meanwhile interrupts that wait and not the join, which would go on sleeping with the
-         * signal unhandled.  So the first sleep is short, and signals are looked for after it. */
-        joining.until = looked || joining.deadline < since + 10000000 ? joining.deadline : since + 10000000;
+    for (;;) {
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, joining.deadline); /* it has ended, so this doesn't block: no need to give up the GIL */
         else {
@@ -204,7 +199,7 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         }
         if (result == ETIMEDOUT)
             Py_RETURN_FALSE;
-        if (result != EINTR && result != EAGAIN) {
+        if (result != EINTR) {
             errno = result;
             return PyErr_SetFromErrno(PyExc_OSError);
         }

@@ -16,6 +16,8 @@ static PyObject *describe_deadlock;
 int (*python_unwind)(void);
 atomic_long python_looks;
 
+enum { FIRST_LOOK = 10000000 }; /* ns */
+
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
 static void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
@@ -68,17 +70,32 @@ void python_waits_after_fork(void)
 __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
 {
     int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
+    int looks = result == EINTR && park_look <= park_now();
 
     park_cancel = NULL;
+    park_look = PARK_FOREVER;
+    if (looks)
+        atomic_fetch_add(&python_looks, 1);
     if (!waits)
         python_wait_ends();
-    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : result, 0);
+    EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : looks ? EAGAIN : result, 0);
     PyEval_RestoreThread(tstate);
     if (waits)
         python_wait_ends();
     waker_has_gil();
     EVENT(EVENT_HAS_GIL, 0, 0);
     return result;
+}
+
+/* A signal handler that runs after the last look at the signals and before the system call doesn't end the sleep; and giving up the GIL,
+ * which lies between, lets the thread run that sends the signal.  So the main thread, which alone runs Python's handlers, comes back to
+ * look: after FIRST_LOOK, then whenever the wait has become twice as long, in the end once a second. */
+static int64_t next_look(const struct python_sleep *how)
+{
+    if (how->no_point || park_green || !_PyOS_IsMainThread()) /* for green threads their scheduler looks */
+        return PARK_FOREVER;
+    int64_t now = park_now(), waited = how->since ? now - how->since : 0;
+    return now + (waited < FIRST_LOOK ? FIRST_LOOK : waited < PARK_SECOND ? waited : PARK_SECOND);
 }
 
 int python_sleep(const struct python_sleep *how)
@@ -91,6 +108,7 @@ int python_sleep(const struct python_sleep *how)
     /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
      * waiters are woken afterwards, because they want the GIL too. */
     int whom = how->give_up ? sync_lock_free(how->give_up) : 0;
+    park_look = next_look(how); /* with the GIL: _PyOS_IsMainThread() reads the thread's state */
     PyThreadState *tstate = PyEval_SaveThread();
     waker_gave_up_gil();
     if (whom > 0)
@@ -102,9 +120,11 @@ int python_sleep(const struct python_sleep *how)
 
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)
 {
+    struct python_sleep sleep = *how;
     int result;
 
-    while ((result = python_sleep(how)) == EINTR)
+    sleep.since = park_now();
+    while ((result = python_sleep(&sleep)) == EINTR)
         if (python_interrupted(scheduler, how->object) < 0)
             return -1;
     return result;
@@ -175,34 +195,11 @@ struct queue_wait {
     int dozes;
 };
 
-/* The sleep ends at look_at, and the next one after twice the pause. */
-struct looking_wait {
-    struct queue_wait wait;
-    int64_t pause, look_at;
-};
-
 static int wait_in_queue(void *arg)
 {
     struct queue_wait *wait = arg;
 
     return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
-}
-
-static int wait_and_look(void *arg)
-{
-    struct looking_wait *wait = arg;
-    int looks = wait->look_at < wait->wait.deadline;
-
-    if (wait->wait.dozes)
-        return wait_in_queue(&wait->wait);
-    int result = sync_queue_wait(wait->wait.place, looks ? wait->look_at : wait->wait.deadline);
-    return looks && result == ETIMEDOUT ? EAGAIN : result;
-}
-
-static void begin_pause(struct looking_wait *wait)
-{
-    wait->look_at = park_now() + wait->pause;
-    wait->pause = wait->pause < PARK_SECOND / 2 ? 2 * wait->pause : PARK_SECOND;
 }
 
 static void leave_queue(void *arg)
@@ -227,15 +224,14 @@ static int sleep_or_leave(const struct python_sleep *how)
     return result;
 }
 
-/* Inlined into its two callers, of which the first needs no `looking`: with a frame more, or a larger one, the stack of a thread of CPython
- * 3.11 that sleeps in its first function takes a page more (tests/core/test_costs.py). */
+/* Inlined into its caller: with a frame more the stack of a thread of CPython 3.11 that sleeps in its first function takes a page more
+ * (tests/core/test_costs.py). */
 static inline __attribute__((always_inline)) enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait,
-                                                                         struct looking_wait *looking, struct sync_lock *give_up,
-                                                                         int *baton)
+                                                                         struct sync_lock *give_up, int *baton)
 {
     struct sync_queue *queue = wait->queue;
     struct sync_place *place = wait->place;
-    struct python_sleep how = {looking ? wait_and_look : wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
+    struct python_sleep how = {wait_in_queue, wait, op, place, park_now(), wait->deadline, give_up};
 
     for (;; how.give_up = NULL) {
         wait->dozes = waker_dozes(wait->deadline);
@@ -243,12 +239,9 @@ static inline __attribute__((always_inline)) enum outcome sleep_in_queue(PyObjec
         *baton = result == 0;
         if (result == 0)
             return ENTITLED;
-        if (result == EAGAIN && wait->dozes)
+        if (result == EAGAIN)
             waker_dozed_in_vain();
-        else if (result == EAGAIN && looking) {
-            begin_pause(looking);
-            atomic_fetch_add(&python_looks, 1);
-        } else if (result != EINTR)
+        else if (result != EINTR)
             return sync_queue_leave(queue, place, baton) ? ENTITLED : LEFT;
         int entitled = sync_queue_away(queue, place, 1);
         int raised = python_interrupted(NULL, op) < 0;
@@ -265,22 +258,9 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 {
     struct queue_wait wait = {queue, place, deadline, 0};
     int to_pass = 0;
-    enum outcome outcome = sleep_in_queue(op, &wait, NULL, give_up, baton ? baton : &to_pass);
+    enum outcome outcome = sleep_in_queue(op, &wait, give_up, baton ? baton : &to_pass);
 
     if (to_pass)
-        sync_queue_pass_baton(queue);
-    return outcome;
-}
-
-enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline)
-{
-    struct looking_wait looking = {{queue, place, deadline, 0}, CANCEL_SLICE, PARK_FOREVER};
-    int baton;
-
-    if (!park_green && _PyOS_IsMainThread()) /* a scheduler looks for signals itself */
-        begin_pause(&looking);
-    enum outcome outcome = sleep_in_queue(op, &looking.wait, &looking, NULL, &baton);
-    if (baton)
         sync_queue_pass_baton(queue);
     return outcome;
 }

@@ -18,14 +18,15 @@ struct python_sleep {
     void *arg;
     PyObject *object;          /* what the thread waits for, which waits() reports; NULL: nothing is reported */
     struct sync_place *place;  /* in the object's queue, or NULL */
-    int64_t since, deadline;   /* as in kernel/base/park.h */
+    int64_t since, deadline;   /* as in kernel/base/park.h; since: the first of these sleeps began */
     struct sync_lock *give_up; /* released before the GIL is, unless NULL */
     const char *what;          /* if `object` is NULL: what the thread waits for, as a trace tells it; NULL: it isn't told */
     int no_point;              /* the caller will sleep again whatever this sleep returns, so don't end it for a cancellation */
 };
 
-/* Sleeps once.  Returns what `call` returned. */
+/* Sleeps once.  Returns what `call` returned; to the main thread EINTR now and then, so that it looks for signals. */
 int python_sleep(const struct python_sleep *how);
+extern atomic_long python_looks; /* how often: such a wake-up doesn't mean that the program moves (observe/watch.c) */
 
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
@@ -64,12 +65,6 @@ enum outcome {
  * must pass it once it has what it needs to run; NULL: it is passed at once.  give_up: as above. */
 enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struct sync_place *place, struct sync_lock *give_up,
                                    int64_t deadline, int *baton);
-
-/* The same for the end of a group's block, which may be all that is left of a program.  A signal that comes just before a thread sleeps
- * doesn't end the sleep.  So the main thread, which runs the handlers, wakes up to look: after 10 ms, and less and less often, in the
- * end once a second.  python_looks counts these wake-ups, because they don't mean that the program moves: observe/watch.c. */
-enum outcome python_sleep_and_look(PyObject *op, struct sync_queue *queue, struct sync_place *place, int64_t deadline);
-extern atomic_long python_looks;
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 

@@ -13,10 +13,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* ns: a signal that comes just before the main thread sleeps doesn't end the sleep, and giving up the GIL may take long.  So its first sleep
- * is short, as in lwp_wait(). */
-enum { SOON = 10000000 };
-
 /* ---- without the GIL --------------------------------------------------------------------------------------------- */
 
 static int sleep_once(struct waiting *w, int64_t until)
@@ -53,14 +49,10 @@ static void leave_all(struct waiting *w)
 static int sleep_and_leave(void *arg)
 {
     struct waiting *w = arg;
-    int64_t soon = w->since + SOON, until = w->looks && soon < w->deadline ? soon : w->deadline;
     int result = 0;
 
     while (!w->again && !w->error && !result && atomic_load_explicit(&w->any.word, memory_order_acquire) != SYNC_WOKEN)
-        result = sleep_once(w, until);
-    if (result == ETIMEDOUT && until < w->deadline)
-        result = EINTR;
-    w->looks = 0;
+        result = sleep_once(w, w->deadline);
     int completed = !sync_any_close(&w->any);
     park_cancel = NULL; /* what follows is short, and must be done */
     leave_all(w);
@@ -309,7 +301,6 @@ static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args,
     }
     w.given = args[0];
     w.keeps = args[2] == Py_True;
-    w.looks = !park_green && _PyOS_IsMainThread(); /* a scheduler looks for signals itself */
     if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && may_sleep(&w) && (w.count ? wait_for_first(&w) : 0) >= 0)
         list = list_ready(&w);
     forget_things(&w);

@@ -19,7 +19,6 @@ struct waiting {
     Py_ssize_t count;
     int files; /* how many of them are */
     int keeps; /* it refuses things that would be acquired */
-    int looks; /* it sleeps for a short time only, and then looks for signals */
     int64_t since, deadline;
     struct pollfd *polled; /* the files, and one more for the eventfd, and one for park_poll_all(); in the order of `things` */
     int uses_fd; /* it sleeps in ppoll(2) */
