@@ -253,6 +253,7 @@ class GreenStatistics(NamedTuple):
     started: int  #: green threads
     switches: int  #: from one context to another, in user space
     sleeps: int  #: of an LWP in the kernel, because no green thread could go on
+    hand_overs: int  #: of the others to another LWP, while a green thread is in C code that has released the GIL
 
 
 def green_statistics() -> GreenStatistics:

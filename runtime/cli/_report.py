@@ -74,6 +74,7 @@ def _print_report() -> None:
         table.add_row("of them green", f"{green.started:,}")
         table.add_row("switches from one to another", f"{green.switches:,}")
         table.add_row("times that none could go on", f"{green.sleeps:,}")
+        table.add_row("handed over by one in C code", f"{green.hand_overs:,}")
     if found.measured:
         table.add_row("start latency, p50", _seconds(found.latency_p50))
         table.add_row("start latency, p99", _seconds(found.latency_p99))

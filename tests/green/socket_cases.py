@@ -543,15 +543,21 @@ def closed_meanwhile() -> None:
             second, third = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             third.send(b"for the second")
 
-            def close(sock: socket.socket = sock, second: socket.socket = second) -> None:
+            closed = threading.Event()
+
+            def close(
+                sock: socket.socket = sock, second: socket.socket = second, closed: threading.Event = closed
+            ) -> None:
                 number = sock.fileno()
                 sock.close()
                 os.dup2(second.fileno(), number)
+                closed.set()
 
             number = sock.fileno()
             later(close)
             with pytest.raises(OSError, match="Bad file descriptor"):
                 call()
+            assert closed.wait(20)  # the call has ended between the two lines
             assert second.recv(100) == b"for the second"
             os.close(number)
 

@@ -33,6 +33,8 @@
  * its base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care,
  * because epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already.  tests/sync/test_runner_model.py tries every order.
  *
+ * C CODE OF OTHERS.  A thread that is about to block there leaves the runner's place to another LWP at once: see green/foreign.h.
+ *
  * DEADLOCK.  A runner that would sleep without a timeout first asks whether any thread of the process could still wake one of its
  * own: is_deadlocked(). */
 #include "green/carrier.h"
@@ -47,7 +49,6 @@
 #include <limits.h>
 
 #define LOOK_EVERY 5000000  /* ns after which the native thread looks for signals, while others run */
-#define TICK 2000000        /* ns without a switch after which the watcher takes over, if no slice was asked for */
 #define LONG_TICK 10000000  /* the tick grows to this while the runner makes no switch and the queue is empty */
 #define LEAST_TURN 1500     /* ns: of shorter turns one carrier at a time does more */
 enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher sleeps without a timeout */
@@ -219,7 +220,12 @@ static void runner_sleep(struct carrier *c)
     fire_timers(s);
     if (attached && (result == EINTR || (!s->looked && park_now() >= s->look_at)))
         interrupt_native(s);
-    if (s->head && s->watcher && s->watcher_is_off) {
+}
+
+/* Called when the runner goes on in a thread. */
+static void watch_again(struct scheduler *s)
+{
+    if (s->watcher && s->watcher_is_off) {
         s->watcher_is_off = 0;
         wake_spare(s->watcher);
     }
@@ -229,7 +235,8 @@ static void runner_sleep(struct carrier *c)
  * know of.  The cases are at carrier_run(). */
 static int runner_must_look(struct scheduler *s)
 {
-    return s->head || s->out == 0 || (s->timers && s->timers->deadline < s->sleeps_until);
+    return s->head || s->out == 0 || (s->timers && s->timers->deadline < s->sleeps_until)
+           || (atomic_load(&s->idle) == IDLE_IN_C && watches_files(s));
 }
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
@@ -272,6 +279,14 @@ static void begin_to_help(struct carrier *c)
 
 /* ---- the spares -------------------------------------------------------------------------------------------------- */
 
+/* Whether the runner's thread has blocked in C code of others that was not known to block. */
+static int runner_blocks(struct scheduler *s)
+{
+    int64_t since = s->runner ? atomic_load_explicit(&s->runner->in->in_c_since, memory_order_relaxed) : 0;
+
+    return since && park_now() - since > BLOCKS;
+}
+
 /* The watcher: returns when it has become the runner or a helper, or at the generation's end. */
 static void watch_runner(struct carrier *c)
 {
@@ -280,10 +295,10 @@ static void watch_runner(struct carrier *c)
     long seen = s->moves;
     int quiet = 0;
 
-    for (int64_t tick = first; c->generation == s->generation;) {
+    for (int64_t tick = first; c->generation == s->generation && s->runner != c;) {
         s->watcher_is_off = quiet >= QUIET;
         sleep_as_spare(c, s->watcher_is_off ? PARK_FOREVER : park_now() + tick);
-        if (c->generation != s->generation)
+        if (c->generation != s->generation || s->runner == c)
             return;
         long moved = s->moves - seen;
         int sleeps = atomic_load(&s->idle) != BUSY;
@@ -294,7 +309,7 @@ static void watch_runner(struct carrier *c)
             return;
         }
         tick = moved || sleeps ? first : tick * 2 < longest ? tick * 2 : longest;
-        if (moved || sleeps)
+        if ((moved && !runner_blocks(s)) || sleeps)
             continue;
         check_events(s);
         if (c->generation == s->generation && s->head && s->moves == seen && atomic_load(&s->idle) == BUSY) {
@@ -306,23 +321,34 @@ static void watch_runner(struct carrier *c)
     }
 }
 
+static void list_spare(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+
+    c->next = s->spares;
+    s->spares = c;
+    c->listed = 1;
+}
+
+/* It may become the watcher, and then the runner, before it has woken up from the sleep of a spare. */
 static void be_spare(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
 
-    if (s->watcher) {
-        c->next = s->spares;
-        s->spares = c;
-        while (c->generation == s->generation && s->watcher != c)
-            sleep_as_spare(c, PARK_FOREVER);
-    } else
+    while (c->generation == s->generation && s->runner != c && s->watcher && s->watcher != c) {
+        if (!c->listed)
+            list_spare(c);
+        sleep_as_spare(c, PARK_FOREVER);
+    }
+    if (c->generation == s->generation && s->runner != c) {
         s->watcher = c;
-    if (c->generation == s->generation)
         watch_runner(c);
-    if (c->generation != s->generation)
+    }
+    if (c->generation != s->generation || s->watcher != c)
         return;
     s->watcher = s->spares;
     if (s->spares) {
+        s->spares->listed = 0;
         s->spares = s->spares->next;
         wake_spare(s->watcher);
     }
@@ -376,10 +402,13 @@ void carrier_run(struct carrier *c)
     if (c == &s->lent) /* clear a stale deadlock report, or the native thread would take it for the reason of its next wake-up */
         atomic_store_explicit(&s->was_deadlocked, 0, memory_order_relaxed);
     for (; c->generation == s->generation; c->chosen = 0) {
-        if (!s->runner)
+        if (!s->runner || (atomic_load(&s->idle) == IDLE_IN_C && runner_must_look(s))) {
             s->runner = c;
+            atomic_store(&s->idle, BUSY);
+        }
         if (s->runner != c && !may_help(c)) {
             be_spare(c);
+            s->handed = s->handed && s->runner != c;
             continue;
         }
         if (s->runner != c && is_overdue(s, park_now())) {
@@ -404,6 +433,7 @@ void carrier_run(struct carrier *c)
             continue;
         }
         tried = 0;
+        watch_again(s);
         s->moves += s->runner == c;
         struct green *to = ready_pop(s);
         if (to == &c->base)
@@ -414,8 +444,8 @@ void carrier_run(struct carrier *c)
         green_switch(s, &c->base, to);
         park_lock(&s->lock);
         s->out--;
-        if (s->runner != c && runner_must_look(s) && runner_mark_busy(s))
-            runner_wake(s);
+        if (s->runner != c && atomic_load(&s->idle) != IDLE_IN_C && runner_must_look(s))
+            runner_wake(runner_mark_busy(s));
         if (c->chosen)
             break;
     }
@@ -447,6 +477,66 @@ void carrier_schedule(struct scheduler *s, struct green *me)
         green_switch(s, me, to);
 }
 
+/* ---- C code of others -------------------------------------------------------------------------------------------- */
+
+void carrier_enters_c(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+    atomic_int *sleeper = NULL;
+
+    park_lock(&s->lock);
+    if (s->runner == c && c->generation == s->generation) {
+        s->sleeps_until = PARK_FOREVER;
+        if (s->head || s->timers || watches_files(s))
+            sleeper = runner_hand_over(s);
+        else { /* a waker, or an LWP that comes to its base, hands over when there is something to do */
+            atomic_store(&s->idle, IDLE_IN_C);
+            wake_outsiders(s);
+        }
+    }
+    park_unlock(&s->lock);
+    runner_wake(sleeper);
+}
+
+/* Whether a thread that comes back may have the runner's place: it still has it, or the runner is in C code too, or still sleeps as the spare
+ * that it was. */
+static int may_run(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+
+    return s->runner == c || s->handed || atomic_load(&s->idle) == IDLE_IN_C
+           || atomic_load_explicit(&s->runner->in->in_c_since, memory_order_relaxed);
+}
+
+static void run_again(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+
+    if (s->handed && s->runner != s->watcher)
+        list_spare(s->runner);
+    s->runner = c;
+    s->handed = 0;
+    atomic_store(&s->idle, BUSY);
+    watch_again(s);
+}
+
+void carrier_leaves_c(struct green *me)
+{
+    struct carrier *c = me->carrier;
+    struct scheduler *s = c->scheduler;
+
+    park_lock(&s->lock);
+    int on = s->runner && c->generation == s->generation;
+    if (on && may_run(c))
+        run_again(c);
+    else if (on && s->runner->in != &s->runner->base && !green_parallel) {
+        ready_push(s, me);
+        carrier_schedule(s, me);
+        return;
+    }
+    park_unlock(&s->lock); /* a runner in its base sleeps, and keeps the place: only one LWP may sleep for files */
+}
+
 void carriers_wake(struct scheduler *s)
 {
     wake_outsiders(s);
@@ -454,8 +544,7 @@ void carriers_wake(struct scheduler *s)
         wake_spare(s->watcher);
     for (struct carrier *c = s->spares; c; c = c->next)
         wake_spare(c);
-    if (runner_mark_busy(s))
-        runner_wake(s);
+    runner_wake(runner_mark_busy(s));
 }
 
 static void forget_lost(void *of)
@@ -467,7 +556,7 @@ static void forget_lost(void *of)
     s->runner = s->watcher = s->spares = NULL;
     s->generation++;
     s->threads = 0;
-    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = s->handed = 0;
     s->served = s->served ? INHERITED : UNSERVED;
     s->look_at = 0;
     if (s->poller)

@@ -12,6 +12,11 @@ void carrier_run(struct carrier *c);
  * is the caller's turn. */
 void carrier_schedule(struct scheduler *s, struct green *me);
 
+/* Called without the lock by the thread that the carrier is in, around C code of others that blocks: green/foreign.h.  The thread may come
+ * back on another LWP. */
+void carrier_enters_c(struct carrier *c);
+void carrier_leaves_c(struct green *me);
+
 /* Called with the lock.  Wakes all carriers that sleep. */
 void carriers_wake(struct scheduler *s);
 

@@ -175,16 +175,16 @@ void green_interrupt(struct park_cancel *cancel)
         return;
     park_lock(&s->lock);
     struct green *green = atomic_load(&cancel->green);
-    int slept = green && wait_table_leave(&green->waiter, EINTR), wake = 0;
+    int slept = green && wait_table_leave(&green->waiter, EINTR);
+    atomic_int *sleeper = NULL;
     if (slept && !s->policy) {
         green_make_ready(s, green);
-        wake = runner_mark_busy(s);
+        sleeper = runner_mark_busy(s);
     }
     park_unlock(&s->lock);
     if (slept && s->policy)
         s->policy->ready(green);
-    if (wake)
-        runner_wake(s);
+    runner_wake(sleeper);
 }
 
 static int green_wake(atomic_int *word, int count, unsigned bits)

@@ -38,6 +38,8 @@ struct green {
     void *arg;
     void (*gone)(struct green *green);
     int waited;              /* scheduler_waited() counts it */
+    _Atomic int64_t in_c_since; /* when it came, as the runner's thread, into the C code of others that it is in; 0: it is in none */
+    struct foreign_place *in_c;
     struct explored *explored; /* of a policy (green/policy.h); NULL: the thread has none */
 };
 
@@ -130,9 +132,10 @@ int scheduler_tid(struct scheduler *scheduler);
 /* The thread pointer of the thread that the caller's LWP was made for; the caller is green. */
 void *green_native_tp(void);
 
-/* Since the process began: threads started, switches, and how often an LWP slept because no thread could go on. */
+/* Since the process began: threads started, switches, how often an LWP slept because no thread could go on, and how often a thread in C code
+ * of others left its LWP's place to another LWP. */
 struct green_counts {
-    long started, switches, sleeps;
+    long started, switches, sleeps, hand_overs;
 };
 struct green_counts green_count(void);
 

@@ -1,8 +1,9 @@
-/* Replaces a function of libc: for every later symbol look-up, or where one library calls it.
+/* Replaces a function of a library: for every later symbol look-up, where one library calls it, or both, in every library.
  *
- * EVERY LATER LOOK-UP.  A look-up ends in libc's ELF symbol table.  With another st_value there, dlsym(), libraries loaded later and lazy calls that are not
- * bound yet find the replacement.  To export the name from this module would change nothing, since libc comes before it in the scope
- * of every look-up.  A library that has bound the call already keeps libc's function.
+ * EVERY LATER LOOK-UP.  A look-up ends in the ELF symbol table of the library that has the function.  With another st_value there, dlsym(),
+ * libraries loaded later and lazy calls that are not bound yet find the replacement.  To export the name from this module would change
+ * nothing, since libc and CPython come before it in the scope of every look-up.  A library that has bound the call already keeps the
+ * function that it has found.
  *
  * ONE LIBRARY.  It calls through an address in its own memory, which the dynamic linker fills in at load or at the first call: its slot. */
 #ifndef RUNTIME_REPLACE_H
@@ -24,5 +25,9 @@ struct libc_slot libc_slot_of(const void *code, const char *name);
 
 /* Has that library call `function`.  0, or -1: nothing has changed. */
 int libc_fill_slot(const struct libc_slot *slot, void *function);
+
+/* Both, for a function of the library or program that `code` lies in, which itself keeps its function, as this module does.  Takes the
+ * linker's locks.  0, or -1: nothing has changed. */
+int replace_everywhere(const void *code, const char *name, void *replacement, void *was);
 
 #endif

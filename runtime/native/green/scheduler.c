@@ -133,7 +133,7 @@ void scheduler_stop(struct scheduler *s)
     s->generation++;
     carriers_wake(s); /* they need the lock to go on, so that none sees the scheduler before the next lines have changed it */
     s->runner = s->watcher = s->spares = NULL;
-    s->made = s->begun = 0;
+    s->made = s->begun = s->handed = 0;
     /* A carrier in the poller has been woken.  It must have left before the poller is freed, and before another polls, which would
      * take that wake-up in its place.  To leave it needs nothing but a processor. */
     s->stopping++;
@@ -206,8 +206,7 @@ int scheduler_await(struct scheduler *s)
     atomic_fetch_add(&s->awaited, 1);
     if (!park_green) { /* its threads may sleep already, and this caller makes that a deadlock: is_deadlocked() in carrier.c */
         park_lock(&s->lock);
-        if (runner_mark_busy(s))
-            runner_wake(s);
+        runner_wake(runner_mark_busy(s));
         park_unlock(&s->lock);
     }
     while (!result && (count = atomic_load(&s->waited)) != 0) {
@@ -231,10 +230,9 @@ static void look_for_deadlocks(void)
         if (atomic_load(&s->forks) != fork_generation)
             continue;
         park_lock(&s->lock);
-        int wake = runner_mark_busy(s);
+        atomic_int *sleeper = runner_mark_busy(s);
         park_unlock(&s->lock);
-        if (wake)
-            runner_wake(s);
+        runner_wake(sleeper);
     }
 }
 
@@ -348,6 +346,7 @@ struct green_counts green_count(void)
         sum.started += s->counts.started;
         sum.switches += s->counts.switches;
         sum.sleeps += s->counts.sleeps;
+        sum.hand_overs += s->counts.hand_overs;
         park_unlock(&s->lock);
     }
     return sum;

@@ -21,9 +21,10 @@ struct carrier {
     int64_t counted_at;
     atomic_int word;      /* a futex word: 1 while it sleeps as a spare */
     struct carrier *next; /* in the list of spares */
+    int listed;           /* it is in it */
 };
 
-enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER };
+enum idle { BUSY, IDLE_IN_FUTEX, IDLE_IN_POLLER, IDLE_IN_C /* its thread is in C code of others: green/foreign.h */ };
 
 /* How it works stands at the head of carrier.c. */
 struct scheduler {
@@ -35,6 +36,7 @@ struct scheduler {
     int turns;                 /* until the runner looks at the clock and at files */
     _Atomic int64_t looked_at; /* when it last has */
     struct carrier *runner, *watcher, *spares;
+    int handed;                /* the runner still sleeps as the spare that it was: runner_hand_over() */
     long moves;                /* of the runner, from one thread to the next or to its base */
     int out;                   /* carriers that are in a thread */
     int watcher_is_off;        /* it sleeps without a timeout, until the runner has threads to run again */
@@ -79,6 +81,8 @@ void green_is_awake(void);
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
 enum { DEADLOCKED = 1 << 30 };
+enum { TICK = 2000000 }; /* ns without a switch after which the watcher takes over, if no slice was asked for */
+enum { BLOCKS = 50000 }; /* ns: C code of others that gives up the GIL for longer has blocked */
 enum {
     TURNS = 64
 }; /* turns until the runner looks at the clock and at files, unless a millisecond passes before: green_turn_is_over() */

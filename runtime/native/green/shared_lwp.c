@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,6 +58,25 @@ static int green_getattr(pthread_t thread, pthread_attr_t *attr)
     int error = getattr_of_libc((pthread_t)copy, attr);
     free(copy);
     return error;
+}
+
+/* ---- pthread_getschedparam --------------------------------------------------------------------------------------- */
+
+static int (*getschedparam_of_libc)(pthread_t, int *, struct sched_param *);
+
+/* libc's function asks the kernel with that tid, too.  gRPC's locks call it whenever a thread waits for one, and print what fails. */
+static int green_getschedparam(pthread_t thread, int *policy, struct sched_param *param)
+{
+    int number;
+
+    memcpy(&number, glibc_field((void *)thread, glibc.tid), sizeof number);
+    if (number < FIRST_NUMBER)
+        return getschedparam_of_libc(thread, policy, param);
+    int tid = green_lwp_tid(number, glibc_thread_pointer((void *)thread)), found = sched_getscheduler(tid);
+    if (!tid || found < 0 || sched_getparam(tid, param) != 0)
+        return ESRCH;
+    *policy = found;
+    return 0;
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
@@ -145,6 +165,7 @@ const char *green_lwp_init(void)
     if (!why && !done) {
         why = wrap_setxid();
         (void)libc_replace("pthread_getattr_np", green_getattr, &getattr_of_libc); /* if not, the answer is ESRCH */
+        (void)libc_replace("pthread_getschedparam", green_getschedparam, &getschedparam_of_libc); /* the same */
     }
     done = !why;
     return why;

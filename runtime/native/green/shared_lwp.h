@@ -10,7 +10,8 @@
  *   robust list     The LWP's own; see tid.
  *   signal mask, signal stack, name, affinity, priority, credentials of its own, timer slack: the LWP's, for all on it.
  *                   libc's pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and would fail with
- *                   ESRCH, though it knows the stack.  Look-ups of that name find a function that knows green threads.
+ *                   ESRCH, though it knows the stack, and pthread_getschedparam() to sched_getparam(2).  Look-ups of these names
+ *                   find functions that know green threads.
  *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H

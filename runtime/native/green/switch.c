@@ -38,27 +38,47 @@ void green_resume(struct green *green)
     }
     park_lock(&s->lock);
     green_make_ready(s, green);
-    int wake = runner_mark_busy(s);
+    atomic_int *sleeper = runner_mark_busy(s);
     park_unlock(&s->lock);
-    if (wake)
-        runner_wake(s);
+    runner_wake(sleeper);
 }
 
-int runner_mark_busy(struct scheduler *s)
+atomic_int *runner_mark_busy(struct scheduler *s)
 {
     enum idle how = atomic_load(&s->idle);
 
     if (how == BUSY)
-        return 0;
+        return NULL;
+    if (how == IDLE_IN_C)
+        return runner_hand_over(s);
     atomic_store(&s->idle, BUSY);
     if (how == IDLE_IN_POLLER)
         poller_wake(s->poller); /* with the lock: without it the poller may be freed */
-    return how == IDLE_IN_FUTEX;
+    return how == IDLE_IN_FUTEX ? &s->idle : NULL;
 }
 
-void runner_wake(struct scheduler *s)
+atomic_int *runner_hand_over(struct scheduler *s)
 {
-    futex_wake(&s->idle, 1, PARK_PRIVATE);
+    struct carrier *c = s->spares ? s->spares : s->watcher;
+
+    atomic_store(&s->idle, c ? BUSY : IDLE_IN_C);
+    if (!c)
+        return NULL;
+    if (c == s->spares) {
+        s->spares = c->next;
+        c->listed = 0;
+    }
+    s->runner = c;
+    s->handed = 1;
+    s->counts.hand_overs++;
+    atomic_store(&c->word, 0);
+    return &c->word;
+}
+
+void runner_wake(atomic_int *sleeper)
+{
+    if (sleeper)
+        futex_wake(sleeper, 1, PARK_PRIVATE);
 }
 
 /* ---- the switch -------------------------------------------------------------------------------------------------- */

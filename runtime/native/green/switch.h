@@ -14,10 +14,15 @@ void green_make_ready(struct scheduler *s, struct green *green);
 /* The same without the lock, and the runner is woken if it sleeps. */
 void green_resume(struct green *green);
 
-/* Called with the lock when a thread has been made ready: keeps the runner from sleeping.  1: the caller must call runner_wake() once it
- * has released the lock; before that, the runner would wake up only to sleep for the lock. */
-int runner_mark_busy(struct scheduler *s);
-void runner_wake(struct scheduler *s);
+/* Called with the lock when a thread has been made ready: keeps the runner from sleeping.  What it returns must be given to runner_wake()
+ * once the lock is released; before that, the runner would wake up only to sleep for the lock. */
+atomic_int *runner_mark_busy(struct scheduler *s);
+void runner_wake(atomic_int *sleeper);
+
+/* With the lock, while the runner is in C code of others: a spare takes its place, or if there is none, the next LWP that comes to its base.
+ * runner_wake() as above.  The spare's LWP may have ended by then: a wake-up at an address
+ * in its stack, which is never unmapped, does no harm. */
+atomic_int *runner_hand_over(struct scheduler *s);
 
 /* With the lock: goes on in `to`.  Returns, without the lock, when another thread switches back. */
 void green_switch(struct scheduler *s, struct green *from, struct green *to);

@@ -6,6 +6,7 @@
 #include "green/shared_lwp.h"
 #include "kernel/lwp/lwp.h"
 #include "python/args.h"
+#include "python/green/foreign.h"
 #include "python/threads/faulthandler.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
@@ -395,7 +396,7 @@ static PyObject *count_greens(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
 {
     struct green_counts found = green_count();
 
-    return Py_BuildValue("(lll)", found.started, found.switches, found.sleeps);
+    return Py_BuildValue("(llll)", found.started, found.switches, found.sleeps, found.hand_overs);
 }
 
 static void see_runner(const struct green_runner *runner, void *arg)
@@ -469,6 +470,8 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
     const char *why = scheduler_init();
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
+    if (lwps > 1 || slice)
+        python_watch_foreign();
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
     if (self && !(self->scheduler = scheduler_new(lwps, slice))) {
         Py_DECREF(self);
@@ -549,7 +552,7 @@ static PyMethodDef functions[] = {
     {"may_poll", may_poll, METH_NOARGS,
      "may_block() before a wait for several files.  If the calling thread has its LWP to itself, green threads that could go on go first:\n"
      "otherwise each event would wake it, and it would look at all its files for one that is ready."},
-    {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps): see struct green_counts."},
+    {"green_counts", count_greens, METH_NOARGS, "(started, switches, sleeps, hand_overs): see struct green_counts."},
     {"green_runners", green_runners, METH_NOARGS,
      "Of each scheduler that an LWP runs: (ident, tid, switches, waiting, sliced), see struct green_runner."},
     {"run_all", run_all, METH_NOARGS,

@@ -1,0 +1,22 @@
+/* Green threads in C code of others that gives up the GIL: while it blocks, another LWP goes on with the other threads at once.
+ *
+ * THE DESIGN.  That a thread is in such code is told by the code itself, since it calls PyEval_SaveThread() (python/green/foreign.c).  Most
+ * of these calls return at once; to hand the runner's place over for each would cost more than they take.  Which of them block is learnt:
+ * after a call of more than BLOCKS, the next calls from the same place in the code are expected to block, too.  For these the
+ * place is handed over before the call (carrier_enters_c()): to a spare, if a thread could go on, or waits for a time or a file; otherwise
+ * the thread keeps the place, as IDLE_IN_C, until another thread has made one ready.  A thread that comes back takes the place again if it
+ * is free, and otherwise waits for its turn, as if it had yielded (carrier_leaves_c()).  If it wanted the GIL instead, it would get it only
+ * when the runner is asked for it, after CPython's switch interval: the runner's threads give the GIL to one another.
+ * A call that blocks unexpectedly keeps the others waiting until the watcher looks, for a time slice at most.
+ *
+ * REJECTED.  A watcher that looks every 50 us: an echo, which has no such code, took half as much processor time again.  To learn how long a call takes on average: a
+ * call that blocks until another green thread has run looks short when that thread could run, and takes a whole slice when it couldn't.
+ * No turns for threads that come back: see above. */
+#ifndef RUNTIME_FOREIGN_H
+#define RUNTIME_FOREIGN_H
+
+/* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where. */
+void foreign_enter(const void *code);
+void foreign_leave(void);
+
+#endif
