@@ -184,9 +184,10 @@ def io(
 ) -> int:
     """How many requests a second servers answer.
 
-    An echo and http.server run on stock threads, `lwp run`, `lwp run --green`, gevent, asyncio and uvloop; the server's
-    processor time for a request is measured too. The server has one core, the load another. Each byte that comes back
-    is compared. NAME is one of --list, or the part before a dash for all that begin so.
+    An echo, http.server, and an echo whose main thread waits for all connections by select run on stock threads, `lwp
+    run`, `lwp run --green`, gevent, asyncio and uvloop; the server's processor time for a request is measured too. The
+    server has one core, the load another. Each byte that comes back is compared. NAME is one of --list, or the part
+    before a dash for all that begin so.
 
     --vs green=../before/.venv/bin/python serves by that Python, of another checkout, in turns with the others: so a
     change is compared with what was before it.

@@ -1,10 +1,11 @@
 """The servers that `bench io` and `bench workers` measure, each a program; its port and process id on stdout.
 
-    python servers.py echo|http [gevent] | echo [uvloop] streams|protocol | compute|sleep worker=CLASS
+    python servers.py echo|http|select [gevent] | echo [uvloop] streams|protocol | compute|sleep worker=CLASS
 
 An echo and `http.server` know nothing of the runtime: a thread for each connection in plain `socket` and `threading`,
-which `lwp run` runs as it is, and gevent after `patch_all()`. Or asyncio's two ways. Or an application of Flask, whose
-pages compute or sleep, on one of gunicorn's workers.
+which `lwp run` runs as it is, and gevent after `patch_all()`. Or asyncio's two ways. `select` is an echo as waitress
+serves: the main thread waits for all connections, and few threads answer. Or an application of Flask, whose pages
+compute or sleep, on one of gunicorn's workers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ if "gevent" in sys.argv:
     monkey.patch_all()
 
 import os
+import queue
+import selectors
 import signal
 import socket
 import threading
 from contextlib import suppress
 from importlib import import_module
+from typing import cast
 
+ANSWERING = 4  # threads of select()
 BACKLOG = 4096
 SIZE = 1024  # of a read
 
@@ -103,6 +108,38 @@ def echo_in_loop(streams: bool, uvloop: bool) -> None:
         runner.run(serve())
 
 
+# ---- a main thread that waits for all connections --------------------------------------------------------------------
+
+
+def select() -> None:
+    tasks: queue.Queue[tuple[socket.socket, bytes]] = queue.Queue()
+
+    def work() -> None:
+        while True:
+            connection, data = tasks.get()
+            with suppress(OSError):  # the connection may have ended
+                connection.sendall(data)
+
+    for _ in range(ANSWERING):
+        threading.Thread(target=work, daemon=True).start()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    selector = selectors.PollSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    ready(listener)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is listener:
+                selector.register(listener.accept()[0], selectors.EVENT_READ)
+                continue
+            connection = cast(socket.socket, key.fileobj)
+            with suppress(ConnectionError):
+                if data := connection.recv(SIZE):
+                    tasks.put((connection, data))
+                    continue
+            selector.unregister(connection)
+            connection.close()
+
+
 # ---- gunicorn --------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +189,8 @@ if __name__ == "__main__":
         flask("compute" in sys.argv, sys.argv[-1].removeprefix("worker="))
     elif "streams" in sys.argv or "protocol" in sys.argv:
         echo_in_loop("streams" in sys.argv, "uvloop" in sys.argv)
+    elif "select" in sys.argv:
+        select()
     elif "http" in sys.argv:
         http()
     else:

@@ -26,6 +26,7 @@ from runtime.bench.measure import PATIENCE, Failed, orders, quartiles
 from .load import run as run_load
 
 SERVERS = Path(__file__).with_name("servers.py")
+KINDS = ("echo", "http", "select")
 BASE = "threading"  #: the way that the others are compared with
 _RUN = ("-c", "import lwp_runtime; lwp_runtime.main()", "run")  # not -m: the program may have a `runtime` of its own
 _SPARE = 100  # descriptors that a process needs beside those of the connections
@@ -40,7 +41,7 @@ class Way:
     before: tuple[str, ...] = ()  #: what Python runs that runs the server
     options: tuple[str, ...] = ()  #: of servers.py
     library: str = ""  #: that must be installed
-    kinds: tuple[str, ...] = ("echo", "http")
+    kinds: tuple[str, ...] = KINDS
     python: str = ""  #: another one than this, with a runtime of its own
 
     @property
@@ -206,7 +207,7 @@ def _sample(row: Row, way: Way, load: Load, cores: Cores) -> Sample:
 def ask_load(row: Row, load: Load, core: int | None, port: int, server: int) -> dict[str, float]:
     """What load.c finds.  Failed: a wrong answer, or none."""
     with _on(core):
-        return run_load(port, server, row.kind != "echo", row.connections, load.idle, load.seconds)
+        return run_load(port, server, row.kind not in ("echo", "select"), row.connections, load.idle, load.seconds)
 
 
 def descriptors(needed: int) -> str | None:

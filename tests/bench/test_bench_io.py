@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="the load is written in C, and there is no compiler"),
 ]
 
-NAMES = [f"{kind}-{number}" for kind in ("echo", "http") for number in (10, 100, 1000, 4000)]
+NAMES = [f"{kind}-{number}" for kind in ("echo", "http", "select") for number in (10, 100, 1000, 4000)]
 SHORT = ("--seconds", "0.05", "--rounds", "2")
 
 # ---- the load --------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
     assert data["machine"].keys() == {"python", "processor", "system", "load", "on", "rounds"}
     there_are = os.sched_getaffinity(0)
     assert data["cores"] == {"server": max(there_are), "load": min(there_are)}
-    assert [result["name"] for result in data["results"]] == ["echo-4", "http-4"]
+    assert [result["name"] for result in data["results"]] == ["echo-4", "http-4", "select-4"]
     for result in data["results"]:
         assert list(result["ways"]) == there(result["kind"])
         for name, figures in result["ways"].items():
@@ -282,9 +282,8 @@ def test_each_way_that_is_there_as_table_and_as_data(tmp_path: Path) -> None:
             assert 1 < figures["cost_us"] < 100_000
             assert 0 < figures["load_busy"] < 1.1
             assert figures["kib"] >= 0 or FREE_THREADED  # whose allocator gives pages back meanwhile
-    echo, http = (result["ways"] for result in data["results"])
     lines = done.stdout.splitlines()
-    for kind, ways in (("echo", echo), ("http", http)):
+    for kind, ways in ((result["kind"], result["ways"]) for result in data["results"]):
         at = next(at for at, line in enumerate(lines) if re.match(rf"{kind}: requests/s +4 *$", line))
         rows = lines[at + 2 : at + 2 + len(ways)]
         for name, row in zip(ways, rows, strict=True):
@@ -474,4 +473,4 @@ def test_ctrl_c_leaves_the_rows_until_then(tmp_path: Path) -> None:
     done = with_site(tmp_path, code, "--green", "--vs", "threading", "--connections", "2", *SHORT, status=130)
     assert done.stderr == ""
     assert "echo: requests/s" in done.stdout
-    assert done.stdout.splitlines()[-1] == "stopped: 1 of 2 rows"
+    assert done.stdout.splitlines()[-1] == "stopped: 1 of 3 rows"
