@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ..observe.statistics import measure
@@ -13,6 +14,7 @@ from ._main import at_end, note_interrupt
 __all__ = ["begin"]
 
 _begun = 0.0
+_PLACES = 5  # in C code, of those that blocked longest
 
 
 def begin() -> None:
@@ -61,7 +63,7 @@ def _print_report() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .. import placement, scheduler
+    from .. import native, placement, scheduler
 
     found = scheduler.statistics()
     table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
@@ -75,6 +77,9 @@ def _print_report() -> None:
         table.add_row("switches from one to another", f"{green.switches:,}")
         table.add_row("times that none could go on", f"{green.sleeps:,}")
         table.add_row("handed over by one in C code", f"{green.hand_overs:,}")
+        for library, function, times, seconds in sorted(native.blocked_in_c(), key=lambda place: -place[3])[:_PLACES]:
+            where = " of ".join(filter(None, (function, Path(library).name.partition(".")[0])))
+            table.add_row(f"blocked in {where}", f"{times:,} time{'s' * (times > 1)}, {_seconds(seconds)}")
     if found.measured:
         table.add_row("start latency, p50", _seconds(found.latency_p50))
         table.add_row("start latency, p99", _seconds(found.latency_p99))

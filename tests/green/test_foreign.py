@@ -6,11 +6,14 @@ The time slice is 1,000 s here, so a thread whose LWP is not given up keeps the 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import lwp
 from conftest import Child, together
 
 import runtime
@@ -251,6 +254,23 @@ def test_calls_that_return_at_once_are_soon_trusted_again(child: Child) -> None:
     first, later = map(int, child(short_calls).stdout.split())
     assert first < 1000
     assert later < 1000
+
+
+BLOCKING = """import ctypes, threading
+libc = ctypes.CDLL(None)
+threads = [threading.Thread(target=libc.usleep, args=(2000,)) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_the_report_says_where_c_code_has_blocked(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKING)
+    report = lwp("run", "--green", "--report", str(program)).stderr
+    assert re.search(r"blocked in _ctypes +│ +[1-3] times?, +[\d.]+ ms", report)
 
 
 def scheduling() -> None:

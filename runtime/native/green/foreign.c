@@ -3,7 +3,6 @@
 #include "green/carrier.h"
 
 #include <limits.h>
-#include <stdint.h>
 
 enum {
     PLACES = 1024,
@@ -15,6 +14,8 @@ enum {
 struct foreign_place {
     const void *_Atomic code;
     atomic_int expected; /* so many of the next calls are expected to block.  Relaxed: it is a guess */
+    atomic_long blocked; /* how often it has */
+    atomic_llong ns;     /* for how long in all */
 };
 static struct foreign_place places[PLACES];
 
@@ -45,10 +46,21 @@ static void learn_from(struct foreign_place *place, int64_t ns, const struct sch
 {
     int expected = atomic_load_explicit(&place->expected, memory_order_relaxed);
 
-    if (ns > BLOCKS)
+    if (ns > BLOCKS) {
         atomic_store_explicit(&place->expected, as_many_as_cost_a_slice(s), memory_order_relaxed);
-    else if (expected)
+        atomic_fetch_add_explicit(&place->blocked, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&place->ns, ns, memory_order_relaxed);
+    } else if (expected)
         atomic_store_explicit(&place->expected, expected - 1, memory_order_relaxed);
+}
+
+void foreign_blocked(void (*see)(const void *code, long times, int64_t ns, void *arg), void *arg)
+{
+    for (int i = 0; i < PLACES; i++) {
+        long times = atomic_load_explicit(&places[i].blocked, memory_order_relaxed);
+        if (times)
+            see(places[i].code, times, atomic_load_explicit(&places[i].ns, memory_order_relaxed), arg);
+    }
 }
 
 /* Whether the scheduler has several LWPs, so that one can take the place of another. */

@@ -15,8 +15,13 @@
 #ifndef RUNTIME_FOREIGN_H
 #define RUNTIME_FOREIGN_H
 
+#include <stdint.h>
+
 /* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where. */
 void foreign_enter(const void *code);
 void foreign_leave(void);
+
+/* Each place that has blocked: how often, and for how long in all. */
+void foreign_blocked(void (*see)(const void *code, long times, int64_t ns, void *arg), void *arg);
 
 #endif

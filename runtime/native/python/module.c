@@ -34,12 +34,12 @@ static void after_fork_in_child(void)
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
 static int (*const rooms[])(PyObject *module) = {
-    python_add_cancel,    python_add_group,     python_add_common,   python_add_lock,   python_add_rlock,      python_add_event,
-    python_add_semaphore, python_add_condition, python_add_barrier,  python_add_future, python_add_work_queue, python_add_scheduler,
-    python_add_sockets,   python_add_tls,       python_add_stand_in, python_add_pipes,  python_add_boot,       python_add_lwp,
-    python_add_helpers,   python_add_files,     python_add_thread,   python_add_counts, python_add_placement,  python_add_things,
-    python_add_wait,      python_add_await,     python_add_waits,    python_add_watch,  python_add_contention, python_add_lock_order,
-    python_add_sites,     python_add_trace,     python_add_explore,  python_add_asked,  python_add_held,
+    python_add_cancel,     python_add_group,     python_add_common,  python_add_lock,     python_add_rlock,      python_add_event,
+    python_add_semaphore,  python_add_condition, python_add_barrier, python_add_future,   python_add_work_queue, python_add_scheduler,
+    python_add_foreign,    python_add_sockets,   python_add_tls,     python_add_stand_in, python_add_pipes,      python_add_boot,
+    python_add_lwp,        python_add_helpers,   python_add_files,   python_add_thread,   python_add_counts,     python_add_placement,
+    python_add_things,     python_add_wait,      python_add_await,   python_add_waits,    python_add_watch,      python_add_contention,
+    python_add_lock_order, python_add_sites,     python_add_trace,   python_add_explore,  python_add_asked,      python_add_held,
 };
 
 /* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops

@@ -16,6 +16,7 @@ int python_add_barrier(PyObject *module);
 int python_add_future(PyObject *module);
 int python_add_work_queue(PyObject *module);
 int python_add_scheduler(PyObject *module);
+int python_add_foreign(PyObject *module);
 int python_add_sockets(PyObject *module);
 int python_add_tls(PyObject *module);
 int python_add_stand_in(PyObject *module);

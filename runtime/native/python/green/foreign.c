@@ -4,7 +4,11 @@
 #include "green/replace.h"
 #include "kernel/base/park.h"
 #include "python/green/foreign.h"
-#include "python/python.h"
+#include "python/rooms.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
 
 static PyThreadState *(*save_thread)(void);
 static void (*restore_thread)(PyThreadState *tstate);
@@ -37,4 +41,50 @@ void python_watch_foreign(void)
     if (replace_everywhere((void *)PyEval_RestoreThread, "PyEval_RestoreThread", return_to_python, &restore_thread) == 0)
         (void)replace_everywhere((void *)PyEval_SaveThread, "PyEval_SaveThread", leave_python, &save_thread);
     Py_END_ALLOW_THREADS
+}
+
+/* ---- which have blocked ------------------------------------------------------------------------------------------ */
+
+/* The function, if the library exports it: dladdr(3) gives the exported function before the address, whatever its size. */
+static const char *function_at(const void *code, const char **library)
+{
+    const ElfW(Sym) *symbol = NULL;
+    Dl_info info;
+
+    if (!dladdr1(code, &info, (void **)&symbol, RTLD_DL_SYMENT))
+        return *library = "";
+    *library = info.dli_fname;
+    return info.dli_sname && symbol && (uintptr_t)code - (uintptr_t)info.dli_saddr < symbol->st_size ? info.dli_sname : "";
+}
+
+static void add_place(const void *code, long times, int64_t ns, void *list)
+{
+    const char *library, *function = function_at(code, &library);
+    PyObject *place = Py_BuildValue("(O&sld)", PyUnicode_DecodeFSDefault, library, function, times, (double)ns / PARK_SECOND);
+
+    if (place && !PyErr_Occurred())
+        PyList_Append(list, place);
+    Py_XDECREF(place);
+}
+
+static PyObject *blocked_in_c(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    PyObject *list = PyList_New(0);
+
+    if (list)
+        foreign_blocked(add_place, list);
+    if (PyErr_Occurred())
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyMethodDef functions[] = {
+    {"blocked_in_c", blocked_in_c, METH_NOARGS,
+     "[(library, exported function or '', how often, seconds)]: where C code of others has blocked."},
+    {0},
+};
+
+int python_add_foreign(PyObject *module)
+{
+    return PyModule_AddFunctions(module, functions);
 }
