@@ -101,6 +101,20 @@ def file_option(name: str, parameter: str, help: str) -> Callable[[F], F]:
     return click.option(name, parameter, type=kind, callback=_can_write, metavar="FILE", help=help)
 
 
+html_option = click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a web page."
+)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes it; that the file can't be written is the command's error."""
+    try:
+        with open(path, "w", encoding="utf-8", opener=private) as out:
+            out.write(text)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+
+
 def profile_options(function: F) -> F:
     """The options --pprof and --speedscope, as the parameters of these names."""
     function = file_option("--speedscope", "speedscope", "Write the stacks of waits and holds for speedscope.app.")(

@@ -280,6 +280,7 @@ PROGRAM = "import os, threading\nthread = threading.Thread(target=int); thread.s
         (["demo", "vm", "--json", "x.json"], "x.json"),
         (["tls", "--svg", "x.svg"], "x.svg"),
         (["tls", "--html", "x.html"], "x.html"),
+        (["demo", "createthread", "--html", "x.html"], "x.html"),
         (["run", "--trace", "x.html", "-c", PROGRAM], "x.html"),
         (["run", "--trace", "x.svg", "-c", f"{PROGRAM}os._exit(0)"], "x.svg.records"),
         (["explore", "--html", "x.html", "x.py::test"], "x.html"),

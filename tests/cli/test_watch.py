@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from browsing import browser, in_browser
 from conftest import SLOW, Environment, environment, lwp, refusal
 
 from runtime.observe.asking import ask
@@ -289,7 +289,7 @@ def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environmen
         "import http.client, re\n"
         "url = open('said').read()\n"
         "host, path = re.fullmatch('http://([^/]*)(.*)\\n', url).groups()\n"
-        "for name in ('', 'page.css', 'page.js', 'timeline.css', 'timeline.js'):\n"
+        "for name in ('', 'look.css', 'page.css', 'page.js', 'timeline.css', 'timeline.js'):\n"
         "    connection = http.client.HTTPConnection(host)\n"
         "    connection.request('GET', path + name)\n"
         "    answer = connection.getresponse()\n"
@@ -297,7 +297,7 @@ def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environmen
     )
     (tmp_path / "x.py").write_text(program)
     done = installed.execute("sh", "-c", f"{installed.python} -m runtime run --page x.py 2>said", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "200 True\n" * 5)
+    assert (done.returncode, done.stdout) == (0, "200 True\n" * 6)
 
 
 def test_what_cannot_be_watched() -> None:
@@ -392,30 +392,12 @@ def test_run_page_refuses_before_the_program_begins(tmp_path: Path) -> None:
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
-
-
-def browser(dark: bool = False) -> Any:
-    """Headless Chromium, driven."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    quiet = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-    for option in (*quiet.split(), *["--blink-settings=preferredColorScheme=0"] * dark):
-        options.add_argument(option)
-    return webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-
 
 class Page:
     """The page in headless Chromium."""
 
     def __init__(self, watched: Watched, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        self.driver = browser(dark)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver = browser(width, height, dark)
         self.driver.get(watched.url)
         self.until("feed.now > 0 && data.rows.length > 0")
 

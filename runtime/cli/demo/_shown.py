@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from .._options import Json, json_option
+from .._options import Json, html_option, json_option, write_file
 from .._output import console
 
 __all__ = ["print_code", "print_more", "shows", "threads_option"]
@@ -33,22 +33,27 @@ _MORE: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def shows(run: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], click.Command]:
+def shows(
+    run: Callable[..., Any], *options: Callable[[Any], Any], page: Callable[[Any], str] | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
     """Decorator: a command with these options, which are run()'s parameters.
 
-    The function shows the facts that run() returns: function(console, facts).  It is named as its module.
+    The function shows the facts that run() returns: function(console, facts).  It is named as its module.  page makes
+    a web page of them, and gives the command --html.
     """
 
     def decorate(show: Callable[..., None]) -> click.Command:
         name = show.__module__.rpartition(".")[2]
 
-        def command(json_to: Json | None, **asked: Any) -> None:
+        def command(json_to: Json | None, html: Path | None = None, **asked: Any) -> None:
             facts = run(**asked)
-            if not (json_to and json_to.take(facts)):
+            if html and page:
+                write_file(html, page(facts))
+            if not (json_to and json_to.take(facts)) and not html:
                 show(console(), facts)
                 print_more(console(), name)
 
-        for option in (json_option, *reversed(options)):
+        for option in (json_option, *[html_option] * bool(page), *reversed(options)):
             command = option(command)
         return click.command(name, help=show.__doc__)(command)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -192,6 +193,16 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return steps
 
 
+def page(facts: dict[str, Any]) -> str:
+    if "calls" in facts:
+        raise click.UsageError("--html shows a thread made here: leave --beside out")
+    from ..figures._page import page
+    from ._life import steps_of
+
+    title = Text("A thread's life", style="bold")
+    return page(title.plain, [title, _BEGIN.format(**facts), steps_of(facts), *_below(facts)])
+
+
 @shows(
     run,
     click.option(
@@ -199,6 +210,7 @@ def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         type=click.Choice(["pthread"]),
         help="The system calls of a first thread made by pthread_create, and of one made here, as strace sees them.",
     ),
+    page=page,
 )
 def command(out: Console, facts: dict[str, Any]) -> None:
     """One thread's life, step by step as it happened.
@@ -209,31 +221,40 @@ def command(out: Console, facts: dict[str, Any]) -> None:
     if "calls" in facts:
         show_calls(out, facts["calls"])
         return
-    out.print(
-        f"Thread {facts['tid']}, made by {facts['creator_tid']}. Times in µs from the first step. From the "
-        "clone on both run at the same time.\n"
-    )
+    out.print(f"{_BEGIN.format(**facts)}\n")
     out.print(life(facts["steps"]))
     out.print("\nIts memory, high addresses first\n")
     for line in picture(facts["context"]):
         out.print(line)
+    for part in _below(facts):
+        out.print()
+        out.print(part)
+
+
+_BEGIN = (
+    "Thread {tid}, made by {creator_tid}. Times in µs from the first step. From the clone on both run at the same time."
+)
+
+
+def _below(facts: dict[str, Any]) -> Iterator[RenderableType]:
+    """What stands below the pictures."""
     if facts["context"]["guard_by"] == "mprotect":
-        out.print("\nThe guard is a mapping without access (mprotect).")
+        yield "The guard is a mapping without access (mprotect)."
     else:
-        out.print(
-            "\nThe guard is pages marked inside the mapping (MADV_GUARD_INSTALL): /proc/self/maps shows one "
+        yield (
+            "The guard is pages marked inside the mapping (MADV_GUARD_INSTALL): /proc/self/maps shows one "
             "area, and many stacks side by side stay one."
         )
-    out.print("\nThe TCB, read by the thread at its thread pointer\n")
-    out.print(tcb(facts["tcb"]))
-    out.print("\nThe flags given to clone, and why\n")
+    yield Text("The TCB, read by the thread at its thread pointer", style="bold")
+    yield tcb(facts["tcb"])
+    yield Text("The flags given to clone, and why", style="bold")
     flags = table("flag", "what it does", fixed=("flag",))
     for flag in facts["flags"]:
         flags.add_row(flag["name"], flag["meaning"])
-    out.print(flags)
+    yield flags
     kernel = facts["kernel"]
-    out.print(
-        f"\n/proc/thread-self/status in the thread said: Pid {kernel['Pid']} (its tid), Tgid "
+    yield (
+        f"/proc/thread-self/status in the thread said: Pid {kernel['Pid']} (its tid), Tgid "
         f"{kernel['Tgid']} (the process), Name {kernel['Name']}. The word at {facts['word']['address']:#x} "
         f"is {facts['word']['value']} now."
     )

@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from ...look import SHEET
 from ...observe.asking import Unanswered, ask
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
@@ -43,6 +44,7 @@ _FILES = {
     "": (_HERE / "page.html", "text/html"),
     "page.css": (_HERE / "page.css", "text/css"),
     "page.js": (_HERE / "page.js", "text/javascript"),
+    SHEET.name: (SHEET, "text/css"),
     STYLE.name: (STYLE, "text/css"),
     SCRIPT.name: (SCRIPT, "text/javascript"),
 }

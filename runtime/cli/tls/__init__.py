@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .._options import Json, json_option
+from .._options import Json, html_option, json_option
 
 __all__ = ["tls"]
 
@@ -28,7 +28,7 @@ _ALL = "*"
 )
 @json_option
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a picture.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a web page.")
+@html_option
 def tls(
     count: int | None,
     diff: bool,

@@ -17,7 +17,7 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ... import Thread
 from ...native.structures import lib
-from .._options import Json, private
+from .._options import Json, write_file
 from .._output import console
 
 WIDTH = 110  # columns of a picture in a file
@@ -86,11 +86,7 @@ def show(
     """Writes the pictures that are asked for, or prints them; and gives --json the facts."""
     for path, export in ((svg, _svg), (html, _html)):
         if path:
-            try:
-                with open(path, "w", encoding="utf-8", opener=private) as out:
-                    out.write(export(_recorded(pictures)))
-            except OSError as error:
-                raise click.ClickException(f"{path}: {error.strerror}") from None
+            write_file(path, export(pictures))
     if json_to and json_to.take(as_data(facts)):
         return
     if not (svg or html):
@@ -135,9 +131,14 @@ _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:
 """
 
 
-def _svg(recorded: Console) -> str:
+def _svg(pictures: Iterable[RenderableType]) -> str:
+    recorded = _recorded(pictures)
     return recorded.export_svg(title="python -m runtime tls", theme=SVG_EXPORT_THEME, code_format=_SVG)
 
 
-def _html(recorded: Console) -> str:
-    return recorded.export_html(theme=SVG_EXPORT_THEME, inline_styles=True)
+def _html(pictures: Iterable[RenderableType]) -> str:
+    from ..figures._page import page
+    from .figure import steps_of
+    from .map import Picture
+
+    return page("A thread", (steps_of(shown.seen) if isinstance(shown, Picture) else shown for shown in pictures))

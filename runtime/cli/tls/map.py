@@ -17,21 +17,17 @@ from ...tlsmap import inspection
 from ...tlsmap.inspection import Field, Inspection
 from ...tlsmap.layout import Segment
 from .._output import size, table
+from ..figures._svg import PARTS
 
 _STACK_ROWS = 8
 _BLOCK_ROWS = 26  # about; a part that is smaller than a row has one all the same
 _BOX, _LEFT = 30, 24  # columns
 
 _STYLES = {
-    "guard": "#ffffff on #a83232",
     "unused": "dim",
-    "used": "#101010 on #d9b343",
     "surplus": "dim",
     "padding": "dim",
-    "rseq": "#101010 on #b58bc2",
-    "module": "#101010 on #6fb2c9",
-    "tcb": "#101010 on #e08e45",
-    "pthread": "#101010 on #9fb84d",
+    **{kind: f"{'#ffffff' if kind == 'guard' else '#101010'} on {colour}" for kind, colour in PARTS.items()},
 }
 
 
@@ -88,10 +84,11 @@ class _Line:
     note: str
 
 
-class _Picture:
+class Picture:
     """Lines of a box, with the address and offset of its edges at the left and notes at the right."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Inspection) -> None:
+        self.seen = seen  #: what is drawn
         self._lines: list[_Line] = []
 
     def edge(self, address: int, offset: int | None, note: str = "", corners: str = "├┤", line: str = "─") -> None:
@@ -144,9 +141,9 @@ def exactly(count: int) -> str:
     return f"{count:,} B" if count < 1 << 14 else size(count)
 
 
-def picture(seen: Inspection) -> RenderableType:
+def picture(seen: Inspection) -> Picture:
     """Guard, stack and static block, to scale within the stack and within the block."""
-    drawn, stack, low = _Picture(), seen.stack, seen.layout.low
+    drawn, stack, low = Picture(seen), seen.stack, seen.layout.low
     corners = "┌┐"
     if stack.guard:
         drawn.edge(stack.guard[0], None, corners=corners)
@@ -173,12 +170,12 @@ def picture(seen: Inspection) -> RenderableType:
             else:
                 drawn.edge(seen.thread_pointer + segment.offset, segment.offset)
         rows = max(1, round(segment.size / scale))
-        drawn.part(rows, plain(segment.name), segment.size, _STYLES[segment.kind], _notes(seen, segment, rows))
+        drawn.part(rows, plain(segment.name), segment.size, _STYLES[segment.kind], notes(seen, segment, rows))
     drawn.edge(end, seen.layout.high, corners="└┘")
     return drawn
 
 
-def _notes(seen: Inspection, segment: Segment, rows: int) -> list[str]:
+def notes(seen: Inspection, segment: Segment, rows: int) -> list[str]:
     if segment.kind == "surplus":
         return ["for libraries that dlopen brings"]
     if segment.kind == "rseq" and seen.rseq:
@@ -188,11 +185,11 @@ def _notes(seen: Inspection, segment: Segment, rows: int) -> list[str]:
     if segment.kind == "tcb":
         return ["dtv, pthread_self(), stack guard, pointer guard"]
     if segment.kind == "pthread":
-        notes = []
+        said = []
         for at in range(rows):  # the fields that begin in the bytes of that row
             begin, end = (segment.offset + segment.size * part // rows for part in (at, at + 1))
-            notes.append(", ".join(field.name for field in seen.pthread if begin <= field.offset < end))
-        return notes
+            said.append(", ".join(field.name for field in seen.pthread if begin <= field.offset < end))
+        return said
     return []
 
 
@@ -240,12 +237,12 @@ def _fields(title: str, note: str, fields: tuple[Field, ...], found: bool) -> It
     )
     for field in fields:
         last = (field.source,) if found else ()
-        made.add_row(signed(field.offset), field.name, _value(field), field.users, *last)
+        made.add_row(signed(field.offset), field.name, value(field), field.users, *last)
     yield made
     yield Text()
 
 
-def _value(field: Field) -> str:
+def value(field: Field) -> str:
     if field.size <= 8:
         return number(field.value)
     words = [field.content[at : at + 8] for at in range(0, field.size, 8)]

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
+from ...look import SHEET
 from ...observe.trace import Arrow, Span, State, Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names
 
@@ -59,7 +60,8 @@ class Flat:
 def write(timeline: Timeline, out: TextIO) -> None:
     """Writes it."""
     page = Path(__file__).with_name("page.html").read_text("utf-8")
-    page = page.replace("STYLE", STYLE.read_text("utf-8")).replace("SCRIPT", SCRIPT.read_text("utf-8"))
+    page = page.replace("STYLE", SHEET.read_text("utf-8") + STYLE.read_text("utf-8"))
+    page = page.replace("SCRIPT", SCRIPT.read_text("utf-8"))
     before, _, after = page.partition("DATA")
     out.write(before.replace("TITLE", escape(timeline.program)))
     # "<" occurs in texts only; written so, none of them can end the script element.

@@ -7,6 +7,7 @@ import re
 from html import escape
 from pathlib import Path
 
+from ...look import SHEET
 from ..results import Result
 from ..run.plans import Kind
 from .events import RAISE, Event, Holding, Line, Thing, Wait
@@ -44,10 +45,9 @@ def page(story: Story, result: Result) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
 <title>{escape(what)}</title>
 <style>
-{Path(__file__).with_name("page.css").read_text()}</style>
+{SHEET.read_text()}{Path(__file__).with_name("page.css").read_text()}</style>
 </head>
 <body>
 <main>

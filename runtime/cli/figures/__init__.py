@@ -1,0 +1,1 @@
+"""Figures in SVG, and pages that go through them step by step; both need nothing else."""

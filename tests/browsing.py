@@ -1,0 +1,27 @@
+"""Pages in a browser, for tests that do what a user does."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
+
+
+def browser(width: int = 1280, height: int = 800, dark: bool = False) -> Any:
+    """Headless Chromium, driven, with a window of this size in pixels."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    quiet = "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    for option in (*quiet.split(), *["--blink-settings=preferredColorScheme=0"] * dark):
+        options.add_argument(option)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    return driver
