@@ -61,8 +61,8 @@ def _target(path: Path, link: str) -> Path | None:
 def on_files(files: Files, config: MkDocsConfig) -> None:
     from mkdocs.structure.files import File
 
-    known = {Path(file.abs_src_path or "").resolve() for file in files.documentation_pages()}
-    wanted = [TREE / START, *sorted(known)]
+    known = {Path(file.abs_src_path or "").resolve() for file in files}  # the figures, too
+    wanted = [TREE / START, *sorted(path for path in known if path.suffix == ".md")]
     while wanted:
         path = wanted.pop()
         if _page(path) in _shown:

@@ -106,6 +106,38 @@ def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(
     assert not Path(folder).exists()
 
 
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+FIGURES = TREE / "docs" / "figures"
+
+
+@pytest.mark.slow
+def test_figures_are_what_the_tool_draws_and_stand_in_documents(tmp_path: Path) -> None:
+    tool("figures.py", "--check")
+    text = "".join(document.read_text() for document in DOCUMENTS)
+    assert {path.name for path in FIGURES.iterdir()} == set(re.findall(r"!\[[^\]]+\]\([./]*figures/(\S+)\)", text))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(FREE_THREADED, reason="without a GIL a life has other steps than those of the figure")
+def test_check_finds_figures_that_are_out_of_date(tmp_path: Path) -> None:
+    tool("figures.py", "--folder", tmp_path)
+    drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert drawn.keys() == {path.name for path in FIGURES.iterdir()}
+
+    def says(name: str, old: str, new: str, status: int) -> str:
+        for other, text in drawn.items():
+            (tmp_path / other).write_text(re.sub(old, new, text, count=1) if other == name else text)
+        assert (tmp_path / name).read_text() != drawn[name]
+        return tool("figures.py", "--check", "--folder", tmp_path, status=status).stdout
+
+    assert says("memory.svg", "0x[0-9a-f]+", "0x7f00beef0000", 0) == ""
+    assert "gone: [('text', '', 'accident and the')]" in says("life.svg", "__ctype_init..<", "the accident and<", 1)
+    assert "'arrow'" in says("switch.svg", '<path [^>]*class="arrow"/>', "", 1)
+    assert "'part mapped'" in says("dtv.svg", "part there", "part mapped", 1)
+    assert says("switch.svg", r"(?s)glibc [\d.]+(.*)<path [^>]*/>", r"glibc 2.1\1", 0) == ""
+
+
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 

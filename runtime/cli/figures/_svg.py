@@ -32,18 +32,20 @@ class Figure(NamedTuple):
     height: int
     body: str
 
-    def svg(self, style: str = "") -> str:
-        """The element, for a page that has the style already."""
+    def svg(self, more: str = ">") -> str:
+        """The element, for a page that has its style already."""
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" role="img" '
-            f'aria-label="{escape(self.title)}">{style}\n{self.body}</svg>\n'
+            f'aria-label="{escape(self.title)}"{more}\n{self.body}</svg>\n'
         )
 
-    def file(self) -> str:
+    def file(self, about: str) -> str:
         """A file of its own: with its style, and with paper below."""
         style = "".join(path.read_text("utf-8") for path in (SHEET, FIGURE_CSS))
-        paper = '<rect class="paper" width="100%" height="100%"/>'
-        return self.svg(f"<title>{escape(self.title)}</title><style>\n{style}</style>\n{paper}")
+        return self.svg(
+            f' width="{self.width}" height="{self.height}">\n<title>{escape(self.title)}</title>\n'
+            f'<desc>{escape(about)}</desc>\n<style>\n{style}</style>\n<rect class="paper" width="100%" height="100%"/>'
+        )
 
 
 def text(x: float, y: float, said: str, kind: str = "", anchor: str = "") -> str:
