@@ -265,7 +265,7 @@ def test_step_6_in_python() -> None:
 # ---- the labs --------------------------------------------------------------------------------------------------------
 
 COURSE = TREE / "examples" / "course"
-LABS = ("lab1", "lab2", "lab3", "lab4", "lab5", "lab6", "lab7", "lab8", "lab9")
+LABS = tuple(f"lab{number}" for number in range(1, 13))
 
 
 def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
@@ -321,6 +321,14 @@ def test_a_solution_passes(lab: str) -> None:
         ("lab7", "two", "each_item_goes_to_one"),
         ("lab7", "three", "a_cell_that_is_used_again_confuses_no_thief"),
         ("lab7", "four", "a_cell_that_is_used_again_confuses_no_thief"),
+        ("lab10", "one", "nobody_overtakes_who_sleeps"),
+        ("lab10", "two", "nobody_overtakes_who_sleeps"),
+        ("lab10", "three", "a_wake_up_for_no_reason_lets_nobody_in"),
+        ("lab10", "four", "readers_are_inside_together"),
+        ("lab11", "one", "it_can_be_used_again_at_once"),
+        ("lab11", "two", "nobody_leaves_before_all_have_come"),
+        ("lab11", "three", "it_can_be_used_again_at_once"),
+        ("lab11", "four", "a_wake_up_for_no_reason_lets_nobody_go"),
     ],
 )
 def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
@@ -413,6 +421,31 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         ("lab9", "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt", "before = 0", "faults_are_counted"),
         ("lab9", "os._exit(status)", "status or os._exit(status)", "work_that_raises"),
         ("lab9", "os.waitpid(child, 0)[1] != 0", "not counted", "no_child_is_left"),
+        (
+            "lab10",
+            "or self._writing or self._readers:",
+            "or self._writing:",
+            "a_writer_is_alone_and_none_sleeps_for_ever",
+        ),
+        (
+            "lab10",
+            "            self._writing = False\n            self.monitor.wake_all()",
+            "            self._writing = False",
+            "a_writer_is_alone_and_none_sleeps_for_ever",
+        ),
+        (
+            "lab10",
+            "or self._writing:\n                self.monitor.wait()",
+            "or self._writing:\n                pass",
+            "a_thread_that_waits_sleeps",
+        ),
+        ("lab11", "return True", "return False", "one_is_told"),
+        ("lab11", "self.round.wake(self.parties)", "self.round.wake()", "nobody_leaves_before_all_have_come"),
+        ("lab11", "            self.round.wait(mine)\n", "            pass\n", "a_thread_that_waits_sleeps"),
+        ("lab12", "        if not more:\n            return found\n", "        return found\n", "who_is_stuck"),
+        ("lab12", '["wait"]["deadline"] is None', '["wait"]', "who_is_stuck"),
+        ("lab12", 'float(lock["waits"]["seconds"])', 'float(lock["taken"])', "which_lock_is_slow"),
+        ("lab12", 'and wait["deadline"] is None', "", "what_nobody_sets"),
     ],
     ids=[
         *("two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"),
@@ -423,6 +456,9 @@ def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
         *("no copy", "calls under the lock", "open and closed", "does not look", "one passes"),
         *("reading is a fault", "the parent is free", "zeros are enough", "adding is reading"),
         *("counts its birth", "goes on as its parent", "no wait"),
+        *("readers inside", "writer wakes nobody", "asks again and again"),
+        *("nobody is told", "wakes one", "asks in a circle"),
+        *("the circle only", "with a timeout", "taken most", "with a timeout, too"),
     ],
 )
 def test_a_mistake_in_a_solution_is_found(lab: str, right: str, wrong: str, test: str, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""A barrier that is wrong."""
+
+from __future__ import annotations
+
+from word import Word
+
+
+class Barrier:
+    def __init__(self, parties: int) -> None:
+        self.parties = parties
+        self.count = Word(0)
+        self.round = Word(0)
+
+    def wait(self) -> bool:
+        mine = self.round.load()
+        if self.count.add(1) == self.parties - 1:
+            self.round.add(1)
+            self.round.wake(self.parties)
+            self.count.store(0)
+            return True
+        while self.round.load() == mine:
+            self.round.wait(mine)
+        return False
