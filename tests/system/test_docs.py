@@ -106,6 +106,11 @@ def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(
     assert not Path(folder).exists()
 
 
+def test_the_start_page_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (TREE / "README.md").read_text()))
+    assert {path.name for path in (TREE / "docs").glob("*.md")} <= linked
+
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 FIGURES = TREE / "docs" / "figures"
