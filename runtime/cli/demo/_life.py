@@ -80,7 +80,7 @@ _ABOUT = {
     "stack": "the stack: it grows down, towards the guard; a page comes when it is first touched",
     "guard": "the guard: pages without access, where a stack overflow is SIGSEGV",
     "task": "the kernel's task, an LWP: a tid, registers, what it shares with its creator",
-    "list": "glibc's list of threads, by which setuid, dlopen, fork and gdb find them",
+    "list": "glibc's list of threads, by which setuid, dlopen, fork and libthread_db find them",
     "word": "the word that the kernel clears when the task has ended: join sleeps on it",
     "tstate": "PyThreadState, the interpreter's record of the thread",
 }

@@ -33,7 +33,7 @@ STEPS = {
         "guard": ("guard: {size} at {a:#x}", "a stack overflow is SIGSEGV here"),
         "reuse": ("block of {a:#x} from the cache", "an ended thread's: no mmap"),
         "tcb": ("TCB at {a:#x}", "in struct pthread of {b} bytes"),
-        "list": ("linked on glibc's _dl_stack_user", "for setuid, dlopen, fork and gdb"),
+        "list": ("linked on glibc's _dl_stack_user", "for setuid, dlopen and fork"),
         "tls": ("TLS block at {a:#x}", "initial values of {b} modules"),
     },
     "clone": {
