@@ -296,6 +296,16 @@ def test_a_lock_that_spins_fails_where_it_should_sleep(tmp_path: Path) -> None:
     assert grade("lab1", "--yours", yours) == ({"a_thread_that_waits_sleeps"}, 5)
 
 
+def test_a_condition_that_never_sleeps_is_told_so(tmp_path: Path) -> None:
+    """It gives the lock up and takes it back, which has orders without end."""
+    text = (COURSE / "answers" / "lab2.py").read_text()
+    (yours := tmp_path / "yours.py").write_text(text.replace("        self.word.wait(before)\n", ""))
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", COURSE / "lab2", "-k", "waits_sleeps", "--yours", yours]
+    said = python(*command, status=1, timeout=110).stdout
+    assert "A thread asks again and again instead of sleeping" in said
+    assert "BUDGET SPENT: 5,000 runs" in said
+
+
 @pytest.mark.parametrize("lab", LABS)
 def test_a_solution_passes(lab: str) -> None:
     failed, passed = grade(lab, "--yours", solution(lab))
