@@ -118,7 +118,7 @@ def switch() -> Figure:
     for name, y in (("thread pointer", top + 34), ("stack pointer", pushed + 26)):
         parts.append(text(lwp + 53, y + (-6 if y > 100 else 16), name, "", "middle"))
         parts.append(line(lwp, y, left[0] + wide, y, "sleeps"))
-        parts.append(arrow(middle, y, left[1] - 2, y))
+        parts.append(arrow(middle, y, left[1] - 2))
     steps = [
         "1  push what a function preserves, on A's stack; keep A's stack pointer",
         "2  load B's thread pointer: from here on errno and pthread_self() are B's",

@@ -54,9 +54,9 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
         middle = top + _ROW / 2
         tip = []
         if step["name"] in _CALLS:
-            tip.append(arrow(mine, middle, kernel + (4 if mine > kernel else -4), middle))
+            tip.append(arrow(mine, middle, kernel + (4 if mine > kernel else -4)))
         if step["name"] in _RETURNS:
-            tip.append(arrow(kernel, middle, mine + (-6 if mine > kernel else 6), middle))
+            tip.append(arrow(kernel, middle, mine + (-6 if mine > kernel else 6)))
         us = f"{step['us']:.{step['us'] < 1_000:d}f}"
         drawn = [
             rect(0, top, _WIDTH, _ROW, "hit"),
@@ -73,7 +73,7 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
-#: What each part is, and where else it is explained.
+#: What each part is.
 _ABOUT = {
     "pthread": "the thread's TCB and struct pthread: the thread pointer points at the TCB, glibc at the rest",
     "tls": "the static TLS block: a variable of each __thread declaration, of each module",
@@ -86,8 +86,7 @@ _ABOUT = {
 }
 _MEMORY, _ELSEWHERE = ("pthread", "tls", "stack", "guard"), ("task", "list", "word", "tstate")
 
-#: What a step makes of parts, or only touches: None. {} is filled in from the step.
-_Effects = dict[str, tuple[str, str | None] | None]
+_Effects = dict[str, tuple[str, str | None] | None]  #: a part's state and what it says; None: it is only touched
 _ADDRESSES: _Effects = dict.fromkeys(_MEMORY, ("mapped", None))
 _EFFECTS: dict[str, _Effects] = {
     "map": _ADDRESSES,
@@ -115,9 +114,9 @@ _EFFECTS: dict[str, _Effects] = {
 }
 
 
-def states_of(facts: dict[str, Any]) -> list[dict[str, tuple[str, str, bool]]]:
-    """After each step, of each part its state, what it says, and whether the step touches it."""
-    now = {part: ("absent", "") for part in _ABOUT}
+def states_of(facts: dict[str, Any]) -> list[dict[str, tuple[str, str | None, bool]]]:
+    """After each step, of each part its state, what it says (None: nothing, ever), and whether the step touches it."""
+    now: dict[str, tuple[str, str | None]] = {part: ("absent", None if part in _MEMORY else "") for part in _ABOUT}
     found = []
     for step in facts["steps"]:
         effects = _EFFECTS.get(step["name"], {})
@@ -153,14 +152,13 @@ def memory_figure(facts: dict[str, Any], at: int) -> Figure:
     for part, label, (low, high), tall in _memory(context):
         parts.append(text(left - 6, y + 4, f"{high:#x}", "mono dim", "end"))
         if high == context["thread_pointer"]:
-            parts += [arrow(left + wide + 40, y, left + wide + 2, y), text(left + wide + 44, y, "thread")]
+            parts += [arrow(left + wide + 40, y, left + wide + 2), text(left + wide + 44, y, "thread")]
             parts.append(text(left + wide + 44, y + 13, "pointer"))
         ink = "inside white" if part == "guard" else "inside"
         drawn = [
             rect(left, y, wide, tall, colour=colours[part]),
             text(left + 8, y + tall / 2 + 4, label, ink),
             text(left + wide - 8, y + tall / 2 + 4, size(high - low), ink, "end"),
-            '<text class="says" visibility="hidden"></text>\n',
         ]
         parts.append(group(drawn, f"part {states[part][0]}", part=part))
         y += tall
@@ -173,7 +171,7 @@ def memory_figure(facts: dict[str, Any], at: int) -> Figure:
         drawn = [
             rect(x, y, 106, 40),
             text(x + 7, y + 16, names[part], "inside"),
-            text(x + 7, y + 32, says, "says head inside"),
+            text(x + 7, y + 32, says or "", "says head inside"),
         ]
         parts.append(group(drawn, f"part plain {state}", part=part))
     return Figure(

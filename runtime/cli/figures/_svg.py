@@ -63,11 +63,10 @@ def line(x: float, y: float, to_x: float, to_y: float, kind: str = "") -> str:
     return f'<path d="M{x:g} {y:g}L{to_x:g} {to_y:g}"{_class(kind)}/>\n'
 
 
-def arrow(x: float, y: float, to_x: float, to_y: float, kind: str = "") -> str:
-    """A line with a tip, horizontal or vertical."""
-    back = 5 if (to_x or to_y) and (to_x, to_y) < (x, y) else -5
-    tip = f"m{back} -3l{-back} 3l{back} 3" if to_y == y else f"m-3 {back}l3 {-back}l3 {back}"
-    return f'<path d="M{x:g} {y:g}L{to_x:g} {to_y:g}{tip}"{_class(f"arrow {kind}".rstrip())}/>\n'
+def arrow(x: float, y: float, to_x: float) -> str:
+    """A horizontal line with a tip."""
+    back = 5 if to_x < x else -5
+    return f'<path d="M{x:g} {y:g}H{to_x:g}m{back} -3l{-back} 3l{back} 3" class="arrow"/>\n'
 
 
 def group(parts: Iterable[str], kind: str = "", **data: object) -> str:

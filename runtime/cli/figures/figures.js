@@ -1,8 +1,7 @@
 // Goes through the steps of a page, back and forward, and says what is pointed at.
 //
-// steps: of each what, why and more, and by part its state (a class; there, if nothing is said), a text or null, and whether the step
-// touches it.
-// about: what each part is.  Elements are known by data-step and data-part.
+// steps: of each what, why and more, and of parts a state (a class; "there" if nothing is said), a text or null, and whether the step
+// touches the part.  about: what each part is.  Elements are known by data-step and data-part.
 "use strict";
 const { steps, about } = JSON.parse(document.getElementById("steps").textContent);
 const $ = id => document.getElementById(id);

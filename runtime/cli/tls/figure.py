@@ -78,7 +78,7 @@ def steps_of(seen: Inspection) -> Steps:
     for part in parts:
         drawn.append(text(_LEFT - 6, y + 4, f"{part.address:#x}", "mono dim", "end"))
         if part.address == seen.thread_pointer:
-            drawn.append(arrow(_WIDTH - 40, y, _LEFT + _BOX + 2, y))
+            drawn.append(arrow(_WIDTH - 40, y, _LEFT + _BOX + 2))
             drawn.append(text(_WIDTH - 36, y + 4, "tp", "head"))
         elif part.address > seen.stack.high - 1:
             drawn.append(text(_LEFT + _BOX + 6, y + 4, signed(part.address - seen.thread_pointer), "mono dim"))
