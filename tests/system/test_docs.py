@@ -124,7 +124,6 @@ def test_figures_are_what_the_tool_draws_and_stand_in_documents(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(FREE_THREADED, reason="without a GIL a life has other steps than those of the figure")
 def test_check_finds_figures_that_are_out_of_date(tmp_path: Path) -> None:
     tool("figures.py", "--folder", tmp_path)
     drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
