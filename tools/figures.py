@@ -49,7 +49,7 @@ def memory() -> Figure:
 
 def dtv() -> Figure:
     """Two threads' DTVs while a library comes and goes, as examples/dtv_generations.py prints them."""
-    program = [sys.executable, ROOT / "examples" / "dtv_generations.py"]
+    program = [sys.executable, str(ROOT / "examples" / "dtv_generations.py")]
     printed = subprocess.run(program, capture_output=True, text=True, check=True, cwd=tempfile.gettempdir()).stdout
     rows = [re.split(r"  +", row.strip()) for row in printed.splitlines()[1:]]
     columns = {8: "what is done", 188: "main's DTV", 308: "sleeper's DTV"}  # px
