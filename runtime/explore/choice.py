@@ -91,7 +91,8 @@ def _spec(name: str) -> ModuleSpec | None:
     for part in inner:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+        # Under its whole name a namespace package is found only below one that is imported (KeyError).
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 
 

@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shlex
+import sys
 import subprocess
 import threading
 from collections.abc import Callable
@@ -251,6 +252,16 @@ def test_workers_name_it_too(load: Callable[[str], ModuleType]) -> None:
     assert spent.outcome is Outcome.BUDGET_SPENT
     assert "    counting\n" in spent.report()
     assert explored(load("counting"), ("counting",), workers=2).outcome is Outcome.FOUND
+
+
+def test_a_package_in_a_namespace_that_nobody_has_imported_can_be_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "company" / "team" / "tool").mkdir(parents=True)
+    (tmp_path / "company" / "team" / "tool" / "__init__.py").touch()
+    assert explore(lambda: None, include=["company.team.tool"], runs=1).outcome is Outcome.EXHAUSTED
+    assert "company" not in sys.modules
 
 
 @pytest.mark.parametrize(
