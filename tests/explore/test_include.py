@@ -7,8 +7,8 @@ import json
 import random
 import re
 import shlex
-import sys
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
