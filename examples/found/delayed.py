@@ -1,7 +1,7 @@
-"""A test on Python's own threads, some held for a moment at the places that its HELD names: `delayed.py TEST.py`.
+"""A test on Python's own threads, some of them held for a moment where its HELD says: `delayed.py TEST.py`.
 
-A place: the thread's name, the end of the file's, a text of the line, and the seconds for which the thread is held when it
-first comes to that line.  Nothing of lwp is used: sys.settrace does it.  The exit status is 1 if the test fails or hangs.
+A place: how the thread's name begins, how the file's ends, a text of the line, and for how many seconds the thread is
+held before it runs such a line for the first time.  The exit status is 1 if the test fails or hangs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ def main(test: str) -> None:
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         for place in list(held) if event == "line" else ():
-            name, file, text, seconds = place
-            if frame.f_code.co_filename.endswith(file) and text in linecache.getline(
-                frame.f_code.co_filename, frame.f_lineno
-            ):
+            name, end, text, seconds = place
+            file, line = frame.f_code.co_filename, frame.f_lineno
+            if file.endswith(end) and text in linecache.getline(file, line):
                 thread = threading.current_thread().name
                 if thread.startswith(name):
                     held.remove(place)
-                    print(f"{thread} is held at {file}:{frame.f_lineno}, before {text}", flush=True)
+                    print(f"{thread} is held at {end}:{line}, before {text}", flush=True)
                     time.sleep(seconds)
         return trace
 

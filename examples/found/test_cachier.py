@@ -4,7 +4,10 @@ import threading
 
 import cachier
 
-HELD = [("one", "cores/memory.py", "cond = self.cache", 1.0), ("two", "cores/memory.py", "entry._condition.acquire()", 2.0)]
+HELD = [
+    ("one", "test_cachier.py", "return number * number", 0.5),
+    ("two", "cores/memory.py", "entry._condition.acquire()", 1.0),
+]
 
 
 def test():

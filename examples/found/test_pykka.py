@@ -1,5 +1,7 @@
 """Pykka 4.5.0: ask() of an actor that stops at that moment is never answered."""
 
+import contextlib
+
 import pykka
 
 HELD = [("MainThread", "pykka/_ref.py", "self.actor_inbox.put(Envelope(message, reply_to=future))", 0.5)]
@@ -14,7 +16,5 @@ class Greeter(pykka.ThreadingActor):
 def test():
     greeter = Greeter.start()
     greeter.tell("first")
-    try:
+    with contextlib.suppress(pykka.ActorDeadError):
         greeter.ask("second")
-    except pykka.ActorDeadError:
-        pass

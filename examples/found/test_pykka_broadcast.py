@@ -10,8 +10,8 @@ class Greeter(pykka.ThreadingActor):
 
 
 def test():
-    first, second = Greeter.start(), Greeter.start()
-    first.stop(block=False)
+    actors = [Greeter.start() for _ in range(2)]
+    actors[0].stop(block=False)
     try:
         pykka.ActorRegistry.broadcast("hello")
     finally:
