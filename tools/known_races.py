@@ -43,7 +43,7 @@ def main() -> int:
     status, wanted = 0, sys.argv[1:]
     for test in sorted((ROOT / "examples" / "found" / "known").glob("test_*.py")):
         about, needs = test.read_text().splitlines()[:2]
-        _, _, version, *words = needs.split()
+        _, version, *words = needs.split()
         if version != platform.python_version() or (wanted and test.stem.removeprefix("test_") not in wanted):
             continue
         told = explore(test, *words)

@@ -1,5 +1,5 @@
 """apscheduler 3.9.1: the scheduler's thread dies of JobLookupError if shutdown() comes while a job is due."""
-# CPython 3.12.1 apscheduler==3.9.1 pytz tzlocal six setuptools<80
+# 3.12.1 apscheduler==3.9.1 pytz tzlocal six setuptools<80
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from pytz import utc

@@ -1,5 +1,5 @@
-"""boltons 18.0.1: an LRI that three threads fill holds more than its maximum (#155)."""
-# CPython 3.12.1 boltons==18.0.1
+"""boltons 18.0.1: an LRI that three threads fill raises IndexError (#155)."""
+# 3.12.1 boltons==18.0.1
 
 import threading
 

@@ -1,5 +1,5 @@
 """botocore 1.20.0: two create_client() of one session: KeyError (endpoint_resolver)."""
-# CPython 3.11.7 botocore==1.20.0 jmespath<1 python-dateutil urllib3<1.27 six
+# 3.11.7 botocore==1.20.0 jmespath<1 python-dateutil urllib3<1.27 six
 
 import threading
 

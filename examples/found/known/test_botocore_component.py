@@ -1,5 +1,5 @@
 """botocore 1.20.0: two threads that ask for a component that is made when it is first asked for: KeyError."""
-# CPython 3.11.7 botocore==1.20.0 jmespath<1 python-dateutil urllib3<1.27 six
+# 3.11.7 botocore==1.20.0 jmespath<1 python-dateutil urllib3<1.27 six
 
 import threading
 

@@ -1,5 +1,5 @@
 """functools.cached_property of 3.11.7: one lock for all instances of a class, so two of them deadlock (bpo-43468)."""
-# CPython 3.11.7
+# 3.11.7
 
 import functools
 import threading

@@ -1,5 +1,5 @@
 """cachetools 4.1.1: two callers of one key get two objects, and the cache keeps the one that came last (4.2.0)."""
-# CPython 3.12.1 cachetools==4.1.1
+# 3.12.1 cachetools==4.1.1
 
 import threading
 

@@ -1,5 +1,5 @@
 """DBUtils 1.3: PooledDB.connection() raises IndexError (pop from an empty list) if the shared connection went away."""
-# CPython 3.12.1 DBUtils==1.3
+# 3.12.1 DBUtils==1.3
 
 import threading
 

@@ -1,5 +1,5 @@
 """Django 2.0.13: LocMemCache.get() of a missing key deletes what another thread has set meanwhile."""
-# CPython 3.12.1 Django==2.0.13 pytz setuptools<80
+# 3.12.1 Django==2.0.13 pytz setuptools<80
 
 import itertools
 import threading

@@ -1,5 +1,5 @@
 """filelock 3.10.7: one FileLock lets two threads in."""
-# CPython 3.12.1 filelock==3.10.7
+# 3.12.1 filelock==3.10.7
 
 import os
 import tempfile

@@ -1,5 +1,5 @@
-"""concurrent.futures.wait() for a future that shutdown(cancel_futures=True) has cancelled never returns."""
-# CPython 3.12.1
+"""concurrent.futures of 3.12.1: wait() for a future that shutdown(cancel_futures=True) has cancelled never returns."""
+# 3.12.1
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait

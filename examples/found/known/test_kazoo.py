@@ -1,5 +1,5 @@
 """kazoo 2.4.0: AsyncResult.wait() waits without end for a result that was set before (#487)."""
-# CPython 3.12.1 kazoo==2.4.0 six setuptools<80
+# 3.12.1 kazoo==2.4.0 six setuptools<80
 
 import threading
 

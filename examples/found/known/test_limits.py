@@ -1,5 +1,5 @@
 """limits 2.6.0: MemoryStorage.acquire_entry() lets in more than the limit."""
-# CPython 3.12.1 limits==2.6.0 packaging typing_extensions deprecated setuptools<80
+# 3.12.1 limits==2.6.0 packaging typing_extensions deprecated setuptools<80
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,5 +1,5 @@
 """linecache of 3.12.1: getlines() beside clearcache() raises KeyError (gh-133253)."""
-# CPython 3.12.1 --include linecache
+# 3.12.1 --include linecache
 
 import linecache
 import threading

@@ -1,5 +1,5 @@
 """loguru 0.7.2: a line that is logged while another thread removes the handlers raises RuntimeError (#1183)."""
-# CPython 3.12.1 loguru==0.7.2
+# 3.12.1 loguru==0.7.2
 
 import threading
 

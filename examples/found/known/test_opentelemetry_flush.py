@@ -1,5 +1,5 @@
 """opentelemetry-sdk 1.12: force_flush() beside shutdown() waits for its whole timeout, and says that it failed."""
-# CPython 3.12.1 opentelemetry-sdk==1.12 opentelemetry-api==1.12 opentelemetry-semantic-conventions<0.34 setuptools<80
+# 3.12.1 opentelemetry-sdk==1.12 opentelemetry-api==1.12 opentelemetry-semantic-conventions==0.33b0 setuptools<80
 
 import threading
 

@@ -1,5 +1,5 @@
 """opentelemetry-sdk 1.12: a span that ends beside shutdown() is taken into the queue, and never exported."""
-# CPython 3.12.1 opentelemetry-sdk==1.12 opentelemetry-api==1.12 opentelemetry-semantic-conventions<0.34 setuptools<80
+# 3.12.1 opentelemetry-sdk==1.12 opentelemetry-api==1.12 opentelemetry-semantic-conventions==0.33b0 setuptools<80
 
 import threading
 

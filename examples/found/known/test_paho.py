@@ -1,5 +1,5 @@
 """paho-mqtt 2.1.0: of two threads in wait_for_publish() one is never woken."""
-# CPython 3.12.1 paho-mqtt==2.1.0
+# 3.12.1 paho-mqtt==2.1.0
 
 import threading
 

@@ -1,5 +1,5 @@
 """persist-queue 0.4.0: SQLiteQueue.get() of an item that is put meanwhile looks for it only after 10 s."""
-# CPython 3.12.1 persist-queue==0.4.0
+# 3.12.1 persist-queue==0.4.0
 
 import tempfile
 import threading

@@ -1,5 +1,5 @@
 """portalocker 4.1.0: two release() of one lock at once: the second one unlocks a closed file."""
-# CPython 3.12.1 portalocker==4.1.0 typing_extensions
+# 3.12.1 portalocker==4.1.0 typing_extensions
 
 import tempfile
 import threading

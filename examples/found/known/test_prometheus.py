@@ -1,5 +1,5 @@
 """prometheus_client 0.6.0: a histogram is collected with a sum that its count does not know of."""
-# CPython 3.12.1 prometheus_client==0.6.0
+# 3.12.1 prometheus_client==0.6.0
 
 import threading
 

@@ -1,5 +1,5 @@
 """pyee 8.0.1: a listener for once() is called twice, or the second emit() raises KeyError."""
-# CPython 3.12.1 pyee==8.0.1
+# 3.12.1 pyee==8.0.1
 
 import threading
 

@@ -1,5 +1,5 @@
 """pyrate-limiter 4.3.1: an item that is put while a leak goes on is lost (#302)."""
-# CPython 3.12.1 pyrate-limiter==4.3.1 typing_extensions
+# 3.12.1 pyrate-limiter==4.3.1 typing_extensions
 
 import threading
 

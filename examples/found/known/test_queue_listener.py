@@ -1,5 +1,5 @@
-"""logging.handlers.QueueListener.stop() in two threads: 'NoneType' object has no attribute 'join' (gh-114706)."""
-# CPython 3.12.1
+"""logging.handlers of 3.12.1: two QueueListener.stop() at once: AttributeError (gh-114706)."""
+# 3.12.1
 
 import logging.handlers
 import queue

@@ -1,5 +1,5 @@
-"""logging: removeHandler() in one thread makes another handler miss a record that is being logged."""
-# CPython 3.12.1
+"""logging of 3.12.1: removeHandler() in one thread makes another handler miss a record that is being logged."""
+# 3.12.1
 
 import logging
 import threading

@@ -1,5 +1,5 @@
-"""asyncio.run_coroutine_threadsafe() to a loop that ends: the caller, whom nobody cancelled, gets CancelledError."""
-# CPython 3.12.1 --include asyncio
+"""asyncio of 3.12.1: run_coroutine_threadsafe() to a loop that ends: CancelledError, though nobody cancelled it."""
+# 3.12.1 --include asyncio
 
 import asyncio
 import concurrent.futures

@@ -1,5 +1,5 @@
-"""asyncio.run_coroutine_threadsafe() to a loop that ends: the caller waits without end."""
-# CPython 3.12.1
+"""asyncio of 3.12.1: run_coroutine_threadsafe() to a loop that ends: the caller waits without end."""
+# 3.12.1
 
 import asyncio
 import concurrent.futures

@@ -1,5 +1,5 @@
 """tqdm 4.31.1: two bars that two threads make at once: RuntimeError, Set changed size during iteration (#481, #754)."""
-# CPython 3.12.1 tqdm==4.31.1
+# 3.12.1 tqdm==4.31.1
 
 import threading
 

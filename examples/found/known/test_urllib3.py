@@ -1,5 +1,5 @@
 """urllib3 1.26.15: a pool that is evicted from the manager is closed while a thread is about to use it (#1252)."""
-# CPython 3.12.1 urllib3==1.26.15
+# 3.12.1 urllib3==1.26.15
 
 import threading
 

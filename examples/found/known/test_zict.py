@@ -1,5 +1,5 @@
 """zict 2.2.0: an LRU that threads fill keeps more than its maximum (3.0.0: thread-safe)."""
-# CPython 3.12.1 zict==2.2.0 heapdict
+# 3.12.1 zict==2.2.0 heapdict
 
 import threading
 

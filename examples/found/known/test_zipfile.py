@@ -1,5 +1,5 @@
 """zipfile of 3.12.1: two members that are read and sought in two threads get each other's data (gh-127847)."""
-# CPython 3.12.1
+# 3.12.1
 
 import io
 import threading

@@ -1,0 +1,52 @@
+"""What docs/found.md says is so: its commands find the races, and each one happens on Python's own threads, too.
+
+The releases come with `pip install -e '.[found]'`; a test is skipped where another one is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from conftest import TREE, lwp, python
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+DOCUMENT = (TREE / "docs" / "found.md").read_text()
+FOUND = sorted((TREE / "examples" / "found").glob("test_*.py"))
+
+each_find = pytest.mark.parametrize("file", FOUND, ids=lambda file: file.stem)
+
+
+def needs_its_release(file: Path) -> None:
+    name, release = file.read_text()[3:].split(":")[0].split()
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        installed = "none"
+    if installed != release:
+        pytest.skip(f"{name} {release} is not installed, but {installed}")
+
+
+def test_the_document_shows_each_file_as_it_is() -> None:
+    assert [file.name for file in FOUND if f"```python\n{file.read_text()}```" not in DOCUMENT] == []
+
+
+@each_find
+def test_the_documents_command_finds_it(file: Path) -> None:
+    needs_its_release(file)
+    command = re.search(rf"^lwp (explore .*/{file.name}::test)$", DOCUMENT, re.MULTILINE)
+    assert command is not None
+    told = lwp(*shlex.split(command[1]), cwd=TREE, timeout=280, status=1).stdout
+    assert re.search(r"^FOUND .*; replays 10/10\.$", told, re.MULTILINE), told
+
+
+@each_find
+def test_it_happens_on_pythons_own_threads(file: Path) -> None:
+    needs_its_release(file)
+    told = python("delayed.py", file, cwd=file.parent, timeout=120, status=1)
+    assert "is held at" in told.stdout
+    assert "passes" not in told.stdout
