@@ -4,6 +4,7 @@
 #include "kernel/glibc/glibc.h"
 #include "green/switch.h"
 #include "kernel/base/poll.h"
+#include "kernel/lwp/lwp.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -154,7 +155,7 @@ static void sleep_in_earnest(struct pollfd *files, int count, int64_t ns)
 static enum outside { NOTHING, AN_LWP, A_FILE } wait_outside(void)
 {
     struct pollfd files[EXPLORE_THREADS];
-    int count = 0, lwps = green_lwps() > (waits_for_others() ? 1 : run.lwps);
+    int count = 0, lwps = green_lwps() > (waits_for_others() ? 1 : run.lwps) || atomic_load(&lwps_ending);
 
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
@@ -233,7 +234,8 @@ static int wait_until_some_can(struct explore_set *can)
         int has_children = explore_has_children(), goes = has_children && outside == A_FILE;
         if (goes)
             explore_run.now += park_clock(CLOCK_MONOTONIC) - before;
-        if (outside && (some = all_that_can(can, &first)))
+        /* Also if there was nothing outside: an LWP may have ended, and woken a thread, just before. */
+        if ((some = all_that_can(can, &first)))
             break;
         if (run.plan.until != PARK_FOREVER && before >= run.plan.until)
             explore_stop();
