@@ -1,4 +1,4 @@
-"""What docs/found.md says is so: its commands find the races, and each one happens on Python's own threads, too.
+"""What docs/found.md says is so: it shows the tests as they are, and its commands find the races.
 
 The releases come with `pip install -e '.[found]'`; a test is skipped where another one is installed.
 """
@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
-from conftest import TREE, lwp, python
+from conftest import TREE, lwp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -42,11 +42,3 @@ def test_the_documents_command_finds_it(file: Path) -> None:
     assert command is not None
     told = lwp(*shlex.split(command[1]), cwd=TREE, timeout=280, status=1).stdout
     assert re.search(r"^FOUND .*; replays 10/10\.$", told, re.MULTILINE), told
-
-
-@each_find
-def test_it_happens_on_pythons_own_threads(file: Path) -> None:
-    needs_its_release(file)
-    told = python("delayed.py", file, cwd=file.parent, timeout=120, status=1)
-    assert "is held at" in told.stdout
-    assert "passes" not in told.stdout
