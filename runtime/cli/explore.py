@@ -76,6 +76,7 @@ def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "replays": result.replays,
         "free_threaded_only": result.free_threaded_only,
+        "other_order": result.other_order,
         "found_by": result.found_by,
         "deviations": result.deviations,
         "seed": result.seed,

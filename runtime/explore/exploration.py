@@ -283,7 +283,7 @@ class Exploration:
         schedule = self._shrunk(schedule, failure)
         if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.early)) is not None:
             schedule = self._shrunk(coarser, failure)
-        return self.conclude(schedule.plan, failure, f"{name}, {plan.granularity}", schedule.needs_no_gil)
+        return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
 
     def _fails_no_more(self, failure: Failure, fails: str = "") -> Result:
         if self.left < 0:
@@ -317,7 +317,7 @@ class Exploration:
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
 
-    def conclude(self, plan: Plan, failure: Failure, found_by: str, needs_no_gil: bool) -> Result:
+    def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
         from .telling.page import page
         from .telling.report import report
         from .telling.why import facts_as_dicts
@@ -330,6 +330,7 @@ class Exploration:
 
             return tell
 
+        plan = schedule.plan
         self._list_races()  # before the run whose output is shown
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
@@ -356,7 +357,10 @@ class Exploration:
         result.deviations = len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
         result.found_by = found_by
-        result.free_threaded_only = needs_no_gil
+        result.free_threaded_only = schedule.needs_no_gil
+        if any(thread >= 0 for thread in story.tasks):
+            result.other_order = schedule.needs_other_order
+            result._has_threads = story.tasks.count(-1) > 1
         result.why = facts_as_dicts(story)
         result._report = told(report)
         result._page = told(page)
@@ -413,7 +417,8 @@ class Exploration:
             steps = last_steps()
             story = recorder.finish(run)
             if looks:
-                found = Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, True)
+                accesses = recorder.accesses
+                found = Trial(plan, run, steps, accesses.found, accesses.looks, True, story.tasks)
                 attempt = functools.partial(self._look, failure)
                 seconds = min(seconds, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
@@ -426,7 +431,8 @@ class Exploration:
 
         run, steps, recorder = self._looked_at(plan, gap)
         fails = run.failed and Failure(run) == failure
-        return Trial(plan, run, steps, recorder.accesses.found, recorder.accesses.looks, fails)
+        accesses = recorder.accesses
+        return Trial(plan, run, steps, accesses.found, accesses.looks, fails, native.explore_tasks())
 
     # ---- what was not ------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from .choice import choice_for, names_of
 from .doubts import Failure
 from .exploration import TO_TELL, Exploration, Share
 from .results import Inconclusive, Progress, Result
+from .run.loops import plain
 from .run.plans import GRANULARITIES, Ending, Plan, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
@@ -105,6 +106,7 @@ def explore(
     _check_options(strategy, granularity, seconds, seed, progress)
     if isinstance(known, str) or not all(isinstance(name, str) for name in known):
         raise TypeError(f"known must be names of finds, such as ['AssertionError bank.py:transfer'], not {known!r}")
+    test = plain(test)
     include, exclude = names_of("include", include), names_of("exclude", exclude)
     choice = choice_for(test, include, exclude)
     if races and workers > 1:
@@ -247,6 +249,7 @@ def replay(
     """
     _check_test(test)
     _check_counts(max_steps=max_steps)
+    test = plain(test)
     wanted = read_token(token)
     choice = choice_for(test, names_of("include", include), names_of("exclude", exclude))
     with Session(max_steps, choice=choice) as session:
@@ -264,7 +267,7 @@ def replay(
         if run.failed:
             schedule = Schedule(wanted.plan, tuple(last_steps()))
             found_by = f"replay, {wanted.plan.granularity}"
-            return exploration.conclude(wanted.plan, Failure(run), found_by, schedule.needs_no_gil)
+            return exploration.conclude(schedule, Failure(run), found_by)
         if run.missed or check_of(run) != wanted.check:
             return exploration.inconclusive("the test passed, and did not take the steps that the token tells of")
         return exploration.spent()

@@ -99,6 +99,8 @@ class Result:
     replayed: int = 0
     #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
     free_threaded_only: bool = False
+    #: FOUND: whether a loop of asyncio calls a handle before one that was ready earlier; None: no tasks ran.
+    other_order: bool | None = None
     #: The strategy and the granularity that found it.
     found_by: str = ""
     #: How many places are left at which the schedule differs from the default.
@@ -118,6 +120,7 @@ class Result:
     #: With races=True: pairs of lines that use the same data in two threads, and that no start or join orders, as
     #: dicts: first, second, data (its name), both (whether the second line also ran first).
     orders: list[dict[str, Any]] = field(default_factory=list)
+    _has_threads: bool = field(default=True, repr=False)  # besides the one that runs the tasks
     _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)

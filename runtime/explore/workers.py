@@ -86,6 +86,7 @@ class Gathering:
             again = replay(result.token)
             if again is not None and again.token == result.token:
                 again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
+                again.other_order = result.other_order
                 result = again
         result.seed = self._seed
         result._tried = self._tried

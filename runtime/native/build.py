@@ -125,6 +125,7 @@ SOURCES = [
     "explore/strategies/pos.c",
     "explore/choose.c",
     "explore/clock.c",
+    "explore/turns.c",
     "explore/run.c",
     "observe/steps.c",
     "observe/trace.c",

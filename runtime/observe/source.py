@@ -40,6 +40,7 @@ __all__ = [
     "made_by",
     "named",
     "named_at",
+    "place_in",
     "place_of",
     "program_frames",
     "taken_as",
@@ -260,9 +261,13 @@ _MAY_BE_GONE = (
 )
 
 
-def variables(frame: FrameType) -> Mapping[str, Any]:
-    """The frame's variables.  Its thread may go on meanwhile."""
-    return {} if frame.f_code.co_flags & _MAY_BE_GONE else frame.f_locals
+def variables(frame: FrameType, is_kept: bool = False) -> Mapping[str, Any]:
+    """The frame's variables.  Its thread may go on meanwhile.
+
+    is_kept: it can't be gone while this goes on.
+    """
+    may_be_gone = frame.f_code.co_flags & _MAY_BE_GONE and not is_kept and frame not in _outwards(sys._getframe(1))
+    return {} if may_be_gone else frame.f_locals
 
 
 def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -274,13 +279,23 @@ def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 def place_of(frame: FrameType | None) -> Place | None:
     """The innermost line of the program; for a thread that runs none, the innermost line of a library."""
-    found: list[FrameType] = []
+    return place_in(_outwards(frame))
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def place_in(frames: Iterable[FrameType]) -> Place | None:
+    """The same of frames, the innermost first, that need not be on a stack."""
+    found: list[FrameType] = []
+    for frame in frames:
         if is_program(frame.f_code.co_filename):
             called = next((one for one in reversed(found) if not _is_inner(one)), None)
             return _place(frame, True, called)
         found.append(frame)
-        frame = frame.f_back
     inner = (passed_on(found[0]) or found[0]) if found else None
     return _place(inner, False, None) if inner is not None else None
 

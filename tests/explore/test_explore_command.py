@@ -118,7 +118,13 @@ def test_it():
 
 
 def test_json_tells_of_tasks_of_asyncio(lost: Path) -> None:
-    (lost / "test_tasks.py").write_text("import asyncio\n\ndef test_it():\n    asyncio.run(asyncio.sleep(0))\n")
+    (lost / "test_tasks.py").write_text("""
+import asyncio
+
+def test_it():
+    asyncio._set_running_loop(asyncio.AbstractEventLoop())
+    asyncio._set_running_loop(None)
+""")
     facts = json.loads(explore(lost, "test_tasks.py::test_it", "--json", "--runs=20").stdout)
     assert (facts["outcome"], facts["asyncio_tasks"]) == ("BUDGET_SPENT", True)
 
@@ -232,7 +238,7 @@ def test_decorated_tests(tmp_path: Path) -> None:
 # ---- wrong usage -----------------------------------------------------------------------------------------------------
 
 WRONG = """
-async def test_async(): pass
+async def test_async(): yield
 def test_generator(): yield
 def test_fixture(tmp_path, other=1): pass
 class TestClass:
@@ -252,7 +258,7 @@ value = 1
         (["test_it.py::test_fixtur"], "test_it.py has no test_fixtur: did you mean test_fixture?"),
         (["test_it.py::other"], "test_it.py has no other: it has test_async, test_generator, test_fixture"),
         (["test_it.py::"], "test_it.py:: what? Name a function of the file, or Class::method"),
-        (["test_it.py::test_async"], "test_it.py::test_async is async: only plain functions are explored"),
+        (["test_it.py::test_async"], "test_it.py::test_async is a generator: a call does not run it"),
         (["test_it.py::test_generator"], "test_it.py::test_generator is a generator: a call does not run it"),
         (
             ["test_it.py::test_fixture"],

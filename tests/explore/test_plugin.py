@@ -214,20 +214,45 @@ def test_methods_of_a_test_case_are_set_up_in_each_run(tmp_path: Path) -> None:
     assert outcomes(start(tmp_path, *replay_command(found))) == {"failed": 1}
 
 
-def test_async_tests_are_left_alone(tmp_path: Path) -> None:
-    tests = """
+ASYNC = """
+async def append(numbers, number):
+    await asyncio.sleep(0)
+    numbers.append(number)
+
+async def one_first():
+    numbers = []
+    await asyncio.gather(append(numbers, 1), append(numbers, 2))
+    assert numbers[0] == 1
+
 class TestAsync(unittest.IsolatedAsyncioTestCase):
-    async def test_it(self):
-        await asyncio.sleep(0)
+    async def asyncSetUp(self):
+        self.numbers = []
+    async def test_case(self):
+        await asyncio.gather(append(self.numbers, 1), append(self.numbers, 2))
+        self.assertEqual(self.numbers[0], 1)
+
+async def test_function():
+    await one_first()
 """
-    found = run(tmp_path, tests + RIGHT, "--lwp-explore=10")
-    assert outcomes(found) == {"passed": 2}
-    assert summary(found) == (1, 10)
-    assert "not explored: test_it.py::TestAsync::test_it is async: only plain functions are explored" in found.stdout
 
 
-def test_tests_that_run_tasks_of_asyncio_are_listed(tmp_path: Path) -> None:
-    found = run(tmp_path, "def test_tasks():\n    asyncio.run(asyncio.sleep(0))\n" + RIGHT, "--lwp-explore=10")
+def test_async_tests_are_explored(tmp_path: Path) -> None:
+    found = run(tmp_path, ASYNC, "--lwp-explore=50")
+    assert outcomes(found) == {"failed": 2}
+    for name in ("test_it.py::TestAsync::test_case", "test_it.py::test_function"):
+        token = re.search(rf"pytest {name} --lwp-explore-replay (\S+)", found.stdout)
+        assert token is not None
+        assert outcomes(start(tmp_path, name, "--lwp-explore-replay", token[1])) == {"failed": 1}
+
+
+def test_tests_whose_loops_are_not_asyncios_own_are_listed(tmp_path: Path) -> None:
+    test = """
+def test_tasks():
+    loop = asyncio.AbstractEventLoop()
+    asyncio._set_running_loop(loop)
+    asyncio._set_running_loop(None)
+"""
+    found = run(tmp_path, test + RIGHT, "--lwp-explore=10")
     assert outcomes(found) == {"passed": 2}
     assert "\n1 test starts no thread\n" in found.stdout
     told = [line for line in found.stdout.splitlines() if line.startswith("not explored")]

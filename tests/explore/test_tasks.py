@@ -1,56 +1,287 @@
-"""A test that runs tasks of asyncio is told that their order was not explored."""
+"""Tasks of asyncio are explored as threads are: which goes next is chosen, found, made simple, replayed and told."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from child_programs import Child, together
 
-from runtime.explore import Outcome, explore
+import runtime
+from runtime.explore import Outcome, Result, explore, replay
 
-TOLD = "\n  tasks of asyncio ran: their order was not explored"
+STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
 
 
-async def two() -> None:
-    await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+def found(test: Callable[[], object], strategy: str = "auto", runs: int = 200) -> Result:
+    """What is found, which its token repeats."""
+    result = explore(test, runs=runs, seed=1, strategy=strategy, granularity="sync")
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert (result.replays, result.replayed) == (10, 10)
+    assert result.token is not None
+    again = replay(test, result.token)
+    assert (again.outcome, again.token) == (Outcome.FOUND, result.token)
+    return result
+
+
+def passes(test: Callable[[], object], outcome: Outcome = Outcome.EXHAUSTED, strategy: str = "dfs") -> Result:
+    result = explore(test, runs=5000, seed=1, strategy=strategy, granularity="sync")
+    assert result.outcome is outcome, result.report()
+    return result
+
+
+def both(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    async def gathered() -> None:
+        await asyncio.gather(function(), function())
+
+    return gathered
+
+
+# ---- the order of tasks ----------------------------------------------------------------------------------------------
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.value = 0
+
+    async def add(self) -> None:
+        value = self.value
+        await asyncio.sleep(0)
+        self.value = value + 1
+
+
+async def lost_update() -> None:
+    counter = Counter()
+    await asyncio.gather(counter.add(), counter.add())
+    assert counter.value == 2
+
+
+async def first_is_first() -> None:
+    numbers: list[int] = []
+
+    async def append(number: int) -> None:
+        await asyncio.sleep(0)
+        numbers.append(number)
+
+    await asyncio.gather(append(1), append(2))
+    assert numbers[0] == 1
 
 
 def by_run() -> None:
-    asyncio.run(two())
+    asyncio.run(first_is_first())
 
 
 def by_a_loop_of_its_own() -> None:
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(two())
-    loop.close()
+    try:
+        loop.run_until_complete(first_is_first())
+    finally:
+        loop.close()
 
 
 def in_a_thread() -> None:
     together(by_run)
 
 
-def by_threads_only() -> None:
-    async def main() -> None:
-        await asyncio.to_thread(int)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_lost_update_is_found_in_the_usual_order(strategy: str) -> None:
+    result = found(lost_update, strategy)
+    assert (result.runs, result.deviations, result.other_order) == (1, 0, False)
+    assert "; possible in asyncio's order; replays 10/10." in result.report()
 
-    asyncio.run(main())
+
+@pytest.mark.parametrize("test", [first_is_first, by_run, by_a_loop_of_its_own, in_a_thread])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_order_is_found(test: Callable[[], object], strategy: str) -> None:
+    result = found(test, strategy)
+    assert (result.deviations, result.other_order) == (1, True)
+    assert "needs another order than asyncio's" in result.report()
 
 
-@pytest.mark.parametrize("test", [by_run, by_a_loop_of_its_own, in_a_thread, by_threads_only])
+def test_the_report_has_a_column_for_each_task() -> None:
+    report = found(lost_update).report()
+    assert re.search("(?m)^test_tasks.py  MainThread +Task-1 .* Task-2 .* Task-3", report)
+    assert re.search("(?m)^  Task-3  reads   Counter.value  0 .* add", report)
+    assert re.search("(?m)^  Task-2  writes  Counter.value  0 → 1 .* between these two$", report)
+    assert "with Task-2's write before Task-3's read the test passes" in report
+    assert "\n━━▶ Task-3 goes before Task-2, which has its turn" in found(first_is_first).report()
+
+
+def test_names_that_the_program_gives_are_told() -> None:
+    async def named() -> None:
+        numbers: list[int] = []
+
+        async def append(number: int) -> None:
+            numbers.append(number)
+
+        async with asyncio.TaskGroup() as group:
+            for number, name in enumerate(("first", "second")):
+                group.create_task(append(number), name=name)
+        assert numbers == [0, 1]
+
+    assert "second  writes  numbers" in found(named).report()
+
+
+def test_a_decorated_async_test_explores_itself() -> None:
+    @runtime.explored(runs=100)
+    async def test() -> None:
+        await first_is_first()
+
+    with pytest.raises(AssertionError):
+        test()
+
+
+def test_the_orders_of_a_right_test_are_exhausted() -> None:
+    async def right() -> None:
+        lock, value = asyncio.Lock(), 0
+
+        async def add() -> None:
+            nonlocal value
+            async with lock:
+                before = value
+                await asyncio.sleep(0)
+                value = before + 1
+
+        await asyncio.gather(add(), add())
+        assert value == 2
+
+    result = passes(right)
+    assert result.runs > 4
+
+
+def test_all_orders_of_steps_are_tried() -> None:
+    seen: set[str] = set()
+
+    async def steps() -> None:
+        took: list[str] = []
+
+        async def twice(name: str) -> None:
+            took.append(name)
+            await asyncio.sleep(0)
+            took.append(name)
+
+        await asyncio.gather(twice("a"), twice("b"))
+        seen.add("".join(took))
+
+    passes(steps)
+    assert seen == {"aabb", "abab", "abba", "baab", "baba", "bbaa"}
+
+
+def test_one_task_alone_has_nothing_to_switch_to() -> None:
+    result = explore(lambda: asyncio.run(asyncio.sleep(1)), runs=20, strategy="auto")
+    assert result.outcome is Outcome.EXHAUSTED
+    assert result.runs == 1
+
+
+# ---- primitives and time ---------------------------------------------------------------------------------------------
+
+
+def test_time_is_the_runs_own() -> None:
+    async def sleeps() -> None:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3600):
+                await asyncio.sleep(7200)
+        assert 3600 <= loop.time() - begin < 3601
+
+    passes(sleeps)
+
+
+def test_sleepers_wake_in_the_order_of_their_times() -> None:
+    async def sleeps() -> None:
+        woken: list[int] = []
+
+        async def sleep(seconds: int) -> None:
+            await asyncio.sleep(seconds)
+            woken.append(seconds)
+
+        await asyncio.gather(*(sleep(seconds) for seconds in (3, 1, 2)))
+        assert woken == [1, 2, 3]
+
+    passes(sleeps)
+
+
+def test_a_timeout_does_not_fire_while_tasks_can_go_on() -> None:
+    async def waits() -> None:
+        async with asyncio.timeout(0.0001):
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    passes(waits)
+
+
+def test_a_queue_an_event_a_condition_and_a_semaphore_are_explored() -> None:
+    async def uses() -> None:
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+        event, condition, few = asyncio.Event(), asyncio.Condition(), asyncio.Semaphore(1)
+        inside = 0
+
+        async def put() -> None:
+            nonlocal inside
+            async with few:
+                inside += 1
+                assert inside == 1
+                await queue.put(1)
+                inside -= 1
+            async with condition:
+                condition.notify_all()
+            event.set()
+
+        async def get() -> None:
+            await queue.get()
+            await event.wait()
+
+        await asyncio.gather(put(), get())
+
+    assert passes(uses).runs > 1
+
+
+def test_a_loop_that_waits_by_sleep_0_ends() -> None:
+    async def polls() -> None:
+        done = False
+
+        async def work() -> None:
+            nonlocal done
+            await asyncio.sleep(0)
+            done = True
+
+        task = asyncio.create_task(work())
+        while not done:
+            await asyncio.sleep(0)
+        await task
+
+    for strategy in STRATEGIES:
+        result = explore(polls, runs=300, seed=1, strategy=strategy, granularity="sync")
+        assert result.outcome in (Outcome.EXHAUSTED, Outcome.BUDGET_SPENT), result.report()
+
+
+# ---- loops that are not under control --------------------------------------------------------------------------------
+
+TOLD = "\n  tasks of asyncio ran: their order was not explored"
+
+
+def by_another_loop() -> None:
+    loop = asyncio.AbstractEventLoop()
+    asyncio._set_running_loop(loop)
+    asyncio._set_running_loop(None)
+    together(int)
+
+
 @pytest.mark.parametrize("strategy", ["auto", "dfs", "pct"])
-def test_it_is_told(test: Callable[[], None], strategy: str) -> None:
-    result = explore(test, runs=50, seed=1, granularity="sync", strategy=strategy)
+def test_a_loop_of_another_package_is_told(strategy: str) -> None:
+    result = explore(by_another_loop, runs=50, seed=1, granularity="sync", strategy=strategy)
     assert result.outcome is Outcome.BUDGET_SPENT, result.report()
     assert result.report().startswith("BUDGET SPENT: ")
     assert result.report().endswith(TOLD)
 
 
 def test_it_is_told_by_workers() -> None:
-    assert explore(by_run, runs=20, workers=2).report().endswith(TOLD)
+    assert explore(by_another_loop, runs=20, workers=2).report().endswith(TOLD)
 
 
 @pytest.fixture
@@ -71,26 +302,35 @@ def outside() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.mark.usefixtures("outside")
-def test_a_loop_that_no_explored_thread_runs_is_not_told_of() -> None:
+def test_a_loop_that_no_explored_thread_runs_is_left_alone() -> None:
     result = explore(lambda: together(int, int), strategy="dfs", granularity="sync")
     assert result.outcome is Outcome.EXHAUSTED
     assert TOLD not in result.report()
 
 
 def a_test_that_imports_asyncio_itself() -> None:
-    from runtime.explore import explore
+    from runtime.explore import Outcome, explore
 
     def test() -> None:
         import asyncio
 
-        asyncio.run(asyncio.sleep(0))
+        numbers: list[int] = []
+
+        async def append(number: int) -> None:
+            numbers.append(number)
+
+        async def main() -> None:
+            await asyncio.gather(append(1), append(2))
+
+        asyncio.run(main())
+        assert numbers[0] == 1
 
     assert "asyncio" not in sys.modules
-    print(explore(test, runs=20, strategy="dfs", granularity="sync").report())
+    assert explore(test, runs=20, strategy="dfs", granularity="sync").outcome is Outcome.FOUND
 
 
 def test_asyncio_may_be_imported_by_the_test(child: Child) -> None:
-    assert child(a_test_that_imports_asyncio_itself).stdout.rstrip().endswith(TOLD)
+    child(a_test_that_imports_asyncio_itself)
 
 
 def a_test_without_it() -> None:

@@ -54,7 +54,7 @@ class Handlers:
     def _signal(self, before: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
         def set_handler(signum: int, handler: Any, /) -> Any:
             known = _signal.getsignal(signum)  # ValueError: there is no such signal
-            if native.explore_index() != 0 or signum in _OF_TIMERS:
+            if native.explore_thread_index() != 0 or signum in _OF_TIMERS:
                 return before(signum, handler)
             if signum in (signal.SIGKILL, signal.SIGSTOP):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -76,7 +76,7 @@ class Handlers:
 
     def _set_wakeup_fd(self, before: Callable[..., int]) -> Callable[..., int]:
         def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
-            if native.explore_index() != 0:
+            if native.explore_thread_index() != 0:
                 return before(fd, warn_on_full_buffer=warn_on_full_buffer)
             self._wakeup, known = fd, self._wakeup
             return known

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ... import native
 
-__all__ = ["GRANULARITIES", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step"]
+__all__ = ["GRANULARITIES", "IN_TURN", "OUT_OF_TURN", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step"]
 
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")
@@ -34,6 +34,7 @@ class Kind(IntEnum):
     RELEASE = 12
     SIGNAL = 13
     END = 14
+    TURN = 15
 
 
 class Ending(IntEnum):
@@ -76,7 +77,7 @@ class Plan:
 
 
 STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step
-TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON = 1, 2, 4, 8, 16  #: a step's flags
+TIMEOUT, FORCED, AT_GIL, TIMED, DAEMON, IN_TURN, OUT_OF_TURN = 1, 2, 4, 8, 16, 32, 64  #: a step's flags
 MOST_IN_SET = 64  #: threads in a step's sets: those with the lowest numbers
 THREAD = 1 << 12  #: a step's object from here on is a thread
 
@@ -101,9 +102,11 @@ class Run(NamedTuple):
     schedule: int  #: a hash of which threads ran
     hash: int  #: a hash of what was done
     missed: int  #: deviations that could not be followed
-    threads: int
+    threads: int  #: and tasks
     in_circle: int  #: a thread that closed a circle of waits while others could go on; -1: none
     hurried: int  #: the clock was moved on because the run is long, and not only to the end of a sleep
+    tasks: int  #: of the threads those that are tasks
+    choices: int  #: steps at which more than one could go on
 
     @property
     def failed(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ... import native
 from ..results import Unwound
+from .loops import under_control
 
 __all__ = ["Quiet", "replace"]
 
@@ -34,7 +35,8 @@ class Quiet:
 
     def __init__(self) -> None:
         self._log_handlers: list[logging.Handler] = []
-        self.has_tasks = False  #: a loop of asyncio has run in an explored thread
+        self._has_loops = False  # a loop of asyncio has run in an explored thread
+        self.has_tasks = False  #: of such a loop, whose order can't be chosen, because it is not one of asyncio's own
         self._knows_asyncio = False
         self._undo = ExitStack()
 
@@ -49,7 +51,7 @@ class Quiet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.has_tasks:  # they are destroyed while they say nothing
+        if self._has_loops:  # their tasks are destroyed while they say nothing
             gc.collect(1)
         self._undo.close()
 
@@ -66,7 +68,8 @@ class Quiet:
 
         self._knows_asyncio = True
         replace(self._undo, asyncio.BaseEventLoop, "call_exception_handler", self._unless_reported)
-        native.explore_loops(sys.modules["_asyncio"], self._note_loop)
+        replace(self._undo, asyncio.BaseEventLoop, "_run_once", under_control)
+        native.explore_loops(sys.modules["_asyncio"], asyncio.Task, self._note_loop)
 
     @property
     def may_have_missed_tasks(self) -> bool:
@@ -110,15 +113,16 @@ class Quiet:
 
     # ---- loops of asyncio --------------------------------------------------------------------------------------------
 
-    def _note_loop(self) -> None:
-        """Called in an explored thread, before a loop begins and when it has ended.
+    def _note_loop(self, begins: object) -> None:
+        """Called in an explored thread, with a loop before that begins and with None when it has ended.
 
         The tasks of a loop that is unwound are closed here, where no operation sleeps. Otherwise the collector would
         close them, in a thread that is not explored, and perhaps much later, because the run's exception holds them.
         """
         import asyncio
 
-        self.has_tasks = True
+        self._has_loops = True
+        self.has_tasks |= begins is not None and not isinstance(begins, asyncio.BaseEventLoop)
         loop = asyncio._get_running_loop()
         if loop is None or not native.explore_unwinding():
             return

@@ -17,7 +17,7 @@ from collections.abc import Generator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import DAEMON, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
+from ..run.plans import DAEMON, IN_TURN, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
 
@@ -142,7 +142,7 @@ class _Search:
             STEP.iter_unpack(self._steps[first * STEP.size : self._most_steps * STEP.size]), first
         ):
             if at >= len(order):
-                self._come_to(can, early, chosen, usual)
+                self._come_to(can, early, chosen, usual, flags & IN_TURN)
                 if chosen in self._asleep[at]:
                     self._choose_awake(at)
                     return
@@ -154,7 +154,7 @@ class _Search:
             self._do(at, chosen, kind, flags, touched)
         self._end(run)
 
-    def _come_to(self, can: int, early: int, chosen: int, usual: int) -> None:
+    def _come_to(self, can: int, early: int, chosen: int, usual: int, in_turn: int) -> None:
         at = len(self._can)
         begun = self._begun[-1] if at else 0
         for thread in threads_in(can & ~begun):
@@ -163,7 +163,7 @@ class _Search:
         if at:
             done = self._touched[-1]
             asleep = {thread: op for thread, op in self._asleep[-1].items() if not _matter(op, done)}
-        self._fairness.step(can & ~early, usual, self._chosen[-1] if at else 0)
+        self._fairness.step(can & ~early, usual, self._chosen[-1] if at else 0, in_turn)
         self._can.append(can)
         self._usual.append(usual)
         self._begun.append(begun | can)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 __all__ = ["Fairness"]
 
 _PATIENCE = 3  #: times that a thread gets nowhere, before the threads that had no turn since the last time go first
+_TURNS = 4  #: turns of a task count as one such time: a task that awaits asyncio.sleep(0) may do much in each
 
 
 class _Window(NamedTuple):
@@ -38,15 +39,17 @@ class Fairness:
     def cut(self, steps: int) -> None:
         del self._before[steps:], self._able[steps:]
 
-    def step(self, able: int, usual: int, last: int) -> None:
+    def step(self, able: int, usual: int, last: int, in_turn: int) -> None:
         """The next step: the threads that can go on in time, the default schedule's, and the one that took the step
-        before."""
+        before. in_turn: the default is the order of that thread's loop, in which a task that goes on at once comes
+        late."""
         state = None
         if self._before:
-            nowhere = self._late[-1] or (able >> last & 1 and usual != last)
+            nowhere = bool(self._late[-1] or (able >> last & 1 and usual != last))
             state = self._before[-1]
             if state is not None or nowhere:
-                state = _after(state or _State({}, {}), self._able[-1], able, last, bool(nowhere))
+                part = nowhere * (1 if in_turn and not self._late[-1] else _TURNS)
+                state = _after(state or _State({}, {}), self._able[-1], able, last, part)
         self._before.append(state)
         self._able.append(able)
 
@@ -64,7 +67,7 @@ class Fairness:
         return sum(1 << thread for thread, others in state.waits.items() if others & able)
 
 
-def _after(state: _State, before: int, able: int, last: int, nowhere: bool) -> _State:
+def _after(state: _State, before: int, able: int, last: int, nowhere: int) -> _State:
     me = 1 << last
     waits = {thread: left for thread, others in state.waits.items() if (left := others & ~me)}
     windows = {
@@ -78,8 +81,8 @@ def _after(state: _State, before: int, able: int, last: int, nowhere: bool) -> _
     }
     if nowhere:
         window = windows.get(last, _Window())
-        if window.times + 1 < _PATIENCE:
-            windows[last] = window._replace(times=window.times + 1)
+        if window.times + nowhere < _PATIENCE * _TURNS:
+            windows[last] = window._replace(times=window.times + nowhere)
         else:
             if missed_out := (window.able | window.stopped) & ~window.ran & ~me:
                 waits[last] = waits.get(last, 0) | missed_out

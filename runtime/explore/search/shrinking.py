@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..run.plans import AT_GIL, GRANULARITIES, Kind, Plan, Step
+from ..run.plans import AT_GIL, GRANULARITIES, OUT_OF_TURN, Kind, Plan, Step
 
 __all__ = ["Schedule", "Try", "shrink"]
 
@@ -31,7 +31,7 @@ class Schedule:
         forbidden = [step for step in code if not step.flags & AT_GIL]
         late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
         plan = self.plan
-        return len(plan.deviations), plan.early, len(forbidden), len(code), grain, plan.after, late
+        return len(plan.deviations), plan.early, len(forbidden) + self._turns(), len(code), grain, plan.after, late
 
     def _put_off(self) -> list[Step]:
         """For each deviation the step that it puts off, which is the next step of the thread that would have gone
@@ -45,10 +45,19 @@ class Schedule:
                 found.append(upcoming[wanted[at]])
         return found
 
+    def _turns(self) -> int:
+        """Steps that asyncio's order forbids."""
+        return sum(bool(step.flags & OUT_OF_TURN) for step in self.steps)
+
     @property
     def needs_no_gil(self) -> bool:
         """Whether a switch is left that CPython with a GIL never makes."""
-        return self.cost[2] > 0
+        return self.cost[2] > self._turns()
+
+    @property
+    def needs_other_order(self) -> bool:
+        """Whether a loop of asyncio calls a handle before one that was ready earlier."""
+        return self._turns() > 0
 
     def blocks(self) -> list[tuple[int, int]]:
         """The schedule as (thread, number of steps)."""

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, threads_in
+from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, threads_in
 from .fairness import Fairness
 
 __all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
@@ -80,9 +80,10 @@ class _Search:
                 STEP.iter_unpack(steps[first * STEP.size : self._most_steps * STEP.size]), first
             ):
                 usual.append(default)
-                fairness.step(can & ~early, default, last)
+                in_turn = flags & IN_TURN
+                fairness.step(can & ~early, default, last, in_turn)
                 fairness.took(at, flags & TIMEOUT)
-                goes_on = default == last and not early >> last & 1
+                goes_on = in_turn or (default == last and not early >> last & 1)
                 last = chosen
                 if at < known:
                     continue

@@ -77,7 +77,9 @@ class Tried:
         self.runs = 0
         self.schedules: set[int] = set()
         self.steps = 0  #: of the longest run
-        self.threads = 0  #: of the run that had most
+        self.threads = 0  #: of the run that had most, its tasks included
+        self.tasks = 0  #: of the run that had most
+        self.has_threads = False  #: some run had a thread besides the test's own, or tasks of which one could go first
         self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
         self.ended_by = ""  #: what ended the search before its time
         self.kills = False  #: the first run ended threads that would have gone on, as a pool's
@@ -93,6 +95,8 @@ class Tried:
         self.schedules.add(run.schedule)
         self.steps = max(self.steps, run.steps)
         self.threads = max(self.threads, run.threads)
+        self.tasks = max(self.tasks, run.tasks)
+        self.has_threads |= run.choices > 0 if run.tasks else run.threads > 1
         self.coverage.add(plan, run, max_steps)
 
     def merge(self, other: Tried) -> None:
@@ -101,6 +105,8 @@ class Tried:
         self.schedules |= other.schedules
         self.steps = max(self.steps, other.steps)
         self.threads = max(self.threads, other.threads)
+        self.tasks = max(self.tasks, other.tasks)
+        self.has_threads |= other.has_threads
         self.turns_from = max(self.turns_from, other.turns_from)
         self.ended_by = self.ended_by or other.ended_by
         self.has_tasks |= other.has_tasks
@@ -113,11 +119,6 @@ class Tried:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, schedules=set(state["schedules"]))
-
-    @property
-    def has_threads(self) -> bool:
-        """Whether any run had a thread besides the test's own."""
-        return self.threads > 1
 
     def failures(self) -> str:
         """For a report: that there was no failure, except known ones."""
@@ -135,7 +136,8 @@ class Tried:
         end = _TASKS if self.has_tasks else ""
         if not self.has_threads:
             return head + NO_THREADS + end
-        size = f"  up to {self.threads} threads and {self.steps:,} steps a run"
+        who = f"{_count(self.threads - self.tasks, 'thread')}, {_count(self.tasks, 'task')}"
+        size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"
         if self.turns_from:
             size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
         ended = [f"  {self.ended_by}"] * bool(self.ended_by)

@@ -88,6 +88,13 @@ class Event:
     stack: tuple[str, ...] = ()  #: the program's functions, innermost first
     raised: Raised | None = None  #: CAUGHT, RAISE
     access: Access | None = None  #: DATA
+    is_task: bool = False
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether a loop calls what is a library's, a task included."""
+        is_turn = self.kind == Kind.TURN or (self.kind == Kind.BEGIN and self.is_task)
+        return is_turn and (self.place is None or not self.place.of_program)
 
     @property
     def is_timeout(self) -> bool:
@@ -167,9 +174,11 @@ def lines_of(events: list[Event]) -> list[Line]:
 
 
 def _without_begins(events: list[Event]) -> Iterator[Event]:
-    """Leaves out that a thread begins, unless it does not go on after that."""
+    """Leaves out that a thread begins, unless it does not go on after that, and what a loop does for itself."""
     begun: Event | None = None
     for event in events:
+        if event.is_inner and event.instead_of is None:
+            continue
         if begun is not None:
             if event.thread != begun.thread:
                 yield begun

@@ -12,13 +12,14 @@ from typing import Any
 from ... import native
 from ...observe.files import is_program, library_of
 from ...observe.sites import note_makings
-from ...observe.source import Names, Place, kind_of, made_by, place_of, program_frames
+from ...observe.source import Names, Place, kind_of, made_by, place_in, place_of, program_frames
 from ..run.granularity import UNMENTIONED
 from ..run.plans import Kind, Run, last_steps
 from .accesses import Accesses, stack_of
 from .events import Note, Thing
 from .state import state_of
 from .story import Story
+from .tasks import begin_of, callback_of, frames_of, name_of
 
 __all__ = ["Recorder"]
 
@@ -45,6 +46,7 @@ class Recorder:
         self.names: dict[int, str] = {0: threading.main_thread().name}
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
         self._libraries = libraries
+        self._tasks = 0
         self._test = 0  # the ident of the test's own thread
         self.accesses = Accesses(self._called, gap)
         self.look = self.accesses.look if looks else None
@@ -62,10 +64,18 @@ class Recorder:
             self.notes[thread].append(Note(kind, None, None, "", 0, now))
 
     def _note(self, thread: int, kind: int, object: object, now: float, frame: FrameType) -> None:
+        if kind == Kind.BEGIN:  # a task
+            self._tasks += 1
+            self.names[thread] = name_of(object, self._tasks)
+            self.notes[thread].append(Note(kind, begin_of(object), None, "", 1, now))
+            return
         if thread not in self.names:
             self.names[thread] = threading.current_thread().name
         if thread == 0:
             self._test = threading.get_ident()
+        if kind == Kind.TURN:
+            self._note_turn(thread, object, now)
+            return
         name = _name_of_started(frame) if kind == Kind.START else ""
         thing = None
         count = 1
@@ -75,8 +85,21 @@ class Recorder:
         if object is not None:
             thing = self._thing(object, place, _outermost_first(frame))
             count = _count(kind, object)
-        state = state_of(frame) if self._with_states else 0
+        state = state_of(program_frames(frame)) if self._with_states else 0
         self.notes[thread].append(Note(kind, place, thing, name, count, now, state, stack_of(frame)))
+
+    def _note_turn(self, thread: int, waiting: Any, now: float) -> None:
+        """waiting: a task, a handle that is no task's, or None."""
+        frames, place = [], None
+        if hasattr(waiting, "get_coro"):
+            frames = frames_of(waiting)
+            place = place_in(frames)
+        elif waiting is not None:
+            place = callback_of(waiting)
+        own = [frame for frame in frames if is_program(frame.f_code.co_filename)]
+        stack = tuple(frame.f_code.co_name for frame in own)
+        state = state_of(own) if self._with_states else 0
+        self.notes[thread].append(Note(Kind.TURN, place, None, "", 1, now, state, stack))
 
     def _called(self, object: object, frame: FrameType) -> str:
         """What the program calls it, seen from that frame; "" if it is not that simple."""

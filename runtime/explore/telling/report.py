@@ -13,7 +13,7 @@ from .story import Story
 from .why import BETWEEN, claims, facts
 from .words import at, causes, deviation, doing, failed_at, headline, joined, stacks, waiting
 
-__all__ = ["chosen", "closing", "made", "notes_of", "rated", "report"]
+__all__ = ["chosen", "closing", "made", "notes_of", "rated", "realism", "report"]
 
 _WIDTH = 100
 _HEIGHT = 40
@@ -331,8 +331,17 @@ def _traceback(story: Story) -> list[str]:
     return [*lines, *(_cut(f"  {text}") for text in causes(story)), ""] if lines else []
 
 
+def realism(result: Result) -> str:
+    """On which CPython the schedule can come."""
+    gil = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
+    if result.other_order is None:
+        return gil
+    order = "needs another order than asyncio's" if result.other_order else "possible in asyncio's order"
+    return f"{gil}, {order}" if result._has_threads else order
+
+
 def closing(result: Result) -> list[str]:
-    only = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
+    only = realism(result)
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
     what = "FOUND" if result.outcome is Outcome.FOUND else "EARLY TIMEOUT found"
     lines = [

@@ -13,7 +13,7 @@ from itertools import islice
 from types import FrameType
 from typing import Any
 
-from ...observe.source import program_frames, variables
+from ...observe.source import variables
 
 __all__ = ["state_of"]
 
@@ -25,10 +25,10 @@ _PLAIN = frozenset((int, str, bytes, bool, type(None)))
 _COUNTS = frozenset((type(iter(range(0))), type(iter([])), type(iter(())), type(iter({})), type(iter(set()))))
 
 
-def state_of(frame: FrameType | None) -> int:
-    """Of the thread whose innermost frame it is."""
-    frames = islice(program_frames(frame), _FRAMES)
-    return hash(tuple((id(one.f_code), one.f_lasti, *_values(variables(one).values(), _DEPTH)) for one in frames))
+def state_of(frames: Iterable[FrameType]) -> int:
+    """Of the calling thread, or of a task that waits, which has these frames of the program, the innermost first."""
+    inner = islice(frames, _FRAMES)
+    return hash(tuple((id(one.f_code), one.f_lasti, *_values(variables(one, True).values(), _DEPTH)) for one in inner))
 
 
 def _values(values: Iterable[object], depth: int) -> tuple[object, ...]:

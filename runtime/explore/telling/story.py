@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from functools import cached_property
 from typing import NamedTuple
 
+from ... import native
 from ...observe.files import is_program
 from ...observe.source import Place
 from ...observe.waits import rings
@@ -58,6 +59,7 @@ class Story:
         self._notes = notes
         self._states = [State(state) for state, _, _, _ in final]
         self._used: defaultdict[int, int] = defaultdict(int)  # notes of each thread
+        self.tasks = native.explore_tasks()  #: of each thread: the thread that it shares if it is a task, otherwise -1
         self._started: list[str] = [""]
         self._held: dict[Thing, Holding] = {}
         self._permits: defaultdict[Thing, list[Holding]] = defaultdict(list)
@@ -84,8 +86,19 @@ class Story:
     # ---- for its readers ---------------------------------------------------------------------------------------------
 
     def name(self, thread: int) -> str:
-        started = self._started[thread] if thread < len(self._started) else ""
+        at = self._threads.index(thread) if thread in self._threads else len(self._started)
+        started = self._started[at] if at < len(self._started) else ""
         return self._names.get(thread) or started or f"thread {thread}"
+
+    @cached_property
+    def _threads(self) -> list[int]:
+        """The threads that are no tasks, in the order of their starts."""
+        return [thread for thread in range(len(self.tasks)) if self.tasks[thread] < 0]
+
+    def share(self, one: int, other: int) -> bool:
+        """Whether they are tasks of one loop, or its thread."""
+        first, second = (self.tasks[any] if self.tasks[any] >= 0 else any for any in (one, other))
+        return first == second
 
     def short_name(self, thread: int) -> str:
         """The name without the function's that threading puts behind it, if that is as clear."""
@@ -95,7 +108,7 @@ class Story:
     @cached_property
     def _short(self) -> dict[str, str]:
         names = [self.name(thread) for thread in range(self.threads)]
-        short = [re.sub(r"^(Thread-[0-9]+) [(].*[)]$", "\\1", name) for name in names]
+        short = [re.sub(r"^((?:Thread|Task)-[0-9]+) [(].*[)]$", "\\1", name) for name in names]
         return dict(zip(names, short, strict=True)) if len(set(short)) == len(short) else {}
 
     @property
@@ -186,12 +199,16 @@ class Story:
             previous = before.get(step.chosen)
             event = Event(at, step.chosen, step.kind, previous.place if previous else None, step.flags)
             note = self._note(step.chosen)
+            while note is not None and note.kind == Kind.TURN and step.kind not in (Kind.TURN, Kind.BEGIN):  # in vain
+                self._used[step.chosen] += 1
+                note = self._note(step.chosen)
             if note is not None and _is_of(note, step):
                 self._used[step.chosen] += 1
                 self._fill(event, note, True)
             elif event.kind == Kind.WAKE and previous is not None:
                 event.thing = previous.thing
                 previous.sleeps = True
+            event.is_task = self.tasks[step.chosen] >= 0
             event.is_early = bool(step.early >> step.chosen & 1)
             if step.chosen != step.usual:
                 event.instead_of = step.usual
@@ -250,14 +267,15 @@ class Story:
         return notes[self._used[thread]] if self._used[thread] < len(notes) else None
 
     def _fill(self, event: Event, note: Note, is_step: bool) -> None:
-        event.kind, event.place, event.thing = note.kind, note.place or event.place, note.thing
+        event.kind, event.thing = note.kind, note.thing
+        event.place = note.place if note.kind == Kind.TURN else note.place or event.place
         event.stack = note.stack
         event.inner = note.kind == Kind.RELEASE and note.permits > 1
         event.done = note.permits > 0
         event.state = note.state
         if note.kind == Kind.START and is_step:
             self._started.append(note.name)
-            event.target = len(self._started) - 1
+            event.target = self._threads[len(self._started) - 1] if len(self._started) <= len(self._threads) else None
 
     def _with_waits(self) -> list[Event]:
         """The events, with the places where a thread came to one and could not go on."""

@@ -23,6 +23,8 @@ _MOST_TRIED = 24  # accesses in front of a switch, and behind it
 _MOST_DEVIATIONS = 4
 _MOST_PLACES = 8  # for a block that waits for locks
 _MOST_RUNS = 200
+_MOST_TURNS = 12  # of tasks
+_TURNS = (Kind.BEGIN, Kind.TURN)
 
 
 class Gap(NamedTuple):
@@ -42,6 +44,7 @@ class Trial:
     accesses: list[Access]
     looks: Mapping[int, list[Look]]  #: at each thread
     fails: bool  #: in the way that is to be explained
+    tasks: list[int]  #: of native.explore_tasks()
 
     @property
     def passes(self) -> bool:
@@ -50,6 +53,9 @@ class Trial:
     def behind(self, access: Access, last: int | None = None) -> _Position | None:
         """Right behind an access: before the next look at its thread that is not in calls of the same instruction, as
         of a key's `__hash__`; None: there was none up to that step."""
+        if self.is_task(access.thread):
+            turn = next((at for at in range(access.step, len(self.steps)) if self.steps[at].kind in _TURNS), None)
+            return None if turn is None or (last is not None and turn > last) else (turn, None)
         looks, following = self.looks[access.thread], access.look + 1
         while following < len(looks) and looks[following].depth > looks[access.look].depth:
             following += 1
@@ -57,9 +63,15 @@ class Trial:
             return None
         return looks[following].step, Gap(access.thread, following)
 
+    def before(self, access: Access) -> _Position:
+        """Right before an access. A task is stopped before a turn only."""
+        if not self.is_task(access.thread):
+            return access.step, Gap(access.thread, access.look)
+        turns = (at for at in range(access.step - 1, 0, -1) if self.steps[at].chosen == access.thread)
+        return next((at for at in turns if self.steps[at].kind in _TURNS), 0), None
 
-def _before(access: Access) -> _Position:
-    return access.step, Gap(access.thread, access.look)
+    def is_task(self, thread: int) -> bool:
+        return thread < len(self.tasks) and self.tasks[thread] >= 0
 
 
 @dataclass(eq=False)
@@ -128,6 +140,15 @@ class _Undoing:
 
     def moved(self, block: _Block, to: int, gap: Gap | None) -> Trial | None:
         """The block is moved to that step, which is the additional point's."""
+        if block.is_turn:
+            order = [step.chosen for step in self.found.steps[: block.last]]
+            moved = order[block.first :]
+            del order[block.first :]
+            order[to:to] = moved
+            later = [one for one in self.found.plan.deviations if one[0] >= block.last]
+            trial = self.run(replace(self.found.plan, deviations=(*enumerate(order), *later)))
+            # Steps without a choice count as missed; decided() sees whether the order is as it was wanted.
+            return trial and replace(trial, run=trial.run._replace(missed=0))
         kept, point = [], 0 if gap is None else 1
         for step, thread in self.found.plan.deviations:
             if step == block.first:
@@ -154,6 +175,7 @@ class _Block:
     stopped: int
     accesses: list[Access]
     begins: bool = False  #: the stopped thread had not begun
+    is_turn: bool = False  #: it is a turn of a task, in the usual schedule perhaps
 
     def conflicting(self, access: Access) -> list[Access]:
         return [one for one in self.accesses if conflict(one, access)]
@@ -178,9 +200,27 @@ def reasons(found: Trial, attempt: Attempt, seconds: float, exact: bool = False)
     begun = [reason for reason in told if not reason.begins]
     if begun:  # which thread begins first says little beside a switch in the middle of one
         told = begun
+    if not told:
+        tries = (_moved_back(undoing, block) for block in itertools.islice(_turns(found), _MOST_TURNS))
+        told = [reason for reason in tries if reason is not None][:1]
     if not told and found.run.error is not None:
         told = [reason for reason in [_brought_in(undoing)] if reason is not None]
     return told
+
+
+def _turns(found: Trial) -> Iterator[_Block]:
+    """Turns of tasks in which they change what another task has used before, the last ones first. Such a turn needs
+    no deviation to come between the turns of the other task."""
+    for first in range(len(found.steps) - 1, 0, -1):
+        thread, kind = found.steps[first].chosen, found.steps[first].kind
+        if kind not in _TURNS or not found.is_task(thread):
+            continue
+        last = next((at for at in range(first + 1, len(found.steps)) if found.steps[at].kind in _TURNS), first + 1)
+        mine = [one for one in found.accesses if first < one.step <= last and one.thread == thread]
+        before = [one for one in found.accesses if one.step <= first and any(conflict(one, other) for other in mine)]
+        for stopped in dict.fromkeys(one.thread for one in reversed(before)):
+            if found.is_task(stopped) and found.tasks[stopped] == found.tasks[thread]:
+                yield _Block(first, last, thread, stopped, mine, is_turn=True)
 
 
 def _reason(undoing: _Undoing, block: _Block) -> Reason | None:
@@ -197,7 +237,7 @@ def _moved_back(undoing: _Undoing, block: _Block) -> Reason | None:
     own = [one for one in found.accesses if one.thread == block.stopped and one.step <= block.first]
     candidates = [one for one in own if block.conflicting(one)][-_MOST_TRIED:]
     for access in reversed(candidates):
-        trial = undoing.decided(block, access, undoing.places(found, block, access.step, -1, _before(access)))
+        trial = undoing.decided(block, access, undoing.places(found, block, access.step, -1, found.before(access)))
         if trial is None:
             return None
         if not trial.passes:
@@ -225,8 +265,9 @@ def _moved_on(undoing: _Undoing, block: _Block) -> Reason | None:
         found = undoing.decided(block, access, _behind(undoing, without, block, access))
         if found is not None and not found.passes:
             continue
-        places = undoing.places(without, block, access.step, block.first, _before(access))
-        if undoing.refutes(undoing.decided(block, access, places), _before(access)):
+        best = without.before(access)
+        places = undoing.places(without, block, access.step, block.first, best)
+        if undoing.refutes(undoing.decided(block, access, places), best):
             return None
         happened = [one for one in undoing.found.accesses if one.step > block.last and one.is_at(access)]
         between = _told_of(against)
@@ -247,7 +288,7 @@ def _brought_in(undoing: _Undoing) -> Reason | None:
             if thread == failed:
                 continue
             block = _Block(len(found.steps), len(found.steps), thread, failed, [])
-            trial = undoing.moved(block, *_before(access))
+            trial = undoing.moved(block, *found.before(access))
             if trial is None:
                 return None
             against = _in_front(trial, block, access)

@@ -165,6 +165,7 @@ _PLAIN: dict[int, str] = {
     Kind.END: "ends",
     Kind.WAKE: "is woken",
     Kind.YIELD: "lets others go first",
+    Kind.TURN: "goes on",
 }
 
 
@@ -187,7 +188,7 @@ def doing(story: Story, event: Event, brief: bool = False) -> str:
         return f"{access.verb} {access.name}: {access.value}"
     if event.is_timeout:
         return _times_out(event, brief)
-    if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE):
+    if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE, Kind.TURN):
         return ""
     if event.kind == Kind.START and event.target is not None:
         return f"starts {story.short_name(event.target)}"
@@ -239,6 +240,8 @@ def _comes_to_wait(story: Story, event: Event, brief: bool) -> str:
         return "sleeps"
     if event.kind == Kind.FILE:
         return "waits for a file or a socket"
+    if event.kind == Kind.TURN:
+        return "waits"
     if event.holder is not None and not brief:
         holder = story.short_name(event.holder.thread)
         who = "it holds itself" if event.holder.thread == event.thread else f"{holder} holds"
@@ -307,6 +310,8 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
         texts = [
             f"{goes_on}'s {fires} early: {other} is slow{where}{more}" for more in (f"{then}{holding}", holding, "")
         ]
+    elif event.kind in (Kind.BEGIN, Kind.TURN) and story.share(event.thread, event.instead_of):
+        texts = [f"{goes_on} goes before {other}, which has its turn{where}"]
     elif event.after == event.instead_of:
         texts = [f"{other} stops{where}{then}{holding}{more}" for more in (f"; {goes_on} goes on", "")]
     else:

@@ -17,6 +17,7 @@ import pytest
 
 from ..explorer import explore, options_of_replay, replay
 from ..results import Changing, Find, Result
+from ..run.loops import plain
 from ..tokens import BadToken
 from .debugger import debug
 from .pytest_fixtures import Fixtures
@@ -66,8 +67,6 @@ def reason_against(item: pytest.Item) -> str | None:
     """Why the test is not explored, or None."""
     if not isinstance(item, pytest.Function):
         return "is no function"
-    if isinstance(item.instance, unittest.IsolatedAsyncioTestCase):
-        return "is async: only plain functions are explored"
     return why_not(options_of(item.obj)[0])
 
 
@@ -79,6 +78,8 @@ def _call(item: pytest.Function) -> Callable[[], object]:
     if function is not item.obj and item.instance is not None and options is not None:
         function = functools.partial(function, item.instance)
     fixtures = _fixtures_of(item)
+
+    function = plain(function)
 
     def call() -> None:
         with fixtures as values:

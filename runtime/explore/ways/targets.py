@@ -23,6 +23,7 @@ from typing import Any
 
 from ... import native
 from ...observe.files import is_library, is_program
+from ..run.loops import plain
 
 __all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
 
@@ -64,7 +65,11 @@ class Target:
         if self.kind != "script" or not os.path.isfile(self.what):
             return []
         body = ast.parse(Path(self.what).read_bytes()).body
-        return [one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test")]
+        return [
+            one.name
+            for one in body
+            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name.startswith("test")
+        ]
 
     def load(self) -> Test:
         """What a run calls.  Only for a process that does nothing else, because sys.path and sys.argv become the
@@ -88,9 +93,7 @@ def options_of(function: Any) -> tuple[Any, dict[str, Any]]:
 
 def why_not(function: Any) -> str | None:
     """Why calling the function would not run it."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return "is async: only plain functions are explored"
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return "is a generator: a call does not run it"
     return None
 
@@ -173,12 +176,13 @@ def _load_function(path: str, name: str) -> Test:
     if isinstance(found, type):
         raise TargetError(f"{where} is a TestCase: name one of its methods")
     function, _ = options_of(found)
+    function = plain(function)
     if (reason := why_not(function)) is not None:
         raise TargetError(f"{where} {reason}")
     if isinstance(owner, type):
         return _of_class(owner, function, where)
     _needs_nothing(function, where)
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _needs_nothing(function: Any, where: str, given: int = 0) -> None:
@@ -211,8 +215,6 @@ def _of_class(cls: type, function: Any, where: str) -> Test:
         import unittest
 
         assert issubclass(cls, unittest.TestCase)
-        if issubclass(cls, unittest.IsolatedAsyncioTestCase):
-            raise TargetError(f"{where} is async: only plain functions are explored")
         module = sys.modules[cls.__module__]
         for owner, what in ((module, "Module"), (cls, "Class")):
             getattr(owner, f"setUp{what}", bool)()

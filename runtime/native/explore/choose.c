@@ -13,14 +13,34 @@ const struct strategy *explore_strategy(const char *name)
     return NULL;
 }
 
-int explore_usual(const struct explore_set *can, int last)
+/* The threads of those that can go on: a thread also if one of its tasks can. */
+static void threads_of(const struct explore_set *can, struct explore_set *threads)
 {
-    if (explore_has(can, last) && !strategy_gives_way(last))
+    memset(threads, 0, (size_t)explore_words() * sizeof *threads->words);
+    for (int i = explore_next(can, 0); i >= 0; i = explore_next(can, i + 1))
+        explore_add(threads, explore_thread_of(&explore_run.threads[i])->index);
+}
+
+static int usual_thread(const struct explore_set *threads, int before)
+{
+    int last = explore_thread_of(&explore_run.threads[before])->index;
+
+    if (explore_has(threads, last) && !strategy_thread_gives_way(before))
         return last;
     if (strategy_turns_by_chance())
-        return strategy_by_chance(can);
-    int later = explore_next(can, last + 1);
-    return later >= 0 ? later : explore_next(can, 0);
+        return strategy_by_chance(threads);
+    int later = explore_next(threads, last + 1);
+    return later >= 0 ? later : explore_next(threads, 0);
+}
+
+/* Of a thread's tasks the loop's order decides which goes on: what was ready first. */
+int explore_usual(const struct explore_set *can, int last)
+{
+    struct explore_set threads;
+
+    threads_of(can, &threads);
+    const struct explored *thread = &explore_run.threads[usual_thread(&threads, last)];
+    return !thread->turning ? thread->green->explored->index : explore_has(can, thread->front) ? thread->front : thread->index;
 }
 
 int explore_choose(const struct explore_set *can, int last, int usual)
@@ -30,7 +50,9 @@ int explore_choose(const struct explore_set *can, int last, int usual)
 
 void explore_chosen(struct explored *thread, const struct explore_set *can)
 {
-    strategy_run.in_a_row = thread == strategy_run.before ? strategy_run.in_a_row + 1 : 0;
+    const struct explored *before = strategy_run.before;
+    strategy_run.in_a_row = thread == before ? strategy_run.in_a_row + 1 : 0;
+    strategy_run.on_thread = before && thread->green == before->green ? strategy_run.on_thread + 1 : 0;
     strategy_run.before = thread;
     if (strategy_run.plan->strategy->chosen)
         strategy_run.plan->strategy->chosen(thread, can);

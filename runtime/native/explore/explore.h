@@ -16,6 +16,10 @@
  * threads wait for each other in a circle; at the step limit; or when its time in earnest is up.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, and a higher floor
  * raises that as an exception.  A thread that doesn't end by the exception is abandoned, with its stack.
  *
+ * TASKS.  A task of asyncio has a number and steps as a thread has, but no stack: it runs on that of the thread whose loop calls its handles,
+ * and meanwhile it stands in that thread's place (`green->explored`).  Before each handle the thread comes to a TURN, where each of its
+ * tasks that has a handle can go on.  turns.c has the rest.
+ *
  * One run at a time in a process, and all on the LWP that explore_go() was called on: run.c's state needs no lock.  Only
  * explored_ready() may be called by another LWP. */
 #ifndef RUNTIME_EXPLORE_H
@@ -41,7 +45,13 @@ enum explore_kind {
     EXPLORE_RELEASE, /* this kind and those below never sleep, and are not cancelled */
     EXPLORE_SIGNAL, /* sets, notifies, puts */
     EXPLORE_END,
+    EXPLORE_TURN, /* a loop of asyncio calls a handle, or waits for one; it is cancelled as the kinds above EXPLORE_RELEASE are */
 };
+
+static inline int explore_may_cancel(enum explore_kind kind)
+{
+    return kind < EXPLORE_RELEASE || kind == EXPLORE_TURN;
+}
 
 struct explored;
 typedef int explore_can(const struct explored *thread);
@@ -75,6 +85,11 @@ struct explored {
     int sleeps; /* for a time, and for nothing else */
     int cancelled; /* operations that it came to while it was unwound */
     uint32_t drawn; /* random words, by the program */
+    struct explored *loop; /* a task's: the thread whose loop calls its handles; a thread's that runs a loop: itself; otherwise NULL */
+    int ready; /* TURN: it has a handle that can be called */
+    int told; /* TURN: that has been noted */
+    int turning; /* it is at a TURN; tasks have what their thread has */
+    int front; /* at a TURN: which of them has the handle that was ready first */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
@@ -112,6 +127,8 @@ enum {
     EXPLORE_AT_GIL = 4,
     EXPLORE_TIMED = 8, /* the thread has a deadline */
     EXPLORE_DAEMON = 16, /* a daemon begins */
+    EXPLORE_IN_TURN = 32, /* the usual choice is the next one in a loop's order, and the loop is that of the step before */
+    EXPLORE_OUT_OF_TURN = 64, /* asyncio would call another handle, which was ready before */
 };
 
 struct explore_step {
@@ -135,7 +152,10 @@ enum explore_outcome {
 
 struct explore_run {
     struct explored threads[EXPLORE_THREADS];
-    int count; /* threads begun */
+    int count; /* threads begun, and tasks */
+    int tasks; /* of these */
+    long choices; /* steps at which more than one could go on */
+    long number; /* of this run in the process */
     long made; /* Thread objects */
     struct explore_step *steps;
     long step, capacity;
@@ -276,6 +296,31 @@ void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
 /* Whether the plan wants a point after a release. */
 int explore_stops_after(void);
+
+/* turns.c's. */
+/* The thread that the calling thread or task is, or runs on. */
+static inline struct explored *explore_thread_of(struct explored *any)
+{
+    return any->loop ? any->loop : any;
+}
+
+static inline int explore_is_task(const struct explored *any)
+{
+    return any->loop && any->loop != any;
+}
+
+/* A task of the thread's loop has been made.  NULL: there are too many. */
+struct explored *explore_task_begins(struct explored *loop);
+/* Whether it can go on at the TURN. */
+explore_can explore_has_turn;
+/* The thread is about to come to a TURN.  front: which has the handle that was ready first.  Behind the point explore_me() is what goes on. */
+void explore_turn_comes(struct explored *loop, int front);
+/* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it.  late: because it is time for a timer. */
+int explore_turn_flags(const struct explored *chosen, int late, const struct explored *usual, const struct explored *last);
+/* The handle was called. */
+void explore_turn_ends(struct explored *loop, int has_ended);
+/* The thread has ended, and its tasks with it. */
+void explore_tasks_end(const struct explored *loop);
 
 /* choose.c's: the thread of those in `can` that goes on, as the plan says.  usual: that of the default schedule, which goes on in the same
  * thread as long as it can, otherwise in the next one. */

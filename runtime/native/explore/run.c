@@ -110,6 +110,8 @@ static void add_all_that_can_early(struct explore_set *can, struct explore_set *
 static const struct explored *waited_for(const struct explored *thread)
 {
     const struct explore_op *op = &thread->op;
+    if (op->kind == EXPLORE_TURN && thread->green->explored != thread)
+        return thread->green->explored; /* its thread is in the middle of another task */
     int waits = thread->state == EXPLORED_WOKEN || (thread->state == EXPLORED_AT_POINT && op->deadline == PARK_FOREVER);
 
     if (!waits || thread->cancel || !op->can || op->can(thread))
@@ -268,6 +270,9 @@ static struct explored *resume_thread(struct explored *thread)
     if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
         thread->state = EXPLORED_WOKEN;
     thread->state = EXPLORED_RUNNING;
+    thread->green->explored = thread;
+    if (thread->loop)
+        thread->loop->turning = 0;
     atomic_store_explicit(&run.running, thread, memory_order_relaxed);
     count_progress();
     return thread;
@@ -280,11 +285,14 @@ static struct explored *take_step(struct explore_set *can)
 
     add_all_that_can_early(can, &early);
     int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
+    explore_run.choices += !forced;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
     int late = !can_go_on(thread);
 
-    explore_record(thread, can, &early, usual, (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0));
+    explore_record(thread, can, &early, usual,
+                   (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0)
+                       | explore_turn_flags(thread, late, &explore_run.threads[usual], &explore_run.threads[run.last]));
     explore_chosen(thread, can);
     explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)
@@ -323,7 +331,8 @@ static void begin_to_unwind(enum explore_outcome outcome)
 static int only_daemons_left(void)
 {
     for (int i = 0; i < explore_run.count; i++)
-        if (explore_run.threads[i].state != EXPLORED_ENDED && (i == 0 || explore_run.threads[i].green->waited))
+        if (explore_run.threads[i].state != EXPLORED_ENDED && !explore_is_task(&explore_run.threads[i])
+            && (i == 0 || explore_run.threads[i].green->waited))
             return 0;
     return 1;
 }
@@ -335,9 +344,10 @@ static struct explored *next_to_cancel(void)
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *thread = &explore_run.threads[i];
         int asleep = thread->state == EXPLORED_ASLEEP;
-        if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS || (asleep && thread->cancelled))
+        if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS || (asleep && thread->cancelled)
+            || thread->green->explored != thread)
             continue;
-        int cancels = asleep || (thread->state == EXPLORED_AT_POINT && thread->op.kind < EXPLORE_RELEASE);
+        int cancels = asleep || (thread->state == EXPLORED_AT_POINT && explore_may_cancel(thread->op.kind));
         thread->result = asleep ? EINTR : cancels ? ECANCELED : 0;
         thread->cancelled += cancels;
         return thread;
@@ -441,7 +451,7 @@ static void stay_for_good(struct explored *me)
 
 static int result_while_unwinding(struct explored *me, const struct explore_op *op)
 {
-    if (op->kind >= EXPLORE_RELEASE)
+    if (!explore_may_cancel(op->kind))
         return 0;
     if (me->cancelled++ == 0 || me->cancelled > MOST_CANCELLED)
         return ECANCELED;
@@ -467,7 +477,7 @@ int explore_arrive(struct explored *me, const struct explore_op *op)
         explore_fail(none_goes_on());
     }
     run.next = choose_next();
-    return run.next != me;
+    return !run.next || run.next->green != me->green;
 }
 
 /* The only thread alive: there is nothing to choose, and a report tells its operations of primitives only, if they are few. */
@@ -609,6 +619,7 @@ static void explored_end(struct green *green)
     struct scheduler *s = run.scheduler;
 
     green->explored->state = EXPLORED_ENDED;
+    explore_tasks_end(green->explored);
     run.alive--;
     run.next = choose_next();
     park_lock(&s->lock);
@@ -632,8 +643,9 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     }
     explore_run.capacity = capacity;
     explore_forget_numbers();
-    explore_run.count = explore_run.abandoned = 0;
-    explore_run.made = 0;
+    explore_run.count = explore_run.tasks = explore_run.abandoned = 0;
+    explore_run.made = explore_run.choices = 0;
+    explore_run.number++;
     explore_run.step = explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;

@@ -64,12 +64,25 @@ int strategy_by_chance(const struct explore_set *can)
 
 /* A turn ends only where CPython with a GIL could switch: such an end is no deviation of the plan, by which a find says whether it needs
  * another CPython. */
-int strategy_gives_way(int last)
+static int gives_way(int last, int steps, int most)
 {
     const struct explored *thread = &explore_run.threads[last];
     int may_end = thread->op.kind != EXPLORE_CODE || thread->op.at_gil;
 
-    return thread->yields || (may_end && strategy_run.in_a_row >= longest_turn());
+    return thread->yields || (may_end && steps >= most);
+}
+
+int strategy_gives_way(int last)
+{
+    enum { POLLS = 50 }; /* turns of a task, which waits by asyncio.sleep(0) for another one */
+    int longest = longest_turn(), polls = explore_is_task(&explore_run.threads[last]) && longest > POLLS;
+
+    return gives_way(last, strategy_run.in_a_row, polls ? POLLS : longest);
+}
+
+int strategy_thread_gives_way(int last)
+{
+    return gives_way(last, strategy_run.on_thread, longest_turn());
 }
 
 int strategy_highest(const struct explore_set *can)

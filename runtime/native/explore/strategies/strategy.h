@@ -23,7 +23,8 @@ extern struct strategy_run {
     const struct explore_plan *plan;
     uint64_t random;
     const struct explored *before; /* that had the last step; NULL: none has had one */
-    int in_a_row; /* steps of that thread, after its first */
+    int in_a_row; /* steps of that thread or task, after its first */
+    int on_thread; /* the same, of that thread and all of its tasks */
 } strategy_run;
 
 /* The next word of a random sequence, and its next state. */
@@ -35,6 +36,8 @@ uint64_t strategy_random_below(uint64_t n);
 
 /* Whether the thread that ran last has had so many steps in a row that it counts as spinning, or gave its turn away. */
 int strategy_gives_way(int last);
+/* The same of its thread, with all of that thread's tasks. */
+int strategy_thread_gives_way(int last);
 
 /* Past the step limit turns are short, and for a while by chance: when all threads have turns of one length, one after the other, a thread
  * that puts, one that takes away and one that looks may miss each other for ever.  Then they are as regular as can be, so that a livelock

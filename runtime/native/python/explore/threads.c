@@ -70,7 +70,7 @@ static struct explored *explored_of(PyObject *lwp)
 {
     struct green *green = lwp && PyObject_TypeCheck(lwp, lwp_type) ? green_of_lwp(((LwpObject *)lwp)->lwp) : NULL;
     /* A thread of an earlier run may have had the same place. */
-    return green && green->explored && green->explored->green == green ? green->explored : NULL;
+    return green && green->explored && green->explored->green == green ? explore_thread_of(green->explored) : NULL;
 }
 
 static PyObject *join_explored(const struct swap_call *call, struct explored *other, PyObject *timeout)

@@ -1,0 +1,74 @@
+"""Loops of asyncio in explored threads: the plan says which of the ready handles is called next."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ... import native
+
+__all__ = ["plain", "under_control"]
+
+
+def plain(test: Callable[..., Any]) -> Callable[..., Any]:
+    """The test; an async function as one that runs it in a loop of its own."""
+    if not inspect.iscoroutinefunction(test):
+        return test
+    import asyncio
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
+    """In place of BaseEventLoop._run_once(): waits until something is to be done, and calls what was ready then."""
+
+    def run_once(loop: Any) -> None:
+        if native.explore_index() < 0:
+            before(loop)
+            return
+        _wait(loop)
+        _ring(loop)
+        left = len(loop._ready)
+        while left := native.explore_turns(loop._ready, left, _next_time(loop)):
+            _ring(loop)
+
+    return run_once
+
+
+def _next_time(loop: Any) -> float | None:
+    """Of the loop's first timer, on its clock; None: it has none. Those that were cancelled are dropped."""
+    timers = loop._scheduled
+    while timers and timers[0]._cancelled:
+        loop._timer_cancelled_count -= 1
+        heapq.heappop(timers)._scheduled = False
+    return timers[0]._when if timers else None
+
+
+def _wait(loop: Any) -> None:
+    """Until a handle is ready, or for the first timer, or for a file."""
+    is_ready = bool(loop._ready or loop._stopping)
+    time = _next_time(loop)
+    if len(loop._selector.get_map()) > 1 or getattr(loop, "_signal_handlers", None):  # besides the one that wakes it
+        rest = 0 if is_ready else None if time is None else max(time - native.explore_loop_time(), 0)
+        loop._process_events(loop._selector.select(rest))
+    elif not is_ready and (time is None or time > _now(loop)):
+        native.explore_idle(loop._ready, time)
+
+
+def _now(loop: Any) -> float:
+    return native.explore_loop_time() + float(loop._clock_resolution)
+
+
+def _ring(loop: Any) -> None:
+    """Has the timers called for which it is time."""
+    while (time := _next_time(loop)) is not None and time < _now(loop):
+        timer = heapq.heappop(loop._scheduled)
+        timer._scheduled = False
+        loop._ready.append(timer)

@@ -1,0 +1,60 @@
+"""What can be seen of tasks of asyncio, and of the handles of their loop, from outside. No code of the program runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import CodeType, FrameType, FunctionType, MethodType
+from typing import Any
+
+from ...observe.files import is_program
+from ...observe.source import Place
+
+__all__ = ["begin_of", "callback_of", "frames_of", "name_of"]
+
+_NUMBERED = re.compile(r"Task-[0-9]+")
+
+
+def name_of(task: Any, number: int) -> str:
+    """Its name; asyncio's own counts on from run to run, so the number in this run stands in its place, and what the
+    task runs."""
+    name = str(task.get_name())
+    if not _NUMBERED.fullmatch(name):
+        return name
+    what = str(getattr(task.get_coro(), "__name__", ""))
+    return f"Task-{number} ({what})" if what else f"Task-{number}"
+
+
+def frames_of(task: Any) -> list[FrameType]:
+    """Of the coroutines of a task that waits, each of which awaits the one before it: the innermost first."""
+    return [*_frames(task.get_coro())][::-1]
+
+
+def _frames(awaited: Any) -> Iterator[FrameType]:
+    while awaited is not None:
+        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(type(awaited), f"{kind}_frame")), None)
+        if kind is None:
+            return
+        if (frame := getattr(awaited, f"{kind}_frame")) is not None:
+            yield frame
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+
+
+def begin_of(task: Any) -> Place | None:
+    """Where its coroutine begins; None: it is a library's."""
+    coroutine = task.get_coro()
+    code = next((getattr(coroutine, name) for name in ("cr_code", "gi_code") if hasattr(type(coroutine), name)), None)
+    return _begin(code)
+
+
+def callback_of(handle: Any) -> Place | None:
+    """Where the function begins that the handle calls; None: it is a library's."""
+    function = handle._callback
+    function = function.__func__ if type(function) is MethodType else function
+    return _begin(function.__code__) if type(function) is FunctionType else None
+
+
+def _begin(code: CodeType | None) -> Place | None:
+    if code is None or not is_program(code.co_filename):
+        return None
+    return Place(code.co_filename, code.co_firstlineno, code.co_name, True, "", code, 0)
