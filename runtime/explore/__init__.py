@@ -10,17 +10,33 @@ from types import ModuleType
 from typing import Any
 
 from .explorer import explore, explored, replay
-from .results import DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Progress, Result, Unwound
+from .results import (
+    CallbackRaised,
+    DeadlockFound,
+    DestroyedPending,
+    Find,
+    Inconclusive,
+    LeftBehind,
+    Livelock,
+    NeverRetrieved,
+    Outcome,
+    Progress,
+    Result,
+    Unwound,
+)
 from .tokens import BadToken
 from .ways.targets import Target, TargetError
 
 __all__ = [
     "BadToken",
+    "CallbackRaised",
     "DeadlockFound",
+    "DestroyedPending",
     "Find",
     "Inconclusive",
     "LeftBehind",
     "Livelock",
+    "NeverRetrieved",
     "Outcome",
     "Progress",
     "Result",

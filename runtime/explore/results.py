@@ -8,11 +8,14 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
+    "CallbackRaised",
     "DeadlockFound",
+    "DestroyedPending",
     "Find",
     "Inconclusive",
     "LeftBehind",
     "Livelock",
+    "NeverRetrieved",
     "Outcome",
     "Progress",
     "Result",
@@ -38,6 +41,19 @@ class LeftBehind(Find):
 
 class Livelock(Find):
     """Threads went on without end, though all had their turns."""
+
+
+class NeverRetrieved(Find):
+    """A task or future of asyncio has failed, and is gone before anything asked for its result. It has the exception as
+    its cause."""
+
+
+class DestroyedPending(Find):
+    """A task of asyncio is gone before its end, because only its loop knew it, which keeps no task alive."""
+
+
+class CallbackRaised(Find):
+    """A callback of a loop of asyncio raised, which the loop only logs. It has the exception as its cause."""
 
 
 class Inconclusive(Exception):

@@ -34,6 +34,7 @@ __all__ = [
     "forget",
     "instruction_at",
     "instruction_before",
+    "kept",
     "kind_of",
     "made",
     "made_at",
@@ -111,6 +112,8 @@ class Place(NamedTuple):
         """The library's function that the line called: as the line has it, if that is short."""
         segment = self.segment
         called = self.via.rpartition(".")[2]
+        if called == "__aenter__":  # the line says it
+            return ""
         fits = len(segment) <= _LONGEST_CALL and f"{called}(" in segment and segment.endswith(")")
         return segment if fits else f"{self.via}()" if self.via else ""
 
@@ -261,13 +264,24 @@ _MAY_BE_GONE = (
 )
 
 
-def variables(frame: FrameType, is_kept: bool = False) -> Mapping[str, Any]:
-    """The frame's variables.  Its thread may go on meanwhile.
+_kept: list[FrameType] = []
 
-    is_kept: it can't be gone while this goes on.
-    """
-    may_be_gone = frame.f_code.co_flags & _MAY_BE_GONE and not is_kept and frame not in _outwards(sys._getframe(1))
-    return {} if may_be_gone else frame.f_locals
+
+@contextlib.contextmanager
+def kept(frames: list[FrameType]) -> Iterator[None]:
+    """Meanwhile these frames, which can't be gone, have their variables read, as those of the calling thread have."""
+    before, _kept[:] = _kept[:], frames
+    try:
+        yield
+    finally:
+        _kept[:] = before
+
+
+def variables(frame: FrameType) -> Mapping[str, Any]:
+    """The frame's variables.  Its thread may go on meanwhile."""
+    if not frame.f_code.co_flags & _MAY_BE_GONE or frame in _kept or frame in _outwards(sys._getframe(1)):
+        return frame.f_locals
+    return {}
 
 
 def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -328,6 +342,13 @@ def _line_before(code: CodeType, offset: int) -> int:
 _UNKNOWN = object()
 
 
+#: Between BEFORE_ASYNC_WITH and the body.
+_AWAITING = (
+    *("GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_VALUE", "RESUME", "JUMP_BACKWARD_NO_INTERRUPT", "END_SEND"),
+    *("CLEANUP_THROW", "POP_TOP", "STORE_FAST", "STORE_DEREF", "STORE_NAME", "STORE_GLOBAL"),
+)
+
+
 class _Taking(NamedTuple):
     """A place in a function that may take a lock."""
 
@@ -351,6 +372,13 @@ def taken_at(lock: object, frame: FrameType | None) -> str:
                 found, guess = (place, guess) if taking.sure else (found, place)
         frame = frame.f_back
     return found or (guess and f"perhaps {guess}")
+
+
+def entered(frame: FrameType) -> Iterator[tuple[object, int]]:
+    """The objects, with their lines, of the `with` and `async with` statements in whose bodies the frame is."""
+    for taking in _entered(frame):
+        if (value := _value(taking.expression, frame)) is not _UNKNOWN:
+            yield value, taking.line
 
 
 def _is_lock(value: object, lock: object) -> bool:
@@ -412,9 +440,13 @@ def _withs(code: CodeType) -> dict[int, _Taking]:
     for handler in handlers:
         begin = min((entry.start for entry in _table(code) if entry.target == handler), default=0)
         # __enter__ is called right before the body.  Up to 3.13 BEFORE_WITH calls it.  Up to 3.12 its place in the text
-        # is the whole statement, and the instruction before it has the place of the lock.
-        before = (one.offset for one in instructions if one.offset < begin and one.opname != "BEFORE_WITH")
-        entering = max(before, default=0)
+        # is the whole statement, and the instruction before it has the place of the lock. So it is with __aenter__, and
+        # BEFORE_ASYNC_WITH, behind which it is awaited.
+        earlier = [one for one in instructions if one.offset < begin]
+        awaited = max((one.offset for one in earlier if one.opname == "BEFORE_ASYNC_WITH"), default=begin)
+        if all(one.opname in _AWAITING for one in earlier if one.offset > awaited):
+            earlier = [one for one in earlier if one.offset < awaited]
+        entering = max((one.offset for one in earlier if one.opname != "BEFORE_WITH"), default=0)
         if taking := _taking(code, entering, sure=True):
             found[handler] = taking
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from child_programs import Child, together
 
 import runtime
-from runtime.explore import Outcome, Result, explore, replay
+from runtime.explore import CallbackRaised, DeadlockFound, NeverRetrieved, Outcome, Result, explore, replay
 
 STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
 
@@ -105,8 +106,8 @@ def test_another_order_is_found(test: Callable[[], object], strategy: str) -> No
 def test_the_report_has_a_column_for_each_task() -> None:
     report = found(lost_update).report()
     assert re.search("(?m)^test_tasks.py  MainThread +Task-1 .* Task-2 .* Task-3", report)
-    assert re.search("(?m)^  Task-3  reads   Counter.value  0 .* add", report)
-    assert re.search("(?m)^  Task-2  writes  Counter.value  0 → 1 .* between these two$", report)
+    assert re.search("(?m)^  Task-3  reads   counter.value  0 .* add", report)
+    assert re.search("(?m)^  Task-2  writes  counter.value  0 → 1 .* between these two$", report)
     assert "with Task-2's write before Task-3's read the test passes" in report
     assert "\n━━▶ Task-3 goes before Task-2, which has its turn" in found(first_is_first).report()
 
@@ -258,6 +259,206 @@ def test_a_loop_that_waits_by_sleep_0_ends() -> None:
     for strategy in STRATEGIES:
         result = explore(polls, runs=300, seed=1, strategy=strategy, granularity="sync")
         assert result.outcome in (Outcome.EXHAUSTED, Outcome.BUDGET_SPENT), result.report()
+
+
+# ---- threads and tasks -----------------------------------------------------------------------------------------------
+
+
+def test_threads_and_tasks_are_explored_in_one_run() -> None:
+    """The task looks before the thread has set it, or behind that."""
+    seen: set[bool] = set()
+
+    def test() -> None:
+        is_set, lock = False, threading.Lock()
+
+        async def main() -> None:
+            loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+            def set_it() -> None:
+                nonlocal is_set
+                with lock:
+                    is_set = True
+                loop.call_soon_threadsafe(event.set)
+
+            thread = threading.Thread(target=set_it, name="setter")
+            thread.start()
+            with lock:
+                seen.add(is_set)
+            await event.wait()
+            thread.join()
+
+        asyncio.run(main())
+
+    passes(test)
+    assert seen == {False, True}
+
+
+def test_an_event_that_a_thread_sets_without_waking_the_loop_is_a_deadlock() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        thread = threading.Thread(target=event.set)
+        thread.start()
+        await event.wait()
+        thread.join()
+
+    result = found(main)
+    assert isinstance(result.error, DeadlockFound)
+    assert re.search("Task-1 [(]main[)]  waits at test_tasks.py:[0-9]+ for event to be set", result.report())
+    assert "possible under the GIL, possible in asyncio's order" in result.report()
+
+
+def test_coroutines_from_another_thread_are_explored() -> None:
+    def test() -> None:
+        took: list[str] = []
+
+        async def twice(name: str) -> None:
+            took.append(name)
+            await asyncio.sleep(0)
+            took.append(name)
+
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        futures = [asyncio.run_coroutine_threadsafe(twice(name), loop) for name in "ab"]
+        for future in futures:
+            future.result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        seen.add("".join(took))
+
+    seen: set[str] = set()
+    explore(test, runs=300, seed=1, granularity="sync")
+    assert {"aabb", "abab", "bbaa"} <= seen
+
+
+def test_answers_of_to_thread_are_explored() -> None:
+    async def main() -> None:
+        numbers: list[int] = []
+        await asyncio.gather(*(asyncio.to_thread(numbers.append, number) for number in (1, 2)))
+        seen.add(tuple(numbers))
+
+    seen: set[tuple[int, ...]] = set()
+    explore(main, runs=100, seed=1, granularity="sync")
+    assert seen == {(1, 2), (2, 1)}
+
+
+def test_a_socket_pair_within_the_test_is_explored() -> None:
+    async def main() -> None:
+        (reader, writer), (other_reader, other_writer) = [
+            await asyncio.open_connection(sock=end) for end in socket.socketpair()
+        ]
+
+        async def answer() -> None:
+            other_writer.write(await other_reader.readline())
+
+        async def ask() -> None:
+            writer.write(b"asked\n")
+            assert await reader.readline() == b"asked\n"
+
+        await asyncio.gather(answer(), ask())
+        for end in (writer, other_writer):
+            end.close()
+            await end.wait_closed()
+
+    result = explore(main, runs=50, seed=1, granularity="sync")
+    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+
+
+# ---- what is a find --------------------------------------------------------------------------------------------------
+
+
+async def locks_in_both_orders() -> None:
+    first, second = asyncio.Lock(), asyncio.Lock()
+
+    async def take(one: asyncio.Lock, other: asyncio.Lock) -> None:
+        async with one:
+            await asyncio.sleep(0)
+            async with other:
+                pass
+
+    await asyncio.gather(take(first, second), take(second, first))
+
+
+def test_a_deadlock_of_tasks_is_told_with_its_chain() -> None:
+    result = found(locks_in_both_orders)
+    assert isinstance(result.error, DeadlockFound)
+    assert result.report().startswith("DEADLOCK: 2 tasks wait for each other\n")
+    told, line = " ".join(result.report().split()), "waits at test_tasks.py:[0-9]+ for"
+    assert re.search(f"Task-2 [(]take[)] {line} second, held by Task-3 since test_tasks.py:[0-9]+ ", told)
+    assert re.search(f"Task-3 [(]take[)] {line} first, held by Task-2 since test_tasks.py:[0-9]+ ", told)
+    assert re.search(f"Task-1 [(]locks_in_both_orders[)] {line} Task-2 and Task-3 to end ", told)
+
+
+def test_a_lock_of_threads_that_blocks_its_own_loop_is_told() -> None:
+    async def main() -> None:
+        lock = threading.Lock()
+
+        async def hold() -> None:
+            with lock:
+                await asyncio.sleep(1)
+
+        async def want() -> None:
+            await asyncio.sleep(0)
+            with lock:
+                pass
+
+        await asyncio.gather(hold(), want())
+
+    report = found(main).report()
+    assert report.startswith("DEADLOCK: 2 tasks wait for each other\n")
+    assert re.search("Task-2 .*; Task-3 blocks its loop\n", report)
+    assert re.search("Task-3 .* for lock, held by Task-2 since", report)
+
+
+def test_what_is_put_and_got_is_told() -> None:
+    async def main() -> None:
+        items: asyncio.Queue[int] = asyncio.Queue(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(items.get(), name="getter")
+            group.create_task(asyncio.Event().wait(), name="waiter")
+
+    report = found(main).report()
+    assert "for the tasks of its group\n" in report
+    assert "Queue" in report or "an item of items" in report
+
+
+async def never_retrieved() -> None:
+    async def fail() -> None:
+        raise ValueError("lost")
+
+    asyncio.create_task(fail())  # noqa: RUF006  # so that it is gone
+    await asyncio.sleep(1)
+
+
+async def callback_raises() -> None:
+    def fail() -> None:
+        raise ValueError("lost")
+
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize(("test", "kind"), [(never_retrieved, NeverRetrieved), (callback_raises, CallbackRaised)])
+def test_what_a_loop_only_logs_is_a_find(
+    test: Callable[[], object], kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    result = found(test)
+    assert type(result.error) is kind
+    assert isinstance(result.error.__cause__, ValueError)
+    assert result.report().startswith(f"{kind.__name__}: ValueError: lost")
+    assert result.name == f"{kind.__name__} test_tasks.py:{test.__name__}.fail".replace(f"{test.__name__}.", "")
+
+
+def test_what_the_programs_own_handler_is_told_is_no_find() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        await never_retrieved()
+        await callback_raises()
+
+    told: list[object] = []
+    passes(main)
+    assert told
 
 
 # ---- loops that are not under control --------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import native
+from ..results import CallbackRaised, DestroyedPending, Find, NeverRetrieved
 
-__all__ = ["plain", "under_control"]
+__all__ = ["lost", "plain", "under_control"]
 
 
 def plain(test: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,6 +25,27 @@ def plain(test: Callable[..., Any]) -> Callable[..., Any]:
         return asyncio.run(test(*args, **kwargs))
 
     return run
+
+
+def lost(context: dict[str, Any]) -> Find | None:
+    """What a loop's exception handler is told of, and the test does not notice, as a find."""
+    error, owner = context.get("exception"), context.get("task") or context.get("future")
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if error is None:
+        return DestroyedPending(_called(owner)) if context.get("message", "").startswith("Task was destroyed") else None
+    if "handle" in context:
+        found: Find = CallbackRaised(text)
+    elif owner is not None:
+        found = NeverRetrieved(text)
+    else:
+        return None
+    found.__cause__ = error
+    return found.with_traceback(error.__traceback__)
+
+
+def _called(task: Any) -> str:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return f"a task of {code.co_qualname}() ended before its time" if code is not None else "a task"
 
 
 def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -10,7 +10,19 @@ from typing import NamedTuple
 
 from ... import native
 
-__all__ = ["GRANULARITIES", "IN_TURN", "OUT_OF_TURN", "STEP", "Ending", "Kind", "Plan", "Plans", "Run", "State", "Step"]
+__all__ = [
+    "GRANULARITIES",
+    "IN_TURN",
+    "OUT_OF_TURN",
+    "STEP",
+    "Ending",
+    "Kind",
+    "Plan",
+    "Plans",
+    "Run",
+    "State",
+    "Step",
+]
 
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")

@@ -16,7 +16,7 @@ from typing import Any
 
 from ... import native
 from ..results import Unwound
-from .loops import under_control
+from .loops import lost, under_control
 
 __all__ = ["Quiet", "replace"]
 
@@ -95,8 +95,11 @@ class Quiet:
 
     def _unless_reported(self, before: Callable[[Any, Any], None]) -> Callable[..., None]:
         def call_exception_handler(loop: Any, context: dict[str, Any]) -> None:
-            if not (self._is_over() or isinstance(context.get("exception"), Unwound)):
-                before(loop, context)
+            if self._is_over() or isinstance(context.get("exception"), Unwound):
+                return
+            if native.explore_index() >= 0 and loop._exception_handler is None and (found := lost(context)) is not None:
+                native.explore_report(found)
+            before(loop, context)
 
         return call_exception_handler
 

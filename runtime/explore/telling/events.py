@@ -57,6 +57,8 @@ class Note(NamedTuple):
     time: float
     state: int = 0  #: of its variables, if that is asked for
     stack: tuple[str, ...] = ()  #: the program's functions, innermost first
+    tasks: tuple[int, ...] = ()  #: TURN: of which the task awaits the end; while the run goes on, their id()
+    inside: tuple[tuple[Thing, Place], ...] = ()  #: TURN: the primitives that the task is inside of, and since where
 
 
 @dataclass(eq=False)
@@ -89,12 +91,17 @@ class Event:
     raised: Raised | None = None  #: CAUGHT, RAISE
     access: Access | None = None  #: DATA
     is_task: bool = False
+    tasks: tuple[int, ...] = ()  #: TURN: of which it awaits the end
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether a loop calls a handle, a task's first one included."""
+        return self.kind == Kind.TURN or (self.kind == Kind.BEGIN and self.is_task)
 
     @property
     def is_inner(self) -> bool:
         """Whether a loop calls what is a library's, a task included."""
-        is_turn = self.kind == Kind.TURN or (self.kind == Kind.BEGIN and self.is_task)
-        return is_turn and (self.place is None or not self.place.of_program)
+        return self.is_turn and (self.place is None or not self.place.of_program)
 
     @property
     def is_timeout(self) -> bool:
@@ -118,11 +125,16 @@ class Wait:
     holder: Holding | None = None
     permits: list[Holding] = field(default_factory=list)
     signal: Event | None = None  #: the last signal, if it came before the wait
+    blocked_by: int | None = None  #: a task, in the middle of which the loop is
 
     @property
     def on(self) -> int | None:
         """The thread that it waits for."""
-        return self.holder.thread if self.holder is not None else self.event.target
+        if self.blocked_by is not None:
+            return self.blocked_by
+        if self.holder is not None:
+            return self.holder.thread
+        return self.event.tasks[0] if self.event.tasks else self.event.target
 
 
 # ---- told by lines of the source -------------------------------------------------------------------------------------

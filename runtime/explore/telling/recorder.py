@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from collections import defaultdict
 from types import FrameType
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 from ... import native
 from ...observe.files import is_program, library_of
 from ...observe.sites import note_makings
-from ...observe.source import Names, Place, kind_of, made_by, place_in, place_of, program_frames
+from ...observe.source import Names, Origin, Place, kept, kind_of, made_by, place_in, place_of, program_frames
 from ..run.granularity import UNMENTIONED
 from ..run.plans import Kind, Run, last_steps
 from .accesses import Accesses, stack_of
 from .events import Note, Thing
 from .state import state_of
 from .story import Story
-from .tasks import begin_of, callback_of, frames_of, name_of
+from .tasks import awaited_by, begin_of, callback_of, frames_of, holds, name_of
 
 __all__ = ["Recorder"]
 
@@ -47,6 +48,8 @@ class Recorder:
         self._things: dict[int, tuple[Thing, object]] = {}  # the object stays alive: its id is a key
         self._libraries = libraries
         self._tasks = 0
+        self._numbers: dict[int, int] = {}  # of tasks, by their id
+        self._first: weakref.ref[Any] | None = None  # the test's own task, if it has one
         self._test = 0  # the ident of the test's own thread
         self.accesses = Accesses(self._called, gap)
         self.look = self.accesses.look if looks else None
@@ -65,8 +68,10 @@ class Recorder:
 
     def _note(self, thread: int, kind: int, object: object, now: float, frame: FrameType) -> None:
         if kind == Kind.BEGIN:  # a task
+            self._numbers[id(object)] = thread
             self._tasks += 1
             self.names[thread] = name_of(object, self._tasks)
+            self._first = self._first or weakref.ref(object)
             self.notes[thread].append(Note(kind, begin_of(object), None, "", 1, now))
             return
         if thread not in self.names:
@@ -90,27 +95,35 @@ class Recorder:
 
     def _note_turn(self, thread: int, waiting: Any, now: float) -> None:
         """waiting: a task, a handle that is no task's, or None."""
-        frames, place = [], None
-        if hasattr(waiting, "get_coro"):
-            frames = frames_of(waiting)
-            place = place_in(frames)
-        elif waiting is not None:
-            place = callback_of(waiting)
+        if not hasattr(waiting, "get_coro"):
+            place = callback_of(waiting) if waiting is not None else None
+            self.notes[thread].append(Note(Kind.TURN, place, None, "", 1, now))
+            return
+        frames = frames_of(waiting)
         own = [frame for frame in frames if is_program(frame.f_code.co_filename)]
+        place = place_in(frames)
+        with kept(frames):
+            awaited = awaited_by(waiting, frames)
+            tasks = tuple(map(id, awaited)) if isinstance(awaited, list) else ()
+            thing = None if awaited is None or tasks else self._thing(awaited, place, own[::-1])
+            inside = tuple((self._thing(one, where, own[::-1]), where) for one, where in holds(own))
+            state = state_of(own) if self._with_states else 0
         stack = tuple(frame.f_code.co_name for frame in own)
-        state = state_of(own) if self._with_states else 0
-        self.notes[thread].append(Note(Kind.TURN, place, None, "", 1, now, state, stack))
+        self.notes[thread].append(Note(Kind.TURN, place, thing, "", 1, now, state, stack, tasks, inside))
 
     def _called(self, object: object, frame: FrameType) -> str:
         """What the program calls it, seen from that frame; "" if it is not that simple."""
         found = None
         with contextlib.suppress(Exception):  # of the program's own classes
-            found = self._names_in(_outermost_first(frame)).find(object)
+            found = self._name_in(object, _outermost_first(frame))
         return found[0] if found is not None and found[0].partition(".")[0] != "self" else ""
 
-    def _names_in(self, frames: list[FrameType]) -> Names:
-        """And in the test's frames. These are not kept: a function's variables would outlive its end."""
-        return Names(_outermost_first(sys._current_frames().get(self._test)), frames)
+    def _name_in(self, thing: object, frames: list[FrameType]) -> tuple[str, Origin] | None:
+        """Or in the test's frames. These are not kept: a function's variables would outlive its end."""
+        test = _outermost_first(sys._current_frames().get(self._test))
+        own = [] if self._first is None or (task := self._first()) is None else frames_of(task)
+        with kept(own + frames):
+            return Names([*own[::-1], *test], frames).find(thing)
 
     def _thing(self, object: Any, place: Place | None, frames: list[FrameType]) -> Thing:
         if id(object) not in self._things:
@@ -120,7 +133,7 @@ class Recorder:
             thing.tries += 1
             found = None
             with contextlib.suppress(Exception):  # of the program's own classes
-                found = self._names_in(frames).find(object)
+                found = self._name_in(object, frames)
             if found is not None:
                 thing.name, thing.origin = found
             elif not thing.name:
@@ -131,9 +144,18 @@ class Recorder:
             thing.lock = self._thing(object._lock, place, frames)
         return thing
 
+    def _number_tasks(self) -> None:
+        """A task that is awaited may get its number only later, when its first handle is ready."""
+        for notes in self.notes.values():
+            notes[:] = [
+                note._replace(tasks=tuple(self._numbers.get(task, task) for task in note.tasks)) if note.tasks else note
+                for note in notes
+            ]
+
     def so_far(self, run: Run) -> Story:
         """The story of a run that goes on, as if it ended here."""
         final, _ = native.explore_look()
+        self._number_tasks()
         return Story(run, self.notes, self.names, last_steps(), final, self.accesses.raised)
 
     def finish(self, run: Run) -> Story:
@@ -141,6 +163,7 @@ class Recorder:
         self.accesses.end()
         self._things.clear()
         _tell_apart(things)
+        self._number_tasks()
         story = Story(run, self.notes, self.names, last_steps(), native.explore_final(), self.accesses.raised)
         self.notes = defaultdict(list)
         return story

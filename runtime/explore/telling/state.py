@@ -28,7 +28,7 @@ _COUNTS = frozenset((type(iter(range(0))), type(iter([])), type(iter(())), type(
 def state_of(frames: Iterable[FrameType]) -> int:
     """Of the calling thread, or of a task that waits, which has these frames of the program, the innermost first."""
     inner = islice(frames, _FRAMES)
-    return hash(tuple((id(one.f_code), one.f_lasti, *_values(variables(one, True).values(), _DEPTH)) for one in inner))
+    return hash(tuple((id(one.f_code), one.f_lasti, *_values(variables(one).values(), _DEPTH)) for one in inner))
 
 
 def _values(values: Iterable[object], depth: int) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from ... import native
 from ...observe.files import is_program
 from ...observe.source import Place
 from ...observe.waits import rings
+from ..results import Find
 from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step
 from .accesses import Access, Raised, conflict
 from .events import CAUGHT, DATA, RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
@@ -77,9 +78,11 @@ class Story:
         self.told = self._with_waits()
         self._follow()
         self._add_caught(raised)
-        self._notes = {}
         stuck = [(thread, event) for thread, event in self.next.items() if self._is_stuck and not self._may[thread]]
-        self.waits = [self._wait(thread, event) for thread, event in stuck]
+        # A loop waits when its tasks do.
+        loops = {self.tasks[thread] for thread, _ in stuck if self.tasks[thread] >= 0}
+        self.waits = [self._wait(*one) for one in stuck if one[0] not in loops or not one[1].is_inner]
+        self._notes = {}
         self.ring = self._find_ring()
         self.cycle = _find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
 
@@ -241,6 +244,7 @@ class Story:
                 before.sleeps = True
             elif note is not None and state is not State.NEW:
                 self._fill(event, note, False)
+            event.is_task = self.tasks[thread] >= 0
             _mark_came(event, before, steps)
             if self._is_stuck and event.came < 0 and not self._may[thread]:
                 event.came = len(steps)
@@ -269,7 +273,7 @@ class Story:
     def _fill(self, event: Event, note: Note, is_step: bool) -> None:
         event.kind, event.thing = note.kind, note.thing
         event.place = note.place if note.kind == Kind.TURN else note.place or event.place
-        event.stack = note.stack
+        event.stack, event.tasks = note.stack, note.tasks
         event.inner = note.kind == Kind.RELEASE and note.permits > 1
         event.done = note.permits > 0
         event.state = note.state
@@ -356,7 +360,12 @@ class Story:
     def _wait(self, thread: int, event: Event) -> Wait:
         wait = Wait(thread, event)
         thing = event.thing
-        if thing is not None:
+        if event.is_turn:
+            others = (one for one, loop in enumerate(self.tasks) if loop >= 0 and self.share(one, thread))
+            wait.blocked_by = next((one for one in others if one in self.next and not self.next[one].is_turn), None)
+        if thing is not None and event.kind == Kind.TURN:
+            wait.holder = self._task_inside(thing, thread)
+        elif thing is not None:
             woken = self._states[thread] is State.WOKEN
             wait.holder = self._held.get(thing.lock if woken and thing.lock is not None else thing)
             wait.permits = [] if thing in self._signalled else list(self._permits[thing])
@@ -364,6 +373,15 @@ class Story:
             if thing.kind == "Condition" and signal is not None and began is not None and _is_lost(signal, began):
                 wait.signal = signal
         return wait
+
+    def _task_inside(self, thing: Thing, waits: int) -> Holding | None:
+        """By which task an asyncio.Lock is held: by that which is in its `async with`."""
+        for thread, notes in self._notes.items():
+            inside = notes[-1].inside if notes and self._states[thread] is not State.ENDED and thing.is_lock else ()
+            for one, place in inside:
+                if one is thing or (one.lock is thing and thread != waits):
+                    return Holding(thing, thread, Event(-1, thread, Kind.ACQUIRE, place))
+        return None
 
     def _find_ring(self) -> list[Wait]:
         waits = {wait.thread: wait for wait in self.waits}
@@ -375,7 +393,8 @@ def _is_lost(signal: Event, wait: Event) -> bool:
 
 
 def _first_raised(run: Run, raised: list[Raised]) -> Raised | None:
-    last = next((one for one in reversed(raised) if one.error == id(run.error)), None)
+    errors = [id(run.error), *([id(run.error.__cause__)] if isinstance(run.error, Find) else [])]
+    last = next((one for one in reversed(raised) if one.error in errors), None)
     return last if last is not None and last.thread != run.error_thread else None
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from ...observe.files import is_program
-from ...observe.source import Place
+from ...observe.source import Place, entered, variables
 
-__all__ = ["begin_of", "callback_of", "frames_of", "name_of"]
+__all__ = ["awaited_by", "begin_of", "callback_of", "frames_of", "holds", "name_of"]
+
+#: What a task waits for, or holds, in a method of it.
+_PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "TaskGroup")
 
 _NUMBERED = re.compile(r"Task-[0-9]+")
 
@@ -38,6 +41,35 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
         if (frame := getattr(awaited, f"{kind}_frame")) is not None:
             yield frame
         awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+
+
+def awaited_by(task: Any, frames: Iterable[FrameType]) -> Any:
+    """The primitive of asyncio in a method of which it waits; the tasks whose end it awaits, as a list; or None.
+
+    frames: of frames_of().
+    """
+    for frame in frames:
+        if is_program(frame.f_code.co_filename):
+            break
+        if _is_primitive(own := variables(frame).get("self")):
+            return own
+    future = task._fut_waiter
+    several = [future, *getattr(future, "_children", ())]
+    return [one for one in several if hasattr(one, "get_coro") and not one.done()] or None
+
+
+def holds(frames: Iterable[FrameType]) -> Iterator[tuple[object, Place]]:
+    """The primitives of asyncio in whose `async with` a task is that has these frames, and where that begins."""
+    for frame in frames:
+        code = frame.f_code
+        for thing, line in entered(frame):
+            if _is_primitive(thing):
+                yield thing, Place(code.co_filename, line, code.co_name, True, "", code, 0)
+
+
+def _is_primitive(thing: object) -> bool:
+    kinds = (cls for cls in type(thing).__mro__ if cls.__module__.startswith("asyncio."))
+    return any(cls.__name__ in _PRIMITIVES for cls in kinds)
 
 
 def begin_of(task: Any) -> Place | None:

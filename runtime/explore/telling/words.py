@@ -99,12 +99,16 @@ def _deadlock(story: Story) -> str:
     count = len(story.ring)
     if count == 1 and story.ring[0].holder is not None:
         return f"{story.name(story.ring[0].thread)} waits for {_the(story.ring[0].event.thing)}, which it holds itself"
+    if count > 1 and all(story.tasks[wait.thread] >= 0 for wait in story.ring):
+        return f"{count} tasks wait for each other"
     if count > 1:
         return f"{count} of {story.threads} threads wait for each other"
     if lost := next((wait for wait in story.waits if wait.signal is not None), None):
         return f"{story.name(lost.thread)} waits to be notified, and that was done before it waited"
     if len(story.waits) == 1:
         return f"{story.name(story.waits[0].thread)} waits, and nobody is left who could end that"
+    if all(story.tasks[wait.thread] >= 0 for wait in story.waits):
+        return f"{len(story.waits)} tasks wait, and nobody is left who could end that"
     all_of = len(story.waits) == story.threads
     who = f"all {story.threads} threads wait" if all_of else f"{len(story.waits)} of {story.threads} threads wait"
     return f"{who}, and nobody is left who could end that"
@@ -344,11 +348,17 @@ def waiting(story: Story, wait: Wait) -> str:
     """What a thread waits for, where, and which thread has it."""
     event, thing = wait.event, wait.event.thing
     where = f"at {short(event.place)}"
-    via = f" in {event.place.call}" if event.place is not None and event.place.via else ""
+    call = event.place.call if event.place is not None and event.place.via else ""
+    via = f" in {call}" if call else ""
     if event.kind == Kind.JOIN:
         return f"waits {where}{via} for {_target(story, event)} to end"
     if event.kind == Kind.FILE:
         return f"waits {where}{via} for a file or a socket"
+    if wait.blocked_by is not None:
+        what = f"waits {where}{via}" if event.kind == Kind.TURN else "has not begun"
+        return f"{what}; {story.short_name(wait.blocked_by)} blocks its loop"
+    if event.kind == Kind.TURN and wait.holder is None:
+        return f"waits {where}{_awaited(story, event)}"
     if thing is None or (via and wait.holder is None):
         return f"waits {where}{via}"
     if wait.holder is not None:
@@ -362,6 +372,23 @@ def waiting(story: Story, wait: Wait) -> str:
         holders = [f"{story.short_name(one.thread)} since {short(one.since.place)}" for one in wait.permits[:2]]
         taken = f", taken by {joined(holders)}{' ...' if len(wait.permits) > 2 else ''}"
     return f"waits {where}{via} for {_wanted(thing)}{taken}"
+
+
+def _awaited(story: Story, event: Event) -> str:
+    """What a task waits for that no task holds."""
+    thing = event.thing
+    if event.tasks:
+        names = [story.short_name(task) for task in event.tasks]
+        return f" for {joined(names if len(names) <= 3 else [*names[:2], f'{len(names) - 2} more'])} to end"
+    if thing is None:
+        return f" in {event.place.call}" if event.place is not None and event.place.via else ""
+    if thing.kind == "TaskGroup":
+        return " for the tasks of its group"
+    ends = {"Event": f"{thing.name} to be set", "Condition": f"{thing.name} to be notified"}
+    method = event.place.via.rpartition(".")[2] if event.place is not None else ""
+    if thing.kind == "Queue":
+        ends["Queue"] = {"get": f"an item of {thing.name}", "put": f"room in {thing.name}"}.get(method, thing.name)
+    return f" for {ends.get(thing.kind, _wanted(thing))}"
 
 
 def _held_by(story: Story, wait: Wait) -> str:

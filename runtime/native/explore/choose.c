@@ -50,9 +50,10 @@ int explore_choose(const struct explore_set *can, int last, int usual)
 
 void explore_chosen(struct explored *thread, const struct explore_set *can)
 {
-    const struct explored *before = strategy_run.before;
+    struct explored *before = strategy_run.before;
+
     strategy_run.in_a_row = thread == before ? strategy_run.in_a_row + 1 : 0;
-    strategy_run.on_thread = before && thread->green == before->green ? strategy_run.on_thread + 1 : 0;
+    strategy_run.on_thread = before && explore_thread_of(thread) == explore_thread_of(before) ? strategy_run.on_thread + 1 : 0;
     strategy_run.before = thread;
     if (strategy_run.plan->strategy->chosen)
         strategy_run.plan->strategy->chosen(thread, can);

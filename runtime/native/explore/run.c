@@ -68,12 +68,12 @@ static int can_go_on(const struct explored *thread)
     }
 }
 
-/* A thread that was woken waits for something without a deadline. */
+/* A thread that was woken waits for something without a deadline.  A thread that is in the middle of a task is not at its TURN. */
 static int has_deadline(const struct explored *thread)
 {
     int sleeps = thread->state == EXPLORED_AT_POINT || thread->state == EXPLORED_ASLEEP;
 
-    return sleeps && thread->op.deadline != PARK_FOREVER;
+    return sleeps && (!thread->loop || thread->green->explored == thread) && thread->op.deadline != PARK_FOREVER;
 }
 
 /* Returns whether there is one.  *first: the thread with the earliest deadline, of those that can't go on; NULL: none has one. */
@@ -345,7 +345,7 @@ static struct explored *next_to_cancel(void)
         struct explored *thread = &explore_run.threads[i];
         int asleep = thread->state == EXPLORED_ASLEEP;
         if (thread->state == EXPLORED_ENDED || thread->cancelled > HOPELESS || (asleep && thread->cancelled)
-            || thread->green->explored != thread)
+            || (thread->loop && thread->green->explored != thread))
             continue;
         int cancels = asleep || (thread->state == EXPLORED_AT_POINT && explore_may_cancel(thread->op.kind));
         thread->result = asleep ? EINTR : cancels ? ECANCELED : 0;

@@ -22,7 +22,7 @@ extern const struct strategy strategy_planned, strategy_random, strategy_pct, st
 extern struct strategy_run {
     const struct explore_plan *plan;
     uint64_t random;
-    const struct explored *before; /* that had the last step; NULL: none has had one */
+    struct explored *before; /* that had the last step; NULL: none has had one */
     int in_a_row; /* steps of that thread or task, after its first */
     int on_thread; /* the same, of that thread and all of its tasks */
 } strategy_run;

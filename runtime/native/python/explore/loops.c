@@ -107,6 +107,8 @@ static int look_at_handles(struct explored *loop, PyObject *ready)
     PyObject *own = NULL;
     int front = -1;
 
+    if (explore_is_unwinding())
+        return loop->index;
     for (int i = 0; i < explore_run.count; i++)
         if (explore_run.threads[i].loop == loop)
             explore_run.threads[i].ready = 0;
@@ -145,18 +147,21 @@ static int come_to_turn(struct explored *loop, const struct explore_op *op, int 
     return result == ECANCELED ? -1 : result;
 }
 
-/* Takes its first handle out: a new reference.  A run that is unwound takes any. */
+/* Takes its first handle out: a new reference.  A run that is unwound takes any.  NULL, with an exception or without: it has none any
+ * more, because another thread has cancelled the handle meanwhile. */
 static PyObject *take_handle(struct explored *loop, const struct explored *me, PyObject *ready)
 {
-    for (Py_ssize_t at = 0;; at++) {
+    for (Py_ssize_t at = 0; at < PyObject_Size(ready); at++) {
         PyObject *handle = PySequence_GetItem(ready, at);
         const struct explored *owner = handle && !explore_is_unwinding() ? owner_of(loop, handle) : me;
         if (handle && owner == me && PySequence_DelItem(ready, at) == 0)
             return handle;
         Py_XDECREF(handle);
         if (!handle || !owner || PyErr_Occurred())
-            return NULL;
+            break;
     }
+    explore_turn_ends(loop, 0);
+    return NULL;
 }
 
 /* Behind a task's turn: 1: it is done; 0: it waits, which is noted; -1 with an exception. */
@@ -179,11 +184,8 @@ static int call_handle(struct explored *loop, PyObject *handle)
     me->ready = 0;
     PyObject *none = is_cancelled(handle) ? Py_NewRef(Py_None) : PyObject_CallMethodNoArgs(handle, NAME("_run"));
     int done = none && me != loop ? is_done(me, handle) : none ? 1 : -1;
-    PyObject *raised = PyErr_GetRaisedException();
 
     explore_turn_ends(loop, done != 0);
-    if (raised)
-        PyErr_SetRaisedException(raised);
     Py_XDECREF(none);
     return done < 0 ? -1 : 0;
 }
@@ -212,9 +214,9 @@ static PyObject *call_handles(PyObject *module, PyObject *args)
         if (result == ETIMEDOUT)
             break;
         PyObject *handle = result < 0 ? NULL : take_handle(loop, explore_me(), ready);
-        int called = handle ? call_handle(loop, handle) : -1;
+        int failed = handle ? call_handle(loop, handle) < 0 : PyErr_Occurred() != NULL;
         Py_XDECREF(handle);
-        if (called < 0)
+        if (failed)
             return NULL;
     }
     return PyLong_FromSsize_t(count);
