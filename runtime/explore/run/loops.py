@@ -11,7 +11,7 @@ from typing import Any
 from ... import native
 from ..results import CallbackRaised, DestroyedPending, Find, NeverRetrieved
 
-__all__ = ["lost", "plain", "under_control"]
+__all__ = ["lost", "plain", "under_control", "woken"]
 
 
 def plain(test: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,6 +62,16 @@ def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
             _ring(loop)
 
     return run_once
+
+
+def woken(before: Callable[[Any], None]) -> Callable[[Any], None]:
+    """In place of BaseSelectorEventLoop._write_to_self(), which wakes a loop for what another thread has added."""
+
+    def write_to_self(loop: Any) -> None:
+        if not native.explore_wake(loop._ready):
+            before(loop)
+
+    return write_to_self
 
 
 def _next_time(loop: Any) -> float | None:

@@ -222,12 +222,7 @@ static PyObject *call_handles(PyObject *module, PyObject *args)
     return PyLong_FromSsize_t(count);
 }
 
-static int has_handle(const struct explored *loop)
-{
-    return Py_SIZE((PyObject *)loop->awake_for) > 0;
-}
-
-/* (a loop's ready handles, when it is time for its first timer or None): waits until another thread has added a handle, or until that time. */
+/* (a loop's ready handles, when it is time for its first timer or None): waits until another thread wakes the loop, or until that time. */
 static PyObject *wait_for_handles(PyObject *module, PyObject *args)
 {
     PyObject *ready, *when;
@@ -235,12 +230,26 @@ static PyObject *wait_for_handles(PyObject *module, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "OO:explore_idle", &ready, &when) || tell_of_handle(loop, NULL) < 0)
         return NULL;
-    const struct explore_op op = {EXPLORE_TURN, NULL, has_handle, deadline_of(when)};
+    const struct explore_op op = {EXPLORE_TURN, NULL, explore_has_turn, deadline_of(when)};
     loop->loop = loop;
+    loop->ready = 0;
     loop->awake_for = ready;
     int result = come_to_turn(loop, &op, loop->index);
     loop->awake_for = NULL;
     return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* (a loop's ready handles): wakes the loop if it waits for a handle; returns whether it does.  Any thread may call this. */
+static PyObject *wake_loop(PyObject *module, PyObject *ready)
+{
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *thread = &explore_run.threads[i];
+        if (thread->awake_for == ready && thread->loop == thread) {
+            thread->ready = 1;
+            Py_RETURN_TRUE;
+        }
+    }
+    Py_RETURN_FALSE;
 }
 
 /* On the run's clock, in seconds. A loop looks at it twice for each handle, and these are no looks of the program's. */
@@ -300,9 +309,13 @@ void loops_swap_out(void)
 }
 
 static PyMethodDef methods[] = {
-    {"explore_loops", watch_loops, METH_VARARGS, NULL},     {"explore_turns", call_handles, METH_VARARGS, NULL},
-    {"explore_idle", wait_for_handles, METH_VARARGS, NULL}, {"explore_loop_time", loop_time, METH_NOARGS, NULL},
-    {"explore_tasks", list_tasks, METH_NOARGS, NULL},       {0},
+    {"explore_loops", watch_loops, METH_VARARGS, NULL},
+    {"explore_turns", call_handles, METH_VARARGS, NULL},
+    {"explore_idle", wait_for_handles, METH_VARARGS, NULL},
+    {"explore_wake", wake_loop, METH_O, NULL},
+    {"explore_loop_time", loop_time, METH_NOARGS, NULL},
+    {"explore_tasks", list_tasks, METH_NOARGS, NULL},
+    {0},
 };
 
 int loops_add(PyObject *module)
