@@ -90,13 +90,13 @@ class Event:
     stack: tuple[str, ...] = ()  #: the program's functions, innermost first
     raised: Raised | None = None  #: CAUGHT, RAISE
     access: Access | None = None  #: DATA
-    is_task: bool = False
+    of_loop: bool = False  #: it is of a task, or of the thread of a loop
     tasks: tuple[int, ...] = ()  #: TURN: of which it awaits the end
 
     @property
     def is_turn(self) -> bool:
         """Whether a loop calls a handle, a task's first one included."""
-        return self.kind == Kind.TURN or (self.kind == Kind.BEGIN and self.is_task)
+        return self.kind == Kind.TURN or (self.kind == Kind.BEGIN and self.of_loop)
 
     @property
     def is_inner(self) -> bool:

@@ -129,9 +129,14 @@ class _Schedule:
         self._functions: dict[int, str] = {}  #: of each thread's last row
         self._name_lanes()
 
+    def _name(self, thread: int) -> str:
+        """Of tasks there are many, and a row says in which function they are."""
+        has_tasks = any(loop >= 0 for loop in self._story.tasks)
+        return self._story.short_name(thread) if has_tasks else self._story.name(thread)
+
     def _name_lanes(self) -> None:
         """Names stand above their columns if there is room, otherwise before what a thread does."""
-        longest = max((len(self._story.name(thread)) for thread in self._lanes), default=0)
+        longest = max((len(self._name(thread)) for thread in self._lanes), default=0)
         apart = max(len(self._lanes) - 1, 1)
         room = (_WIDTH - self._gutter - 2 - 40) // apart
         self._named_above = room >= min(longest + 2, 14)
@@ -169,7 +174,7 @@ class _Schedule:
     def _header(self) -> list[str]:
         if not self._named_above:
             return [self._file] if self._file else []
-        names = [self._story.name(thread) for thread in self._lanes]
+        names = [self._name(thread) for thread in self._lanes]
         short = [_cut(name, self._space - 1) for name in names]
         if len(set(short)) < len(short):
             short = [name if len(name) < self._space else f"…{name[2 - self._space :]}" for name in names]
@@ -187,7 +192,7 @@ class _Schedule:
     def _row(self, line: Line, before: Line | None, bar: str = " ") -> str:
         name = ""
         if not self._named_above and (before is None or before.thread != line.thread):
-            name = f"{self._story.name(line.thread)}: "
+            name = f"{self._name(line.thread)}: "
         begin = f"{self._where(line):>{self._gutter}} {bar}{'':{self._indent(line.thread)}}{name}"
         text = line.place.text if line.place is not None else ""
         if line.resumed:
@@ -213,7 +218,7 @@ class _Schedule:
         function = line.place.function if line.place is not None else ""
         before = self._functions.get(line.thread, "")
         self._functions[line.thread] = function
-        same = function in ("", before) or self._story.name(line.thread).endswith(f" ({function})")
+        same = function in ("", before) or self._name(line.thread).endswith(f" ({function})")
         return "" if same or function.startswith("<") else f"{function}()"
 
     def _tail(self) -> list[str]:
@@ -232,7 +237,7 @@ class _Schedule:
                 cycle, events = found
                 places = [event.place for event in events if event.place is not None]
                 lines = list(dict.fromkeys((place.short, place.text) for place in places))
-                out.append(f"{self._story.name(thread)} repeats, {cycle.times:,} times:")
+                out.append(f"{self._name(thread)} repeats, {cycle.times:,} times:")
                 out += [_cut(f"    {where}  {text}") for where, text in lines[:6]]
                 if len(lines) > 6:
                     out.append(f"    ... {len(lines) - 6} more lines")

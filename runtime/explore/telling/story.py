@@ -211,7 +211,7 @@ class Story:
             elif event.kind == Kind.WAKE and previous is not None:
                 event.thing = previous.thing
                 previous.sleeps = True
-            event.is_task = self.tasks[step.chosen] >= 0
+            event.of_loop = self.tasks[step.chosen] >= 0 or step.chosen in self.tasks
             event.is_early = bool(step.early >> step.chosen & 1)
             if step.chosen != step.usual:
                 event.instead_of = step.usual
@@ -244,15 +244,17 @@ class Story:
                 before.sleeps = True
             elif note is not None and state is not State.NEW:
                 self._fill(event, note, False)
-            event.is_task = self.tasks[thread] >= 0
+            event.of_loop = self.tasks[thread] >= 0
             _mark_came(event, before, steps)
             if self._is_stuck and event.came < 0 and not self._may[thread]:
                 event.came = len(steps)
             self.next[thread] = event
         if self.ending == Ending.FAILED:
             own = self.raised_at[: -self.first_raised.calls] if self.first_raised is not None else self.raised_at
-            where = own[-1] if own else None
-            self.events.append(Event(len(steps), self.run.error_thread, RAISE, where))
+            thread, where = self.run.error_thread, own[-1] if own else None
+            if where is None and self.first_raised is not None:
+                thread, where = self.first_raised.thread, self.first_raised.place
+            self.events.append(Event(len(steps), thread, RAISE, where))
 
     def _mark_jumps(self) -> None:
         now = min((note.time for notes in self._notes.values() for note in notes), default=0.0)

@@ -19,12 +19,11 @@ _NUMBERED = re.compile(r"Task-[0-9]+")
 
 
 def name_of(task: Any, number: int) -> str:
-    """Its name; asyncio's own counts on from run to run, so the number in this run stands in its place, and what the
-    task runs."""
-    name = str(task.get_name())
-    if not _NUMBERED.fullmatch(name):
+    """Its name; asyncio's own counts on from run to run, and anyio's is what the task runs, so the number in this run
+    stands in their place, and what the task runs."""
+    name, what = str(task.get_name()), str(getattr(task.get_coro(), "__name__", ""))
+    if not (_NUMBERED.fullmatch(name) or name.endswith(f".{getattr(task.get_coro(), '__qualname__', name)}")):
         return name
-    what = str(getattr(task.get_coro(), "__name__", ""))
     return f"Task-{number} ({what})" if what else f"Task-{number}"
 
 

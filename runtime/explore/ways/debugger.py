@@ -20,12 +20,12 @@ from typing import Any
 
 from ... import native
 from ...observe.files import is_program
-from ...observe.source import program_frames
 from ..choice import choice_for, names_of
-from ..run.plans import Ending, Plan, Run, State
+from ..run.plans import Ending, Kind, Plan, Run, State
 from ..run.session import LONGER, Session
 from ..telling.recorder import Recorder
 from ..telling.story import Story
+from ..telling.tasks import frames_of
 from ..telling.words import at, deviation, first_line, headline, stopped, waiting
 from ..tokens import read_token
 
@@ -74,11 +74,13 @@ def without_breakpoints() -> Iterator[None]:
 def _stops(session: Session, test: Callable[[], object], plan: Plan) -> dict[int, str]:
     """Before which notes of the run there is to be a prompt, and what is said there."""
     steps: list[int] = []
+    threads: list[int] = []
     recorder = Recorder()
 
     def note(thread: int, kind: int, object: object, now: float) -> None:
         if not native.explore_unwinding():
             steps.append(native.explore_look()[1])
+            threads.append(thread)
             recorder.note(thread, kind, object, now, sys._getframe(1))
 
     run = session.run(test, plan, note)
@@ -87,7 +89,10 @@ def _stops(session: Session, test: Callable[[], object], plan: Plan) -> dict[int
     if run.ending in _IN_VAIN and steps:
         stops[len(steps) - 1] = f"its next step is the last; {headline(story)}"
     if (last := next((event for event in reversed(story.events) if event.instead_of is not None), None)) is not None:
-        number = max((number for number, step in enumerate(steps) if step <= last.at), default=None)
+        before = [number for number, step in enumerate(steps) if step <= last.at]
+        if last.instead_of is not None and story.share(last.thread, last.instead_of):  # a task that already waits
+            before = [number for number in before if threads[number] == last.instead_of]
+        number = max(before, default=None)
         if number is not None:
             stops[number] = deviation(story, last)
     return stops
@@ -118,7 +123,11 @@ class _Prompts:
         frame = sys._getframe(1)
         self._recorder.note(thread, kind, object, now, frame)
         if number in self._stops:
-            self._debugger().stop(next(program_frames(frame), frame), self._stops[number])
+            outwards = [one for one, _ in walk_stack(frame)]
+            if kind == Kind.TURN and hasattr(object, "get_coro"):  # a task waits, and is not on the stack
+                outwards = [one for one in frames_of(object) if is_program(one.f_code.co_filename)]
+            stop = next((one for one in outwards if is_program(one.f_code.co_filename)), frame)
+            self._debugger().stop(stop, self._stops[number], outwards)
 
     def at_breakpoint(self, *args: object, **kwargs: object) -> None:
         if native.explore_index() < 0:
@@ -149,6 +158,9 @@ class _Prompts:
                 self._debuggers[thread] = _Debugger(self, thread)
         return self._debuggers[thread]
 
+    def name(self, thread: int) -> str:
+        return self._recorder.names.get(thread) or threading.current_thread().name
+
     def others(self, thread: int) -> list[str]:
         """What the threads do, except one."""
         story = self._recorder.so_far(Run(Ending.DEADLOCK, None, -1, 0, 0, 0, 0, 0, -1, 0, 0, 0))
@@ -165,7 +177,9 @@ def _doing(story: Story, thread: int, state: State, may_go_on: bool) -> str:
         return "has ended"
     if state is State.NEW:
         return "has not begun"
-    wait = next(wait for wait in story.waits if wait.thread == thread)
+    wait = next((wait for wait in story.waits if wait.thread == thread), None)
+    if wait is None:
+        return "runs a loop of asyncio"
     if not may_go_on:
         return waiting(story, wait)
     before = stopped(wait.event)
@@ -181,12 +195,15 @@ class _Debugger(pdb.Pdb):
         self._prompts = prompts
         self._thread = thread
 
-    def stop(self, frame: FrameType, why: str) -> None:
-        """A prompt now, before anything else is done in this thread."""
+    def stop(self, frame: FrameType, why: str, outwards: list[FrameType] | None = None) -> None:
+        """A prompt now, before anything else is done in this thread.
+
+        outwards: the frames, the innermost first, if they are not those of the stack.
+        """
         if self._prompts.over:
             return
         self.reset()
-        frames = [one for one, _ in walk_stack(frame)]
+        frames = [one for one, _ in walk_stack(frame)] if outwards is None else outwards
         self.botframe = frames[-1]
         with _silence():
             self._tell(why)
@@ -208,7 +225,7 @@ class _Debugger(pdb.Pdb):
             self.interaction(None, _own(error.__traceback__))
 
     def _tell(self, why: str) -> None:
-        self.message(f"\n--- in {threading.current_thread().name}: {why}")
+        self.message(f"\n--- in {self._prompts.name(self._thread)}: {why}")
 
     def trace_dispatch(self, frame: FrameType, event: str, arg: Any) -> Any:
         if native.explore_unwinding():  # the run is over

@@ -104,7 +104,7 @@ async def connect_twice(fixed: bool) -> None:
 
 @tasks(ASSERTION)
 async def fill_a_cache_twice(fixed: bool) -> None:
-    """JCIP listing 5.18, Memoizer3, where the value is computed by whoever misses it; its repair keeps the task"""
+    """JCIP listing 5.18, Memoizer3, where each task that misses the value makes it; its repair keeps the task"""
     cache: dict[str, Future[str]] = {}
     made: list[str] = []
 
