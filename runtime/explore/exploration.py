@@ -473,7 +473,8 @@ class Exploration:
         if self.tried.has_tasks:
             return self.spent()
         more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
-        return self._exhausted(f"{claim}: ", more)
+        turns = ", and tasks before each of their turns" if self.tried.tasks else ""
+        return self._exhausted(f"{claim}{turns}: ", more)
 
     def _exhausted(self, claim: str, more: str) -> Result:
         end = f"{self.tried.failures()}{more}"  # a report must not keep the session

@@ -315,8 +315,9 @@ struct explored *explore_task_begins(struct explored *loop);
 explore_can explore_has_turn;
 /* The thread is about to come to a TURN.  front: which has the handle that was ready first.  Behind the point explore_me() is what goes on. */
 void explore_turn_comes(struct explored *loop, int front);
-/* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it.  late: because it is time for a timer. */
-int explore_turn_flags(const struct explored *chosen, int late, const struct explored *usual, const struct explored *last);
+/* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it.  A timer that is looked at between two handles is out of turn, because
+ * asyncio looks at timers when it has called all that were ready. */
+int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last);
 /* The handle was called. */
 void explore_turn_ends(struct explored *loop, int has_ended);
 /* The thread has ended, and its tasks with it. */

@@ -292,7 +292,7 @@ static struct explored *take_step(struct explore_set *can)
 
     explore_record(thread, can, &early, usual,
                    (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0)
-                       | explore_turn_flags(thread, late, &explore_run.threads[usual], &explore_run.threads[run.last]));
+                       | explore_turn_flags(thread, &explore_run.threads[usual], &explore_run.threads[run.last]));
     explore_chosen(thread, can);
     explore_clock_steps(thread->op.kind);
     if (late && thread->op.deadline > explore_run.now)

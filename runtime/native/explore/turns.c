@@ -27,10 +27,10 @@ void explore_turn_comes(struct explored *loop, int front)
     loop->front = front;
 }
 
-int explore_turn_flags(const struct explored *chosen, int late, const struct explored *usual, const struct explored *last)
+int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last)
 {
     int in_turn = usual->loop && usual->loop == last->loop;
-    int out_of_turn = chosen->loop && chosen->loop->turning && chosen->index != chosen->loop->front && !late;
+    int out_of_turn = chosen->loop && chosen->loop->turning && chosen->index != chosen->loop->front;
 
     return (in_turn ? EXPLORE_IN_TURN : 0) | (out_of_turn ? EXPLORE_OUT_OF_TURN : 0);
 }
