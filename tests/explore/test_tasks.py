@@ -365,6 +365,27 @@ def test_a_socket_pair_within_the_test_is_explored() -> None:
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
 
 
+def test_races_between_a_thread_and_a_task_are_listed_and_tasks_race_with_none() -> None:
+    """The tasks begin before the thread, so numbers of threads and tasks are mixed."""
+    counter = Counter()
+
+    async def main() -> None:
+        counter.value = 0
+        tasks = [asyncio.create_task(counter.add()) for _ in range(2)]
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=both_read, args=(counter,))
+        thread.start()
+        await asyncio.gather(*tasks)
+        thread.join()
+
+    def both_read(counter: Counter) -> None:
+        assert counter.value >= 0
+
+    result = explore(main, runs=30, seed=1, granularity="sync", races=True)
+    functions = {frozenset(use["function"] for use in race["uses"]) for race in result.races}
+    assert functions == {frozenset(("both_read", "add"))}
+
+
 # ---- what is a find --------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -23,6 +24,11 @@ from .quiet import replace
 __all__ = ["Handlers"]
 
 _OF_TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+
+
+def _is_main() -> bool:
+    """Whether the caller is the test's own thread, or a task that runs there."""
+    return native.explore_index() >= 0 and threading.current_thread() is threading.main_thread()
 
 
 class Handlers:
@@ -54,7 +60,7 @@ class Handlers:
     def _signal(self, before: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
         def set_handler(signum: int, handler: Any, /) -> Any:
             known = _signal.getsignal(signum)  # ValueError: there is no such signal
-            if native.explore_thread_index() != 0 or signum in _OF_TIMERS:
+            if not _is_main() or signum in _OF_TIMERS:
                 return before(signum, handler)
             if signum in (signal.SIGKILL, signal.SIGSTOP):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -76,7 +82,7 @@ class Handlers:
 
     def _set_wakeup_fd(self, before: Callable[..., int]) -> Callable[..., int]:
         def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
-            if native.explore_thread_index() != 0:
+            if not _is_main():
                 return before(fd, warn_on_full_buffer=warn_on_full_buffer)
             self._wakeup, known = fd, self._wakeup
             return known

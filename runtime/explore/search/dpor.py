@@ -89,6 +89,7 @@ class _Search:
         self._fairness = Fairness()
         self.gave_way = self.cut = False
         self._steps = b""  # of the last run
+        self._tasks: list[int] = []  # the same: of native.explore_tasks()
         # Before each step:
         self._can: list[int] = []
         self._usual = bytearray()
@@ -116,6 +117,7 @@ class _Search:
             deviations = tuple((at, thread) for at, thread in enumerate(order) if thread != self._usual[at])
             run = yield Plan(deviations=deviations, early=self._early)
             self._objects.forget()
+            self._tasks = native.explore_tasks()
             self._follow(run, order)
             while self._can:
                 at = len(self._can) - 1
@@ -222,6 +224,8 @@ class _Search:
     def _what(self, thread: int, kind: int, number: int, flags: int) -> Touched:
         """What the step touches.  A timeout moves the clock, which all threads see."""
         if flags & TIMEOUT:
+            return None
+        if kind == Kind.BEGIN and self._tasks[thread] >= 0:  # it is a turn
             return None
         if number == 0:
             return _STARTS if kind == Kind.START else () if kind in (Kind.BEGIN, Kind.YIELD) else None

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ... import native
 from ..run.plans import THREAD, Kind, Step
 from .accesses import Access, conflict
 
@@ -35,12 +36,14 @@ class _Order:
     by_locks: whether locks, events and queues count, or only starts, ends and joins, which no schedule turns round.
     """
 
-    def __init__(self, by_locks: bool) -> None:
+    def __init__(self, by_locks: bool, tasks: list[int]) -> None:
         self._by_locks = by_locks
+        self._tasks = tasks
+        self._starts = (thread for thread, loop in enumerate(tasks) if loop < 0 and thread > 0)
+        self._turns: defaultdict[int, _Clock] = defaultdict(dict)  # of each loop's thread
         self.clocks: defaultdict[int, _Clock] = defaultdict(dict)  #: of each thread
         self._objects: defaultdict[int, _Clock] = defaultdict(dict)
         self._held: defaultdict[int, set[int]] = defaultdict(set)  # locks, by thread: a wait gives them back
-        self._started = 0
 
     def take(self, step: Step) -> None:
         thread, thing = step.chosen, step.object
@@ -49,10 +52,20 @@ class _Order:
             _learn(clock, self.clocks[thing - THREAD])
         if self._by_locks:
             self._take_lock(step.kind, thread, thing, clock)
-        if step.kind == Kind.START:
-            self._started += 1
-            _learn(self.clocks[self._started], clock)
+        if step.kind == Kind.START and (started := next(self._starts, None)) is not None:
+            _learn(self.clocks[started], clock)
+        self._take_turn(step.kind, thread, clock)
         clock[thread] = clock.get(thread, 0) + 1
+
+    def _take_turn(self, kind: int, thread: int, clock: _Clock) -> None:
+        """The tasks of a loop are ordered by their turns. That a task begins is known by what was done before, because
+        the task was made there."""
+        is_task = self._tasks[thread] >= 0
+        turns = self._turns[self._tasks[thread] if is_task else thread]
+        if (kind == Kind.BEGIN and is_task) or (kind == Kind.TURN and self._by_locks):
+            _learn(clock, turns)
+        if is_task or thread in self._tasks:
+            _learn(turns, {**clock, thread: clock.get(thread, 0) + 1})
 
     def _take_lock(self, kind: int, thread: int, thing: int, clock: _Clock) -> None:
         if kind in _LEARNS:
@@ -81,11 +94,12 @@ class Conflict(NamedTuple):
 
 
 def conflicts(steps: list[Step], accesses: list[Access]) -> Iterator[Conflict]:
-    """Those that could be done in the other order, in the order of the run.
+    """Those of the last run that could be done in the other order, in the order of the run.
 
     Of each thread the last read and the last write of each part of an owner count.
     """
-    order, forced = _Order(by_locks=True), _Order(by_locks=False)
+    tasks = native.explore_tasks()
+    order, forced = _Order(True, tasks), _Order(False, tasks)
     done = 0
     seen: defaultdict[object, dict[tuple[object, int, bool], tuple[Access, int]]] = defaultdict(dict)  # a step's number
     for access in accesses:

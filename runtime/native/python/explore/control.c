@@ -269,14 +269,7 @@ static PyObject *scheduler_here(PyObject *module, PyObject *unused)
     return Py_NewRef(explore_me() ? threads_scheduler : Py_None);
 }
 
-/* The number in the run of the thread that runs the calling task, or of the calling thread; -1: it is not explored. */
-static PyObject *thread_index(PyObject *module, PyObject *unused)
-{
-    struct explored *me = explore_me();
-    return PyLong_FromLong(me ? explore_thread_of(me)->index : -1);
-}
-
-/* The calling thread's, or task's, number in the run; -1: it is not explored. */
+/* The calling thread's number in the run; -1: it is not explored. */
 static PyObject *index_(PyObject *module, PyObject *unused)
 {
     struct explored *me = explore_me();
@@ -456,15 +449,23 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL},    {"explore_end", end_exploring, METH_NOARGS, NULL},
-    {"explore_run", explore_run_, METH_VARARGS, NULL},         {"explore_report", report_error, METH_O, NULL},
-    {"explore_steps", list_steps, METH_NOARGS, NULL},          {"explore_objects", list_objects, METH_NOARGS, NULL},
-    {"explore_final", list_final, METH_NOARGS, NULL},          {"explore_look", look_now, METH_NOARGS, NULL},
-    {"explore_silence", silence_points, METH_O, NULL},         {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
-    {"explore_watch", watch_run, METH_VARARGS, NULL},          {"explore_watching", set_watching, METH_O, NULL},
-    {"explore_interrupt", interrupt_thread, METH_O, NULL},     {"explore_escape", escape_thread, METH_NOARGS, NULL},
-    {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},  {"explore_index", index_, METH_NOARGS, NULL},
-    {"explore_thread_index", thread_index, METH_NOARGS, NULL}, {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
+    {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},
+    {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},
+    {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_look", look_now, METH_NOARGS, NULL},
+    {"explore_silence", silence_points, METH_O, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_VARARGS, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},
+    {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},
+    {0},
 };
 
 int python_add_explore(PyObject *module)
