@@ -188,6 +188,7 @@ def test_wrong_usage(options: list[str], table: str, message: str, tmp_path: Pat
 # ---- what is told ----------------------------------------------------------------------------------------------------
 
 ASYNC = "class TestAsync(unittest.IsolatedAsyncioTestCase):\n    async def test_it(self):\n        pass\n"
+DOCTEST = "def documented():\n    '''Says so.\n\n    >>> 1\n    1\n    '''\n"
 
 
 @pytest.mark.parametrize(
@@ -197,13 +198,14 @@ def test_summary_json_and_junit(options: tuple[str, ...], tmp_path: Path) -> Non
     if "-n" in options:
         pytest.importorskip("xdist")
     files = ("--lwp-explore-json=out.json", "--junitxml=out.xml", "--lwp-explore-html=pages")
-    found = run(tmp_path, LOST + RIGHT + ALONE + ASYNC, "--lwp-explore=200", "--lwp-explore-seed=3", *files, *options)
+    tests_of_all_kinds = LOST + RIGHT + ALONE + ASYNC + DOCTEST
+    explored = ("--lwp-explore=200", "--lwp-explore-seed=3", "--doctest-modules")
+    found = run(tmp_path, tests_of_all_kinds, *explored, *files, *options)
     tests = {test["nodeid"]: test for test in json.loads((tmp_path / "out.json").read_text())}
-    lost, right, alone, other = (
-        tests[f"test_it.py::{name}"] for name in ("test_lost", "test_right", "test_alone", "TestAsync::test_it")
-    )
-    assert [test["outcome"] for test in (lost, right, alone, other)] == [
-        *("found", "budget spent", "no thread", "not explored")
+    names = ("test_lost", "test_right", "test_alone", "TestAsync::test_it", "test_it.documented")
+    lost, right, *others = (tests[f"test_it.py::{name}"] for name in names)
+    assert [test["outcome"] for test in (lost, right, *others)] == [
+        *("found", "budget spent", "no thread", "no thread", "not explored")
     ]
     assert lost["report"].startswith("AssertionError: assert 1 == 2")
     assert lost["command"] == f"pytest test_it.py::test_lost --lwp-explore-replay {lost['token']}"

@@ -117,8 +117,8 @@ class Run(NamedTuple):
     threads: int  #: and tasks
     in_circle: int  #: a thread that closed a circle of waits while others could go on; -1: none
     hurried: int  #: the clock was moved on because the run is long, and not only to the end of a sleep
-    tasks: int  #: of the threads those that are tasks
-    choices: int  #: steps at which more than one could go on
+    tasks: int = 0  #: of the threads those that are tasks
+    choices: int = 0  #: steps at which more than one could go on
 
     @property
     def failed(self) -> bool:

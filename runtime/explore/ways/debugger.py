@@ -163,7 +163,7 @@ class _Prompts:
 
     def others(self, thread: int) -> list[str]:
         """What the threads do, except one."""
-        story = self._recorder.so_far(Run(Ending.DEADLOCK, None, -1, 0, 0, 0, 0, 0, -1, 0, 0, 0))
+        story = self._recorder.so_far(Run(Ending.DEADLOCK, None, -1, 0, 0, 0, 0, 0, -1, 0))
         now, _ = native.explore_look()
         return [
             f"{story.name(number)}  {_doing(story, number, State(state), bool(may))}"
