@@ -109,6 +109,17 @@ def _print_holds(console: Console, locks: list[dict[str, Any]]) -> None:
         console.print(held)
 
 
+def _print_unheard(console: Console, locks: list[dict[str, Any]]) -> None:
+    columns = ("notify() met no waiter", "times", "last")
+    unheard = table(*columns, right=("times",), fixed=("times",))
+    for lock in locks:
+        if found := lock["unheard"]:
+            unheard.add_row(_told(lock), f"{found['count']:,}", found["last"])
+    if unheard.row_count:
+        console.print()
+        console.print(unheard)
+
+
 def print_tables(console: Console, facts: dict[str, Any]) -> None:
     """What threads have waited for, the longest waits first."""
     locks = facts["locks"]
@@ -116,10 +127,12 @@ def print_tables(console: Console, facts: dict[str, Any]) -> None:
     console.print(f"Waits of {_time(facts['seconds'])}, by what threads waited for", style="bold")
     if not waited:
         console.print("No thread has waited for a lock.")
+        _print_unheard(console, locks)
         return
     shown = waited[:_MOST_ROWS]
     _print_waits(console, shown)
     _print_holds(console, shown)
+    _print_unheard(console, locks)
     others = len(waited) - len(shown)
     free = sum(lock["objects"] for lock in locks if not lock["waits"]["count"])
     left = [f"{others:,} more rows are in the JSON"] * bool(others)

@@ -74,6 +74,8 @@ class _Row:
     held: int = 0
     longest_hold: int = 0
     hold_site: int = 0
+    unheard: int = 0  # notify()s that met no waiter
+    unheard_site: int = 0  # of the last
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
     place: str = ""  #: where it was made, or where threads wait for it; "": not known
     called: str = ""  #: what a line that waits for it calls it
@@ -81,9 +83,21 @@ class _Row:
 
     @classmethod
     def read(cls, row: Any) -> _Row:
-        of, address, kind, site, objects, taken, (*waits, histogram), holds, pairs = row
+        of, address, kind, site, objects, taken, (*waits, histogram), holds, unheard, pairs = row
         handed = Counter({(giver, taker): count for giver, taker, count in pairs})
-        fields = (of, address, kind, site, objects or 1, taken, *waits, Counter(dict(histogram)), *holds, handed)
+        fields = (
+            of,
+            address,
+            kind,
+            site,
+            objects or 1,
+            taken,
+            *waits,
+            Counter(dict(histogram)),
+            *holds,
+            *unheard,
+            handed,
+        )
         found = cls(*fields)
         found.place = native.site_text(site) if of != _SITE else short(native.site_text(site))
         return found
@@ -117,6 +131,8 @@ class _Row:
         self.held += other.held
         if other.longest_hold > self.longest_hold:
             self.longest_hold, self.hold_site = other.longest_hold, other.hold_site
+        self.unheard += other.unheard
+        self.unheard_site = other.unheard_site or self.unheard_site
         self.pairs += other.pairs
 
     def told(self, names: list[str]) -> dict[str, Any]:
@@ -135,6 +151,9 @@ class _Row:
                 "longest_since": at_longest,
             }
             if self.holds
+            else None,
+            "unheard": {"count": self.unheard, "last": short(native.site_text(self.unheard_site))}
+            if self.unheard
             else None,
             "handed": [
                 {"from": names[giver], "to": names[taker], "count": count}
@@ -251,6 +270,7 @@ def _gil(found: Any) -> dict[str, Any] | None:
         }
         if kept
         else None,
+        "unheard": None,
         "handed": [],
     }
 
@@ -291,7 +311,7 @@ def facts() -> dict[str, Any]:
         _wait_on(rows, time.monotonic() - ns / 1e9)
     grouped = _grouped(rows)
     by_address = {row.address: row.name for row in grouped if row.of == _OBJECT and row.objects == 1}
-    locks = [row.told(names) for row in grouped if row.taken or row.count]
+    locks = [row.told(names) for row in grouped if row.taken or row.count or row.unheard]
     if (the_gil := _gil(gil)) is not None:
         locks.append(the_gil)
     locks.sort(key=lambda lock: (lock["kind"] not in HELD, -lock["waits"]["seconds"], -(lock["taken"] or 0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,36 @@ join(threads)
     assert (found["guard"]["taken"], found["guard"]["holds"]["count"]) == (3, 3)
     assert (found["signal"]["taken"], found["signal"]["holds"]) == (1, None)
     assert (found["left"]["taken"], found["left"]["holds"]) == (1, None)
+
+
+def test_notifications_that_met_no_waiter(tmp_path: Path) -> None:
+    """The program's own, and not those of a queue, whose threads look at it before they wait."""
+    program = """
+items, gone = queue.Queue(), threading.Condition()
+came = threading.Condition()
+def wait():
+    with came: came.wait()
+def wake():
+    with came: came.notify()
+def lose():
+    with came:
+        came.notify()  # too early
+        came.notify_all()  # the last
+lose()
+items.put(1)
+threads = start(wait)
+when_waiting(1, wake)
+join(threads)
+with gone: gone.notify(0)
+"""
+    found = rows(tmp_path, program)
+    assert found["came"]["unheard"] == {
+        "count": 2,
+        "last": f"{line('        came.notify_all()  # the last', program)} in lose",
+    }
+    assert not any(row["unheard"] for name, row in found.items() if name != "came")
+    table = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.partition("notify() met no waiter")[2]
+    assert re.search(r"came \(x\.py:\d+\) +2 +x\.py:\d+ in lose", table), table
 
 
 def test_a_lock_that_no_variable_leads_to_has_the_name_of_the_line_that_takes_it(tmp_path: Path) -> None:

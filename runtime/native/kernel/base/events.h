@@ -43,6 +43,7 @@ enum event {
     EVENT_PREPARES,   /* with the GIL: a thread is about to be made; the caller holds no lock */
     EVENT_MADE,       /* with the GIL. a: a primitive */
     EVENT_BLOCKED, /* with the GIL. a: the object that the thread is about to sleep for, b: its struct sync_place in a queue, or 0 */
+    EVENT_UNHEARD, /* with the GIL. a: a condition, whose notify() has met no waiter */
     EVENT_SLEEPS, /* with the GIL. a: a string, such as "sleep": what the thread is about to sleep for, if that is no object */
     EVENT_AWAITS, /* with the GIL. a: thread pointer of the thread that it has started; it waits until that has begun */
     EVENT_CANCELS, /* with the GIL. a: thread pointer of the thread whose sleep or next sleep is ended, b: a text that says why, or 0 */

@@ -222,6 +222,21 @@ static void note_item(PyObject *queue, const void *item, int comes)
     sites_go_on(&quiet);
 }
 
+/* A queue or future in Python notifies whenever it changes, and a thread looks at it before it waits: so only the program's own calls
+ * count. */
+static void note_unheard(PyObject *condition)
+{
+    struct quiet quiet = sites_quiet();
+    uint32_t site = on ? site_innermost() : 0;
+    struct delays *row = site ? delays_of_object(condition) : NULL;
+
+    if (row) {
+        row->unheard.count++;
+        row->unheard.site = site;
+    }
+    sites_go_on(&quiet);
+}
+
 enum { TABLES = 2 };
 static const struct swap_table tables[TABLES];
 
@@ -292,6 +307,9 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_QUEUED:
     case EVENT_UNQUEUED:
         note_item((PyObject *)(uintptr_t)a, (const void *)(uintptr_t)b, event == EVENT_QUEUED);
+        break;
+    case EVENT_UNHEARD:
+        note_unheard((PyObject *)(uintptr_t)a);
         break;
     case EVENT_LEAVES_GIL:
         held_forget_me();

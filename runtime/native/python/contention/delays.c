@@ -199,6 +199,9 @@ static void add_row(struct delays *all, const struct delays *row)
         all->holds.longest = row->holds.longest;
         all->holds.site = row->holds.site;
     }
+    all->unheard.count += row->unheard.count;
+    if (row->unheard.count)
+        all->unheard.site = row->unheard.site;
     for (int i = 0; i < DELAYS_PAIRS && row->pairs[i].count; i++)
         count_pair(all, row->pairs[i]);
 }

@@ -38,6 +38,10 @@ struct delays {
         int64_t ns, longest;
         uint32_t site; /* where that hold began */
     } holds;
+    struct {
+        uint64_t count;
+        uint32_t site; /* of the last */
+    } unheard; /* notify()s of a condition that met no waiter */
     struct delays_pair {
         uint16_t from, to; /* names */
         uint32_t count;

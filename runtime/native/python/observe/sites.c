@@ -84,6 +84,15 @@ uint32_t site_current(void)
     return site_at(PyThreadState_GetFrame(PyThreadState_Get()));
 }
 
+uint32_t site_innermost(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    struct site *site = frame ? site_of(frame) : NULL;
+
+    Py_XDECREF(frame);
+    return site && !site->inner ? site->number : 0;
+}
+
 uint32_t site_at(PyFrameObject *frame)
 {
     PyFrameObject *outer;

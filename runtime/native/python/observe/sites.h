@@ -20,6 +20,7 @@ void sites_go_on(struct quiet *quiet);
 
 /* These are for such a part. */
 uint32_t site_current(void);
+uint32_t site_innermost(void); /* 0: the innermost line of all is not the program's */
 uint32_t site_at(PyFrameObject *innermost); /* takes over the reference; NULL: 0 */
 /* All lines of the calling thread's stack, the innermost first, of the program and not.  Returns how many there are, also if not all fit. */
 int site_stack(uint32_t *lines, int most);

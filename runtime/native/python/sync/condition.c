@@ -1,4 +1,5 @@
 /* Condition: a queue, and a lock that is given up while one sleeps in it. */
+#include "kernel/base/events.h"
 #include "python/args.h"
 #include "python/groups/cancel.h"
 #include "python/sync/common.h"
@@ -212,7 +213,10 @@ static PyObject *notify_waiters(PyObject *op, long n)
         return NULL;
     if (n > 0) {
         sync_queue_lock(queue);
-        sync_queue_grant_unlock(queue, n);
+        long granted = sync_queue_grant(queue, n);
+        sync_queue_unlock_and_wake(queue);
+        if (!granted)
+            EVENT(EVENT_UNHEARD, op, 0);
     }
     Py_RETURN_NONE;
 }
