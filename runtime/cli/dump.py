@@ -87,14 +87,16 @@ def _at_top(found: dict[str, Any]) -> str:
 
 
 def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
-    """The dump, in lines: circles first, then the threads, those of a circle and the largest crowds first."""
+    """The dump, in lines: deadlocks first, then the threads, those of a deadlock and the largest crowds first."""
     now = found["now"]
     yield _at_top(found)
     if "without" in found:
         yield f"Python does not answer, because {found['without']}; this was read without it, so names are missing"
     for circle in found["circles"]:
         yield f"{'deadlock' if circle['deadlock'] else 'circle, until a timeout'}: {circle['text']}"
-    in_circles = {name for circle in found["circles"] for name in circle["threads"]}
+    for pool in found["pools"]:
+        yield f"deadlock: {pool['text']}"
+    in_circles = {name for circle in found["circles"] + found["pools"] for name in circle["threads"]}
     crowds = sorted(found["crowds"], key=lambda crowd: crowd["threads"][0]["name"] not in in_circles)
     for crowd in crowds:
         yield ""
@@ -123,9 +125,9 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     where, and its stack.
 
     Threads with the same stack and the same wait are one paragraph. Circles of threads that wait for each other come
-    first, and if one of them is a deadlock, the exit status is 1. LWPs of C code come last, as "no Python". The process
-    must be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, stacks
-    and waits are read without Python.
+    first, and pools whose threads all wait for calls of the same pool; if one is a deadlock, the exit status is 1. LWPs
+    of C code come last, as "no Python". The process must be one that `lwp ps` lists. It goes on meanwhile. If C code
+    keeps the GIL, so that Python can't answer, stacks and waits are read without Python.
     """
     from ..observe.asking import Unanswered
 
@@ -135,4 +137,4 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
         raise click.ClickException(str(error)) from None
     if not (json_to and json_to.take(found)):
         click.echo("\n".join(dump_text(found, all_frames)))
-    return 1 if any(circle["deadlock"] for circle in found["circles"]) else 0
+    return 1 if found["pools"] or any(circle["deadlock"] for circle in found["circles"]) else 0

@@ -19,6 +19,7 @@ from .. import native
 from . import locks, recording
 from .crowds import Calls, Crowds
 from .groups import described, latest, path
+from .pools import exhausted
 from .rows import busiest, rows, task_file
 from .waits import Look, Wait, describe_cycle, is_deadlock, look, name_of, waiting
 
@@ -111,7 +112,7 @@ def _schedulers() -> list[dict[str, Any]]:
 
 
 def dump() -> dict[str, Any]:
-    """All threads, grouped by what they do, and what is known about circles, groups and schedulers."""
+    """All threads, grouped by what they do, and what is known about circles, pools, groups and schedulers."""
     seen = look()
     found, crowds = seen.waiting, _crowds(seen)
     return {
@@ -126,6 +127,14 @@ def dump() -> dict[str, Any]:
                 "idents": [wait.ident for wait in cycle],
             }
             for cycle in found.cycles
+        ],
+        "pools": [
+            {
+                "text": str(pool),
+                "threads": [wait.name for wait in pool.waits],
+                "idents": [wait.ident for wait in pool.waits],
+            }
+            for pool in exhausted(seen)
         ],
         "crowds": crowds,
         "without_python": _without_python(crowds),

@@ -83,6 +83,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         "green": 0,
         "now": time.monotonic(),
         "circles": circles,
+        "pools": [],
         "crowds": crowds,
         "without_python": [],
         "schedulers": [],

@@ -130,6 +130,47 @@ def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, 
     assert "    with other:" in rest
 
 
+POOL = """
+import runtime.pool, threading, time
+from concurrent.futures import ThreadPoolExecutor
+inside, first = threading.Barrier(2), threading.Event()
+pool = POOL(2, "reports")
+def region():
+    inside.wait()
+    month = pool.submit(int)
+    return month.result(TIMEOUT)
+regions = [pool.submit(region) for _ in range(2)]
+threading.Thread(target=regions[0].result, daemon=True).start()
+print("ready", flush=True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+def both_wait_for_a_month(found: dict[str, Any]) -> bool:
+    waits = [
+        one for one in found["crowds"] if one["wait"] and "reports_0" in (thread["name"] for thread in one["threads"])
+    ]
+    return bool(waits) and len(waits[0]["threads"]) == 2 and waits[0]["wait"]["kind"] in ("future", "condition")
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "runtime.pool.Executor"])
+def test_dump_tells_a_pool_whose_threads_wait_for_its_own_calls(run: Run, pool: str, options: tuple[str, ...]) -> None:
+    with run(POOL.replace("POOL", pool).replace("TIMEOUT", ""), *options) as program:
+        (found,) = program.dump_when(both_wait_for_a_month)["pools"]
+        text = program.ask("dump", program.pid, status=1).stdout
+    assert sorted(found["threads"]) == ["reports_0", "reports_1"]
+    assert text.splitlines()[1] == f"deadlock: {found['text']}"
+    assert found["text"].startswith("all 2 threads of a pool wait for calls of the same pool, which has no thread left")
+    assert "for the 2 calls in its queue: " in found["text"]
+
+
+def test_a_pool_whose_threads_wait_with_a_timeout_may_go_on(run: Run) -> None:
+    with run(POOL.replace("POOL", "ThreadPoolExecutor").replace("TIMEOUT", "3600")) as program:
+        assert program.dump_when(both_wait_for_a_month)["pools"] == []
+
+
 SHORT = """
 import threading
 done = threading.Event()
