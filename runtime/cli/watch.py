@@ -27,10 +27,12 @@ def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
     second what they wait for.
     """
     from ..observe.asking import Unanswered
-    from .page._server import Server
+    from .page._server import NoAddress, Server
 
     try:
         server = Server(pid, place, control)
+    except NoAddress as error:
+        raise click.ClickException(f"{'--page' if aside else '--at'} {place[0]}:{place[1]}: {error}") from None
     except (Unanswered, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     with server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -385,7 +386,13 @@ def test_run_page_refuses_before_the_program_begins(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
         done = lwp("run", "--page", place, "-c", "print('begun')", cwd=tmp_path, status=2)
-    assert "Address already in use" in refusal(done)
+        watch = lwp("watch", "--at", place, str(os.getpid()), status=2)
+    assert refusal(done) == f"lwp: --page {place}: Address already in use; 0 is any free port\n"
+    assert refusal(watch) == f"lwp: --at {place}: Address already in use; 0 is any free port\n"
+    for elsewhere in ("192.0.2.1", "nowhere.invalid"):
+        done = lwp("run", "--page", f"{elsewhere}:0", "-c", "print('begun')", cwd=tmp_path, status=2)
+        assert f"lwp: --page {elsewhere}:0: " in refusal(done)
+        assert "an address of this machine" in done.stderr
     assert "is not ADDRESS:PORT" in lwp("run", "--page=nowhere", "-c", "1", status=2).stderr
     assert "is not ADDRESS:PORT" in lwp("watch", "--at", "1.2.3.4:99999", "1", status=2).stderr
 

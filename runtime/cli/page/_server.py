@@ -9,6 +9,7 @@ not to be trusted.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
@@ -32,7 +33,7 @@ from ._feed import Feed
 from ._recording import Recording
 from ._snapshot import about_thread, locks_table, moment
 
-__all__ = ["Server"]
+__all__ = ["NoAddress", "Server"]
 
 _PERIOD = 0.1  # s between two batches
 _SHARE = 50  # a dump that takes a second is asked for every 50 seconds
@@ -71,10 +72,19 @@ def _is_address(host: str) -> bool:
     return True
 
 
+class NoAddress(Exception):
+    """Nothing can be served at an address, and why, in a sentence."""
+
+    def __init__(self, error: OSError) -> None:
+        free = error.errno in (errno.EADDRINUSE, errno.EACCES)  # the kernel keeps low ports for root
+        hint = "0 is any free port" if free else "it must be an address of this machine, such as 127.0.0.1"
+        super().__init__(f"{error.strerror}; {hint}")
+
+
 class Server(ThreadingHTTPServer):
     """The page of one program, which records while a page is open.
 
-    OSError: the address can't be had.  Unanswered: the program can't be asked, and has no records.
+    NoAddress: it can't be had, and why.  OSError, Unanswered: the program can't be asked, and has no records.
     """
 
     daemon_threads = True
@@ -85,7 +95,10 @@ class Server(ThreadingHTTPServer):
         self.control = control  #: whether the page may do more than read
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        super().__init__(address, _Handler)
+        try:
+            super().__init__(address, _Handler)
+        except OSError as error:
+            raise NoAddress(error) from None
         self.recording = Recording(pid)
         try:
             self.recording.go_on()
