@@ -112,6 +112,7 @@ class Life:
     wait: Blocked | None = None  #: the last one
     known: bool = False  #: it is a thread of the program's
     elsewhere: bool = False  #: another library made it
+    there: bool = False  #: it existed when the recording began
     settled: int = 0  #: of its spans, the first ones, will not change any more
     look: Span | None = None  #: SEEN: the next look at the thread may find it in the same call
 

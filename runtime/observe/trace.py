@@ -72,7 +72,7 @@ class Reader:
     def read(self) -> Timeline:
         timeline = self.timeline
         lives = self.take()
-        timeline.tracks = [life.track for life in lives]
+        timeline.tracks = _oldest_first(lives)
         if not timeline.finished:
             timeline.end = self.file.end_of_record
         for life in lives:
@@ -100,6 +100,7 @@ class Reader:
             if life.track.name or not kinds <= {Kind.NAMED, Kind.WANTS_GIL, Kind.RUNS}:  # a thread of the program's
                 if not life.known:
                     life.known = True
+                    life.there = records[0][1] == Kind.THERE
                     life.elsewhere = life.track.whole and records[0][1] not in (Kind.BORN, Kind.THERE)
                     self.tracks[life.track.pointer].append((life.track.begin, life.track.number, 0))
                 lives.append(life)
@@ -332,6 +333,13 @@ def _parted(things: list[T], chosen: Callable[[T], bool]) -> tuple[list[T], list
     for thing in things:
         parts[not chosen(thing)].append(thing)
     return parts
+
+
+def _oldest_first(lives: list[Life]) -> list[Track]:
+    """Threads that the recording found there have their numbers in the order of glibc's lists, the newest first."""
+    found = max((life.track.number for life in lives if life.there), default=0)
+    there = [life.track for life in lives if life.track.number <= found]
+    return [*reversed(there), *(life.track for life in lives if life.track.number > found)]
 
 
 def read(path: str | os.PathLike[str], since: int | None = None) -> Timeline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -290,6 +291,30 @@ def test_record_the_next_seconds(run: Run, begin_record: BeginRecord, tmp_path: 
     assert found["MainThread"] == ["Event made at program.py:20"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lwp", "program.py", "x.json"]
     assert not list(Path(tmp_path, "lwp").iterdir())
+
+
+IN_ORDER = """
+import sys, threading, time
+done = threading.Event()
+def work(): done.wait()
+for number in range(5):
+    threading.Thread(target=work, name=f"worker {number}", daemon=True).start()
+print("ready", flush=True)
+while True: time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_threads_that_exist_already_are_listed_from_the_oldest_on(run: Run, tmp_path: Path, form: str) -> None:
+    with run(IN_ORDER) as program:
+        program.ask("record", program.pid, "--seconds", "0.2", "-o", tmp_path / f"t.{form}")
+    text = (tmp_path / f"t.{form}").read_text()
+    if form == "json":
+        events = [one for one in json.loads(text)["traceEvents"] if one["name"] == "thread_name"]
+        names = [one["args"]["name"] for one in events]
+    else:
+        names = re.findall(r'"label":"([^"]*)"', text)
+    assert names == ["MainThread", *(f"worker {number}" for number in range(5))]
 
 
 def test_two_record_at_once(run: Run, begin_record: BeginRecord, tmp_path: Path) -> None:
