@@ -16,16 +16,16 @@ from rich.text import Text
 from ..observe.rows import Row, busiest, rows
 from ._output import table
 
-__all__ = ["View", "draw"]
+__all__ = ["View", "count", "draw"]
 
 _SHARE = 1 / 30  # the share of the time that drawing may take: 13 ms with a screenful of threads
 
 
-def draw(found: list[Row], threads: int, width: int, shares: list[float] | None = None) -> Table:
+def draw(found: list[Row], left: int, width: int, shares: list[float] | None = None) -> Table:
     """Leaves out what doesn't fit: switches, where a thread was started, placement, the ends of long names and
     waits.
 
-    shares: of a CPU, of each row, in place of the time.
+    left: threads without a row.  shares: of a CPU, of each row, in place of the time.
     """
     placed = ("placed",) if any(row.placed for row in found) else ()
     drawn = table(
@@ -49,10 +49,15 @@ def draw(found: list[Row], threads: int, width: int, shares: list[float] | None 
         cells = [tid, row.state, row.waits, cpu]
         cells += [row.placed, row.start, switches] if placed else [row.start, switches]
         drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
-    more = threads - sum(row.count for row in found)
-    drawn.caption = f"{threads} thread{'s' if threads != 1 else ''}" + (f", {more} more than fit" if more > 0 else "")
+    drawn.caption = count(found, left) + f", {left:,} more than fit" * bool(left)
     drawn.caption_justify = "left"
     return drawn
+
+
+def count(found: list[Row], left: int) -> str:
+    """How many threads these rows are of, and those without a row."""
+    threads = left + sum(row.count for row in found)
+    return f"{threads:,} thread{'s' * (threads != 1)}"
 
 
 class _Stream(io.TextIOBase):
@@ -123,11 +128,10 @@ class View:
         if now < self._due:
             return
         begun = time.thread_time()
-        threads = busiest()
         width, height = self._console.size
-        found, green = rows(threads, max(1, height - 4))
+        found, left = rows(busiest(), max(1, height - 4))
         with self._console.capture() as drawn:
-            self._console.print(draw(found, len(threads) + green, width))
+            self._console.print(draw(found, left, width))
         self._show(drawn.get().splitlines()[: height - 1])
         self._due = now + (time.thread_time() - begun) / _SHARE
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..observe.asking import Unanswered, ask
 from ..observe.rows import Row
-from ._live import draw
+from ._live import count, draw
 from ._options import pid_argument, seconds
 from ._output import console
 
@@ -44,9 +44,11 @@ class _Top:
         found = ask(self._pid, "rows")
         rows = [Row(**row) for row in found["rows"]]
         both = sorted(zip(rows, self._shares(rows), strict=True), key=lambda one: self._by(*one))
-        head = f"process {self._pid}: {found['threads']:,} threads, {sum(share for _, share in both):.0%} of a CPU"
+        threads = count(rows, found["left"])
+        head = f"process {self._pid}: {threads}, {sum(share for _, share in both):.0%} of a CPU"
         shown, shares = [row for row, _ in both[:most]], [share for _, share in both[:most]]
-        return Group(Text(head), draw(shown, found["threads"], width, shares))
+        left = found["left"] + sum(row.count for row, _ in both[most:])
+        return Group(Text(head), draw(shown, left, width, shares))
 
     def _shares(self, rows: list[Row]) -> list[float]:
         """Of a CPU, since the look before."""

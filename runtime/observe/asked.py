@@ -156,8 +156,8 @@ def who() -> dict[str, Any]:
 
 def _rows() -> dict[str, Any]:
     """What `lwp run --live` shows, of the program's threads."""
-    shown, _ = rows(busiest(), _MOST_ROWS)
-    return {"rows": [asdict(row) for row in shown], "threads": who()["threads"]}
+    shown, left = rows(busiest(), _MOST_ROWS)
+    return {"rows": [asdict(row) for row in shown], "left": left}
 
 
 def _locks(lasts: float | None = None, stacks: bool = False) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     """A Row for each of these LWPs, in their order, as busiest() gives them, then for each green thread; none for
     threads that have ended.  More than three that wait alike are one Row.
 
-    At most `most`, and how many green threads there are.
+    At most `most`, and of how many threads there is no row for that reason.
     """
     waits = {wait.ident: wait for wait in waiting().waits}
     threads, green = _threads()
@@ -149,14 +149,17 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     for state, thread in green:
         see(thread, None, None, state)
     found: list[Row] = []
+    left = 0
     for some in alike.values():
-        if len(some) > FEW and len(found) < most:
+        room = most - len(found)
+        if len(some) > FEW and room:
             found.append(_row_of_many(some))
             continue
-        for seen in some[: most - len(found)]:
+        left += len(some[room:])
+        for seen in some[:room]:
             with suppress(OSError):  # it has ended
                 found.append(seen.row())
-    return found, len(green)
+    return found, left
 
 
 def _where(wait: Wait | None, frame: FrameType | None) -> str:

@@ -376,6 +376,14 @@ def test_top_shows_rows_of_many(run: Run) -> None:
     assert head.startswith(f"process {program.pid}: 43 threads")
     assert columns.split() == ["thread", "tid", "state", "waits", "for", "CPU"]
     assert first.startswith("40 x Thread-1 (wait)")
+    assert text.splitlines()[-1].strip() == "43 threads"
+
+
+def test_top_counts_one_thread(run: Run) -> None:
+    with run("import sys; print('ready', flush=True); sys.stdin.read()") as program:
+        head, *_, last = program.ask("top", program.pid, "--once", "--every", "0.1").stdout.splitlines()
+    assert head.startswith(f"process {program.pid}: 1 thread, ")
+    assert last.strip() == "1 thread"
 
 
 # ---- who may ask -----------------------------------------------------------------------------------------------------

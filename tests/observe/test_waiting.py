@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyte
 import pytest
-from conftest import environment, in_child, lwp, needs_gil, python, refusal, told
+from conftest import environment, in_child, lwp, needs_gil, python, refusal, run_thread, told
 from sync_helpers import PATIENCE
 
 import runtime
@@ -1149,3 +1149,24 @@ def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
         thread.join()
     assert drawn == [0, 30, 60, 90]
     assert 4 * 20 * 2 <= len(read) <= 4 * 20 * 3
+
+
+def test_the_table_counts_what_was_seen_at_one_look() -> None:
+    """A thread that has ended meanwhile, or has just begun, isn't said not to fit."""
+    run_thread(ended := Thread(target=int))
+    event = sync.Event()
+    assert ended.native_id
+    threads = [Thread(target=event.wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        tids = [thread.native_id or 0 for thread in threads]
+        found, left = rows.rows([(0.0, tid) for tid in (ended.native_id, *tids)])
+        assert ([row.tid for row in found], left) == (tids, 0)
+        found, left = rows.rows([(0.0, tid) for tid in tids], 1)
+        assert ([row.tid for row in found], left) == (tids[:1], 1)
+        assert _live.draw(found, left, 80).caption == "2 threads, 1 more than fit"
+    finally:
+        event.set()
+        for thread in threads:
+            thread.join()
