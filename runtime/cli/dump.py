@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import linecache
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from ..observe.files import is_library
+from ..observe.stacks import stack_lines
 from ._options import Json, json_option, pid_argument
 from ._output import duration
 
-__all__ = ["dump", "dump_facts", "dump_text", "stack_lines"]
-
-#: The outermost frames of a thread, which are the same for all.
-_BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
+__all__ = ["dump", "dump_facts", "dump_text"]
 
 
 def dump_facts(pid: int) -> dict[str, Any]:
@@ -29,30 +25,6 @@ def dump_facts(pid: int) -> dict[str, Any]:
     except WithoutPython as error:
         found = dump_of(error.seen, pid)
     return {**found, "command": command(pid), "seconds": age(pid)}
-
-
-def stack_lines(stack: list[list[Any]], all_frames: bool = True) -> Iterator[str]:
-    """As a traceback shows it, from the outermost call, without the frames that all threads have.
-
-    all_frames: otherwise the frames of libraries outside of the program's innermost frame are only counted.
-    """
-    shown = list(stack)
-    while shown and shown[-1][2] in _BOOTSTRAP:
-        shown.pop()
-    of_library = [is_library(file) for file, *_ in shown]
-    inner = of_library.index(False) if False in of_library else len(shown)
-    left_out = 0
-    for at in reversed(range(len(shown))):
-        file, line, function = shown[at]
-        if of_library[at] and at > inner and not all_frames:
-            left_out += 1
-            continue
-        if left_out:
-            yield f"  ({left_out} frame{'s' * (left_out > 1)} of libraries)"
-            left_out = 0
-        yield f'  File "{file}", line {line}, in {function.rpartition(".")[2]}'
-        if text := linecache.getline(file, line).strip():
-            yield f"    {text}"
 
 
 def _waits(wait: dict[str, Any], now: float, many: bool) -> str:

@@ -134,7 +134,7 @@ def dump() -> dict[str, Any]:
                 "threads": [wait.name for wait in pool.waits],
                 "idents": [wait.ident for wait in pool.waits],
             }
-            for pool in exhausted(seen)
+            for pool in exhausted(found)
         ],
         "crowds": crowds,
         "without_python": _without_python(crowds),

@@ -5,26 +5,27 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from .crowds import some
 from .files import RUNTIME
-from .waits import Look, Wait
+from .waits import Wait, Waiting
 
 __all__ = ["Exhausted", "exhausted"]
 
 _POOL = os.path.join(RUNTIME, "pool.py")  # a floor above
-_SUBMITS = "ThreadPoolExecutor.submit", "Executor.submit"
 
 
 @dataclass(frozen=True)
 class Exhausted:
     """A pool that can't go on."""
 
-    waits: list[Wait]  #: of all its threads
+    waits: tuple[Wait, ...]  #: of all its threads
     queued: int  #: calls that no thread makes
 
     def __str__(self) -> str:
@@ -35,71 +36,68 @@ class Exhausted:
         return f"{threads} for calls of the same pool, which has no thread left for the {calls} in its queue: {names}"
 
 
-@dataclass
-class _Pool:
-    queue: Any
-    idents: list[int] = field(default_factory=list)
-    futures: list[Any] = field(default_factory=list)  # of the calls that its threads make
+def _pools(stock: Any) -> Iterator[tuple[Any, list[int]]]:
+    """What holds the calls of each pool, and the idents of its threads."""
+    holders: dict[int, Any] = {}
+    idents = defaultdict(list)
+    for reference, queue in tuple(stock._threads_queues.data.items()):
+        thread = reference()
+        if thread is not None and threading._active.get(thread.ident) is thread:  # type: ignore[attr-defined]
+            holder = getattr(queue, "_queue", queue)  # of a queue that is made in Python, and of runtime.pool
+            holders[id(holder)] = holder
+            idents[id(holder)].append(thread.ident)
+    return ((holder, idents[key]) for key, holder in holders.items())
 
 
-def _pools(stock: Any) -> Iterable[_Pool]:
-    """All pools, by the frames of their threads; none while a call is submitted, which may start a thread."""
-    found: dict[int, _Pool] = {}
-    for ident, innermost in sys._current_frames().items():
-        frame: FrameType | None = innermost
-        future = None
-        while frame is not None:
-            file, name = frame.f_code.co_filename, frame.f_code.co_qualname
-            queue = None
-            if file in (stock.__file__, _POOL) and name in _SUBMITS:
-                return ()
-            if file == stock.__file__ and name == "_worker":
-                queue, item = frame.f_locals.get("work_queue"), frame.f_locals.get("work_item")
-                future = getattr(item, "future", None)
-            elif file == _POOL and name == "_Worker.run":
-                future = frame.f_locals.get("future")
-            elif file == _POOL and name == "_Worker.work":
-                queue = frame.f_locals["self"].queue
-            if queue is not None:
-                pool = found.setdefault(id(queue), _Pool(queue))
-                pool.idents.append(ident)
-                pool.futures += [future] * (future is not None)
-            frame = frame.f_back
-    return found.values()
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
-def _threads(stock: Any, queue: Any) -> int:
-    """How many threads a pool has, also those that have just been started."""
-    if hasattr(queue, "records"):
-        return len(queue.records)
-    return sum(one is queue for one in tuple(stock._threads_queues.data.values()))
+def _made(stock: Any, innermost: FrameType | None) -> Iterator[Any]:
+    """The future of the call that a pool's thread makes."""
+    for frame in _outwards(innermost):
+        file, function = frame.f_code.co_filename, frame.f_code.co_qualname
+        if file == stock.__file__ and function == "_WorkItem.run":
+            yield getattr(frame.f_locals.get("self"), "future", None)
+        elif file == _POOL and function == "_Worker.run":
+            yield frame.f_locals.get("future")
 
 
-def _queued(stock: Any, queue: Any) -> list[Any]:
-    """The futures of the calls in a pool's queue."""
-    in_python = getattr(queue, "_queue", None)  # of _PySimpleQueue, which green threads have
-    found = gc.get_referents(queue) if in_python is None else list(in_python)  # only the collector lists one of C
+def _queued(stock: Any, holder: Any) -> list[Any]:
+    """The futures of the calls that wait for a thread.  Only the collector lists what is in a queue of C."""
+    found = gc.get_referents(holder)
     for inner in [one for one in found if type(one) is list]:  # of a SimpleQueue before Python 3.13
         found += inner
     items = [one.future for one in found if issubclass(type(one), stock._WorkItem)]
     return items + [one for one in found if issubclass(type(one), stock._base.Future)]
 
 
-def exhausted(seen: Look) -> list[Exhausted]:
+def _is_submitting(stock: Any, innermost: FrameType) -> bool:
+    """Whether the thread may be about to give a pool one more thread."""
+    return any(
+        frame.f_code.co_name == "submit" and frame.f_code.co_filename in (stock.__file__, _POOL)
+        for frame in _outwards(innermost)
+    )
+
+
+def exhausted(seen: Waiting) -> list[Exhausted]:
     """Pools of which every thread waits, without a timeout, for a call that is in the pool's queue or is made by such
-    a thread.  What the look saw before is true still, if the calls are in the queue now."""
+    a thread.  What was seen before is true still, if the calls are in the queue now."""
     stock = sys.modules.get("concurrent.futures.thread")  # loading it could change what the program does at its end
-    waits = {wait.ident: wait for wait in seen.waiting.waits if wait.deadline is None}
-    if stock is None or not any(wait.kind in ("future", "condition") for wait in waits.values()):
+    waits = {wait.ident: wait for wait in seen.waits if wait.deadline is None and wait.kind in ("future", "condition")}
+    pools = [pool for pool in _pools(stock) if waits.keys() >= set(pool[1])] if stock and waits else []
+    frames = sys._current_frames() if pools else {}
+    if any(_is_submitting(stock, frame) for frame in frames.values()):
         return []
     found = []
-    for pool in _pools(stock):
-        own = [waits[ident] for ident in pool.idents if ident in waits]
-        if len(own) < len(pool.idents) or len(own) != _threads(stock, pool.queue):
-            continue
-        queued = _queued(stock, pool.queue)
+    for holder, idents in pools:
+        own = tuple(waits[ident] for ident in idents)
+        queued = _queued(stock, holder)
+        futures = queued + [future for ident in idents for future in _made(stock, frames.get(ident)) if future]
         # A thread waits for a Future of concurrent.futures by the Future's condition.
-        theirs = {id(awaited) for one in queued + pool.futures for awaited in (one, vars(one).get("_condition"))}
-        if queued and all(wait.address in theirs for wait in own):
+        awaited = {id(thing) for future in futures for thing in (future, vars(future).get("_condition"))}
+        if queued and all(wait.address in awaited for wait in own):
             found.append(Exhausted(own, len(queued)))
     return found

@@ -13,16 +13,16 @@ import sys
 import threading
 import time
 import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
-import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from types import FrameType
 
 from .. import native
 from ..placement import different
 from .crowds import FEW, Calls, some
 from .groups import described
+from .pools import exhausted
 from .sites import note_makings
+from .stacks import stack_lines
 from .waits import Wait, Waiting, calls, describe_cycle, is_deadlock, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
@@ -43,25 +43,23 @@ def _tids() -> dict[int, int]:
     return {thread.ident: thread.native_id for thread in active if thread.native_id is not None}
 
 
-def _stack(frame: FrameType) -> str:
-    """The stack as a traceback shows it, without the frames below the program's."""
-    entries = traceback.extract_stack(frame)
-    below = [at for at, entry in enumerate(entries) if entry.filename.endswith(_BELOW)]
-    return "".join(traceback.format_list(entries[below[-1] + 1 if below else 0 :]))
+def _stack(where: Calls) -> str:
+    """Without the frames below the program's, and those of libraries that called the program's."""
+    below = next((at for at, (code, _) in enumerate(where) if code.co_filename.endswith(_BELOW)), len(where))
+    stack = [[code.co_filename, line, code.co_qualname] for code, line in where[:below]]
+    return "".join(f"{line}\n" for line in stack_lines(stack, all_frames=False))
 
 
 def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
     """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
-    alike: dict[Calls, tuple[str, list[int]]] = {}
-    frames, found = sys._current_frames(), calls()
-    for ident, frame in frames.items():
-        if ident in found and ident != threading.get_ident() and (only is None or ident in only):
-            if (where := found[ident]) not in alike:
-                alike[where] = _stack(frame), []
-            alike[where][1].append(ident)
+    alike: dict[Calls, list[int]] = {}
+    for ident, where in calls().items():
+        if ident != threading.get_ident() and (only is None or ident in only):
+            alike.setdefault(where, []).append(ident)
     return [
-        f"Stack of {some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n{stack}"
-        for stack, idents in alike.values()
+        f"Stack of {some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n"
+        + _stack(where)
+        for where, idents in alike.items()
     ]
 
 
@@ -75,7 +73,17 @@ def _with_tid(ident: int, tid: int | None) -> str:
 
 
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
-    return [cycle for cycle in found.cycles if is_deadlock(cycle)]
+    """Circles, and pools whose threads all wait for calls of the same pool."""
+    return [cycle for cycle in found.cycles if is_deadlock(cycle)] + [pool.waits for pool in exhausted(found)]
+
+
+def _standing(found: Waiting) -> list[str]:
+    """A line for each circle and each of these pools."""
+    circles = [
+        f"{'deadlock' if is_deadlock(cycle) else 'circle, until a timeout'}: {describe_cycle(cycle)}"
+        for cycle in found.cycles
+    ]
+    return circles + [f"deadlock: {pool}" for pool in exhausted(found)]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
@@ -104,12 +112,12 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
 
 
 def _lines(waits: Iterable[Wait], now: float) -> list[str]:
-    """A line for each wait; many threads that wait for the same at the same line share one."""
+    """A line for each wait; many threads that wait for alike things at the same line share one."""
     alike: dict[object, list[Wait]] = {}
     stacks = calls()
     for wait in waits:
         where = stacks.get(wait.ident)
-        alike.setdefault((where, wait.about, wait.thing, wait.address, wait.deadline is None), []).append(wait)
+        alike.setdefault((where, wait.about, wait.kind, wait.holder, wait.deadline is None), []).append(wait)
     lines = []
     for group in alike.values():
         if len(group) > FEW:
@@ -124,7 +132,9 @@ def _line_of_many(waits: list[Wait], now: float) -> str:
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
     names = some(waits, lambda wait: repr(wait.name))
     times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
-    return f"  {len(waits):,} threads{first.about} wait for {first.thing}, {times}: {names}"
+    others = len({wait.address for wait in waits}) - 1
+    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
+    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
 
 
 def _left(deadline: float | None, now: float) -> str:
@@ -132,12 +142,9 @@ def _left(deadline: float | None, now: float) -> str:
 
 
 def report(why: str, found: Waiting) -> str:
-    """A report: why it is written, all waits and circles, and all Python stacks."""
+    """A report: why it is written, all circles and waits, and all Python stacks."""
     now = time.monotonic()
-    deadlocks = _deadlocks(found)
-    lines = [f"lwp: {why}", *_lines(found.waits, now)]
-    for cycle in found.cycles:
-        lines.append(f"{'deadlock' if cycle in deadlocks else 'circle, until a timeout'}: {describe_cycle(cycle)}")
+    lines = [f"lwp: {why}", *_standing(found), *_lines(found.waits, now)]
     tids = {**_tids(), **{wait.ident: wait.tid for wait in found.waits}}
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
 
@@ -155,14 +162,22 @@ def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
     return {lock: waits for lock, waits in by_lock.items() if waits[0].since < since}
 
 
+def _circle_of(waits: list[Wait], found: Waiting) -> tuple[Wait, ...]:
+    """The deadlock that one of these waits is in, if there is one."""
+    return next((cycle for cycle in _deadlocks(found) if not set(cycle).isdisjoint(waits)), ())
+
+
 def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Waiting) -> str:
-    """A report: which threads wait, what the holder waits for, and where the holder is."""
+    """A report: which threads wait, what the holder waits for, and where the holder is, or all threads of a circle."""
     now, holder = time.monotonic(), waits[0].holder
+    circle = _circle_of(waits, found)
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
     lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
+    lines += [f"deadlock: {describe_cycle(circle)}"] * bool(circle)
     lines += _lines(waits, now)
     lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
-    stacks = _stacks(_tids(), set() if holder is None else {holder})
+    shown = {wait.ident for wait in circle} | {holder}
+    stacks = _stacks(_tids(), {ident for ident in shown if ident is not None})
     return "\n".join(lines) + "\n" + "".join(stacks)
 
 
@@ -227,8 +242,8 @@ class Watchdog:
     seconds: how long it stands still before a report; there is one report until something moves again.  A circle that
     lasts as long is reported too, and a green thread that keeps an LWP from others for as long.  None: nothing of that
     is reported.
-    stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder.  None: no
-    such report.
+    stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder, and one for
+    a circle.  None: no such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
     then: called after a report of the first kind.
     """
@@ -251,7 +266,7 @@ class Watchdog:
         self._told: set[_Circle] = set()
         self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
         self._held_told: set[_Turn] = set()
-        _stack(sys._getframe())  # now, because this loads modules
+        _stack(calls()[threading.get_ident()])  # now, because this loads modules
 
     def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
         """Starts the thread that calls look() and, more often, tick().
@@ -283,7 +298,10 @@ class Watchdog:
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
         locks = _stuck_locks(found, seconds)
         for lock in locks.keys() - self._stuck_told:
-            self._tell(_report_stuck(locks[lock], seconds, self._busy_with(), found))
+            circle = {(wait.address, wait.holder) for wait in _circle_of(locks[lock], found)}
+            if self._stuck_told.isdisjoint(circle):
+                self._tell(_report_stuck(locks[lock], seconds, self._busy_with(), found))
+            self._stuck_told.add(lock)
         self._stuck_told = set(locks)
 
     def _look_for_standstill(self, seconds: float, still: bool, found: Waiting) -> bool:

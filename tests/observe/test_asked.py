@@ -106,6 +106,32 @@ def test_a_lock_is_reported_once_for_each_holder() -> None:
     assert len(said) == 2
 
 
+def test_a_deadlock_of_locks_is_reported_once_and_called_so() -> None:
+    said: list[str] = []
+    one, two, both = sync.Lock(), sync.Lock(), sync.Barrier(2)
+
+    def take(first: sync.Lock, second: sync.Lock) -> None:
+        first.acquire()
+        both.wait()
+        second.acquire()
+
+    threads = [Thread(target=take, args=locks, name=name) for name, locks in (("a", (one, two)), ("b", (two, one)))]
+    for thread in threads:
+        thread.start()
+    until(lambda: scheduler.waiting().cycles)
+    look = Watchdog(None, said.append, stuck=1e-9).look
+    look(False)
+    look(False)
+    [text] = said
+    assert text.splitlines()[0] == "lwp: a thread waits for a lock for more than 1e-09 s"
+    assert text.splitlines()[1].startswith("deadlock: '")
+    assert re.search(r"Stack of '[ab]' \(tid \d+\), '[ab]' \(tid \d+\), most", text), text
+    two.release()
+    one.release()
+    for thread in threads:
+        thread.join()
+
+
 # ---- asked for by the program ----------------------------------------------------------------------------------------
 
 

@@ -368,6 +368,28 @@ def test_ps_lists_programs(run: Run) -> None:
     assert re.search(rf"{program.pid} +43 .* deadlock +python", text), text
 
 
+METHOD = """
+import threading
+class Desk:
+    def pack(self):
+        threading.Event().wait()
+def main():
+    def serve():
+        Desk().pack()
+    serve()
+threading.Thread(target=main, name="clerk", daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_stack_names_the_class_of_a_method(run: Run) -> None:
+    with run(METHOD) as program:
+        program.dump_when(lambda found: crowd(found, "clerk")["wait"])
+        text = program.ask("dump", program.pid).stdout
+    assert re.findall(r"line \d+, in (.*)", text.partition("'clerk'")[2])[:3] == ["main", "serve", "Desk.pack"]
+
+
 def test_top_shows_rows_of_many(run: Run) -> None:
     with run(DEADLOCK) as program:
         program.dump_when(both_wait)

@@ -543,16 +543,41 @@ def test_watchdog_tells_threads_that_wait_alike_once(tmp_path: Path) -> None:
     )
 
 
+POOL = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+inside = threading.Barrier(5)
+pool = ThreadPoolExecutor(5)
+def region():
+    inside.wait()
+    return pool.submit(int).result()
+for _ in range(5): pool.submit(region)
+while True: time.sleep(0.01)
+"""
+
+
+def test_watchdog_tells_of_a_pool_beside_threads_that_go_on(tmp_path: Path) -> None:
+    """Waits for alike things are one line, and frames of libraries that called the program's are only counted."""
+    said = told(tmp_path, POOL, "time.sleep(0.01)", *WATCHED)
+    head, pool, waits, *_ = said.splitlines()
+    assert head == "lwp: deadlock for more than 0.2 s"
+    assert pool.startswith("deadlock: all 5 threads of a pool wait for calls of the same pool, ")
+    assert re.match(r"  5 threads wait for condition .*, and 4 others like it, the first for ", waits)
+    assert "frames of libraries)\n" in said
+    assert "threading.py" not in said
+
+
 def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     source = DEADLOCK + (
         'a = threading.Thread(target=first_way, name="A"); b = threading.Thread(target=second_way, name="B")\n'
         "a.start(); b.start()\n"
         "a.join()  # the main thread sleeps too\n"
     )
-    text = told(tmp_path, source, "in join", *WATCHED)
+    text = told(tmp_path, source, "the main thread sleeps too", *WATCHED)
     waits, _, stacks = text.partition("Stack of")
     assert "nothing has moved for 0.2 s" in waits
-    cycle = next(line for line in waits.splitlines() if line.startswith("deadlock: "))
+    cycle = waits.splitlines()[1]
+    assert cycle.startswith("deadlock: ")
     assert "'A' waits for lock two held by 'B'" in cycle
     assert "'B' waits for lock one held by 'A'" in cycle
     assert "'MainThread' waits for the end of <Thread(A, started" in waits

@@ -10,7 +10,7 @@ from collections import defaultdict
 from itertools import islice, pairwise
 from typing import Any
 
-from ..dump import stack_lines
+from ...observe.stacks import stack_lines
 from ..trace._layout import cut
 
 __all__ = ["about_thread", "locks_table", "moment"]
