@@ -177,10 +177,12 @@ def expression_at(code: CodeType, offset: int) -> ast.expr | None:
     known = _expressions(code.co_filename)
     if (found := known.get((first, begin, last, end))) is not None:
         return found
-    # The begin of a call in a chain that is longer than a line is its method's name.
+    # The begin of a call in a chain that is longer than a line is its method's name.  Up to 3.12 the instructions of a
+    # `with` stand for the whole statement, which may end with a call, but begins before that.
     name = _instructions(code)[offset].opname if offset in _instructions(code) else ""
     kind = ast.Call if name.startswith("CALL") else ast.Attribute if "ATTR" in name or "METHOD" in name else None
-    return known.get((kind, last, end)) if kind is not None else None
+    found = known.get((kind, last, end)) if kind is not None else None
+    return found if found is not None and (found.lineno, found.col_offset) <= (first, begin) else None
 
 
 def _expression(segment: str) -> ast.expr | None:

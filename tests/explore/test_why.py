@@ -262,11 +262,14 @@ def test_a_wake_up_that_came_too_early() -> None:
 
         def notify() -> None:
             with ready:
-                ready.notify()
+                ready.notify()  # the last of its with
 
         in_threads(waits=wait, notifies=notify)
 
-    assert claims(found(program)) == ["with waits's ready.wait() before notifies's ready.notify() the test passes"]
+    result = found(program)
+    assert claims(result) == ["with waits's ready.wait() before notifies's ready.notify() the test passes"]
+    notifies = next(fact for fact in result.why if fact["name"] == "ready.notify()")
+    assert notifies["place"] == f"{HERE}:{line_of('ready.notify()  # the last of its with')}"
 
 
 def test_the_position_of_a_file_is_data() -> None:
