@@ -276,6 +276,7 @@ def test_a_deadlock_shows_the_switch_that_makes_it(results: Results) -> None:
 SAYS = [
     (deadlock, "; possible under the GIL;"),
     (lost_update, "; free-threaded only;"),
+    (itself, "; fails in the plain order too: no race;"),
     (itself, "DEADLOCK: MainThread waits for guard, which it holds itself "),
     (itself, f"for guard, which it holds itself since {HERE}:{line_of('with guard:', itself)}"),
     (lost_wakeup, "DEADLOCK: Thread-1 (waiter) waits to be notified, and that was done before it waited "),

@@ -338,6 +338,8 @@ def _traceback(story: Story) -> list[str]:
 
 def realism(result: Result) -> str:
     """On which CPython the schedule can come."""
+    if result.outcome is Outcome.FOUND and not result.deviations:
+        return "fails in the plain order too: no race"
     gil = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     if result.other_order is None:
         return gil
@@ -346,11 +348,10 @@ def realism(result: Result) -> str:
 
 
 def closing(result: Result) -> list[str]:
-    only = realism(result)
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
     what = "FOUND" if result.outcome is Outcome.FOUND else "EARLY TIMEOUT found"
     lines = [
-        f"{what} by {result.found_by} {runs}; {only}; replays {result.replays}/{result.replayed}.",
+        f"{what} by {result.found_by} {runs}; {realism(result)}; replays {result.replays}/{result.replayed}.",
         f"Name {result.name}",
     ]
     if len(result.token or "") <= _LONG_TOKEN or not result.command:  # a longer token stands in the command alone
