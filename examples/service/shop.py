@@ -211,6 +211,8 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
+    if sys.argv[1:] and not sys.argv[1].isdecimal():
+        sys.exit(__doc__)
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     Visit.shop = Shop()
     with Server(("127.0.0.1", port), Visit) as server:

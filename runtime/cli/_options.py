@@ -171,7 +171,7 @@ def json_option(function: F) -> F:
         flag_value="-",
         callback=_json,
         metavar="[FILE]",
-        help="Print the facts as one JSON object and nothing else, or write it to FILE, and print as usual.",
+        help="Print the facts as JSON and nothing else, or write it to FILE, and print as usual.",
     )(function)
 
 

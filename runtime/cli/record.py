@@ -96,9 +96,10 @@ def _latest(pid: int, length: float) -> Timeline:
     found: dict[str, Any] = {}
     try:
         found = ask(pid, "look_back")
-    except Unanswered:
+    except Unanswered as error:
         if not _file_left(pid):
-            raise
+            trace = "what `lwp run --trace FILE` has recorded of a program that was killed"
+            raise Unanswered(f"{error}; {trace} is in FILE.records, for `lwp trace`") from None
     records = found.get("records", _file_left(pid))
     if not records:
         raise Unanswered(f"process {pid} keeps no records: that begins with `lwp run --recorder`, or --seconds here")

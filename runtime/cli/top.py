@@ -71,7 +71,8 @@ def top(pid: int, sort: str, every: float, once: bool) -> int:
     """Show the threads of process PID: state, what each waits for and which thread holds that, and its share of a CPU.
 
     More than three threads that wait for alike things at one line share a row. A narrow terminal leaves out columns.
-    The process must be one that `lwp ps` lists. Ctrl-C ends it.
+    The process must be one that `lwp ps` lists. Ctrl-C ends it. Where standard output is no terminal, it prints the
+    table once.
     """
     screen = console()
     view = _Top(pid, sort)

@@ -416,23 +416,26 @@ def test_what_can_not_be_recorded(run: Run, tmp_path: Path) -> None:
             refusal(program.ask("record", program.pid, *options, status=2))
     for options in (("--recorder-on", "luck"), ("--recorder-to", "."), ("--recorder-size", "65M", "--recorder")):
         refusal(lwp("run", *options, "-c", "print('ran')", status=2))
+    gone = lwp("record", program.pid, "--last", "5", status=2, XDG_RUNTIME_DIR=str(tmp_path))
+    assert "is in FILE.records, for `lwp trace`" in refusal(gone)
     refusal(lwp("run", "--recorder", "--trace", "x.json", "-c", "print('ran')", cwd=tmp_path, status=2))
 
 
 # ---- by itself -------------------------------------------------------------------------------------------------------
 
 
-def by_itself(tmp_path: Path, why: str, source: str, *options: str, status: int = 0) -> str:
-    """Runs the program, and gives its output, and what is left in its folders."""
+def by_itself(
+    tmp_path: Path, why: str, source: str, *options: str, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Runs the program, whose timelines come into the folder `to`."""
     (tmp_path / "program.py").write_text(f"import os, sys, threading\n{source}")
     (tmp_path / "to").mkdir()
-    done = lwp(
+    return lwp(
         *("run", "--recorder-on", why, "--recorder-to", "to", *options, "program.py"),
         cwd=tmp_path,
         status=status,
         XDG_RUNTIME_DIR=str(tmp_path),
     )
-    return done.stdout
 
 
 def made(tmp_path: Path) -> list[str]:
@@ -440,7 +443,7 @@ def made(tmp_path: Path) -> list[str]:
 
 
 def test_a_thread_that_ends_by_an_exception(tmp_path: Path) -> None:
-    said = by_itself(
+    done = by_itself(
         tmp_path,
         "exception,deadlock,signal",
         "threading.excepthook = lambda args: print('own', args.exc_type.__name__)\n"
@@ -449,11 +452,12 @@ def test_a_thread_that_ends_by_an_exception(tmp_path: Path) -> None:
         "    thread.start()\n"
         "    thread.join()\n",
     )
-    assert said.split("\n")[:3] == ["own SystemExit", "own ZeroDivisionError", "own KeyError"]
+    assert done.stdout.split("\n")[:3] == ["own SystemExit", "own ZeroDivisionError", "own KeyError"]
     assert made(tmp_path) == ["lwp-PID-exception.html"]  # and not another one of the same seconds
     (page,) = (tmp_path / "to").iterdir()
     assert '"name":"raises"' in page.read_text()
     assert "ZeroDivisionError in 'raises': " in page.read_text()
+    assert f"lwp: ZeroDivisionError in 'raises': {page}: " in done.stderr
 
 
 def test_a_deadlock(tmp_path: Path) -> None:

@@ -446,6 +446,14 @@ def timeline(*lives: tuple[int, int], length: int = 1000, name: str = "Thread-{}
     return found
 
 
+def test_the_beginnings_of_threads_are_one_row_of_the_table() -> None:
+    found = timeline((0, 100), (0, 200), (0, 300))
+    for number, track in enumerate(found.tracks[:2]):
+        track.spans[0].what = f"begin of thread Thread-{number} (work)"
+    rows = _page._data(found)["waits"]["rows"]
+    assert [(name, count) for name, _, count, *_ in rows] == [("begin of a thread", 2), ("something", 1)]
+
+
 def test_short_threads_that_do_not_overlap_share_rows() -> None:
     found = timeline((0, 1000), (0, 50), (20, 70), (60, 110), (111, 161), (300, 800))
     assert [[track.number for track in row.tracks] for row in _layout.rows(found)] == [[1], [2, 4, 5], [3], [6]]

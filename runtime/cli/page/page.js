@@ -437,7 +437,7 @@ function refresh() {
   stale = false;
   const alive = Object.values(data.tracks).filter(isAlive).length;
   const missed = feed.missed ? `, ${feed.missed.toLocaleString("en")} records missed` : "";
-  $("status").textContent = `${feed.text ? `${feed.text}; ` : ""}${alive} threads${missed}`;
+  $("status").textContent = `${feed.text ? `${feed.text}; ` : ""}${alive.toLocaleString("en")} thread${alive === 1 ? "" : "s"}${missed}`;
   $("status").className = feed.text ? "bad" : "";
   document.title = `${feed.deadlocks ? "DEADLOCK: " : ""}${feed.program} (pid ${feed.pid})`;
 }

@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 __all__ = ["trace", "write_timeline"]
 
 
-def write_timeline(timeline: Timeline, file: Path) -> None:
-    """Writes it as the file's name says, and on standard error what it holds."""
+def write_timeline(timeline: Timeline, file: Path, why: str | None = None) -> None:
+    """Writes it as the file's name says, and on standard error what it holds.
+
+    why: it is made for that reason, which its title says, and not because somebody has asked for it.
+    """
     from . import _drawing, _page, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
+    timeline.program = f"{why}: {timeline.program}" if why else timeline.program
     with open(file, "w", encoding="utf-8", opener=private) as out:
         writers[file.suffix](timeline, out)
+    begin = f"lwp: {why}: " if why else ""
     how = " (open it at ui.perfetto.dev)" if file.suffix == ".json" else ""
-    click.echo(f"{file}: {timeline.summary()}{how}", err=True)
+    click.echo(f"{begin}{file}: {timeline.summary()}{how}", err=True)
 
 
 @click.command(short_help="Make a timeline of the records that a killed program has left.")
@@ -52,8 +57,7 @@ def trace(records: Path, file: Path, last: float | None, why: str | None) -> int
     check_timeline(file)
     try:
         timeline = read(records, None if last is None else -round(last * 1e9))
-        timeline.program = f"{why}: {timeline.program}" if why else timeline.program
-        write_timeline(timeline, file)
+        write_timeline(timeline, file, why)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     return 1 if timeline.damage else 0

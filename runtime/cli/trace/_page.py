@@ -109,7 +109,7 @@ def _waits(timeline: Timeline, flat: Flat) -> dict[str, Any]:
     texts: dict[str, set[int]] = {}
     for span in (span for track in timeline.tracks for span in track.spans):
         if span.state in (State.BLOCKED, State.WANTS_GIL):
-            name = cut(span.what, 200) if span.state is State.BLOCKED else "the GIL"
+            name = _called(span)
             lengths.setdefault(name, []).append((span.end or timeline.end) - span.begin)
             texts.setdefault(name, set()).add(flat.text(span))
     rows = sorted(lengths, key=lambda name: -sum(lengths[name]))
@@ -119,6 +119,13 @@ def _waits(timeline: Timeline, flat: Flat) -> dict[str, Any]:
         "left": max(0, len(rows) - _MOST_WAITS),
         "texts": {name: sorted(texts[name]) for name in rows[:_MOST_WAITS]},
     }
+
+
+def _called(span: Span) -> str:
+    """What it waits for, in the table.  All beginnings of threads are one row."""
+    if span.state is not State.BLOCKED:
+        return "the GIL"
+    return "begin of a thread" if span.what.startswith("begin of thread ") else cut(span.what, 200)
 
 
 def _wait(name: str, lengths: list[int]) -> list[str | int | float]:
