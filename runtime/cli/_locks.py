@@ -81,7 +81,7 @@ def _add_waits(waited: Any, locks: list[dict[str, Any]]) -> None:
 def _print_waits(console: Console, locks: list[dict[str, Any]]) -> None:
     from ..observe.locks import HELD
 
-    columns = ("waited for", "total", "waits", "taken", "longest", "p50", "p99", "at once")
+    columns = ("waited for", "total", "waits", "taken", "longest", "p50", "p99", "peak")
     waited = table(*columns, right=columns[1:], fixed=columns[1:])
     held = [lock for lock in locks if lock["kind"] in HELD]
     _add_waits(waited, held)

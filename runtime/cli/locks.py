@@ -48,7 +48,7 @@ def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, spee
     """Count for N seconds for what the threads of process PID wait, and for how long: locks, conditions, queues,
     semaphores, events, joins, and the GIL.
 
-    The rows with the longest total come first. "taken": how often, also without a wait; "at once": the most threads
+    The rows with the longest total come first. "taken": how often, also without a wait; "peak": the most threads
     that waited at one time; "handed most often": which thread's release let which other go on. What threads wait for
     until something happens, such as an event, stands apart below, because a thread without work waits like that, too.
 

@@ -339,7 +339,11 @@ def _option(name: str) -> str:
 )
 @file_option("--locks-json", "locks_json", "Write the facts of that table as JSON.")
 @profile_options
-@click.option("--lock-order", is_flag=True, help="At the end, say on stderr which locks were taken in both orders.")
+@click.option(
+    "--lock-order",
+    is_flag=True,
+    help="At the end, say on stderr which locks were taken both ways round, so that threads may deadlock.",
+)
 @click.option(
     "--lock-order-exit",
     type=click.IntRange(1, 255),

@@ -16,7 +16,7 @@ class State(Enum):
 
     STARTING = "starting"  #: born, and not yet in the interpreter
     RUNNING = "running Python"  #: it has the GIL: it said so, has not slept since, and no other thread had it meanwhile
-    OUTSIDE = "not in one of our waits"  #: it had the GIL at first; it runs, is in a system call, or wants the GIL
+    OUTSIDE = "in no wait that lwp sees"  #: it had the GIL at first; it runs, is in a system call, or wants the GIL
     WANTS_GIL = "waiting for the GIL"  #: has asked for it, and not got it yet
     BLOCKED = "blocked"  #: in one of the runtime's primitives, in join() or sleep(), or for a file in a green thread
     ENDING = "ending"  #: has left the interpreter

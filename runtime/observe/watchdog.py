@@ -316,7 +316,7 @@ class Watchdog:
         if held:
             self._tell(report(f"{held}{self._busy_with()}", found))
         elif still:
-            self._tell(report(f"nothing has moved for {seconds:g} s{self._busy_with()}", found))
+            self._tell(report(f"no thread has gone on for {seconds:g} s{self._busy_with()}", found))
         elif lasting:
             self._tell(report(f"deadlock for more than {seconds:g} s{self._busy_with()}", found))
         if still or lasting:

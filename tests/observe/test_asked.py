@@ -137,7 +137,7 @@ def test_a_deadlock_of_locks_is_reported_once_and_called_so() -> None:
 
 def test_a_program_has_itself_watched(tmp_path: Path) -> None:
     said = told(tmp_path, "import runtime\nruntime.watchdog(0.2)\n" + STILL, "Stack of")
-    assert said.startswith("lwp: nothing has moved for 0.2 s; process ")
+    assert said.startswith("lwp: no thread has gone on for 0.2 s; process ")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_service_and_its_forked_workers_are_watched(tmp_path: Path, installed:
         pids = dict(process.stdout.readline().split() for _ in range(2))
         missing = set(pids.values())
         for line in process.stderr:
-            if line.startswith("lwp: nothing has moved for 0.3 s; process "):
+            if line.startswith("lwp: no thread has gone on for 0.3 s; process "):
                 missing.discard(line.split()[-1])
             if not missing:
                 break
@@ -263,9 +263,9 @@ def test_a_wrong_variable_is_refused(
 
 def test_variables_where_the_runtime_is_active(tmp_path: Path) -> None:
     install = "import runtime\nruntime.install()\n"
-    assert "process" in told(tmp_path, install + STILL, "nothing has moved", LWP_WATCHDOG="0.2")
-    assert "process" in told(tmp_path, STILL, "nothing has moved", *RUN, LWP_WATCHDOG="0.2")
-    assert "0.3 s\n" in told(tmp_path, STILL, "nothing has moved", *RUN, "--watchdog", "0.3", LWP_WATCHDOG="0.2")
+    assert "process" in told(tmp_path, install + STILL, "no thread has gone on", LWP_WATCHDOG="0.2")
+    assert "process" in told(tmp_path, STILL, "no thread has gone on", *RUN, LWP_WATCHDOG="0.2")
+    assert "0.3 s\n" in told(tmp_path, STILL, "no thread has gone on", *RUN, "--watchdog", "0.3", LWP_WATCHDOG="0.2")
     assert "lwp: " in told(tmp_path, STUCK, "for more than 0.3 s; process", *RUN, LWP_STUCK="0.3", LWP_TRACE="r.%p")
     [records] = tmp_path.glob("r.*")
     names = [track.name for track in read(records).tracks]

@@ -425,7 +425,7 @@ def test_the_table(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(PRELUDE + CONVOY)
     said = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.splitlines()
     assert max(map(len, said)) <= 80
-    assert said[1].split() == ["waited", "for", "total", "waits", "taken", "longest", "p50", "p99", "at", "once"]
+    assert said[1].split() == ["waited", "for", "total", "waits", "taken", "longest", "p50", "p99", "peak"]
     assert any(one.startswith(f"hot ({line('hot = threading.Lock()', CONVOY)}) ") for one in said)
     assert any(one.startswith("hot ") and f"{line('with hot:', CONVOY)} in <module>" in one for one in said)
 

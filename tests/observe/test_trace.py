@@ -26,7 +26,7 @@ from runtime.cli.trace import _drawing, _layout, _page, _perfetto
 from runtime.observe import trace
 
 Event = dict[str, Any]
-HAS_HAD_THE_GIL = ("running Python", "not in one of our waits")
+HAS_HAD_THE_GIL = ("running Python", "in no wait that lwp sees")
 
 
 @dataclass
@@ -429,7 +429,7 @@ def test_threads_that_compute_in_turns_are_not_known_to_run(tmp_path: Path) -> N
     )
     running = sorted((e["ts"], e["ts"] + e["dur"]) for e in found.named("running Python"))
     assert all(end <= begin + 1e-3 for (_, end), (begin, _) in pairwise(running))
-    assert found.named("not in one of our waits")
+    assert found.named("in no wait that lwp sees")
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

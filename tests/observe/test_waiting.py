@@ -575,7 +575,7 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     )
     text = told(tmp_path, source, "the main thread sleeps too", *WATCHED)
     waits, _, stacks = text.partition("Stack of")
-    assert "nothing has moved for 0.2 s" in waits
+    assert "no thread has gone on for 0.2 s" in waits
     cycle = waits.splitlines()[1]
     assert cycle.startswith("deadlock: ")
     assert "'A' waits for lock two held by 'B'" in cycle
@@ -599,7 +599,7 @@ def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], t
     said = lwp(
         "run", *options, *["--watchdog", "2", "--watchdog-exit", "7", "program.py"], cwd=tmp_path, status=7
     ).stderr
-    assert said.startswith("lwp: nothing has moved for 2 s\n")
+    assert said.startswith("lwp: no thread has gone on for 2 s\n")
     tasks = "3 tasks: 'Thread-1 (waits)', 'Thread-2 (waits)', 1 that waits for a turn"
     assert f"\n  'MainThread' waits for the end of group at program.py:4 ({tasks}), for " in said
     assert said.count("(waits)' of group at program.py:4 waits for event ") == 2
@@ -623,12 +623,12 @@ def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) ->
     )
     text = told(tmp_path, source, "in beat", *WATCHED)
     assert text.startswith("lwp: deadlock for more than 0.2 s")
-    assert "nothing has moved" not in text
+    assert "no thread has gone on" not in text
 
 
 def test_watchdog_tells_of_a_main_thread_that_reads(tmp_path: Path) -> None:
     text = told(tmp_path, "import sys\nsys.stdin.readline()\n", "sys.stdin.readline()", *WATCHED)
-    assert "nothing has moved" in text
+    assert "no thread has gone on" in text
     assert "deadlock" not in text
 
 
@@ -683,7 +683,7 @@ def test_watchdog_names_the_thread_that_holds_the_lwp(program: str, expected: st
 
 def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
     source = "import sys, os\nsys.stderr.close()\nsys.stderr = None\nsys.stdin.readline()\n"
-    assert "nothing has moved" in told(tmp_path, source, "sys.stdin.readline()", *WATCHED)
+    assert "no thread has gone on" in told(tmp_path, source, "sys.stdin.readline()", *WATCHED)
 
 
 def test_watchdog_needs_standard_error() -> None:
@@ -769,7 +769,7 @@ def test_a_thread_that_ends_under_the_watchdogs_eyes_has_moved(monkeypatch: pyte
     assert said == []
     monkeypatch.setattr(os, "listdir", lambda path: [])
     assert watchdog.look(True)
-    assert said[0].startswith("lwp: nothing has moved for 0.1 s\n")
+    assert said[0].startswith("lwp: no thread has gone on for 0.1 s\n")
 
 
 def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
@@ -787,7 +787,7 @@ def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
     )
     plain, watched = (lwp("run", *options, "program.py", cwd=tmp_path) for options in ([], ["--watchdog", "0.1"]))
     assert plain.stdout == watched.stdout
-    assert "nothing has moved" in watched.stderr
+    assert "no thread has gone on" in watched.stderr
 
 
 @in_child
@@ -836,7 +836,7 @@ def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
     begin, last = {
         "with the GIL": ("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL", "no more to tell"),
         "in a circle, while another thread goes on": ("lwp: deadlock for more than 0.2 s\n", "beat()"),
-    }.get(way, ("lwp: nothing has moved for 0.2 s\n", "in wait"))
+    }.get(way, ("lwp: no thread has gone on for 0.2 s\n", "in wait"))
     assert done.stderr.startswith(begin)
     assert way == "not the main thread" or last in done.stderr or "threading.Event().wait()" in done.stderr
 
@@ -1118,7 +1118,7 @@ def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
 
 def test_live_and_watchdog_together(tmp_path: Path) -> None:
     with Terminal(tmp_path, "import sys\nsys.stdin.readline()\n", "--watchdog", "0.2") as terminal:
-        terminal.wait_for("nothing has moved for 0.2 s")
+        terminal.wait_for("no thread has gone on for 0.2 s")
         terminal.wait_for("1 thread ")
         terminal.type("\n")
         assert terminal.end() == 0

@@ -38,10 +38,10 @@ COLOURS = {
 #: What is said of each colour.
 LEGEND = (
     ("running Python: has the GIL", COLOURS[State.RUNNING]),
-    ("not in one of our waits: runs, in a system call, or wants the GIL", COLOURS[State.OUTSIDE]),
-    ("seen in a system call, or waiting for the GIL", COLOURS[State.SEEN]),
+    ("in no wait that lwp sees: runs, in a system call, or wants the GIL", COLOURS[State.OUTSIDE]),
+    ("seen: in a system call, or waiting for the GIL", COLOURS[State.SEEN]),
     ("waiting for the GIL", COLOURS[State.WANTS_GIL]),
-    ("blocked in one of our waits", COLOURS[State.BLOCKED]),
+    ("blocked: in a lock, join or the like", COLOURS[State.BLOCKED]),
     ("starting, ending", COLOURS[State.STARTING]),
 )
 ARROWS = {"wakes": "#777777", "cancels": "#d55e00", "starts": "#5b8fc7", "ends": "#aaaaaa"}
