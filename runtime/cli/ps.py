@@ -49,9 +49,9 @@ def ps(json_to: Json | None) -> int:
     programs that dump, top, locks, record and watch can ask.
 
     The state is "runs" (a thread had a turn within 0.2 s, if only for a moment), "asleep" (none had: it waits for the
-    network, for input, or for ever), "deadlock" (threads wait for each other in a circle), "stuck" (Python does not
-    answer: C code keeps the GIL), "stopped" (by a signal), or "no answer" (it begins, ends, or has not answered for
-    15 s). `lwp dump PID` says more.
+    network, for input, or for ever), "deadlock" (threads wait for each other in a circle, or all of a pool for calls
+    of that pool), "stuck" (Python does not answer: C code keeps the GIL), "stopped" (by a signal), or "no answer" (it
+    begins, ends, or has not answered for 15 s). `lwp dump PID` says more.
     """
     from ..observe.asking import programs
 

@@ -186,12 +186,15 @@ def _watchdog(seconds: float) -> dict[str, Any]:
     return {"watched": seconds}
 
 
+def _who() -> dict[str, Any]:
+    found = waiting()
+    circles = [describe_cycle(cycle) for cycle in found.cycles if is_deadlock(cycle)]
+    return {**who(), "deadlocks": circles + [str(pool) for pool in exhausted(found)]}
+
+
 _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
-    "who": lambda: {
-        **who(),
-        "deadlocks": [describe_cycle(cycle) for cycle in waiting().cycles if is_deadlock(cycle)],
-    },
+    "who": _who,
     "rows": _rows,
     "watchdog": _watchdog,
     "borrow": recording.borrow,

@@ -159,6 +159,7 @@ def both_wait_for_a_month(found: dict[str, Any]) -> bool:
 def test_dump_tells_a_pool_whose_threads_wait_for_its_own_calls(run: Run, pool: str, options: tuple[str, ...]) -> None:
     with run(POOL.replace("POOL", pool).replace("TIMEOUT", ""), *options) as program:
         (found,) = program.dump_when(both_wait_for_a_month)["pools"]
+        assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["text"])
         text = program.ask("dump", program.pid, status=1).stdout
     assert sorted(found["threads"]) == ["reports_0", "reports_1"]
     assert text.splitlines()[1] == f"deadlock: {found['text']}"
