@@ -253,7 +253,7 @@ concurrent.futures.ThreadPoolExecutor(1).submit(works).result()
         whole = program.ask("dump", program.pid, "--all-frames").stdout
     assert re.search(r"\n  \(\d frames? of libraries\)\n.*, in works\n", short), short
     assert "in _worker" not in short
-    assert "in result" in short  # where the main thread is
+    assert "in Future.result" in short  # where the main thread is
     assert "in _worker" in whole
     assert "of libraries" not in whole
 
