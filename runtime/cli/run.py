@@ -58,6 +58,7 @@ class Program:
     speedscope: Path | None  #: the same
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
+    chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
 
     def prepare(self) -> None:
         """Has the program's threads made here, and begins what goes on beside it; run_main() comes next."""
@@ -83,6 +84,10 @@ class Program:
             from ._trace import record
 
             record(self.trace, self.trace_size, (self.what, *self.args))
+        if self.chaos is not None:
+            from ._chaos import begin as begin_chaos
+
+            begin_chaos(self.chaos)
         if self.page is not None:
             from ._aside import run_aside
 
@@ -246,6 +251,14 @@ def _reasons(value: str) -> frozenset[str]:
     return frozenset(said)
 
 
+def _seed(value: str) -> int:
+    from ..chaos import any_seed
+
+    if value != "any" and not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f"{value!r} is no seed, a number such as 7")
+    return any_seed() if value == "any" else int(value)
+
+
 def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     return value and check_timeline(value)
 
@@ -268,6 +281,8 @@ class _Run(click.Command):
         for at in options_before(self, args):
             if args[at] == "--page" and not _ADDRESS.fullmatch("".join(args[at + 1 : at + 2])):
                 args[at] = "--page=0"  # what follows is the program, or another option
+            elif args[at] == "--chaos" and not "".join(args[at + 1 : at + 2]).isdecimal():
+                args[at] = "--chaos=any"
             elif args[at].startswith(("-m", "-c")):
                 args = end_options_after(args, at)
             elif args[at].startswith("-") and args[at][1:2] in _OF_PYTHON:
@@ -350,6 +365,12 @@ def _option(name: str) -> str:
     metavar="STATUS",
     help="If there are such locks, the program's exit status where it would be 0.",
 )
+@click.option(
+    "--chaos",
+    type=_seed,
+    metavar="[SEED]",
+    help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
+)
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option(
     "--page",
@@ -428,6 +449,9 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     --lock-order finds what could be a deadlock on another day: a thread took one lock while it held a second one, and
     another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
 
+    --chaos has races show themselves more often, by at most half as much time again. A seed, which is printed with each
+    failure, makes the same choices again. See docs/reliability.md. Forked children are not disturbed.
+
     --live shows each thread's name, tid and state, what it waits for, the holder of that, its line, and its CPU time.
     More than three threads that wait for alike things at one line share a row. The table is drawn twice a second, or
     less often if many threads make that expensive.
@@ -466,8 +490,8 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
         sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     ):
         raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
-    for name in ("watchdog", "stuck", "locks", "lock_order", "recorder_on"):
-        if sys.stderr is None and options[name]:
+    for name in ("watchdog", "stuck", "locks", "lock_order", "chaos", "recorder_on"):
+        if sys.stderr is None and options[name] not in (None, False, frozenset()):
             raise click.UsageError(f"{_option(name)} reports on standard error, which is closed")
     if module is not None:
         return Program("module", module, args, **options)

@@ -8,6 +8,7 @@
 #include "python/threads/gil_waits.h"
 #include "python/green/helpers.h"
 #include "python/groups/cancel.h"
+#include "python/chaos/chaos.h"
 #include "python/contention/contention.h"
 #include "python/observe/sites.h"
 #include "python/rooms.h"
@@ -29,6 +30,7 @@ static void after_fork_in_child(void)
     cancel_after_fork();
     sites_after_fork();
     contention_after_fork();
+    chaos_after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
@@ -40,6 +42,7 @@ static int (*const rooms[])(PyObject *module) = {
     python_add_lwp,        python_add_helpers,   python_add_files,   python_add_thread,   python_add_counts,     python_add_placement,
     python_add_things,     python_add_wait,      python_add_await,   python_add_waits,    python_add_watch,      python_add_contention,
     python_add_lock_order, python_add_sites,     python_add_trace,   python_add_explore,  python_add_asked,      python_add_held,
+    python_add_chaos,
 };
 
 /* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops

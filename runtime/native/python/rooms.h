@@ -40,6 +40,7 @@ int python_add_lock_order(PyObject *module);
 int python_add_contention(PyObject *module);
 int python_add_trace(PyObject *module);
 int python_add_explore(PyObject *module);
+int python_add_chaos(PyObject *module);
 
 /* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
 int python_sleep_until(void *deadline);

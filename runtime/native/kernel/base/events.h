@@ -65,6 +65,7 @@ enum events_reader {
     EVENTS_SITES,
     EVENTS_LOCK_ORDER,
     EVENTS_CONTENTION,
+    EVENTS_CHAOS,
     EVENTS_READERS
 };
 

@@ -1,0 +1,50 @@
+"""`run --chaos`: says, when the program fails, what was done to its threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+from .. import thread
+from ..chaos import Chaos
+from ..observe.watchdog import teller
+from ._main import at_end, failed
+
+__all__ = ["begin"]
+
+
+def begin(seed: int) -> None:
+    """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails."""
+    chaos = Chaos(seed)
+    tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
+
+    def tell_acts(why: str) -> None:
+        if chaos.held():
+            tell("".join(f"lwp: chaos: {line}\n" for line in [f"{why}; {chaos.report()[0]}", *chaos.report()[1:]]))
+
+    def note(invoke: Any) -> Any:
+        def invoke_excepthook(thread: threading.Thread) -> None:
+            error = sys.exception()
+            invoke(thread)
+            if not isinstance(error, SystemExit):
+                tell_acts(f"{type(error).__name__} in {thread.name}")
+
+        return invoke_excepthook
+
+    for cls in (threading.Thread, thread.Thread):  # the program may set threading.excepthook
+        if "_invoke_excepthook" in vars(cls):
+            cls._invoke_excepthook = staticmethod(note(cls._invoke_excepthook))  # type: ignore[attr-defined]
+
+    def tell_end() -> None:
+        if failed():
+            tell_acts("the program has failed")
+        chaos.end()
+
+    at_end(tell_end)
+    try:
+        chaos.begin()
+    except RuntimeError as error:
+        print(f"lwp: {error}", file=sys.stderr)
+        sys.exit(2)

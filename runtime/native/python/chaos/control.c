@@ -1,0 +1,70 @@
+/* The beginning and the end of chaos, for runtime/chaos.py. */
+#include "python/chaos/chaos.h"
+
+#include "python/rooms.h"
+
+static int on;
+
+/* (seed, found, DISABLE, restart_events, (lock, RLock, SimpleQueue) of CPython's); found(code): whether the code object, which is about to be
+ * run, is the program's; without sys.monitoring DISABLE and restart_events are None. */
+static PyObject *begin_chaos(PyObject *module, PyObject *args)
+{
+    unsigned long long seed;
+    PyObject *function, *no, *again, *lock, *rlock, *queue;
+
+    if (!PyArg_ParseTuple(args, "KOOO(O!O!O!):chaos_begin", &seed, &function, &no, &again, &PyType_Type, &lock, &PyType_Type, &rlock,
+                          &PyType_Type, &queue))
+        return NULL;
+    if (on) {
+        PyErr_SetString(PyExc_RuntimeError, "chaos has begun already");
+        return NULL;
+    }
+    if (chaos_operations_begin(module, lock, rlock, queue) < 0)
+        return NULL;
+    chaos_holds_begin(seed);
+    if (chaos_points_begin(function, no, again) < 0) {
+        chaos_holds_end();
+        chaos_operations_end();
+        return NULL;
+    }
+    on = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *end_chaos(PyObject *module, PyObject *unused)
+{
+    if (on) {
+        on = 0;
+        chaos_points_end();
+        chaos_operations_end();
+        chaos_holds_end();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *tell_acts(PyObject *module, PyObject *unused)
+{
+    return chaos_tell();
+}
+
+void chaos_after_fork(void)
+{
+    if (!on)
+        return;
+    on = 0;
+    chaos_points_end();
+    chaos_operations_end();
+    chaos_holds_after_fork();
+}
+
+static PyMethodDef functions[] = {
+    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},
+    {"chaos_end", end_chaos, METH_NOARGS, NULL},
+    {"chaos_acts", tell_acts, METH_NOARGS, NULL},
+    {0},
+};
+
+int python_add_chaos(PyObject *module)
+{
+    return chaos_points_add(module) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+}
