@@ -1,4 +1,5 @@
 """`pytest --lwp`: a project's tests on the runtime, and at the end how many threads they have made.
+`pytest --lwp-chaos`: the same, and their threads are held for a moment where it may matter.
 `pytest --lwp-explore`, `@pytest.mark.explore`: each under many schedules, until one makes it fail.
 
 pytest imports this module whenever it runs, whatever it tests. So the module is not in the package, and loads nothing
@@ -55,6 +56,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--lock-order-error", action="store_true", help="Fail the tests in which that is so.")
     group.addoption(
+        "--lwp-chaos",
+        nargs="?",
+        const="",
+        metavar="SEED",
+        help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
+    )
+    group.addoption(
         "--lwp-explore",
         nargs="?",
         const="",
@@ -96,8 +104,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     # Before any module of the tests, or conftest.py, is imported.
+    said = list(args)
     if "--lwp-explore" in args:  # argparse takes the argument behind it for RUNS, which may be a file
         args[:] = ["--lwp-explore=" if arg == "--lwp-explore" else arg for arg in args]
+    _say_seed(args)
+    if args != said:
         early_config.known_args_namespace = parser.parse_known_args(args, copy.copy(early_config.option))
     if not early_config.known_args_namespace.lwp:
         return
@@ -110,6 +121,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for a program that calls pytest.main()
+    _begin_chaos(early_config)
 
 
 def _current_test() -> str:
@@ -120,6 +132,7 @@ def _current_test() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     _configure_exploring(config)
     _configure_lock_order(config)
+    _configure_chaos(config)
     seconds, status = config.option.lwp_watchdog, config.option.lwp_watchdog_exit
     if seconds is None and status is None:
         return
@@ -186,6 +199,56 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 terminalreporter.write_line(f"{report.nodeid} has left running: {thread}")
 
 
+# ---- chaos -----------------------------------------------------------------------------------------------------------
+
+_chaos: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def _say_seed(args: list[str]) -> None:
+    """Puts --lwp and a seed, chosen unless it is given, in place of --lwp-chaos without one."""
+    bare = [at for at, arg in enumerate(args) if arg in ("--lwp-chaos", "--lwp-chaos=")]
+    for at in bare:
+        if args[at].endswith("=") or not "".join(args[at + 1 : at + 2]).isdecimal():  # what follows may be a file
+            args[at] = f"--lwp-chaos={int.from_bytes(os.urandom(2)) + 1}"
+    if any(arg.partition("=")[0] == "--lwp-chaos" for arg in args):
+        args.insert(0, "--lwp")
+
+
+def _begin_chaos(config: pytest.Config) -> None:
+    """Before the tests' code is loaded."""
+    seed = config.known_args_namespace.lwp_chaos
+    if seed is None:
+        return
+    if not seed.isdecimal():
+        raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
+    chaos = lwp_runtime.load("chaos").Chaos(int(seed))
+    try:
+        chaos.begin()
+    except RuntimeError as error:
+        raise pytest.UsageError(f"--lwp-chaos: {error}") from error
+    config.add_cleanup(chaos.end)
+    config.stash[_chaos] = chaos
+
+
+def _configure_chaos(config: pytest.Config) -> None:
+    if config.option.lwp_chaos is not None and config.pluginmanager.hasplugin(_EXPLORING):
+        raise pytest.UsageError("--lwp-chaos and --lwp-explore can't go together")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    chaos = config.stash.get(_chaos, None)
+    return None if chaos is None else f"lwp chaos: seed {chaos.seed}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    chaos = item.config.stash.get(_chaos, None)
+    if chaos is not None and report.failed and chaos.held():
+        report.sections.append(("threads held by lwp", "\n".join(chaos.report())))
+    return report
+
+
 # ---- the order of locks ----------------------------------------------------------------------------------------------
 
 _ORDER = "lwp_lock_order"  # of a report's properties, which pytest-xdist passes on
@@ -210,6 +273,8 @@ def _configure_lock_order(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     if (order := item.config.stash.get(_watched, None)) is not None:
         order.forget()
+    if (chaos := item.config.stash.get(_chaos, None)) is not None:
+        chaos.begin_anew()  # a test alone has the choices that it has among others
     return (yield)
 
 

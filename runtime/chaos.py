@@ -24,6 +24,16 @@ _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 #: chaos.h's kinds: where a thread was held.
 _KINDS = ("", "before its first line", "before its end", "before")
 
+#: What the program calls these operations.
+_CALLED = {
+    "__enter__": "acquire",
+    "__exit__": "release",
+    "thread_start": "start",
+    "thread_join": "join",
+    "thread_is_alive": "is_alive",
+    "wait_things": "wait",
+}
+
 
 def any_seed() -> int:
     return random.SystemRandom().randrange(1, 10**6)
@@ -56,6 +66,10 @@ class Chaos:
         self._tool = free[0]
         _monitoring.use_tool_id(self._tool, "lwp chaos")
         _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)
+
+    def begin_anew(self) -> None:
+        """Makes the choices of the seed from the first one on, and forgets what was done."""
+        native.chaos_begin_anew(self.seed)
 
     def end(self) -> None:
         native.chaos_end()
@@ -101,7 +115,7 @@ def _told(
     if nth:
         name = f"Thread-{nth} ({name})" if name else f"Thread-{nth}"
     who = name or ("MainThread" if number == 0 else f"thread {number}")
-    done = f"{what}() of a {type_.__name__}" if type_ is not None else what
+    done = f"{_CALLED.get(what, what)}() of a {type_.__name__}" if type_ is not None else ""
     where = _place(stack or [])
     if kind:
         where = " ".join(filter(None, [_KINDS[kind], done, where and f"at {where}"]))

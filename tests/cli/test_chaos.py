@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conftest import lwp
+import pytest
+from conftest import lwp, python
 
 #: Two threads take the one thing that there is, if one of them stops between its look and its deed: the program is to
 #: fail then, and otherwise goes on for a minute.
@@ -46,6 +47,13 @@ def test_a_race_shows_itself_and_the_thread_that_was_held_is_told(tmp_path: Path
     assert "lwp: chaos: the program has failed; seed 1; " in done.stderr
 
 
+def test_green_threads_are_held_too(tmp_path: Path) -> None:
+    program = tmp_path / "race.py"
+    program.write_text(RACE)
+    done = lwp("run", "--green", "--chaos", "1", program, timeout=120, status=3)
+    assert HELD.search(done.stderr), done.stderr
+
+
 def test_without_a_seed_one_is_chosen_and_told(tmp_path: Path) -> None:
     program = tmp_path / "race.py"
     program.write_text(RACE)
@@ -61,3 +69,51 @@ def test_a_program_that_does_not_fail_runs_as_ever() -> None:
 
 def test_a_program_that_fails_before_a_thread_was_held_is_not_explained() -> None:
     assert "chaos" not in lwp("run", "--chaos", "1", "-c", "raise SystemExit(3)", status=3).stderr
+
+
+#: A test that fails as soon as one thread is held between its look and its deed, and one without threads.
+TESTS = """
+import threading, time
+
+def test_fails():
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        sold = []
+        def sell():
+            if not sold:
+                sold.append(1)
+        sellers = [threading.Thread(target=sell) for _ in range(2)]
+        for seller in sellers:
+            seller.start()
+        for seller in sellers:
+            seller.join()
+        assert len(sold) == 1
+
+def test_passes():
+    pass
+"""
+
+
+@pytest.mark.parametrize("options", [["--lwp-chaos", "7"], ["--lwp-chaos=7"]])
+def test_a_test_that_fails_tells_which_threads_were_held(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    done = python("-m", "pytest", *options, "test_it.py", cwd=tmp_path, timeout=120, status=1)
+    assert "lwp chaos: seed 7\n" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+    assert re.search(r"\(sell\)  held for [0-9.]+ ms at \S*test_it\.py:\d+ in sell", done.stdout), done.stdout
+    assert "threads made by lwp" in done.stdout
+
+
+def test_pytest_chooses_a_seed_and_takes_what_follows_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test(): pass\n")
+    done = python("-m", "pytest", "--lwp-chaos", "test_it.py", cwd=tmp_path)
+    assert re.search(r"lwp chaos: seed [1-9]\d*\n", done.stdout)
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--lwp-chaos=x"], "'x' is no seed"), (["--lwp-chaos", "--lwp-explore"], "can't go together")],
+)
+def test_what_pytest_refuses(options: list[str], message: str, tmp_path: Path) -> None:
+    assert message in python("-m", "pytest", *options, cwd=tmp_path, status=4).stderr

@@ -31,6 +31,16 @@ static PyObject *begin_chaos(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* (seed): threads that are started from now on are numbered from 1 on, and nothing has been done yet. */
+static PyObject *begin_anew(PyObject *module, PyObject *seed)
+{
+    if (on) {
+        chaos_holds_end();
+        chaos_holds_begin(PyLong_AsUnsignedLongLongMask(seed));
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *end_chaos(PyObject *module, PyObject *unused)
 {
     if (on) {
@@ -59,6 +69,7 @@ void chaos_after_fork(void)
 
 static PyMethodDef functions[] = {
     {"chaos_begin", begin_chaos, METH_VARARGS, NULL},
+    {"chaos_begin_anew", begin_anew, METH_O, NULL},
     {"chaos_end", end_chaos, METH_NOARGS, NULL},
     {"chaos_acts", tell_acts, METH_NOARGS, NULL},
     {0},

@@ -14,6 +14,7 @@
 #include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
+#include "observe/measure.h"
 #include "explore/strategies/strategy.h"
 #include "python/observe/names.h"
 #include "python/rooms.h"
@@ -231,6 +232,19 @@ static void end_act(unsigned long number)
     park_unlock(&lock);
 }
 
+static void forget_acts(void)
+{
+    struct act former[ACTS];
+
+    park_lock(&lock);
+    memcpy(former, acts, sizeof acts);
+    memset(acts, 0, sizeof acts);
+    count = 0;
+    park_unlock(&lock);
+    for (int i = 0; i < ACTS; i++)
+        drop_act(&former[i]);
+}
+
 static PyObject *told_act(const struct act *act, int64_t now)
 {
     return Py_BuildValue("(LLIIisOOO)", (long long)(now - act->when), (long long)act->lasted, act->thread, act->nth, (int)act->kind,
@@ -357,14 +371,17 @@ void chaos_hold(int64_t ns, const struct chaos_place *place)
 
 void chaos_holds_begin(uint64_t number)
 {
+    struct lwp_statistics before;
+
+    lwp_read_statistics(&before);
     seed = number;
     atomic_fetch_add(&session, 1);
     atomic_store(&numbers, 0);
     atomic_store(&running, 1);
-    atomic_store(&alive, 1);
+    atomic_store(&alive, 1 + (int)before.alive); /* those from before aren't counted in `running` */
     atomic_store(&spent, 0);
     atomic_store(&chaos_calls, 0);
-    count = 0;
+    forget_acts();
     begun = park_now();
     chaos_mine()->counted = 1;
     events_begin(EVENTS_CHAOS, hear_event);
@@ -374,6 +391,7 @@ void chaos_holds_end(void)
 {
     events_end(EVENTS_CHAOS);
     let_all_go_on();
+    forget_acts();
 }
 
 void chaos_holds_after_fork(void)

@@ -26,13 +26,13 @@ static void restart_if_due(void)
 
     if (!restart || now < next_restart)
         return;
-    long calls = atomic_load_explicit(&chaos_calls, memory_order_relaxed);
+    long calls = atomic_load_explicit(&chaos_calls, memory_order_relaxed), more = calls > calls_before ? calls - calls_before : 0;
     next_restart = INT64_MAX; /* another thread may come here before the call returns */
     PyObject *none = PyObject_CallNoArgs(restart);
     Py_XDECREF(none);
     PyErr_Clear();
     int64_t after = park_now();
-    next_restart = after + PART * (after - now + (calls - calls_before) * CALL_COST);
+    next_restart = after + PART * (after - now + more * CALL_COST);
     calls_before = calls;
 }
 
