@@ -30,11 +30,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.loads, pyt
 HERE = Path(__file__).parent / "programs"
 PATIENCE = 90  # seconds for a start, an answer or an end: a limit for hangs
 
-on_each = pytest.mark.parametrize(
-    "python", [[], ["-m", "runtime", "run"]], ids=["stock", "runtime"]
-)  # before the program
+RUN = ["-m", "runtime", "run"]
+CHAOS = [*RUN, "--chaos", "1"]
+on_each = pytest.mark.parametrize("python", [[], RUN, CHAOS], ids=["stock", "runtime", "chaos"])  # before the program
 on_all = pytest.mark.parametrize(
-    "python", [[], ["-m", "runtime", "run"], ["-m", "runtime", "run", "--green"]], ids=["stock", "runtime", "green"]
+    "python",
+    [[], RUN, CHAOS, [*RUN, "--green"], [*CHAOS, "--green"]],
+    ids=["stock", "runtime", "chaos", "green", "green chaos"],
 )
 
 
@@ -195,8 +197,10 @@ def test_django_runserver(python: list[str], tmp_path: Path) -> None:
         assert end(process, signal.SIGINT) == 0
 
 
+# Not with chaos, which finds that asgiref 3.13 sets a future's result and stores afterwards the context that belongs to
+# it (AsyncToSync.main_wrap).
 @needs("django", "uvicorn")
-@on_each
+@pytest.mark.parametrize("python", [[], RUN], ids=["stock", "runtime"])
 def test_django_asgi(python: list[str], tmp_path: Path) -> None:
     """asgiref's Local lost data when a wake-up let the waiter run before the waker's next line."""
     port = free_port()
