@@ -63,6 +63,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
     )
     group.addoption(
+        "--lwp-chaos-record",
+        metavar="FILE",
+        help="With --lwp-chaos: write the order of what threads did in the last test that failed, for "
+        "`lwp explore --from FILE TEST`.",
+    )
+    group.addoption(
         "--lwp-explore",
         nargs="?",
         const="",
@@ -221,7 +227,7 @@ def _begin_chaos(config: pytest.Config) -> None:
         return
     if not seed.isdecimal():
         raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
-    chaos = lwp_runtime.load("chaos").Chaos(int(seed))
+    chaos = lwp_runtime.load("chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_record is not None)
     try:
         chaos.begin()
     except RuntimeError as error:
@@ -231,6 +237,8 @@ def _begin_chaos(config: pytest.Config) -> None:
 
 
 def _configure_chaos(config: pytest.Config) -> None:
+    if config.option.lwp_chaos is None and config.option.lwp_chaos_record is not None:
+        raise pytest.UsageError("--lwp-chaos-record is for --lwp-chaos")
     if config.option.lwp_chaos is not None and config.pluginmanager.hasplugin(_EXPLORING):
         raise pytest.UsageError("--lwp-chaos and --lwp-explore can't go together")
 
@@ -246,6 +254,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     chaos = item.config.stash.get(_chaos, None)
     if chaos is not None and report.failed and chaos.held():
         report.sections.append(("threads held by lwp", "\n".join(chaos.report())))
+        if (path := item.config.option.lwp_chaos_record) is not None:
+            with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(chaos.record())
     return report
 
 
@@ -274,7 +285,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     if (order := item.config.stash.get(_watched, None)) is not None:
         order.forget()
     if (chaos := item.config.stash.get(_chaos, None)) is not None:
-        chaos.begin_anew()  # a test alone has the choices that it has among others
+        chaos.begin_anew(item.nodeid)  # a test alone has the choices that it has among others
     return (yield)
 
 

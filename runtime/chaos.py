@@ -7,8 +7,10 @@ long; this module shows it the program's code, and tells what was done.
 from __future__ import annotations
 
 import _queue
+import json
 import random
 import sys
+import zlib
 from types import CodeType
 from typing import Any
 
@@ -16,7 +18,7 @@ from . import native
 from .observe.files import is_program, name_of_file
 from .patch.installation import stock_locks
 
-__all__ = ["Chaos", "any_seed"]
+__all__ = ["KINDS", "Chaos", "any_seed"]
 
 _TOLD = 8  # the latest acts that a report has
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
@@ -24,6 +26,11 @@ _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 #: chaos.h's kinds: where a thread was held.
 _KINDS = ("", "before its first line", "before its end", "before")
 
+#: What threads do, as a record names it: native/explore/explore.h's kinds.
+KINDS = (
+    *("begin", "acquire", "try", "read", "wait", "start", "join", "sleep", "yield", "file", "code", "wake"),
+    *("release", "signal", "end"),
+)
 #: What the program calls these operations.
 _CALLED = {
     "__enter__": "acquire",
@@ -43,10 +50,12 @@ class Chaos:
     """Disturbs the threads of this process between begin() and end().
 
     seed: the same seed makes the same choices for a thread that comes to the same points.
+    records: whether the order of what threads do is kept, for record().
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, records: bool = False) -> None:
         self.seed = seed
+        self._records = records
         self._tool = -1
 
     def begin(self) -> None:
@@ -58,18 +67,20 @@ class Chaos:
         stock = (*stock_locks, _queue.SimpleQueue)
         if _monitoring is None:
             native.chaos_begin(self.seed, self._found, None, None, stock)
-            return
-        free = [tool for tool in (4, 3, 5, 2, 1, 0) if _monitoring.get_tool(tool) is None]
-        if not free:
-            raise RuntimeError("sys.monitoring has no tool number left: other tools (coverage, debuggers) use all")
-        native.chaos_begin(self.seed, self._found, _monitoring.DISABLE, _monitoring.restart_events, stock)
-        self._tool = free[0]
-        _monitoring.use_tool_id(self._tool, "lwp chaos")
-        _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)
+        else:
+            free = [tool for tool in (4, 3, 5, 2, 1, 0) if _monitoring.get_tool(tool) is None]
+            if not free:
+                raise RuntimeError("sys.monitoring has no tool number left: other tools (coverage, debuggers) use all")
+            native.chaos_begin(self.seed, self._found, _monitoring.DISABLE, _monitoring.restart_events, stock)
+            self._tool = free[0]
+            _monitoring.use_tool_id(self._tool, "lwp chaos")
+            _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)
+        if self._records:
+            native.chaos_record()
 
-    def begin_anew(self) -> None:
-        """Makes the choices of the seed from the first one on, and forgets what was done."""
-        native.chaos_begin_anew(self.seed)
+    def begin_anew(self, what: str) -> None:
+        """Makes the seed's choices for what is done next, whatever was done before, and forgets that."""
+        native.chaos_begin_anew(self.seed << 32 | zlib.crc32(what.encode()))
 
     def end(self) -> None:
         native.chaos_end()
@@ -89,6 +100,15 @@ class Chaos:
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._stop_in(constant)
+
+    def record(self) -> str:
+        """The order of what threads have done, as JSON for `lwp explore --from`."""
+        done, lost = native.chaos_recorded()
+        operations: list[list[object]] = []
+        for thread, kind, place in done:
+            where = () if place is None else (place[0].co_filename, place[0].co_qualname, *place[1:])
+            operations.append([thread, KINDS[kind], *where])
+        return json.dumps({"seed": self.seed, "lost": lost, "operations": operations}, separators=(",", ":")) + "\n"
 
     def held(self) -> int:
         """How often a thread was held."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from .. import thread
 from ..chaos import Chaos
 from ..observe.watchdog import teller
 from ._main import at_end, failed
+from ._options import private
 
 __all__ = ["begin"]
 
 
-def begin(seed: int) -> None:
-    """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails."""
-    chaos = Chaos(seed)
+def begin(seed: int, record: Path | None) -> None:
+    """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails.
+
+    record: file for the order of what threads do.
+    """
+    chaos = Chaos(seed, record is not None)
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
 
     def tell_acts(why: str) -> None:
@@ -40,6 +45,12 @@ def begin(seed: int) -> None:
     def tell_end() -> None:
         if failed():
             tell_acts("the program has failed")
+        if record is not None:
+            try:
+                with open(record, "w", encoding="utf-8", opener=private) as file:
+                    file.write(chaos.record())
+            except OSError as error:
+                tell(f"lwp: {record}: {error.strerror}\n")
         chaos.end()
 
     at_end(tell_end)

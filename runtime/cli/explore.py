@@ -112,6 +112,7 @@ def _explore(
     from .. import patch
     from ..explore import BadToken, TargetError, explore, replay
     from ..explore.explorer import options_of_replay
+    from ..explore.search.recorded import BadRecord
     from ..explore.settings import SettingsError
     from ..explore.ways.debugger import debug, without_breakpoints
     from ..explore.ways.targets import Output
@@ -131,7 +132,7 @@ def _explore(
                 result = _on_cluster(dask, target, run, wanted, line)
             else:
                 result = explore(run, **wanted, progress=line.tell)
-    except (BadToken, SettingsError, TargetError) as error:
+    except (BadRecord, BadToken, SettingsError, TargetError) as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
         line.clear()
@@ -171,7 +172,7 @@ def _explore(
 def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
     from ..explore.ways.cluster import ClusterError, explore_on
 
-    del wanted["workers"], wanted["races"]
+    del wanted["workers"], wanted["races"], wanted["recorded"]
     try:
         return explore_on(address, target, **wanted, progress=line.tell, here=run)
     except ClusterError as error:
@@ -254,6 +255,13 @@ def _strategy(value: str) -> str:
 @click.option(
     "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
 )
+@click.option(
+    "--from",
+    "recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Try the order of a failed run first, of `lwp run --chaos-record FILE`.",
+)
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
 @click.option(
     "--pdb",
@@ -316,6 +324,11 @@ def explore(
         raise click.UsageError("--dask and --workers can't go together")
     if wanted["races"] and (dask is not None or wanted["workers"] > 1):
         raise click.UsageError("--races lists what one process has seen: it can't go with --dask or --workers")
+    if wanted["recorded"] is not None:
+        others = {"--dask": dask is not None, "--replay": token is not None, "--workers": wanted["workers"] > 1}
+        others["--strategy"] = wanted["strategy"].partition(":")[0] in ("dfs", "dpor")
+        if with_it := [name for name, is_given in others.items() if is_given]:
+            raise click.UsageError(f"--from and {with_it[0]} can't go together")
     if dask is not None and token is not None:
         raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
     if html is not None and not html.absolute().parent.is_dir():

@@ -59,6 +59,7 @@ class Program:
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
     chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
+    chaos_record: Path | None  #: file for the order of what threads do
 
     def prepare(self) -> None:
         """Has the program's threads made here, and begins what goes on beside it; run_main() comes next."""
@@ -87,7 +88,7 @@ class Program:
         if self.chaos is not None:
             from ._chaos import begin as begin_chaos
 
-            begin_chaos(self.chaos)
+            begin_chaos(self.chaos, self.chaos_record)
         if self.page is not None:
             from ._aside import run_aside
 
@@ -298,6 +299,7 @@ _NEEDS = {
     "time_slice": "green",
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
+    "chaos_record": "chaos",
     "trace_size": "trace",
     "page_control": "page",
     "recorder_size": "recorder",
@@ -371,6 +373,7 @@ def _option(name: str) -> str:
     metavar="[SEED]",
     help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
 )
+@file_option("--chaos-record", "chaos_record", "Write the order of what threads do, for `lwp explore --from FILE`.")
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option(
     "--page",
@@ -478,7 +481,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     options["recorder_on"] = options["recorder_on"] or frozenset()
     options["recorder"] = options["recorder"] or bool(options["recorder_on"])
     for name, needed in _NEEDS.items():
-        if options[name] is not None and not options[needed]:
+        if options[name] is not None and options[needed] in (None, False, frozenset()):
             raise click.UsageError(f"{_option(name)} is for {_option(needed)}")
     if options["recorder"] and options["trace"] is not None:
         raise click.UsageError("--trace records everything that --recorder does: `lwp record` reads either")

@@ -202,6 +202,7 @@ SOURCES = [
     "python/contention/told.c",
     "python/contention/contention.c",
     "python/chaos/hold.c",
+    "python/chaos/record.c",
     "python/chaos/points.c",
     "python/chaos/operations.c",
     "python/chaos/control.c",

@@ -35,7 +35,9 @@ while not failed and time.monotonic() < until:
         taker.join()
 sys.exit(3 if failed else 0)
 """
-HELD = re.compile(r"lwp: chaos: +[0-9.,]+ ms ago  Thread-\d+ \(take\)  held for [0-9.]+ ms at \S*race\.py:\d+ in take")
+HELD = re.compile(
+    r"lwp: chaos: +[0-9.,]+ ms ago  (Thread-\d+ \(take\)|MainThread)  held (for [0-9.]+ ms|until now) (at|before) "
+)
 
 
 def test_a_race_shows_itself_and_the_thread_that_was_held_is_told(tmp_path: Path) -> None:
@@ -117,3 +119,69 @@ def test_pytest_chooses_a_seed_and_takes_what_follows_for_a_file(tmp_path: Path)
 )
 def test_what_pytest_refuses(options: list[str], message: str, tmp_path: Path) -> None:
     assert message in python("-m", "pytest", *options, cwd=tmp_path, status=4).stderr
+
+
+#: Fails if the one thread is held between its two critical sections, or between its look and its deed.
+ONCE = """
+import threading
+
+balance = 100
+lock = threading.Lock()
+
+def pay(amount):
+    global balance
+    with lock:
+        enough = balance >= amount
+    if enough:
+        with lock:
+            balance -= amount
+
+def pay_twice():
+    payments = [threading.Thread(target=pay, args=(70,)) for _ in range(2)]
+    for payment in payments:
+        payment.start()
+    for payment in payments:
+        payment.join()
+    assert balance >= 0
+"""
+
+
+def follows(found: str) -> str:
+    """The token of a find that the record alone has led to."""
+    assert re.search(r"FOUND by record, \w+ after 2 runs", found), found
+    token = re.search(r"^Token (\S+)$", found, re.MULTILINE)
+    assert token is not None
+    return token[1]
+
+
+def test_the_order_of_a_failed_run_becomes_a_token(tmp_path: Path) -> None:
+    (tmp_path / "once.py").write_text(ONCE + "pay_twice()\n")
+    for seed in range(1, 1000):
+        done = lwp("run", "--chaos", seed, "--chaos-record", "it.json", "once.py", cwd=tmp_path, status=None)
+        if done.returncode:
+            break
+    assert "AssertionError" in done.stderr
+    token = follows(lwp("explore", "--from", "it.json", "once.py", cwd=tmp_path, status=1).stdout)
+    lwp("explore", "--replay", token, "once.py", cwd=tmp_path, status=1)
+
+
+def test_the_order_of_a_failed_test_becomes_a_token(tmp_path: Path) -> None:
+    tests = "import pytest\n@pytest.mark.parametrize('nth', range(5000))\ndef test(nth):\n    pay_twice()\n"
+    begin = "def pay_twice():\n    global balance\n    balance = 100"
+    (tmp_path / "test_it.py").write_text(
+        ONCE.replace("def pay_twice():", begin) + tests + "def test_once():\n    pay_twice()\n"
+    )
+    options = ("--lwp-chaos=1", "--lwp-chaos-record=it.json", "-x", "-q", "test_it.py")
+    python("-m", "pytest", *options, cwd=tmp_path, timeout=120, status=1)
+    follows(lwp("explore", "--from", "it.json", "test_it.py::test_once", cwd=tmp_path, status=1).stdout)
+
+
+def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "once.py").write_text(ONCE)
+    (tmp_path / "it.json").write_text("{}")
+    done = lwp("explore", "--from", "it.json", "once.py", cwd=tmp_path, status=2)
+    assert "it.json is no record of `lwp run --chaos-record`" in done.stderr
+    done = lwp("explore", "--from", "it.json", "--workers", "2", "once.py", cwd=tmp_path, status=2)
+    assert "--from and --workers can't go together" in done.stderr
+    done = lwp("run", "--chaos-record", "it.json", "once.py", cwd=tmp_path, status=2)
+    assert "--chaos-record is for --chaos" in done.stderr

@@ -37,6 +37,7 @@ static PyObject *begin_anew(PyObject *module, PyObject *seed)
     if (on) {
         chaos_holds_end();
         chaos_holds_begin(PyLong_AsUnsignedLongLongMask(seed));
+        chaos_record_anew(chaos_records());
     }
     Py_RETURN_NONE;
 }
@@ -48,8 +49,21 @@ static PyObject *end_chaos(PyObject *module, PyObject *unused)
         chaos_points_end();
         chaos_operations_end();
         chaos_holds_end();
+        chaos_record_anew(0);
     }
     Py_RETURN_NONE;
+}
+
+/* From now on the order of what threads do is recorded. */
+static PyObject *begin_record(PyObject *module, PyObject *unused)
+{
+    chaos_record_anew(1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *tell_recorded(PyObject *module, PyObject *unused)
+{
+    return chaos_recorded();
 }
 
 static PyObject *tell_acts(PyObject *module, PyObject *unused)
@@ -65,6 +79,7 @@ void chaos_after_fork(void)
     chaos_points_end();
     chaos_operations_end();
     chaos_holds_after_fork();
+    chaos_record_after_fork();
 }
 
 static PyMethodDef functions[] = {
@@ -72,6 +87,8 @@ static PyMethodDef functions[] = {
     {"chaos_begin_anew", begin_anew, METH_O, NULL},
     {"chaos_end", end_chaos, METH_NOARGS, NULL},
     {"chaos_acts", tell_acts, METH_NOARGS, NULL},
+    {"chaos_record", begin_record, METH_NOARGS, NULL},
+    {"chaos_recorded", tell_recorded, METH_NOARGS, NULL},
     {0},
 };
 

@@ -45,6 +45,8 @@ static void hold_if_due(const struct chaos_place *place)
         return;
     PyErr_Fetch(&type, &value, &traceback);
     restart_if_due();
+    if (place->kind == CHAOS_CODE)
+        chaos_record(EXPLORE_CODE);
     chaos_hold(ns, place);
     PyErr_Restore(type, value, traceback);
 }
