@@ -63,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
     )
     group.addoption(
+        "--lwp-chaos-tasks",
+        action="store_true",
+        help="With --lwp-chaos: loops of asyncio run what is ready in any order, too.",
+    )
+    group.addoption(
         "--lwp-chaos-record",
         metavar="FILE",
         help="With --lwp-chaos: write the order of what threads did in the last test that failed, for "
@@ -227,7 +232,8 @@ def _begin_chaos(config: pytest.Config) -> None:
         return
     if not seed.isdecimal():
         raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
-    chaos = lwp_runtime.load("chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_record is not None)
+    said = config.known_args_namespace
+    chaos = lwp_runtime.load("chaos").Chaos(int(seed), said.lwp_chaos_record is not None, said.lwp_chaos_tasks)
     try:
         chaos.begin()
     except RuntimeError as error:
@@ -239,6 +245,8 @@ def _begin_chaos(config: pytest.Config) -> None:
 def _configure_chaos(config: pytest.Config) -> None:
     if config.option.lwp_chaos is None and config.option.lwp_chaos_record is not None:
         raise pytest.UsageError("--lwp-chaos-record is for --lwp-chaos")
+    if config.option.lwp_chaos is None and config.option.lwp_chaos_tasks:
+        raise pytest.UsageError("--lwp-chaos-tasks is for --lwp-chaos")
     if config.option.lwp_chaos is not None and config.pluginmanager.hasplugin(_EXPLORING):
         raise pytest.UsageError("--lwp-chaos and --lwp-explore can't go together")
 

@@ -4,14 +4,15 @@ import sys
 
 import click
 
+from .chaos import chaos
 from .explore import explore
 from .io import io
 from .workers import workers
 
 
 @click.group(
-    commands=[io, workers, explore],
-    help="Compare the runtime with others: servers and explorers.",
+    commands=[io, workers, explore, chaos],
+    help="Compare the runtime with others: servers, explorers, and chaos.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _bench() -> None:

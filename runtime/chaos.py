@@ -24,7 +24,7 @@ _TOLD = 8  # the latest acts that a report has
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 
 #: chaos.h's kinds: where a thread was held.
-_KINDS = ("", "before its first line", "before its end", "before")
+_KINDS = ("", "before its first line", "before its end", "before", "before a turn of its loop")
 
 #: What threads do, as a record names it: native/explore/explore.h's kinds.
 KINDS = (
@@ -51,11 +51,14 @@ class Chaos:
 
     seed: the same seed makes the same choices for a thread that comes to the same points.
     records: whether the order of what threads do is kept, for record().
+    tasks: whether loops of asyncio run what is ready in any order; asyncio promises that of its coming.
     """
 
-    def __init__(self, seed: int, records: bool = False) -> None:
+    def __init__(self, seed: int, records: bool = False, tasks: bool = False) -> None:
         self.seed = seed
         self._records = records
+        self._tasks = random.Random(seed) if tasks else None
+        self._loops: tuple[Any, Any] | None = None  # the class whose _run_once() leads here, and what that was
         self._tool = -1
 
     def begin(self) -> None:
@@ -77,6 +80,7 @@ class Chaos:
             _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)
         if self._records:
             native.chaos_record()
+        self._look_for_loops()
 
     def begin_anew(self, what: str) -> None:
         """Makes the seed's choices for what is done next, whatever was done before, and forgets that."""
@@ -84,12 +88,17 @@ class Chaos:
 
     def end(self) -> None:
         native.chaos_end()
+        if self._loops is not None:
+            loop, stock = self._loops
+            loop._run_once = stock
+            self._loops = None
         if self._tool >= 0:
             _monitoring.free_tool_id(self._tool)
             self._tool = -1
 
     def _found(self, code: CodeType) -> bool:
         """Code is about to run; with sys.monitoring, a module's or a script's. Whether it is the program's."""
+        self._look_for_loops()
         is_programs = is_program(code.co_filename)
         if is_programs and self._tool >= 0:
             self._stop_in(code)
@@ -100,6 +109,23 @@ class Chaos:
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._stop_in(constant)
+
+    def _look_for_loops(self) -> None:
+        """Once asyncio is there, its loops come to a point at each turn. Another package's loops don't."""
+        module = sys.modules.get("asyncio.base_events") if self._loops is None else None
+        loop = getattr(module, "BaseEventLoop", None)
+        if loop is None:
+            return
+        stock = loop._run_once
+
+        def _run_once(this: Any) -> None:
+            native.chaos_turn()
+            if self._tasks is not None:
+                _shuffle(this._ready, self._tasks)
+            stock(this)
+
+        self._loops = loop, stock
+        loop._run_once = _run_once
 
     def record(self) -> str:
         """The order of what threads have done, as JSON for `lwp explore --from`."""
@@ -119,6 +145,13 @@ class Chaos:
         acts, count, spent = native.chaos_acts()
         lines = [f"seed {self.seed}; threads were held {count:,} times, for {spent / 1e9:.2f} s in all"]
         return [*lines, *(_told(*act) for act in acts[-_TOLD:])]
+
+
+def _shuffle(ready: Any, chance: random.Random) -> None:
+    """In place: another thread may append to it meanwhile, and only this one takes away."""
+    for at in range(len(ready) - 1, 0, -1):
+        other = chance.randrange(at + 1)
+        ready[at], ready[other] = ready[other], ready[at]
 
 
 def _told(

@@ -17,12 +17,12 @@ from ._options import private
 __all__ = ["begin"]
 
 
-def begin(seed: int, record: Path | None) -> None:
+def begin(seed: int, record: Path | None, tasks: bool) -> None:
     """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails.
 
-    record: file for the order of what threads do.
+    record: file for the order of what threads do. tasks: as Chaos has it.
     """
-    chaos = Chaos(seed, record is not None)
+    chaos = Chaos(seed, record is not None, tasks)
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
 
     def tell_acts(why: str) -> None:

@@ -59,6 +59,7 @@ class Program:
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
     chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
+    chaos_tasks: bool | None  #: loops of asyncio run what is ready in any order
     chaos_record: Path | None  #: file for the order of what threads do
 
     def prepare(self) -> None:
@@ -88,7 +89,7 @@ class Program:
         if self.chaos is not None:
             from ._chaos import begin as begin_chaos
 
-            begin_chaos(self.chaos, self.chaos_record)
+            begin_chaos(self.chaos, self.chaos_record, bool(self.chaos_tasks))
         if self.page is not None:
             from ._aside import run_aside
 
@@ -300,6 +301,7 @@ _NEEDS = {
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
     "chaos_record": "chaos",
+    "chaos_tasks": "chaos",
     "trace_size": "trace",
     "page_control": "page",
     "recorder_size": "recorder",
@@ -373,6 +375,7 @@ def _option(name: str) -> str:
     metavar="[SEED]",
     help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
 )
+@click.option("--chaos-tasks", is_flag=True, default=None, help="Loops of asyncio run what is ready in any order, too.")
 @file_option("--chaos-record", "chaos_record", "Write the order of what threads do, for `lwp explore --from FILE`.")
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option(

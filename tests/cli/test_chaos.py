@@ -185,3 +185,34 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     assert "--from and --workers can't go together" in done.stderr
     done = lwp("run", "--chaos-record", "it.json", "once.py", cwd=tmp_path, status=2)
     assert "--chaos-record is for --chaos" in done.stderr
+
+
+LOOP = """
+import asyncio, sys, time
+
+async def note(name):
+    names.append(name)
+
+async def main():
+    global names
+    until = time.monotonic() + {seconds}
+    while time.monotonic() < until:
+        names = []
+        await asyncio.gather(note(1), note(2))
+        if names != [1, 2]:
+            return 4
+    return 3
+
+sys.exit(asyncio.run(main()))
+"""
+
+
+def test_a_loop_of_asyncio_is_held_though_its_thread_is_the_only_one(tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(LOOP.format(seconds=0.5))
+    done = lwp("run", "--chaos", "1", tmp_path / "loop.py", status=3)
+    assert re.search(r"MainThread  held for [0-9.]+ ms before a turn of its loop", done.stderr), done.stderr
+
+
+def test_tasks_keep_their_order_unless_another_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "loop.py").write_text(LOOP.format(seconds=60))
+    lwp("run", "--chaos", "1", "--chaos-tasks", tmp_path / "loop.py", timeout=120, status=4)

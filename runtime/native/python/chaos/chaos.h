@@ -18,7 +18,8 @@
 
 #include <stdatomic.h>
 
-enum chaos_kind { CHAOS_CODE, CHAOS_START, CHAOS_END, CHAOS_OPERATION };
+/* CHAOS_TURN: of a loop of asyncio, which timers and files may disturb even if its thread is the only one. */
+enum chaos_kind { CHAOS_CODE, CHAOS_START, CHAOS_END, CHAOS_OPERATION, CHAOS_TURN };
 
 struct chaos_place {
     enum chaos_kind kind;
@@ -29,7 +30,7 @@ struct chaos_place {
 /* ---- hold.c's ---------------------------------------------------------------------------------------------------- */
 
 /* The calling thread, with the GIL, is at a point.  For how many ns it is to be held there; 0: not at all. */
-int64_t chaos_due(void);
+int64_t chaos_due(enum chaos_kind kind);
 /* Holds it.  No exception is set. */
 void chaos_hold(int64_t ns, const struct chaos_place *place);
 /* Whether it could be held by now. */

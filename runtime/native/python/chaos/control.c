@@ -42,6 +42,14 @@ static PyObject *begin_anew(PyObject *module, PyObject *seed)
     Py_RETURN_NONE;
 }
 
+/* A loop of asyncio is about to look for what is ready. */
+static PyObject *come_to_turn(PyObject *module, PyObject *unused)
+{
+    if (on)
+        chaos_point(&(struct chaos_place){CHAOS_TURN});
+    Py_RETURN_NONE;
+}
+
 static PyObject *end_chaos(PyObject *module, PyObject *unused)
 {
     if (on) {
@@ -83,13 +91,10 @@ void chaos_after_fork(void)
 }
 
 static PyMethodDef functions[] = {
-    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},
-    {"chaos_begin_anew", begin_anew, METH_O, NULL},
-    {"chaos_end", end_chaos, METH_NOARGS, NULL},
-    {"chaos_acts", tell_acts, METH_NOARGS, NULL},
-    {"chaos_record", begin_record, METH_NOARGS, NULL},
-    {"chaos_recorded", tell_recorded, METH_NOARGS, NULL},
-    {0},
+    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},     {"chaos_begin_anew", begin_anew, METH_O, NULL},
+    {"chaos_end", end_chaos, METH_NOARGS, NULL},          {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
+    {"chaos_acts", tell_acts, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
+    {"chaos_recorded", tell_recorded, METH_NOARGS, NULL}, {0},
 };
 
 int python_add_chaos(PyObject *module)

@@ -327,7 +327,7 @@ static void sleep_listed(int64_t ns)
     int64_t deadline = park_now() + ns;
 
     atomic_store(&me.word, 0);
-    me.stubborn = strategy_next_word(&me.random) % STUBBORN == 0;
+    me.stubborn = strategy_next_word(&me.random) % STUBBORN == 0 || atomic_load_explicit(&alive, memory_order_relaxed) < 2;
     list_me();
     if (me.counted)
         stop_running();
@@ -338,14 +338,14 @@ static void sleep_listed(int64_t ns)
         atomic_fetch_add(&running, 1);
 }
 
-int64_t chaos_due(void)
+int64_t chaos_due(enum chaos_kind kind)
 {
     struct chaos *thread = chaos_mine();
 
     if (thread->quiet || --thread->until > 0)
         return 0;
     thread->until = 1 + (int)(strategy_next_word(&thread->random) % (uint64_t)(2 * thread->mean));
-    if (atomic_load_explicit(&alive, memory_order_relaxed) < 2)
+    if (kind != CHAOS_TURN && atomic_load_explicit(&alive, memory_order_relaxed) < 2)
         return 0;
     int64_t most = credit_at(park_now());
     return most < SHORTEST ? 0 : choose_length(most);

@@ -38,7 +38,7 @@ static void restart_if_due(void)
 
 static void hold_if_due(const struct chaos_place *place)
 {
-    int64_t ns = chaos_due();
+    int64_t ns = chaos_due(place->kind);
     PyObject *type, *value, *traceback;
 
     if (!ns)
@@ -152,7 +152,7 @@ int chaos_points_begin(PyObject *function, PyObject *no, PyObject *again)
 {
     static int hears; /* an audit hook stays */
 
-    if (HAS_MONITORING && !hears && PySys_AddAuditHook(hear_audit, NULL) < 0)
+    if (!hears && PySys_AddAuditHook(hear_audit, NULL) < 0)
         return -1;
     hears = 1;
     if (!HAS_MONITORING && extra < 0 && (extra = PyUnstable_Eval_RequestCodeExtraIndex(NULL)) < 0) {
