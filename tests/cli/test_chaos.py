@@ -216,3 +216,19 @@ def test_a_loop_of_asyncio_is_held_though_its_thread_is_the_only_one(tmp_path: P
 def test_tasks_keep_their_order_unless_another_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "loop.py").write_text(LOOP.format(seconds=60))
     lwp("run", "--chaos", "1", "--chaos-tasks", tmp_path / "loop.py", timeout=120, status=4)
+
+
+def test_it_goes_together_with_what_watches_locks() -> None:
+    """Their notes call methods that have points, with a lock of their own held."""
+    program = (
+        "import queue, threading\n"
+        "queues = [queue.SimpleQueue() for _ in range(5000)]\n"
+        "def use():\n"
+        "    for one in queues:\n"
+        "        one.put(1)\n"
+        "        one.get()\n"
+        "users = [threading.Thread(target=use) for _ in range(4)]\n"
+        "for user in users: user.start()\n"
+        "for user in users: user.join()\n"
+    )
+    lwp("run", "--chaos", "1", "--locks", "--lock-order", "-c", program, timeout=60)
