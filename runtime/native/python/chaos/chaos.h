@@ -9,7 +9,7 @@
  * A generator is seeded by the run's seed and the thread's number, which counts starts, so a seed means the same to a program that starts
  * its threads in the same order. What the kernel and the network do stays theirs: the same seed doesn't give the same run.
  *
- * COST.  All holds together take at most SHARE of the time, and so do calls between bytecodes: see hold.c. */
+ * COST.  All holds, and all points, take at most a SHARE of the time: see BUDGET in hold.c. */
 #ifndef RUNTIME_CHAOS_H
 #define RUNTIME_CHAOS_H
 

@@ -6,7 +6,7 @@
  * timeout of another thread may really pass, as on a machine that is busy.
  *
  * BUDGET.  The credit grows by a SHARE of the time since the beginning.  A hold may last as long as the credit, and takes off what it has
- * lasted; each call between bytecodes takes off what it costs.  So the program is slower by 1 / (1 - SHARE) at most, even if no thread
+ * lasted; each point takes off what it costs.  So the program is slower by 1 / (1 - SHARE) at most, even if no thread
  * does anything while another one is held.  Where points are rare, as in a program that sleeps, credit is left for long holds. */
 #include "python/chaos/chaos.h"
 

@@ -53,10 +53,10 @@ static void hold_if_due(const struct chaos_place *place)
 
 static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    if (!atomic_load_explicit(&on, memory_order_relaxed))
-        Py_RETURN_NONE;
-    atomic_fetch_add_explicit(&chaos_calls, 1, memory_order_relaxed);
-    hold_if_due(&(struct chaos_place){CHAOS_CODE});
+    if (atomic_load_explicit(&on, memory_order_relaxed)) { /* not in a forked child */
+        atomic_fetch_add_explicit(&chaos_calls, 1, memory_order_relaxed);
+        hold_if_due(&(struct chaos_place){CHAOS_CODE});
+    }
     return Py_NewRef(disable);
 }
 
