@@ -187,6 +187,7 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
     """Adds the waits that have not ended, also of threads that have waited all the time."""
     by_address = {row.address: row for row in rows if row.of == _OBJECT}
     by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
+    still: Counter[_Row] = Counter()
     frames, now = sys._current_frames(), time.monotonic()
     del frames[threading.get_ident()]  # a frame that refers to itself would keep all that it knows
     for ident, _, thing, _, since, _ in native.waits():
@@ -199,10 +200,10 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
             by_line[row.type, place] = by_address[id(thing)] = row
         if not alone:
             row.called = row.called or awaited_as(thing, frames.get(ident))
-        if since < begun:
-            row.now += 1
-            row.most = max(row.most, row.now)
         row.wait_on(int((now - max(since, begun)) * 1e9))
+        still[row] += 1
+    for row, threads in still.items():
+        row.now, row.most = threads, max(row.most, threads)
 
 
 _PLURALS = {"rlock": "RLocks", "items": "queues' items", "join": "joins", "work": "executors' queues"}

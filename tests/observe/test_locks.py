@@ -233,6 +233,38 @@ join(threads)
     assert waits["seconds"] == waits["longest"]
 
 
+@in_child
+def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
+    import threading
+
+    import runtime
+    from runtime.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    done, seen = threading.Event(), []
+
+    def watch() -> None:
+        while not waiting().waits:
+            pass
+        locks.begin()
+        while len(seen) < 3:
+            (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
+            if row["waits"]["seconds"] > 0.03 * (1 + len(seen)):  # the first looks come after 10, 20 and 40 ms
+                seen.append(row["waits"])
+        done.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    done.wait()
+    watcher.join()
+    assert [(waits["count"], waits["now"], waits["most_at_once"]) for waits in seen] == [(1, 1, 1)] * 3
+    assert all(waits["seconds"] == waits["longest"] for waits in seen)
+    (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
+    assert (row["waits"]["count"], row["waits"]["now"], row["waits"]["most_at_once"]) == (1, 0, 1)
+    locks.end()
+
+
 def test_locks_and_queues_of_cpython(tmp_path: Path) -> None:
     program = """
 from runtime.patch.installation import stock_locks

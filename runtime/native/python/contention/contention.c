@@ -150,8 +150,8 @@ static int64_t time_between(int64_t since, int64_t until)
     return ns > 0 ? ns : 0;
 }
 
-/* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on, what
- * has counted is taken back. */
+/* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on,
+ * take_back() takes back what has counted. */
 static void end_wait(void)
 {
     struct delays *row = me.row;
@@ -161,8 +161,6 @@ static void end_wait(void)
     if (!row)
         return;
     row->waits.now--;
-    if (me.counted && me.counted == since)
-        delays_waited_not(row, me.ns);
     delays_waited(row, ns);
     me.counted = me.result == EINTR || me.result == EAGAIN ? since : 0;
     me.ns = ns;
@@ -171,6 +169,14 @@ static void end_wait(void)
     stacks_count(STACK_WAITS, row, ns);
     if (me.result == 0)
         count_hand_over(row, me.key);
+}
+
+/* A wait that goes on has not ended, and such waits are counted by facts() in runtime/observe/locks.py. */
+static void take_back(void)
+{
+    if (me.row && me.counted && me.counted == my_wait.since)
+        delays_waited_not(me.row, me.ns);
+    me.counted = 0;
 }
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
@@ -182,6 +188,7 @@ static void note_asleep(PyObject *object, const struct sync_place *place)
     if (on) {
         be_current(0);
         begin_wait(object, place);
+        take_back();
     }
     sites_go_on(&quiet);
 }

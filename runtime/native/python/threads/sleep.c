@@ -101,8 +101,8 @@ static int64_t next_look(const struct python_sleep *how)
 int python_sleep(const struct python_sleep *how)
 {
     if (how->object) {
-        EVENT(EVENT_BLOCKED, how->object, how->place);
         wait_begins(how->object, how->place, how->since, how->deadline);
+        EVENT(EVENT_BLOCKED, how->object, how->place); /* its readers may look at my_wait */
     } else if (how->what)
         EVENT(EVENT_SLEEPS, how->what, 0);
     /* The lock is free before another thread can have the GIL, as in CPython: a thread that sees this one wait finds it free.  Its
