@@ -42,7 +42,8 @@ def _head(crowd: dict[str, Any], now: float) -> str:
     many = len(threads) > 1
     about = f" of {crowd['group']}" if crowd["group"] else ""
     about += f" (cancelled: {crowd['cancelled']})" if crowd["cancelled"] else ""
-    does = _waits(crowd["wait"], now, many) if crowd["wait"] else crowd["state"]
+    state = crowd["state"].replace("waits", "wait" if many else "waits", 1)
+    does = _waits(crowd["wait"], now, many) if crowd["wait"] else state
     if len(threads) > FEW:
         return f"{len(threads):,} threads{about}: {does}: {some(threads, lambda one: repr(one['name']))}"
     return ", ".join(_with_tid(one) for one in threads) + f"{about}: {does}"

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from types import FrameType
 from typing import Any
 
 from .. import native
-from . import locks, recording
+from . import locks, recording, stock_queues
 from .crowds import Calls, Crowds
 from .groups import described, latest, path
 from .pools import exhausted
@@ -56,8 +57,10 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
     }
 
 
-def _state(green: str | None, tid: int | None) -> str:
+def _state(green: str | None, tid: int | None, frame: FrameType | None = None) -> str:
     """What a thread does that is in none of our waits; green: a green thread's state."""
+    if idle := stock_queues.awaited(frame, tid):
+        return f"waits for {idle.thing}"
     if green in ("ready", "asleep"):
         return f"{green}, green"
     call = None if tid is None else native.call_of(tid)
@@ -71,6 +74,8 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
     """The threads that run Python, those that do the same together; the largest crowds first."""
     waits = {wait.ident: wait for wait in seen.waiting.waits}
     green, me = native.green_states(), threading.get_ident()
+    frames = sys._current_frames()
+    del frames[me]  # a frame that refers to itself would keep all that it knows
     found = Crowds()
     stacks: dict[Calls, list[list[Any]]] = {}
     for ident, where in reversed(seen.calls.items()):  # the oldest thread first
@@ -78,7 +83,7 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
             continue
         wait = waits.get(ident)
         tid = None if green.get(ident, "running") != "running" else seen.tids[ident]
-        state = "waits" if wait else _state(green.get(ident), tid)
+        state = "waits" if wait else _state(green.get(ident), tid, frames.get(ident))
         group, cancelled = described(ident)
         groups = path(ident)
         alike = wait and (wait.kind, wait.holder, wait.deadline is None)

@@ -11,11 +11,13 @@ import threading
 import time
 from _queue import SimpleQueue
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from .. import native
+from . import stock_queues
 from .crowds import FEW
 from .files import short
 from .sites import note_makings
@@ -40,7 +42,8 @@ def begin(lasts: float = 0) -> None:
     note_makings()
     waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
     threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in sys._current_frames()}
-    native.contention_begin(SimpleQueue, threads, lasts)
+    queues = [queue for _, queue in _idle(_frames_of_others(), set())]
+    native.contention_begin(SimpleQueue, threads, queues, lasts)
 
 
 def end() -> None:
@@ -104,8 +107,7 @@ class _Row:
 
     @property
     def kind(self) -> str:
-        is_queue = self.type.__module__ == "_queue"  # SimpleQueue, also of a module that was imported anew
-        return "items" if self.of == _ITEMS else "queue" if is_queue else kind_of_type(self.type)
+        return "items" if self.of == _ITEMS else kind_of_type(self.type)
 
     @property
     def made(self) -> str:
@@ -188,9 +190,11 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
     by_address = {row.address: row for row in rows if row.of == _OBJECT}
     by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
     still: Counter[_Row] = Counter()
-    frames, now = sys._current_frames(), time.monotonic()
-    del frames[threading.get_ident()]  # a frame that refers to itself would keep all that it knows
-    for ident, _, thing, _, since, _ in native.waits():
+    frames, now = _frames_of_others(), time.monotonic()
+    waits = [(ident, thing, since) for ident, _, thing, _, since, _ in native.waits()]
+    for ident, thing in _idle(frames, {ident for ident, *_ in waits}):
+        waits.append((ident, thing, begun))  # it doesn't count what it waits, so it has waited all the time
+    for ident, thing, since in waits:
         alone = kind_of_type(type(thing)) in _BY_LINE
         place = at(frames[ident]) if alone and ident in frames else native.made_at(thing)
         row = by_line.get((type(thing), place)) if alone else by_address.get(id(thing))
@@ -199,11 +203,25 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
             rows.append(row)
             by_line[row.type, place] = by_address[id(thing)] = row
         if not alone:
-            row.called = row.called or awaited_as(thing, frames.get(ident))
+            name = stock_queues.called if row.kind == "queue" else awaited_as
+            row.called = row.called or name(thing, frames.get(ident))
         row.wait_on(int((now - max(since, begun)) * 1e9))
         still[row] += 1
     for row, threads in still.items():
         row.now, row.most = threads, max(row.most, threads)
+
+
+def _frames_of_others() -> dict[int, FrameType]:
+    frames = sys._current_frames()
+    del frames[threading.get_ident()]  # a frame that refers to itself would keep all that it knows
+    return frames
+
+
+def _idle(frames: dict[int, FrameType], others: set[int]) -> Iterator[tuple[int, object]]:
+    """The threads that have slept in a SimpleQueue's get() since before the beginning, and that queue."""
+    for ident, tid in native.tids().items():
+        if ident not in others and (idle := stock_queues.awaited(frames.get(ident), tid)):
+            yield ident, idle.queue
 
 
 _PLURALS = {"rlock": "RLocks", "items": "queues' items", "join": "joins", "work": "executors' queues"}
@@ -225,6 +243,11 @@ def _name_one(row: _Row, name: str) -> None:
 def _grouped(rows: list[_Row]) -> list[_Row]:
     """More than FEW objects of one type that were made at one line become one row; where that is not known, those of
     one name."""
+    waited_for = {row.address: row.called for row in rows if row.of == _OBJECT}
+    waited_for |= stock_queues.called_by_pools(_frames_of_others().values())
+    for row in rows:
+        if row.of == _ITEMS:
+            row.called = waited_for.get(row.address, "")
     names = {
         row: variable or row.called or taken_as(native.site_text(row.hold_site))
         for row, variable in zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import native
 from ..placement import different
+from . import stock_queues
 from .crowds import FEW
 from .source import at
 from .waits import Wait, name_of, waiting
@@ -138,9 +139,10 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     def see(thread: Any, tid: int | None, cpu: float | None, state: str) -> None:
         ident = 0 if thread is None else thread.ident
         wait = waits.get(ident)
+        idle = None if wait else stock_queues.awaited(frames.get(ident), tid)
         start = "" if thread is None else vars(thread).get("_lwp_start", "")
-        seen = _Seen(thread, tid, cpu, state, _where(wait, frames.get(ident)), start)
-        key = object() if wait is None else (seen.waits, start, state, tid is None)
+        seen = _Seen(thread, tid, cpu, state, _where(wait or idle, frames.get(ident)), start)
+        key = (seen.waits, start, state, tid is None) if wait or idle else object()
         alike.setdefault(key, []).append(seen)
 
     for cpu, tid in which:
@@ -162,8 +164,10 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     return found, left
 
 
-def _where(wait: Wait | None, frame: FrameType | None) -> str:
+def _where(wait: Wait | stock_queues.Awaited | None, frame: FrameType | None) -> str:
     place = "" if frame is None else f"at {_place(frame)}"
+    if isinstance(wait, stock_queues.Awaited):
+        return f"{wait.thing} {place}"
     if wait is None:
         return place
     # A narrow terminal shows the beginning.

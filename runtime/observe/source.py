@@ -29,8 +29,10 @@ __all__ = [
     "Origin",
     "Place",
     "at",
+    "attribute_of",
     "awaited_as",
     "expression_at",
+    "expression_text",
     "forget",
     "instruction_at",
     "instruction_before",
@@ -44,6 +46,7 @@ __all__ = [
     "place_in",
     "place_of",
     "program_frames",
+    "receiver",
     "taken_as",
     "taken_at",
     "variables",
@@ -185,6 +188,7 @@ def expression_at(code: CodeType, offset: int) -> ast.expr | None:
     return found if found is not None and (found.lineno, found.col_offset) <= (first, begin) else None
 
 
+@functools.lru_cache(maxsize=1024)
 def _expression(segment: str) -> ast.expr | None:
     if segment.startswith("with "):  # Python 3.11: the whole statement
         segment = segment[len("with ") :].partition(":")[0].partition(" as ")[0]
@@ -516,6 +520,28 @@ def awaited_as(thing: object, frame: FrameType | None) -> str:
     return found
 
 
+def receiver(frame: FrameType, method: str) -> object:
+    """The object whose method of that name the innermost line calls; None: it calls none, or that is not known."""
+    node = _expression(_place(frame, True, None).segment)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != method:
+        return None
+    with contextlib.suppress(Exception):  # it reads the program's own things
+        value = _value(node.func.value, frame)
+        return None if value is _UNKNOWN else value
+    return None
+
+
+def expression_text(frame: FrameType) -> str:
+    """What the line calls the object whose method it calls, such as Desk.orders."""
+    return _place(frame, True, None).object_text
+
+
+def attribute_of(owner: object, name: str) -> object:
+    """Looked up without running code of the program; None: there is none."""
+    value = _attribute(owner, name)
+    return None if value is _UNKNOWN else value
+
+
 def _named_by(frame: FrameType, thing: object) -> str:
     place = _place(frame, True, None)
     node = _object(place.segment)
@@ -730,7 +756,7 @@ def made(site: str) -> str:
 
 def forget() -> None:
     """Gives back what is known of the instructions and the text of code: for large libraries that is tens of MiB."""
-    for known in (_instructions, _positions, _segment, _expressions, _tree):
+    for known in (_instructions, _positions, _segment, _expression, _expressions, _tree):
         known.cache_clear()
 
 

@@ -48,7 +48,8 @@ class Wait:
     tid: int  #: its threading.get_native_id()
     name: str  #: its Thread's name; for a thread without a Thread "LWP" and the tid
     #: "lock", "rlock", "condition", "semaphore", "event", "barrier", "call", "future", "work", "wait", "join",
-    #: "import", while another thread imports the module, or "group", whose block's end waits for its tasks
+    #: "import", while another thread imports the module, "group", whose block's end waits for its tasks, or "queue", a
+    #: SimpleQueue, only while waits are counted (`lwp locks`)
     kind: str
     #: repr() of what it waits for: the primitive, the function that scheduler.blocking() calls, the future, the queue
     #: of an executor without a call, or the thread that it joins; for runtime.wait(), those of the first few things,
@@ -163,6 +164,8 @@ def kind_of_type(kind: type) -> str:
         return own
     if kind.__module__ == "_thread":  # CPython's own locks
         return kind.__name__.lower()
+    if kind.__module__ == "_queue":  # SimpleQueue, also of a module that was imported anew
+        return "queue"
     return "call" if any("__call__" in vars(cls) for cls in kind.__mro__) else "condition"  # threading's own
 
 

@@ -258,6 +258,46 @@ concurrent.futures.ThreadPoolExecutor(1).submit(works).result()
     assert "of libraries" not in whole
 
 
+IDLE = """
+import queue, threading
+from concurrent.futures import ThreadPoolExecutor
+jobs = queue.SimpleQueue()
+class Desk:
+    def __init__(self): self.orders = queue.SimpleQueue()
+    def serve(self): self.orders.get()
+def main():
+    pool, ready = ThreadPoolExecutor(8, "bakers"), threading.Barrier(9)
+    for _ in range(8): pool.submit(ready.wait)
+    ready.wait()
+    threading.Thread(target=Desk().serve, name="clerk").start()
+    print("ready", flush=True)
+    jobs.get(timeout=1000)
+main()
+"""
+
+
+def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
+    def is_idle(found: dict[str, Any]) -> bool:
+        return len(found["crowds"]) == 3 and all(one["state"].startswith("waits for work") for one in found["crowds"])
+
+    with run(IDLE) as program:
+        found = program.dump_when(is_idle)
+        text = program.ask("dump", program.pid).stdout
+        rows = program.ask("top", program.pid, "--once").stdout
+        counted = json.loads(program.ask("locks", program.pid, "--seconds", 0.2, "--json").stdout)
+    states = [crowd(found, name)["state"] for name in ("bakers_0", "clerk", "MainThread")]
+    assert states == [f"waits for work in {what}" for what in ("the queue of bakers", "Desk.orders", "jobs")]
+    assert "8 threads: wait for work in the queue of bakers: 'bakers_0', " in text
+    assert "'clerk' (tid " in text
+    assert re.search(r"8 x bakers_0 .*work in the queue of bakers", rows)
+    waits = {row["name"]: row["waits"] for row in counted["locks"] if row["kind"] == "queue"}
+    assert {name: (one["count"], one["now"]) for name, one in waits.items()} == {
+        "pool._work_queue": (8, 8),
+        "Desk.orders": (1, 1),
+        "jobs": (1, 1),
+    }
+
+
 def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:
     with run("print('ready', flush=True)\nimport time\ntime.sleep(1000)") as program:
         program.dump_when(lambda found: found["crowds"][0]["state"] == "in clock_nanosleep")

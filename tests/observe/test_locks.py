@@ -299,6 +299,40 @@ for _ in range(5): items.get()
     )
 
 
+@in_child
+def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
+    import _queue
+    import sys
+    import threading
+
+    import runtime
+    from runtime.observe import locks, stock_queues
+
+    runtime.install()
+    q, gate = _queue.SimpleQueue(), threading.Event()
+
+    def take() -> None:
+        q.get()
+        gate.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        while not stock_queues.awaited(sys._current_frames()[thread.ident or 0], thread.native_id):
+            pass
+    locks.begin()
+    (waited,) = (row["waits"] for row in locks.facts()["locks"] if row["name"] == "q")
+    assert (waited["count"], waited["now"]) == (3, 3)
+    for item in range(3):
+        q.put(item)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    (items,) = (row for row in locks.facts()["locks"] if row["name"] == "items of q")
+    assert (items["taken"], items["waits"]["now"]) == (3, 0)
+    locks.end()
+
+
 @pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "Executor"])
 def test_a_pool_that_is_too_small_is_the_first_row(pool: str, tmp_path: Path) -> None:
     program = f"""

@@ -356,7 +356,7 @@ static void note_released_elsewhere(PyObject *lock)
 }
 
 /* A call that waits for an object of CPython's, which tells no event. */
-static PyObject *wait_noted(const struct swap_call *call)
+static PyObject *wait_noted(const struct swap_call *call, int64_t deadline)
 {
     struct quiet quiet = sites_quiet();
     int64_t since = park_now();
@@ -366,7 +366,9 @@ static PyObject *wait_noted(const struct swap_call *call)
         begin_wait(call->self, NULL);
     }
     sites_go_on(&quiet);
+    python_wait_begins(call->self, NULL, since, deadline);
     PyObject *result = swap_stock(call);
+    python_wait_ends();
     quiet = sites_quiet();
     struct delays *row = on && me.generation == generation ? me.row : NULL;
     if (row) {
@@ -396,7 +398,7 @@ static PyObject *take_stock(const struct swap_call *call, struct swap *try)
     if (taken != Py_False)
         return taken;
     Py_DECREF(taken);
-    return wait_noted(call);
+    return wait_noted(call, deadline);
 }
 
 static const struct held_reader reader = {1, note_taken, note_released, note_released_elsewhere, take_stock};
@@ -419,17 +421,24 @@ static PyObject *count_taken(const struct swap_call *call)
 
 static PyTypeObject *queue_type;
 
-/* The row of a SimpleQueue's items. */
-static struct delays *items_of(PyObject *queue)
+/* The row of a SimpleQueue's items.  away: an item that the thread has taken just now, and that is still to be noted.
+ *
+ * An item that a thread takes without a note leaves the row once the queue itself has fewer items.  CPython 3.13 hands an item over to a
+ * thread that waits, so there may be one more for each of these. */
+static struct delays *items_of(PyObject *queue, uint64_t away)
 {
-    struct delays *row = delays_of_items(queue);
+    struct delays *row = delays_of_items(queue), *waiters = delays_of_object(queue);
 
-    if (row && !row->arrivals) {
-        PyObject *size = PyObject_CallMethod((PyObject *)queue_type, "qsize", "O", queue);
-        delays_came_before(row, size ? PyLong_AsSize_t(size) : 0);
-        Py_XDECREF(size);
-        PyErr_Clear();
-    }
+    if (!row || !waiters)
+        return NULL;
+    PyObject *size = PyObject_CallMethod((PyObject *)queue_type, "qsize", "O", queue);
+    uint64_t items = (size ? PyLong_AsSize_t(size) : 0) + away;
+    Py_XDECREF(size);
+    PyErr_Clear();
+    if (!row->arrivals)
+        delays_came_before(row, items);
+    else
+        delays_left_unseen(row, items + waiters->waits.now);
     return row;
 }
 
@@ -440,7 +449,7 @@ static PyObject *put_noted(const struct swap_call *call)
 
     if (on) {
         be_current(0);
-        if ((row = items_of(call->self)))
+        if ((row = items_of(call->self, 0)))
             delays_arrives(row, NULL, park_now());
         note_grant(call->self);
     }
@@ -451,12 +460,25 @@ static PyObject *put_noted(const struct swap_call *call)
 static PyObject *note_left(PyObject *queue, PyObject *item)
 {
     struct quiet quiet = sites_quiet();
-    struct delays *row = item && on ? items_of(queue) : NULL;
+    struct delays *row = item && on ? items_of(queue, 1) : NULL;
 
     if (row)
         delays_leaves(row, NULL, park_now());
     sites_go_on(&quiet);
     return item;
+}
+
+/* Those are the queues in whose get() threads sleep, each as often as threads do. */
+static void note_takers(PyObject *queues)
+{
+    struct quiet quiet = sites_quiet();
+
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(queues); i++) {
+        struct delays *row = Py_IS_TYPE(PyList_GET_ITEM(queues, i), queue_type) ? items_of(PyList_GET_ITEM(queues, i), 0) : NULL;
+        if (row)
+            delays_taken_unseen(row);
+    }
+    sites_go_on(&quiet);
 }
 
 static PyObject *get_now_noted(const struct swap_call *call)
@@ -478,11 +500,11 @@ static int only_looks(const struct swap_call *call)
 static PyObject *get_noted(const struct swap_call *call)
 {
     struct quiet quiet = sites_quiet();
-    struct delays *row = on ? items_of(call->self) : NULL;
+    struct delays *row = on ? items_of(call->self, 0) : NULL;
     int is_empty = row && row->arrivals && !row->waits.now;
 
     sites_go_on(&quiet);
-    return note_left(call->self, is_empty && !only_looks(call) ? wait_noted(call) : swap_stock(call));
+    return note_left(call->self, is_empty && !only_looks(call) ? wait_noted(call, PARK_FOREVER) : swap_stock(call));
 }
 
 #define SEMAPHORE_METHODS(ROW, of)                             \
@@ -541,10 +563,11 @@ static int begin_anew(PyObject *threads)
 
 static PyObject *begin_counting(PyObject *module, PyObject *args)
 {
-    PyObject *queue, *threads;
+    PyObject *queue, *threads, *queues;
     double lasts;
 
-    if (!PyArg_ParseTuple(args, "O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &lasts))
+    if (!PyArg_ParseTuple(args, "O!O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &PyList_Type, &queues,
+                          &lasts))
         return NULL;
     int64_t limit = atomic_load(&until);
     if (limit && park_now() > limit)
@@ -557,6 +580,7 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
         end_counting();
         return NULL;
     }
+    note_takers(queues);
     if (!WITHOUT_GIL && gil_crowd_begins() == 0)
         gil_waits_begin();
     atomic_store(&until, lasts > 0 ? begun + (int64_t)(lasts * PARK_SECOND) : 0);
@@ -609,8 +633,9 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
 
 static PyMethodDef functions[] = {
     {"contention_begin", begin_counting, METH_VARARGS,
-     "contention_begin(queue, threads, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues of this\n"
-     "type.  threads: ident -> (name, what it waits for, or None).  It ends after so many seconds at the latest; 0: it goes on.\n"
+     "contention_begin(queue, threads, queues, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues\n"
+     "of this type.  threads: ident -> (name, what it waits for, or None).  queues: of each thread that sleeps in get() its queue.\n"
+     "It ends after so many seconds at the latest; 0: it goes on.\n"
      "RuntimeError: it is being counted already."},
     {"contention_end", end_asked, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
     {"contention_forget", forget_counts, METH_NOARGS, "Gives back what was counted, unless that goes on."},

@@ -10,6 +10,7 @@ struct arrivals {
     uint64_t first, end; /* counts of items */
     uint64_t capacity;   /* a power of two */
     uint64_t earlier;    /* items before these: they were there already */
+    uint64_t takers;     /* threads that will take an item without a note: the next ones are theirs */
     uint64_t untimed;    /* items behind these: there was no room for them */
     struct arrival {
         const void *item;
@@ -243,7 +244,10 @@ static int make_room(struct arrivals *arrivals)
     for (uint64_t i = 0; i < size; i++)
         larger[i] = arrivals->items[(arrivals->first + i) % arrivals->capacity];
     PyMem_RawFree(arrivals->items);
-    *arrivals = (struct arrivals){0, size, capacity, arrivals->earlier, arrivals->untimed, larger};
+    arrivals->items = larger;
+    arrivals->first = 0;
+    arrivals->end = size;
+    arrivals->capacity = capacity;
     return 1;
 }
 
@@ -253,6 +257,23 @@ void delays_came_before(struct delays *row, uint64_t items)
         row->arrivals->earlier = items;
 }
 
+void delays_left_unseen(struct delays *row, uint64_t items)
+{
+    struct arrivals *arrivals = row->arrivals;
+
+    if (arrivals->earlier > items)
+        arrivals->earlier = items;
+    for (; arrivals->first != arrivals->end && arrivals->earlier + (arrivals->end - arrivals->first) + arrivals->untimed > items;
+         row->waits.now--)
+        arrivals->first++;
+}
+
+void delays_taken_unseen(struct delays *row)
+{
+    if (row->arrivals)
+        row->arrivals->takers++;
+}
+
 void delays_arrives(struct delays *row, const void *item, int64_t now)
 {
     struct arrivals *arrivals = row->arrivals;
@@ -260,6 +281,10 @@ void delays_arrives(struct delays *row, const void *item, int64_t now)
     if (!arrivals)
         return;
     row->taken++;
+    if (arrivals->takers) {
+        arrivals->takers--;
+        return;
+    }
     if (++row->waits.now > row->waits.most)
         row->waits.most = row->waits.now;
     if (arrivals->untimed || !make_room(arrivals))

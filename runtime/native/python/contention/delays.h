@@ -65,6 +65,8 @@ void delays_handed(struct delays *row, uint16_t from, uint16_t to);
 /* An item has come to the queue of DELAYS_ITEMS, or a thread takes it; `item` is its address, or NULL in a queue whose items are taken in
  * the order of their coming. */
 void delays_came_before(struct delays *row, uint64_t items); /* once, first */
+void delays_left_unseen(struct delays *row, uint64_t items); /* so many are left */
+void delays_taken_unseen(struct delays *row); /* one more thread waits for an item, and will take it without a note */
 void delays_arrives(struct delays *row, const void *item, int64_t now);
 void delays_leaves(struct delays *row, const void *item, int64_t now);
 

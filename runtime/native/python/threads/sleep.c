@@ -20,7 +20,7 @@ enum { FIRST_LOOK = 10000000 }; /* ns */
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
-static void wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
+void python_wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline)
 {
     my_wait.place = place;
     my_wait.since = since;
@@ -101,7 +101,7 @@ static int64_t next_look(const struct python_sleep *how)
 int python_sleep(const struct python_sleep *how)
 {
     if (how->object) {
-        wait_begins(how->object, how->place, how->since, how->deadline);
+        python_wait_begins(how->object, how->place, how->since, how->deadline);
         EVENT(EVENT_BLOCKED, how->object, how->place); /* its readers may look at my_wait */
     } else if (how->what)
         EVENT(EVENT_SLEEPS, how->what, 0);
@@ -143,7 +143,7 @@ int python_interrupted(struct scheduler *scheduler, PyObject *object)
     if (!deadlocked || !describe_deadlock)
         return 0;
     if (object) /* the wait has ended; the report names what waits() finds, so this thread must be there */
-        wait_begins(object, NULL, park_now(), PARK_FOREVER);
+        python_wait_begins(object, NULL, park_now(), PARK_FOREVER);
     PyObject *none = PyObject_CallNoArgs(describe_deadlock);
     python_wait_ends();
     Py_XDECREF(none);

@@ -79,6 +79,9 @@ struct wait {
 extern __thread struct wait my_wait;
 extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
 
+/* With the GIL: writes the record.  python_sleep() does so itself. */
+void python_wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline);
+
 /* Clears the record.  `call` does so itself if it then writes what shows the end of the wait, as a lock's owner: observe/waits.c must not
  * see that write and still find the wait. */
 void python_wait_ends(void);
