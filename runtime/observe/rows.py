@@ -86,13 +86,14 @@ def busiest() -> list[tuple[float, int]]:
 def _threads() -> tuple[dict[int, Any], list[tuple[str, Any]]]:
     """The Threads that have an LWP, by its tid, and the green threads with their state, the running ones first."""
     by_tid, green = {}, []
-    states = native.green_states()
+    states, tids = native.green_states(), native.tids()
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
         state = states.get(thread.ident, "")
         if state and thread is not threading.main_thread():  # it has an LWP, though it may lend it
             green.append((state, thread))
         else:
-            by_tid[thread.native_id] = thread
+            # In a forked child `native_id` is the parent's, up to CPython 3.12.
+            by_tid[tids.get(thread.ident, thread.native_id)] = thread
     return by_tid, sorted(green, key=lambda one: ("running", "ready", "asleep").index(one[0]))
 
 

@@ -574,6 +574,8 @@ def test_forks_of_a_program_with_one_thread(run: Run) -> None:
                 found = program.dump_when(lambda found: found["crowds"][0]["state"] == "in read", pid)
                 (thread,) = found["crowds"][0]["threads"]
                 assert (thread["name"], thread["tid"]) == ("MainThread", pid)
+                rows = program.ask("top", pid, "--once", "--every", "0.1").stdout
+                assert re.search(rf"^MainThread +{pid} ", rows, re.MULTILINE), rows
             assert program.dump_when(lambda found: found["crowds"][0]["wait"])["threads"] == 1
         finally:
             for pid in pids:
