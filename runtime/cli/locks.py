@@ -48,9 +48,10 @@ def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, spee
     """Count for N seconds for what the threads of process PID wait, and for how long: locks, conditions, queues,
     semaphores, events, joins, and the GIL.
 
-    The rows with the longest total come first. "taken": how often, also without a wait; "peak": the most threads
-    that waited at one time; "handed most often": which thread's release let which other go on. What threads wait for
-    until something happens, such as an event, stands apart below, because a thread without work waits like that, too.
+    The rows with the longest total come first. "taken": how often, also without a wait; a wait that goes on, or was
+    given up, has taken nothing. "peak": the most threads that waited at one time; "handed most often": which thread's
+    release let which other go on. What threads wait for until something happens, such as an event, stands apart below,
+    because a thread without work waits like that, too.
 
     The process must be one that `lwp ps` lists. One that counts already, under `lwp run --locks` or for another
     `lwp locks`, tells at once what it has counted since that began.

@@ -300,6 +300,52 @@ for _ in range(5): items.get()
 
 
 @in_child
+def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> None:
+    import threading
+
+    import runtime
+    from runtime.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    lock, again, places, guard = threading.Lock(), threading.RLock(), threading.Semaphore(0), threading.Lock()
+    came = threading.Condition(guard)
+
+    def take() -> None:
+        for thing in (lock, again, places):
+            with thing:  # type: ignore[attr-defined]
+                pass
+
+    def wait() -> None:
+        with came:
+            came.wait()
+
+    lock.acquire()
+    again.acquire()
+    threads = [threading.Thread(target=target) for target in (take, take, wait, wait)]
+    for thread in threads:
+        thread.start()
+    while len(waiting().waits) < 4:
+        pass
+    locks.begin()
+    lock.release()
+    while sum(wait.address == id(again) for wait in waiting().waits) < 2:
+        pass
+    again.release()
+    places.release(2)
+    with came:
+        came.notify_all()
+    for thread in threads:
+        thread.join()
+    found = {row["name"]: row for row in locks.facts()["locks"]}
+    assert (found["lock"]["waits"]["count"], found["lock"]["taken"]) == (2, 2)
+    assert (found["again"]["waits"]["count"], found["again"]["taken"]) == (2, 2)
+    assert found["places"]["taken"] == 2
+    assert found["guard"]["waits"]["count"] <= found["guard"]["taken"]
+    locks.end()
+
+
+@in_child
 def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
     import _queue
     import sys

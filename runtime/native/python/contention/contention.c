@@ -40,6 +40,7 @@ static __thread struct {
     const void *key; /* what EVENT_GRANTS or EVENT_RELEASES will name */
     int64_t wanted; /* the GIL, after the sleep */
     int64_t counted, ns; /* the beginning of a wait that has counted with so many, and may go on; or 0 */
+    const struct delays *took; /* its last wait took this lock, which has counted; NULL: its call has told that too */
 } me;
 
 /* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name. */
@@ -71,6 +72,7 @@ static struct delays *row_of(PyObject *object)
 
 static void begin_wait(PyObject *object, const struct sync_place *place)
 {
+    me.took = NULL;
     if (!(me.row = row_of(object)))
         return;
     me.key = place ? (const void *)place->queue : held_is_own(object) ? (const void *)&((LockObject *)object)->lock : object;
@@ -150,6 +152,20 @@ static int64_t time_between(int64_t since, int64_t until)
     return ns > 0 ? ns : 0;
 }
 
+static int is_taken(PyTypeObject *type)
+{
+    return type == lock_type || PyType_IsSubtype(type, rlock_type) || PyType_IsSubtype(type, semaphore_type);
+}
+
+/* The end of a wait counts as a taking, because a call that was under way at the beginning doesn't lead to note_taken(). */
+static void count_taking(struct delays *row)
+{
+    if (me.took == row)
+        me.took = NULL;
+    else
+        row->taken++;
+}
+
 /* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on,
  * take_back() takes back what has counted. */
 static void end_wait(void)
@@ -167,8 +183,13 @@ static void end_wait(void)
     if (me.counted)
         return;
     stacks_count(STACK_WAITS, row, ns);
-    if (me.result == 0)
-        count_hand_over(row, me.key);
+    if (me.result != 0)
+        return;
+    count_hand_over(row, me.key);
+    if (is_taken(row->type)) {
+        row->taken++;
+        me.took = row;
+    }
 }
 
 /* A wait that goes on has not ended, and such waits are counted by facts() in runtime/observe/locks.py. */
@@ -333,7 +354,7 @@ static void note_taken(const struct holder *holder, PyObject *lock, uint32_t sit
     be_current(0);
     struct delays *row = on ? delays_of_object(lock) : NULL;
     if (row)
-        row->taken++;
+        count_taking(row);
 }
 
 static void note_released(const struct held *former)
@@ -412,9 +433,11 @@ static PyObject *count_taken(const struct swap_call *call)
     if (result != Py_True)
         return result;
     struct quiet quiet = sites_quiet();
+    if (on)
+        be_current(0);
     struct delays *row = on ? delays_of_object(call->self) : NULL;
     if (row)
-        row->taken++;
+        count_taking(row);
     sites_go_on(&quiet);
     return result;
 }
