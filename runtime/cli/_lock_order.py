@@ -1,4 +1,4 @@
-"""`run --lock-order`: reports, at the program's end, locks that it took in both orders."""
+"""`run --lock-order`: reports, at the program's end, locks that it took in both orders, and deadlocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .. import thread
 from ..observe.lock_order import LockOrder
+from ..observe.waits import describe_cycle, is_deadlock, waiting
 from ..observe.watchdog import teller
 from ._main import at_end, failed
 
@@ -22,10 +23,12 @@ def watch_order(status: int | None) -> None:
     order.begin((threading.Thread, thread.Thread))
 
     def tell_and_exit() -> None:
-        found = order.report()
+        deadlocks = [describe_cycle(cycle) for cycle in waiting().cycles if is_deadlock(cycle)]
+        found = [f"lwp: deadlock: {text}\n" for text in deadlocks]
+        found += [f"lwp: lock order: {text}\n" for text in order.report()]
         order.end()
         if found:
-            tell("".join(f"lwp: lock order: {text}\n" for text in found))
+            tell("".join(found))
         if found and status is not None and not failed():
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):  # standard error is None or closed, or its disk is full

@@ -452,8 +452,9 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     have waited, which line has held a lock for longest, and which threads have handed it to which. --pprof and
     --speedscope write where they waited and held, with or without --locks. Forked children are not counted.
 
-    --lock-order finds what could be a deadlock on another day: a thread took one lock while it held a second one, and
-    another thread took the two the other way round. See docs/observing.md. Forked children are not looked at.
+    --lock-order finds what could be a deadlock on another day: a thread took one lock, or waited for it, while it held
+    a second one, and another thread took the two the other way round. It also tells a deadlock that is there at the
+    end. See docs/observing.md. Forked children are not looked at.
 
     --chaos has races show themselves more often, by at most half as much time again. A seed, which is printed with each
     failure, makes the same choices again. See docs/reliability.md. Forked children are not disturbed.

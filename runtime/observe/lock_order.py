@@ -1,10 +1,10 @@
 """Locks that threads take in both orders, though nothing hung: `lwp run --lock-order`, `pytest --lwp --lock-order`.
 
-A thread that takes B while it holds A says that A comes before B.  If other threads say that B comes before A, or the
-order goes round through more locks, then these threads can wait for each other without end.  They can't if all of them
-hold a further lock, which lets only one of them do so at a time, or if one had ended (join) before another began
-(start).  native/python/observe/lock_order.c records what threads take; this module makes orders of the records, and
-finds circles.
+A thread that takes B while it holds A, or waits for B, says that A comes before B.  If other threads say that B comes
+before A, or the order goes round through more locks, then these threads can wait for each other without end.  They
+can't if all of them hold a further lock, which lets only one of them do so at a time, or if one had ended (join) before
+another began (start).  native/python/observe/lock_order.c records what threads take; this module makes orders of the
+records, and finds circles.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ class Thread:
 
 
 class Taking(NamedTuple):
-    """A thread took one lock while it held another."""
+    """A thread took one lock while it held another, or waits for it."""
 
     who: Thread | int  #: or an ident
     name: str
     moment: Moment | None
-    since: int  #: the the the site where it took the first lock lock lock
-    at: int  #: the site where it took the second
+    since: int  #: the site where it took the first lock
+    at: int  #: the site where it took the second, or waits for it
     others: frozenset[Hashable]  #: the locks that it held besides
+    wanted: tuple[int, int]  #: its ident, and the second lock's id()
+    in_vain: bool  #: it has waited for the second lock, and did not get it in time
 
 
 def _before(one: Taking, other: Taking) -> bool:
@@ -96,6 +98,7 @@ class LockOrder:
             self._names: dict[int, str] = {}
             self._made: dict[Hashable, int] = {}
             self._elsewhere: dict[int, object] = {}
+            self._waits: set[tuple[int, int]] = set()  # the ident of each thread that waits, and for what
             self._lost = 0
 
     def begin(self, classes: Iterable[Any]) -> None:
@@ -177,23 +180,24 @@ class LockOrder:
     def _take_over(self) -> None:
         records, elsewhere, self._lost = native.lock_order_take()
         self._elsewhere |= elsewhere
-        new = {id(lock): lock for _, _, places in records for lock, _, _ in places if id(lock) not in self._kept}
+        new = {id(lock): lock for _, _, places, _ in records for lock, _, _ in places if id(lock) not in self._kept}
         self._kept |= new
         self._names |= {key: name for key, name in zip(new, named(new.values()), strict=True)}
-        for moment, ident, places in records:
+        for moment, ident, places, in_vain in records:
             if moment is not None:
                 moment.who.nests = True
             name = moment.who.name if moment is not None else name_of(ident)
             who = moment.who if moment is not None else ident
             self._made |= {id(lock): site for lock, _, site in places}
             *held, (taken, at, _) = places
+            how = (ident, id(taken)), in_vain
             for first, since, _ in held:
                 others = frozenset(id(lock) for lock, _, _ in held) - {id(first)}
-                _keep(self._locks[id(first)][id(taken)], Taking(who, name, moment, since, at, others))
+                _keep(self._locks[id(first)][id(taken)], Taking(who, name, moment, since, at, others, *how))
                 kinds = frozenset(map(self._kind, others))
                 _keep(
                     self._kinds[self._kind(id(first))][self._kind(id(taken))],
-                    Taking(who, name, moment, since, at, kinds),
+                    Taking(who, name, moment, since, at, kinds, *how),
                 )
 
     def _kind(self, lock: Hashable) -> Hashable:
@@ -204,6 +208,7 @@ class LockOrder:
         """Each circle in a few lines, those of the same locks first."""
         with self._looking:
             self._take_over()
+            self._waits = {(ident, id(lock)) for ident, _, lock, *_ in native.waits()}
             return self._told_of_all()
 
     def _told_of_all(self) -> list[str]:
@@ -240,7 +245,8 @@ class LockOrder:
             where = (
                 f"at {short(native.site_text(taking.at))}, holding {name} since {short(native.site_text(taking.since))}"
             )
-            lines.append(f"  {taking.name!r} took {then} {where}")
+            does = "waits for" if taking.wanted in self._waits else "waited for" if taking.in_vain else "took"
+            lines.append(f"  {taking.name!r} {does} {then} {where}")
         return "\n".join(lines)
 
 

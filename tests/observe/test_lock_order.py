@@ -396,6 +396,47 @@ def test_exit_status(program: str, status: int, tmp_path: Path) -> None:
     assert run(tmp_path, program, "--lock-order-exit", "7", status=status).stdout == "at the end\n"
 
 
+DEADLOCK = """
+both = threading.Barrier(2)
+def run(first, second, how):
+    with first:
+        both.wait()
+        if second.acquire(**how): second.release()
+for name, locks in (("one", (a, b)), ("two", (b, a))):
+    threading.Thread(target=run, args=(*locks, how), name=name, daemon=True).start()
+"""
+
+
+def test_a_deadlock_that_is_there_at_the_end_is_told(tmp_path: Path) -> None:
+    program = f"""{PRELUDE}
+how = {{}}
+{DEADLOCK}
+from runtime.scheduler import waiting
+while not waiting().cycles: pass
+"""
+    done = run(tmp_path, program, "--lock-order-exit", "7", status=7)
+    assert told(done.stderr) == [{"a", "b"}]
+    assert done.stderr.startswith("lwp: deadlock: 'one' waits for rlock b held by 'two' (taken at x.py:")
+    assert re.findall(r"^  '(\w+)' waits for (\w+) at x.py:\d+ in run, holding (\w+) ", done.stderr, re.MULTILINE) == [
+        ("one", "b", "a"),
+        ("two", "a", "b"),
+    ]
+
+
+def test_a_lock_that_a_thread_has_waited_for_in_vain_counts(tmp_path: Path) -> None:
+    program = f"""{PRELUDE}
+how = dict(timeout=0.01)
+def tries():
+    with b:
+        assert not a.acquire(**how)
+def holds():
+    with a:
+        in_turns(tries)
+in_turns(lambda: take(a, b), holds)
+"""
+    assert told(run(tmp_path, program).stderr) == [{"a", "b"}]
+
+
 def test_exit_needs_lock_order() -> None:
     said = refusal(lwp("run", "--lock-order-exit", "1", "-c", "print('ran')", status=2))
     assert said == "lwp: --lock-order-exit is for --lock-order\n"

@@ -422,7 +422,13 @@ static PyObject *take_stock(const struct swap_call *call, struct swap *try)
     return wait_noted(call, deadline);
 }
 
-static const struct held_reader reader = {1, note_taken, note_released, note_released_elsewhere, take_stock};
+static const struct held_reader reader = {
+    .wants_time = 1,
+    .taken = note_taken,
+    .released = note_released,
+    .released_elsewhere = note_released_elsewhere,
+    .take_stock = take_stock,
+};
 
 /* ---- semaphores and queues --------------------------------------------------------------------------------------- */
 

@@ -153,29 +153,56 @@ static int is_mine(PyObject *lock)
 
 /* ---- the methods of locks ---------------------------------------------------------------------------------------- */
 
-static PyObject *note_acquire(const struct swap_call *call, PyObject *lock, PyObject *result)
+static struct swap stock_lock_acquire, stock_rlock_acquire;
+
+/* Once a thread waits for the lock that closes a circle, nothing more is heard of it.  So this comes before the wait. */
+static void note_attempt(PyObject *lock, int in_vain)
+{
+    struct quiet quiet = sites_quiet();
+    struct holder *me = held_known();
+    uint32_t site = me && me->count && held_at(me, lock) < 0 ? site_current() : 0;
+
+    for (int i = 0; site && i < HELD_READERS; i++)
+        if (readers[i] && readers[i]->attempts)
+            readers[i]->attempts(me, lock, site, in_vain);
+    sites_go_on(&quiet);
+}
+
+static int64_t deadline_of(const struct swap_call *call)
 {
     int64_t deadline = PARK_FOREVER;
 
-    if (result != Py_True || !lock)
-        return result;
-    if (call->count || call->names)
-        args_acquire(call->args, call->count, call->names, &deadline); /* has been done without an error */
-    note_taken(lock, deadline == PARK_FOREVER, 1);
-    return result;
+    if ((call->count || call->names) && args_acquire(call->args, call->count, call->names, &deadline) < 0) {
+        PyErr_Clear(); /* the call will raise it */
+        return 0;
+    }
+    return deadline;
 }
 
-static struct swap stock_lock_acquire, stock_rlock_acquire;
+static PyObject *take_noted(const struct swap_call *call, PyObject *lock)
+{
+    const struct held_reader *reader = readers[HELD_BY_WAITS];
+
+    if (!reader || !held_is_stock(lock))
+        return swap_stock(call);
+    return reader->take_stock(call, Py_IS_TYPE(lock, stock_lock_type) ? &stock_lock_acquire : &stock_rlock_acquire);
+}
 
 static PyObject *acquire_noted(const struct swap_call *call)
 {
-    const struct held_reader *reader = readers[HELD_BY_WAITS];
     PyObject *lock = swap_lock_behind(call->self);
+    int64_t deadline = lock ? deadline_of(call) : 0;
 
-    if (!reader || !lock || !held_is_stock(lock))
-        return note_acquire(call, lock, swap_stock(call));
-    struct swap *try = Py_IS_TYPE(lock, stock_lock_type) ? &stock_lock_acquire : &stock_rlock_acquire;
-    return note_acquire(call, lock, reader->take_stock(call, try));
+    if (!lock)
+        return swap_stock(call);
+    if (deadline == PARK_FOREVER)
+        note_attempt(lock, 0);
+    PyObject *result = take_noted(call, lock);
+    if (result == Py_True)
+        note_taken(lock, deadline == PARK_FOREVER, 1);
+    else if (result == Py_False && deadline)
+        note_attempt(lock, 1);
+    return result;
 }
 
 static PyObject *release_noted(const struct swap_call *call)

@@ -30,6 +30,8 @@ struct held_reader {
     int wants_time;
     /* The thread has taken the lock, which is not in its list yet.  surely: it would have waited for the lock without end. */
     void (*taken)(const struct holder *me, PyObject *lock, uint32_t site, int surely);
+    /* The thread is about to take the lock, and would wait for it without end; in_vain: it has waited, and its time was up. */
+    void (*attempts)(const struct holder *me, PyObject *lock, uint32_t site, int in_vain);
     /* Its taker has released it; or another thread has, and the hold is nobody's. */
     void (*released)(const struct held *former);
     void (*released_elsewhere)(PyObject *lock);

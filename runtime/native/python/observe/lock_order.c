@@ -1,6 +1,6 @@
 /* Which locks threads take while they hold others, for runtime/observe/lock_order.py.
  *
- * What a thread does is recorded when it takes a lock while it holds others (held.h), once for each combination.  A record keeps its
+ * What a thread does is recorded when it is about to take a lock while it holds others (held.h), once for each combination.  A record keeps its
  * locks alive, so that no other lock gets their addresses.
  *
  * All records are touched between sites_quiet() and sites_go_on() only. */
@@ -55,8 +55,8 @@ static PyObject *place_told(PyObject *lock, uint32_t site)
     return Py_BuildValue("OII", lock, site, ours ? site_made(lock) : 0);
 }
 
-/* (moment, ident, (lock, site, where it was made) of each that is held and of the one that is taken) */
-static void record_taking(const struct holder *holder, PyObject *lock, uint32_t site)
+/* (moment, ident, (lock, site, where it was made) of each that is held and of the one that is taken, in vain) */
+static void record_taking(const struct holder *holder, PyObject *lock, uint32_t site, int in_vain)
 {
     PyObject *places = PyTuple_New(holder->count + 1), *record = NULL;
     int complete = places != NULL;
@@ -67,7 +67,7 @@ static void record_taking(const struct holder *holder, PyObject *lock, uint32_t 
         PyTuple_SET_ITEM(places, i, one);
     }
     if (complete)
-        record = Py_BuildValue("OkO", holder->moment ? holder->moment : Py_None, my_ident(), places);
+        record = Py_BuildValue("OkOO", holder->moment ? holder->moment : Py_None, my_ident(), places, in_vain ? Py_True : Py_False);
     if (!record || PyList_Append(records, record) < 0)
         lost++;
     PyErr_Clear();
@@ -75,11 +75,17 @@ static void record_taking(const struct holder *holder, PyObject *lock, uint32_t 
     Py_XDECREF(places);
 }
 
+static void note_attempt(const struct holder *me, PyObject *lock, uint32_t site, int in_vain)
+{
+    if (me->count && me->count < HELD_DEEPEST && !is_known(me, lock))
+        record_taking(me, lock, site, in_vain);
+}
+
 /* An acquire that only tries can't be part of a deadlock; but what the thread then waits for, while it holds the lock, can. */
 static void note_taken(const struct holder *me, PyObject *lock, uint32_t site, int surely)
 {
-    if (me->count && me->count < HELD_DEEPEST && surely && !is_known(me, lock))
-        record_taking(me, lock, site);
+    if (surely) /* by a Condition's wait, which makes no attempt */
+        note_attempt(me, lock, site, 0);
 }
 
 /* A lock that one thread takes and another one releases is a signal between the two, whose order means nothing. */
@@ -93,7 +99,7 @@ static void note_released_elsewhere(PyObject *lock)
     PyErr_Clear();
 }
 
-static const struct held_reader reader = {.taken = note_taken, .released_elsewhere = note_released_elsewhere};
+static const struct held_reader reader = {.taken = note_taken, .attempts = note_attempt, .released_elsewhere = note_released_elsewhere};
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
@@ -225,7 +231,7 @@ static PyMethodDef functions[] = {
     {"lock_order_end", end_watching, METH_NOARGS, "Ends that."},
     {"lock_order_take", take_records, METH_NOARGS,
      "(records, locks that were released by another thread than their taker, by id, number of records that are lost), each once; the records are\n"
-     "(moment or None, ident, ((lock, site, site where it was made), ...)), the last lock taken while the others were held."},
+     "(moment or None, ident, ((lock, site, site where it was made), ...), in vain), the last lock taken while the others were held."},
     {"lock_order_forget", forget_records, METH_NOARGS, "Forgets what was recorded."},
     {"lock_order_moment", moment_now, METH_NOARGS, "What is known of the calling thread just now, or None."},
     {"lock_order_be_at", set_moment, METH_O, "Sets that."},
