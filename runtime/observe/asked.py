@@ -99,10 +99,12 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
 
 
 def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The LWPs that run no Python: helpers, threads of C libraries."""
-    known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}.union(native.listen_own())
+    """The LWPs that run no Python: helpers, threads of C libraries; no Thread that is about to begin."""
+    tasks, tids = os.listdir("/proc/self/task"), native.tids()
+    known = {thread["tid"] for crowd in crowds for thread in crowd["threads"]}.union(native.aside_tids())
+    known.update(tids[ident] for ident in list(threading._active) if ident in tids)  # type: ignore[attr-defined]
     found = []
-    for tid in map(int, os.listdir("/proc/self/task")):
+    for tid in map(int, tasks):
         if tid not in known:
             with suppress(OSError):  # it has ended
                 found.append({"tid": tid, "name": task_file(tid, "comm").strip(), "state": _state(None, tid)})

@@ -6,7 +6,7 @@ import linecache
 from collections.abc import Iterator
 from typing import Any
 
-from .files import is_library
+from .files import is_library, is_runtimes_own
 
 __all__ = ["stack_lines"]
 
@@ -18,11 +18,14 @@ def stack_lines(stack: list[list[Any]], all_frames: bool = True) -> Iterator[str
     """From the outermost call on, without the frames that all threads have.
 
     stack: file, line and function of each frame, from the innermost one on.
-    all_frames: otherwise the frames of libraries outside of the program's innermost frame are only counted.
+    all_frames: otherwise the frames of libraries outside of the program's innermost frame are only counted,
+    and the runtime's inside of it left out.
     """
     shown = list(stack)
     while shown and shown[-1][2] in _BOOTSTRAP:
         shown.pop()
+    while not all_frames and len(shown) > 1 and is_runtimes_own(shown[0][0]):
+        del shown[0]
     of_library = [is_library(file) for file, *_ in shown]
     inner = of_library.index(False) if False in of_library else len(shown)
     left_out = 0

@@ -89,6 +89,8 @@ class Wait:
         ends = self.kind in ("join", "group")
         by = f" held by {self.holder_name!r}" if self.holder_name and not ends else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
+        if self.kind == "join" and self.holder_name:
+            return f"the end of {self.holder_name!r}"
         return f"{'the end of' if ends else self.kind} {self.called or self.what}{by}{taken}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import scheduler
-from ..native import context_counts, listen_own, lwp_reap
+from ..native import aside_tids, context_counts, lwp_reap
 
 __all__ = ["POOLS", "Holdings", "is_pool"]
 
@@ -46,7 +46,7 @@ class Holdings:
                 if not is_pool(low, high):
                     writable += high - low
         return cls(
-            tasks=len({*map(int, tasks)}.difference(listen_own())),
+            tasks=len({*map(int, tasks)}.difference(aside_tids())),
             alive=scheduler.statistics().alive,
             borrowed=made - cached,
             contexts=made,

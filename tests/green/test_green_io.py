@@ -917,7 +917,7 @@ def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
     assert sorted(said.splitlines()) == [
         f"  'MainThread' {event}",
         f"  {lock}",
-        "  'MainThread' waits for the end of <Thread(forever)>",
+        "  'MainThread' waits for the end of 'forever'",
         f"  'forever' {event}",
         f"  'forever' {event}",
         f"  cycle: {lock}",

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from commands import environment, lwp, python, refusal
+from conftest import in_child
 from this_machine import FREE_THREADED
 
 DEADLOCK = """
@@ -296,6 +297,51 @@ def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
         "Desk.orders": (1, 1),
         "jobs": (1, 1),
     }
+
+
+JOINS = """
+import sys, threading
+sys.setswitchinterval(1000)  # whoever runs keeps the GIL
+done = threading.Event()
+def join(thread): thread.join()
+worker = threading.Thread(target=done.wait, name="worker")
+worker.start()
+joins = threading.Thread(target=join, args=(worker,), name="joins")
+joins.start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+def test_what_is_the_tools_own_is_not_told_as_the_programs(run: Run) -> None:
+    with run(JOINS, "--watchdog", "1000", "--trace", "t.json") as program:
+        found = program.dump_when(lambda found: [one["state"] for one in found["crowds"]] == ["waits"] * 3)
+        text = program.ask("dump", program.pid).stdout
+        rows = program.ask("top", program.pid, "--once", "--every", "0.1").stdout
+    assert found["without_python"] == []
+    assert re.search(
+        r"^'joins' \(tid \d+\): waits for the end of 'worker', for .*\n  File .*program.py", text, re.MULTILINE
+    )
+    assert "thread.py" not in text
+    assert sorted(line.split()[0] for line in rows.splitlines()[3:-1]) == ["MainThread", "joins", "worker"]
+
+
+@in_child
+def test_a_thread_that_has_not_begun_yet_is_not_told_as_without_python() -> None:
+    import threading
+
+    import runtime
+    from runtime.observe import asked
+
+    runtime.install()
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert asked._without_python([]) == []  # there are no crowds, as if no thread had come to its first line
+    done.set()
+    for thread in threads:
+        thread.join()
 
 
 def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:

@@ -10,6 +10,10 @@
 /* pthread_create() of such a thread; attributes may be NULL.  0 or errno. */
 int aside_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *));
 
+/* Writes the tids of those that run, and returns how many they are. */
+enum { ASIDES = 8 };
+int aside_tids(int *tids);
+
 /* Gives the calling thread a table of descriptors of its own, which is empty, so that what it opens takes no number that the program's next
  * open() returns without it.  The table ends with the thread.  0 or errno. */
 int aside_descriptors(void);

@@ -1,5 +1,6 @@
 /* What this process answers when it is asked from outside (observe/listen.h): what observe/asked.py tells, or, if Python doesn't answer, what
  * can be read without the GIL.  The reader of the latter is observe/glimpse.py: change both. */
+#include "observe/aside.h"
 #include "observe/calls.h"
 #include "observe/inspect.h"
 #include "observe/listen.h"
@@ -219,9 +220,19 @@ static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
     return call == CALLS_NONE ? Py_NewRef(Py_None) : PyUnicode_FromString(calls_name(call));
 }
 
-static PyObject *own_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+static PyObject *list_asides(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return Py_BuildValue("(ii)", listen_tid(0), listen_tid(1));
+    int tids[ASIDES], count = aside_tids(tids);
+    PyObject *list = PyList_New(count);
+
+    for (int i = 0; list && i < count; i++) {
+        PyObject *tid = PyLong_FromLong(tids[i]);
+        if (tid)
+            PyList_SET_ITEM(list, i, tid);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
 }
 
 static PyMethodDef functions[] = {
@@ -231,7 +242,8 @@ static PyMethodDef functions[] = {
     {"listen_begin", begin_listening, METH_VARARGS,
      "listen_begin(path, teller): serves a socket at that path.  teller(question) returns an answer, a str.  OSError: EALREADY: this\n"
      "process does so already."},
-    {"listen_own", own_tids, METH_NOARGS, "The tids of the threads that listen and answer, which are not the program's; or zeros."},
+    {"aside_tids", list_asides, METH_NOARGS,
+     "The tids of the threads that sample, watch, listen and answer, which are not the program's."},
     {"listen_end", end_listening, METH_NOARGS, "Before the interpreter ends: Python answers no more, and the socket's file goes."},
     {"listen_pause", pause_listening, METH_NOARGS,
      "Before a fork: ends the threads that listen, if no others except the caller are there."},
