@@ -335,7 +335,7 @@ def test_a_thread_that_has_not_begun_yet_is_not_told_as_without_python() -> None
 
     runtime.install()
     done = threading.Event()
-    threads = [threading.Thread(target=done.wait) for _ in range(5)]
+    threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(5)]
     for thread in threads:
         thread.start()
     assert asked._without_python([]) == []  # there are no crowds, as if no thread had come to its first line
