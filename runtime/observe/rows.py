@@ -73,8 +73,8 @@ def _switches(tid: int) -> int:
 
 
 def busiest() -> list[tuple[float, int]]:
-    """CPU seconds and tid of each thread of the process except the calling one and those that are not the program's; the
-    thread that has used most comes first."""
+    """CPU seconds and tid of each thread of the process except the calling one and those that are not the program's;
+    the thread that has used most comes first."""
     found, own = [], {threading.get_native_id(), *native.aside_tids()}
     for tid in map(int, os.listdir("/proc/self/task")):
         if tid not in own:
