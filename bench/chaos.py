@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,10 @@ def looped(way: str, name: str, seconds: float, seed: int, fixed: bool) -> Loop:
 
 def programs(names: tuple[str, ...]) -> Iterator[Any]:
     sys.path.insert(0, str(CORPUS))
-    from corpus import PROGRAMS
-
-    if unknown := set(names) - {one.name for one in PROGRAMS}:
+    corpus = import_module("corpus").PROGRAMS
+    if unknown := set(names) - {one.name for one in corpus}:
         raise click.BadParameter(f"no such program: {', '.join(sorted(unknown))}")
-    return (one for one in PROGRAMS if not names or one.name in names)
+    return (one for one in corpus if not names or one.name in names)
 
 
 @click.command(short_help="In how many programs a plain loop shows the bug.")

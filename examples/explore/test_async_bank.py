@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from async_bank import Account, ask, transfer, transfer_locked, transfer_ordered
 
-Transfer = Callable[[Account, Account, int], Awaitable[None]]
+Transfer = Callable[[Account, Account, int], Coroutine[None, None, None]]
 
 
 async def pay_twice(transfer: Transfer) -> None:

@@ -338,7 +338,7 @@ def _traceback(story: Story) -> list[str]:
 
 def realism(result: Result) -> str:
     """On which CPython the schedule can come."""
-    if result.outcome is Outcome.FOUND and not result.deviations:
+    if result.outcome is Outcome.FOUND and not result.deviations and result.other_order is None:
         return "fails in the plain order too: no race"
     gil = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     if result.other_order is None:
