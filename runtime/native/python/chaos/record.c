@@ -99,7 +99,7 @@ PyObject *chaos_recorded(void)
         memcpy(copy, entries, sizeof *copy * (size_t)many);
     park_unlock(&lock);
     PyObject *list = copy ? PyList_New(many) : PyErr_NoMemory();
-    for (long i = 0; list && i < many; i++) {
+    for (long i = 0; copy && list && i < many; i++) {
         PyObject *place = where && copy[i].place < PyList_GET_SIZE(where) ? PyList_GET_ITEM(where, copy[i].place) : Py_None;
         PyObject *one = Py_BuildValue("(IiO)", copy[i].thread, copy[i].kind, place);
         if (!one) {
