@@ -83,7 +83,7 @@ static int wait_lwp(struct park_cancel *cancel, atomic_int *word, int expected, 
 static int cancel_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits)
 {
     struct park_cancel *cancel = park_cancel;
-    int64_t until = park_until(deadline < cancel->deadline ? deadline : cancel->deadline);
+    int64_t until = deadline < cancel->deadline ? deadline : cancel->deadline;
 
     if (atomic_load(&cancel->word))
         return EINTR;

@@ -131,13 +131,19 @@ static const struct park_cancel_ops *cancel_ops(void)
     return atomic_load_explicit(&park_cancel_ops, memory_order_acquire);
 }
 
+static inline int wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits)
+{
+    int64_t until = park_until(deadline);
+    int result = park_cancel  ? cancel_ops()->wait(word, expected, until, scope, bits)
+                 : park_green ? park_ops->wait(word, expected, until, bits)
+                              : futex_wait_some(word, expected, until, scope, bits);
+
+    return park_result(result, deadline);
+}
+
 int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope)
 {
-    if (park_cancel)
-        return cancel_ops()->wait(word, expected, deadline, scope, FUTEX_BITSET_MATCH_ANY);
-    if (park_green)
-        return park_ops->wait(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
-    return park_result(futex_wait_some(word, expected, park_until(deadline), scope, FUTEX_BITSET_MATCH_ANY), deadline);
+    return wait_some(word, expected, deadline, scope, FUTEX_BITSET_MATCH_ANY);
 }
 
 void park_wake(atomic_int *word, int count, enum park_scope scope)
@@ -153,11 +159,7 @@ void park_wake_greens(atomic_int *word, int count)
 
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits)
 {
-    if (park_cancel)
-        return cancel_ops()->wait(word, expected, deadline, PARK_PRIVATE, bits);
-    if (park_green)
-        return park_ops->wait(word, expected, deadline, bits);
-    return park_result(futex_wait_some(word, expected, park_until(deadline), PARK_PRIVATE, bits), deadline);
+    return wait_some(word, expected, deadline, PARK_PRIVATE, bits);
 }
 
 int park_wake_some(atomic_int *word, int count, unsigned bits)
