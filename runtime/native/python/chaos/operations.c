@@ -45,20 +45,9 @@ static PyObject *do_at_point(const struct swap_call *call)
 SWAP_LOCK_TABLES(lock_tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);
 
 #define SEMAPHORE_METHODS(ROW, of) SWAP_TAKING(ROW, of, do_at_point, do_at_point)
-#define EVENT_METHODS(ROW, of)                            \
-    ROW(of##_is_set, "is_set", do_at_point, EXPLORE_READ) \
-    ROW(of##_set, "set", do_at_point, EXPLORE_SIGNAL)     \
-    ROW(of##_clear, "clear", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_wait, "wait", do_at_point, EXPLORE_WAIT)
-#define FUTURE_METHODS(ROW, of)                                                  \
-    ROW(of##_begin, "_begin", do_at_point, EXPLORE_SIGNAL)                       \
-    ROW(of##_finish, "_finish", do_at_point, EXPLORE_SIGNAL)                     \
-    ROW(of##_finish_cancelled, "_finish_cancelled", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_wait, "_wait", do_at_point, EXPLORE_WAIT)
-#define BARRIER_METHODS(ROW, of)                          \
-    ROW(of##_wait, "wait", do_at_point, EXPLORE_WAIT)     \
-    ROW(of##_reset, "reset", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_abort, "abort", do_at_point, EXPLORE_SIGNAL)
+#define EVENT_METHODS(ROW, of) SWAP_EVENT(ROW, of, do_at_point, do_at_point, do_at_point)
+#define FUTURE_METHODS(ROW, of) SWAP_FUTURE(ROW, of, do_at_point, do_at_point)
+#define BARRIER_METHODS(ROW, of) SWAP_BARRIER(ROW, of, do_at_point, do_at_point)
 /* Not qsize() and empty(): a note of `--locks` asks them while it holds a lock that every note wants (python/contention/contention.c). */
 #define QUEUE_METHODS(ROW, of)                                   \
     ROW(of##_get, "get", do_at_point, EXPLORE_ACQUIRE)           \

@@ -107,6 +107,22 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
     ROW(of##_acquire, "acquire", acquire, EXPLORE_ACQUIRE) \
     ROW(of##_release, "release", release, EXPLORE_RELEASE)
 
+/* What the others have. */
+#define SWAP_EVENT(ROW, of, asks, does, waits)     \
+    ROW(of##_is_set, "is_set", asks, EXPLORE_READ) \
+    ROW(of##_set, "set", does, EXPLORE_SIGNAL)     \
+    ROW(of##_clear, "clear", does, EXPLORE_SIGNAL) \
+    ROW(of##_wait, "wait", waits, EXPLORE_WAIT)
+#define SWAP_FUTURE(ROW, of, does, waits)                                 \
+    ROW(of##_begin, "_begin", does, EXPLORE_SIGNAL)                       \
+    ROW(of##_finish, "_finish", does, EXPLORE_SIGNAL)                     \
+    ROW(of##_finish_cancelled, "_finish_cancelled", does, EXPLORE_SIGNAL) \
+    ROW(of##_wait, "_wait", waits, EXPLORE_WAIT)
+#define SWAP_BARRIER(ROW, of, does, waits)         \
+    ROW(of##_wait, "wait", waits, EXPLORE_WAIT)    \
+    ROW(of##_reset, "reset", does, EXPLORE_SIGNAL) \
+    ROW(of##_abort, "abort", does, EXPLORE_SIGNAL)
+
 /* Makes the methods of every lock and of the Condition, and their tables; a file that uses it has the types by these names. */
 #define SWAP_LOCK_TABLES(tables, LOCK, RLOCK, CONDITION, QUICK)                            \
     SWAPS(LOCK, own_lock);                                                                 \

@@ -121,24 +121,13 @@ static PyObject *wait_for_condition(const struct swap_call *call)
     return result;
 }
 
-#define EVENT_METHODS(ROW, of)                            \
-    ROW(of##_is_set, "is_set", ask_false, EXPLORE_READ)   \
-    ROW(of##_set, "set", do_at_point, EXPLORE_SIGNAL)     \
-    ROW(of##_clear, "clear", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_wait, "wait", wait_for_itself, EXPLORE_WAIT)
+#define EVENT_METHODS(ROW, of) SWAP_EVENT(ROW, of, ask_false, do_at_point, wait_for_itself)
 SWAPS(EVENT_METHODS, event);
 
-#define FUTURE_METHODS(ROW, of)                                                  \
-    ROW(of##_begin, "_begin", do_at_point, EXPLORE_SIGNAL)                       \
-    ROW(of##_finish, "_finish", do_at_point, EXPLORE_SIGNAL)                     \
-    ROW(of##_finish_cancelled, "_finish_cancelled", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_wait, "_wait", wait_for_itself, EXPLORE_WAIT)
+#define FUTURE_METHODS(ROW, of) SWAP_FUTURE(ROW, of, do_at_point, wait_for_itself)
 SWAPS(FUTURE_METHODS, future);
 
-#define BARRIER_METHODS(ROW, of)                          \
-    ROW(of##_wait, "wait", wait_for_itself, EXPLORE_WAIT) \
-    ROW(of##_reset, "reset", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_abort, "abort", do_at_point, EXPLORE_SIGNAL)
+#define BARRIER_METHODS(ROW, of) SWAP_BARRIER(ROW, of, do_at_point, wait_for_itself)
 SWAPS(BARRIER_METHODS, barrier);
 
 #define CONDITION_METHODS(ROW, of)                           \
