@@ -16,6 +16,7 @@ from typing import Any
 
 from . import native
 from .observe.files import is_program, name_of_file
+from .observe.records import thread_name
 from .patch.installation import stock_locks
 
 __all__ = ["KINDS", "Chaos", "any_seed"]
@@ -165,9 +166,7 @@ def _told(
     type_: type | None,
     stack: list[tuple[CodeType, int]] | None,
 ) -> str:
-    if nth:
-        name = f"Thread-{nth} ({name})" if name else f"Thread-{nth}"
-    who = name or ("MainThread" if number == 0 else f"thread {number}")
+    who = thread_name(name or "", nth) or ("MainThread" if number == 0 else f"thread {number}")
     done = f"{_CALLED.get(what, what)}() of a {type_.__name__}" if type_ is not None else ""
     where = _place(stack or [])
     if kind:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .timeline import Span, Timeline, Track
 
-__all__ = ["AWAKE", "CHUNK", "FULL", "MAGIC", "Blocked", "Kind", "Life", "Part", "Record", "Records"]
+__all__ = ["AWAKE", "CHUNK", "FULL", "MAGIC", "Blocked", "Kind", "Life", "Part", "Record", "Records", "thread_name"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
 MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
@@ -84,7 +84,7 @@ _KINDS = frozenset(Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
 
 
-def _name(text: str, nth: int) -> str:
+def thread_name(text: str, nth: int) -> str:
     """The name of a thread, as threading makes it from the number and the function's name."""
     return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
 
@@ -285,7 +285,7 @@ class Records:
             return None
         begin, end = (at + CHUNK.size + each * _RECORD.size for each in (first, used))
         self.taken[at] = track, number, used
-        return number, begin, self.data[begin:end], tid, _name(self.text(name), nth), pointer
+        return number, begin, self.data[begin:end], tid, thread_name(self.text(name), nth), pointer
 
     def are_sound(self, records: list[Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""

@@ -162,15 +162,14 @@ def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
     return {lock: waits for lock, waits in by_lock.items() if waits[0].since < since}
 
 
-def _circle_of(waits: list[Wait], found: Waiting) -> tuple[Wait, ...]:
+def _circle_of(waits: list[Wait], deadlocks: list[tuple[Wait, ...]]) -> tuple[Wait, ...]:
     """The deadlock that one of these waits is in, if there is one."""
-    return next((cycle for cycle in _deadlocks(found) if not set(cycle).isdisjoint(waits)), ())
+    return next((cycle for cycle in deadlocks if not set(cycle).isdisjoint(waits)), ())
 
 
-def _report_stuck(waits: list[Wait], seconds: float, busy_with: str, found: Waiting) -> str:
+def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, busy_with: str, found: Waiting) -> str:
     """A report: which threads wait, what the holder waits for, and where the holder is, or all threads of a circle."""
     now, holder = time.monotonic(), waits[0].holder
-    circle = _circle_of(waits, found)
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
     lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
     lines += [f"deadlock: {describe_cycle(circle)}"] * bool(circle)
@@ -297,10 +296,12 @@ class Watchdog:
 
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
         locks = _stuck_locks(found, seconds)
-        for lock in locks.keys() - self._stuck_told:
-            circle = {(wait.address, wait.holder) for wait in _circle_of(locks[lock], found)}
-            if self._stuck_told.isdisjoint(circle):
-                self._tell(_report_stuck(locks[lock], seconds, self._busy_with(), found))
+        new = locks.keys() - self._stuck_told
+        deadlocks = _deadlocks(found) if new else []
+        for lock in new:
+            circle = _circle_of(locks[lock], deadlocks)
+            if self._stuck_told.isdisjoint((wait.address, wait.holder) for wait in circle):
+                self._tell(_report_stuck(locks[lock], circle, seconds, self._busy_with(), found))
             self._stuck_told.add(lock)
         self._stuck_told = set(locks)
 
