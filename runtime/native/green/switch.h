@@ -19,9 +19,9 @@ void green_resume(struct green *green);
 atomic_int *runner_mark_busy(struct scheduler *s);
 void runner_wake(atomic_int *sleeper);
 
-/* With the lock, while the runner is in C code of others: a spare takes its place, or if there is none, the next LWP that comes to its base.
- * runner_wake() as above.  The spare's LWP may have ended by then: a wake-up at an address
- * in its stack, which is never unmapped, does no harm. */
+/* With the lock, while the runner is in C code of others: a spare takes its place, or if there is none, the next LWP that comes to its
+ * base.  runner_wake() as above.  The spare's LWP may have ended by then: a wake-up at an address in its stack, which is never unmapped,
+ * does no harm. */
 atomic_int *runner_hand_over(struct scheduler *s);
 
 /* With the lock: goes on in `to`.  Returns, without the lock, when another thread switches back. */

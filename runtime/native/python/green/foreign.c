@@ -7,7 +7,6 @@
 #include "python/rooms.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <link.h>
 
 static PyThreadState *(*save_thread)(void);
