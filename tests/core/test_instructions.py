@@ -26,9 +26,10 @@ LIMITS = {
     "Semaphore pair": 0.07,
     "Thread()": 0.4,
     "current_thread": 0.36,
+    "start and join": 0.45,
 }
 if FREE_THREADED:  # there both take more
-    LIMITS |= {"with Lock": 0.56, "Lock, failed try": 0.46, "RLock pair": 0.58}
+    LIMITS |= {"with Lock": 0.56, "Lock, failed try": 0.46, "RLock pair": 0.58, "start and join": 0.72}
 
 SCRIPT = """
 import ctypes, sys, threading
@@ -41,6 +42,9 @@ def pair(first, second):
 
 def once(call):
     for _ in range(1000): call()
+
+def seldom(call):
+    for _ in range(100): call()
 
 def failing(call):
     for _ in range(1000): call(False)
@@ -70,6 +74,7 @@ for kind, (Lock, RLock, Event, Semaphore, Thread, current_thread) in {"ours": ou
     count(f"{kind} Event wait when set", once, event.wait)
     count(f"{kind} Semaphore pair", pair, semaphore.acquire, semaphore.release)
     count(f"{kind} Thread()", once, lambda: Thread(target=int))
+    count(f"{kind} start and join", seldom, lambda: (thread := Thread(target=int), thread.start(), thread.join()))
     thread = Thread(target=count, args=(f"{kind} current_thread", once, current_thread))
     thread.start()
     thread.join()
