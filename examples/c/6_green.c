@@ -117,7 +117,7 @@ static void spawn(struct green *thread, void (*work)(const char *name), const ch
 #if defined(__x86_64__)
     size_t *tcb = (size_t *)thread->tp, *mine = (size_t *)main_thread.tp;
     tcb[0] = tcb[2] = (size_t)tcb;
-    tcb[5] = mine[5]; /* run_next() begins under one and returns under another */
+    tcb[5] = mine[5]; /* run_next() begins in one thread, and returns in another */
     tcb[6] = mine[6];
 #endif
     current->next = thread;

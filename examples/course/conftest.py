@@ -48,7 +48,8 @@ def runs(program: Path, name: str) -> None:
     """Fails with what a test of a grader.c says, if it does not pass."""
     done = subprocess.run([program, name], capture_output=True, text=True, timeout=60)
     if done.returncode < 0:
-        pytest.fail(f"{done.stdout}{signal.strsignal(-done.returncode)}", pytrace=False)
+        why = f"{done.stdout}{signal.strsignal(-done.returncode)}"
+        pytest.fail(f"{why}: gdb -ex run --args {program} {name}", pytrace=False)
     if done.returncode != 0:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
 

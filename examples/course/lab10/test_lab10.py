@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,16 @@ def take(lock: Any, kind: str) -> None:
 
 def give(lock: Any, kind: str) -> None:
     (lock.release_read if kind == "reads" else lock.release_write)()
+
+
+def named(kind: str, work: Callable[[str], None]) -> Callable[[], None]:
+    """work(kind), as a function after which a report calls its thread."""
+
+    def function() -> None:
+        work(kind)
+
+    function.__name__ = kind
+    return function
 
 
 @pytest.mark.parametrize(
@@ -41,7 +52,7 @@ def test_a_writer_is_alone_and_none_sleeps_for_ever(yours: ModuleType, kinds: li
             inside.remove(kind)
             give(lock, kind)
 
-        together(*(lambda kind=kind: work(kind) for kind in kinds))
+        together(*(named(kind, work) for kind in kinds))
 
     in_every_order(test, preemptions)
 
@@ -77,7 +88,8 @@ def test_nobody_overtakes_who_sleeps(yours: ModuleType, inside: str, first: str,
 
     def test() -> None:
         lock, order = yours.ReadersWriter(), []
-        sleeps = {kind: threading.Event() for kind in ("first", "second")}
+        kinds = {f"{first} 1": first, f"{second} 2": second}
+        sleeps = {name: threading.Event() for name in kinds}
         lock.monitor.on_sleep = lambda: sleeps[threading.current_thread().name].set()
 
         def enter(kind: str) -> None:
@@ -88,17 +100,14 @@ def test_nobody_overtakes_who_sleeps(yours: ModuleType, inside: str, first: str,
             give(lock, kind)
 
         take(lock, inside)
-        threads = [
-            threading.Thread(target=enter, args=(kind,), name=name)
-            for name, kind in (("first", first), ("second", second))
-        ]
+        threads = [threading.Thread(target=enter, args=(kind,), name=name) for name, kind in kinds.items()]
         for thread in threads:
             thread.start()
             sleeps[thread.name].wait()
         give(lock, inside)
         for thread in threads:
             thread.join()
-        assert order == ["first", "second"]
+        assert order == list(kinds)
 
     in_every_order(test, preemptions=1)
 
@@ -117,7 +126,7 @@ def test_a_wake_up_for_no_reason_lets_nobody_in(yours: ModuleType) -> None:
             inside.remove(kind)
             give(lock, kind)
 
-        together(lambda: work("reads"), lambda: work("writes"))
+        together(named("reads", work), named("writes", work))
 
     in_every_order(test)
 
@@ -133,7 +142,7 @@ def test_a_thread_that_waits_sleeps(yours: ModuleType) -> None:
             take(lock, kind)
             give(lock, kind)
 
-        together(lambda: work("reads"), lambda: work("writes"), lock.release_write)
+        together(named("reads", work), named("writes", work), lock.release_write)
         assert lock.monitor.calls["wait"] <= 5, "the lock asks again and again instead of sleeping"
 
     in_every_order(test, preemptions=1)

@@ -3,15 +3,15 @@
 #define KEYS_H
 
 enum {
-    KEYS = 64,  /* there are so many at a time */
-    ROUNDS = 4, /* so often destructors are called, as long as they set new values */
+    KEYS = 64,  /* at most, at a time */
+    ROUNDS = 4, /* of destructors at most, however often they set new values */
 };
 
-/* Makes a key for which no thread has a value, and says which in *key, from 0 to KEYS - 1.
+/* Makes a key for which no thread has a value; its number, from 0 to KEYS - 1, goes to *key.
  * The destructor may be NULL.  0, or EAGAIN: there are KEYS already. */
 int key_create(unsigned *key, void (*destructor)(void *value));
 
-/* The key can be made anew.  Values that threads have for it are forgotten, without a destructor.  0, or EINVAL: no such key. */
+/* The key's number can be given out again.  Values for it are forgotten, without a destructor.  0, or EINVAL: no such key. */
 int key_delete(unsigned key);
 
 /* The calling thread's value; NULL if it has none, and if there is no such key. */

@@ -11,13 +11,13 @@ int key_create(unsigned *key, void (*destructor)(void *value))
 {
     (void)key;
     (void)destructor;
-    abort();
+    return ENOSYS;
 }
 
 int key_delete(unsigned key)
 {
     (void)key;
-    abort();
+    return ENOSYS;
 }
 
 void *key_get(unsigned key)
