@@ -40,7 +40,7 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
     end = _TOP + _ROW * len(steps)
     creator, kernel, thread = _LANES.values()
     parts = [text(x, 20, name, "head", "middle") for name, x in _LANES.items()]
-    parts += [text(26, 20, "line", "dim", "end"), text(66, 20, "µs", "dim", "end")]
+    parts += [text(26, 20, "line", "dim", "end"), text(69, 20, "µs", "dim", "end")]
     parts += [
         line(creator, _TOP, creator, rows["join"]),
         line(creator, rows["join"], creator, rows["cleared"], "sleeps"),
@@ -61,7 +61,7 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
         drawn = [
             rect(0, top, _WIDTH, _ROW, "hit"),
             text(26, middle + 4, str(step["line"]), "dim", "end"),
-            text(66, middle + 4, us, "dim", "end"),
+            text(69, middle + 4, us, "dim", "end"),
             *tip,
             f'<circle cx="{mine}" cy="{middle:g}" r="4.5"/>\n',
             text(_TEXT, middle + 4, step["what"]),
