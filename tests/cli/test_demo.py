@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_programs import in_child
 from commands import lwp, refusal
 from this_machine import TREE
 
@@ -285,6 +286,18 @@ def test_createthread_numbers_each_step_once_and_groups_them(life: Any) -> None:
     groups = [step["group"] for step in steps]
     assert list(dict.fromkeys(groups)) == ["memory", "clone", "first lines", "Python", "end", "join"]
     assert [groups.index(group) for group in groups] == sorted(groups.index(group) for group in groups)
+
+
+@in_child
+def test_createthread_shows_a_join_of_the_main_thread_that_takes_long_as_one_wait() -> None:
+    import time
+
+    from runtime.cli.demo import createthread
+
+    read = createthread.status
+    createthread.status = lambda *names: time.sleep(0.1) or read(*names)  # type: ignore[func-returns-value]
+    steps = createthread.run(None)["steps"]
+    assert [step["name"] for step in steps].count("join") == 1
 
 
 def test_createthread_has_a_line_of_80_columns_for_each_step(life: Any) -> None:
