@@ -61,14 +61,16 @@ def _at_top(found: dict[str, Any]) -> str:
 
 def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
     """The dump, in lines: deadlocks first, then the threads, those of a deadlock and the largest crowds first."""
+    from ..observe.waits import circle_line
+
     now = found["now"]
     yield _at_top(found)
     if "without" in found:
         yield f"Python does not answer, because {found['without']}; this was read without it, so names are missing"
     for circle in found["circles"]:
-        yield f"{'deadlock' if circle['deadlock'] else 'circle, until a timeout'}: {circle['text']}"
+        yield circle_line(circle["deadlock"], circle["text"])
     for pool in found["pools"]:
-        yield f"deadlock: {pool['text']}"
+        yield circle_line(True, pool["text"])
     in_circles = {name for circle in found["circles"] + found["pools"] for name in circle["threads"]}
     crowds = sorted(found["crowds"], key=lambda crowd: crowd["threads"][0]["name"] not in in_circles)
     for crowd in crowds:

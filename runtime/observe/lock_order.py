@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from .. import native
 from .files import short
+from .names import kind_of, made, named
 from .sites import note_makings
-from .source import kind_of, made, named
 from .waits import name_of
 
 __all__ = ["LockOrder"]

@@ -20,8 +20,10 @@ from .. import native
 from . import stock_queues
 from .crowds import FEW
 from .files import short
+from .lines import awaited_as, taken_as
+from .names import made, named_at
 from .sites import note_makings
-from .source import at, awaited_as, made, named_at, taken_as
+from .source import at
 from .waits import kind_of_type, name_of
 
 __all__ = ["HELD", "begin", "end", "facts", "forget"]

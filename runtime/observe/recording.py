@@ -60,7 +60,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _names(things: list[object]) -> list[str]:
-    from .source import named  # it loads much, and is needed only when a thread has been blocked
+    from .names import named  # it loads much, and is needed only when a thread has been blocked
 
     return named(things)
 

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import NamedTuple
 
 from .. import native
-from .source import attribute_of, expression_text, receiver, variables
+from .lines import attribute_of, expression_text, receiver
+from .source import variables
 
 __all__ = ["Awaited", "awaited", "called", "called_by_pools"]
 

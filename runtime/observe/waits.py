@@ -16,7 +16,9 @@ from typing import Any
 from .. import native
 from .crowds import Calls
 from .groups import described, end_awaited
-from .source import awaited_as, named, passed_on, taken_at
+from .lines import awaited_as, taken_at
+from .names import named
+from .source import passed_on
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
@@ -121,6 +123,11 @@ def describe_cycle(cycle: Sequence[Wait]) -> str:
         str(replace(wait, called=f"{wait.called} at {wait.address:#x}") if called.count(wait.called) > 1 else wait)
         for wait in cycle
     )
+
+
+def circle_line(deadlock: bool, text: str) -> str:
+    """A circle's text, behind what it is."""
+    return f"{'deadlock' if deadlock else 'circle, until a timeout'}: {text}"
 
 
 def name_of(ident: int, tid: int | None = None) -> str:

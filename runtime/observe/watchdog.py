@@ -23,7 +23,7 @@ from .groups import described
 from .pools import exhausted
 from .sites import note_makings
 from .stacks import stack_lines
-from .waits import Wait, Waiting, calls, describe_cycle, is_deadlock, name_of, waiting
+from .waits import Wait, Waiting, calls, circle_line, describe_cycle, is_deadlock, name_of, waiting
 
 __all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
 
@@ -79,11 +79,8 @@ def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
 
 def _standing(found: Waiting) -> list[str]:
     """A line for each circle and each of these pools."""
-    circles = [
-        f"{'deadlock' if is_deadlock(cycle) else 'circle, until a timeout'}: {describe_cycle(cycle)}"
-        for cycle in found.cycles
-    ]
-    return circles + [f"deadlock: {pool}" for pool in exhausted(found)]
+    circles = [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in found.cycles]
+    return circles + [circle_line(True, str(pool)) for pool in exhausted(found)]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
@@ -172,7 +169,7 @@ def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, b
     now, holder = time.monotonic(), waits[0].holder
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
     lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
-    lines += [f"deadlock: {describe_cycle(circle)}"] * bool(circle)
+    lines += [circle_line(True, describe_cycle(circle))] * bool(circle)
     lines += _lines(waits, now)
     lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
     shown = {wait.ident for wait in circle} | {holder}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...observe.files import is_program, name_of_file
-from ...observe.source import Origin, Place, made_at
+from ...observe.names import Origin, made_at
+from ...observe.source import Place
 from ..run.plans import TIMEOUT, Kind
 from .accesses import Access, Raised
 

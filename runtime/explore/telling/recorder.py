@@ -12,8 +12,9 @@ from typing import Any
 
 from ... import native
 from ...observe.files import is_program, library_of
+from ...observe.names import Names, Origin, kind_of, made_by
 from ...observe.sites import note_makings
-from ...observe.source import Names, Origin, Place, kept, kind_of, made_by, place_in, place_of, program_frames
+from ...observe.source import Place, kept, place_in, place_of, program_frames
 from ..run.granularity import UNMENTIONED
 from ..run.plans import Kind, Run, last_steps
 from .accesses import Accesses, stack_of

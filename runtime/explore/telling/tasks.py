@@ -8,7 +8,8 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from ...observe.files import is_program
-from ...observe.source import Place, entered, variables
+from ...observe.lines import entered
+from ...observe.source import Place, variables
 
 __all__ = ["awaited_by", "begin_of", "callback_of", "frames_of", "holds", "name_of"]
 
