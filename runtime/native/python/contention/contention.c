@@ -80,7 +80,8 @@ static void begin_wait(PyObject *object, const struct sync_place *place)
         me.row->waits.most = me.row->waits.now;
 }
 
-/* sleeps: the thread is waking up, so what it waited for at the beginning is what it has waited for until now. */
+/* sleeps: the thread is waking up, so what it waited for at the beginning is what it has waited for until now, unless its sleep had
+ * ended by then.  Nobody has heard how, and it may go on: then it would count as one more. */
 static void be_current(int sleeps)
 {
     if (me.generation == generation)
@@ -94,7 +95,7 @@ static void be_current(int sleeps)
     PyObject *ident = PyLong_FromUnsignedLong(my_ident()), *known = ident && before ? PyDict_GetItemWithError(before, ident) : NULL;
     if (known) {
         me.name = number_of_name(name_of_kind(Py_NewRef(PyTuple_GET_ITEM(known, 0))));
-        if (sleeps && PyTuple_GET_ITEM(known, 1) != Py_None)
+        if (sleeps && wanted >= begun && PyTuple_GET_ITEM(known, 1) != Py_None)
             begin_wait(PyTuple_GET_ITEM(known, 1), NULL);
     }
     Py_XDECREF(ident);
