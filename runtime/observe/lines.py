@@ -20,7 +20,6 @@ from .source import (
     instructions_of,
     is_inner,
     object_in,
-    object_text_in,
     passed_on,
     place_at,
     positions_of,
@@ -29,7 +28,7 @@ from .source import (
     with_class,
 )
 
-__all__ = ["attribute_of", "awaited_as", "entered", "expression_text", "receiver", "taken_as", "taken_at"]
+__all__ = ["attribute_of", "awaited_as", "called_at", "entered", "expression_text", "receiver", "taken_at"]
 
 # ---- where the holder of a lock took it ------------------------------------------------------------------------------
 #
@@ -186,12 +185,24 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
     return _UNKNOWN
 
 
-def taken_as(site: str) -> str:
-    """What the `with` at "FILE:LINE in FUNCTION" calls the lock that it takes; "": it is none, or takes several."""
+@functools.lru_cache(maxsize=1024)
+def called_at(site: str) -> str:
+    """What the line at "FILE:LINE in FUNCTION" calls the primitive that it takes or waits for; "": only code of the
+    program knows which, or the line does more."""
     place, _, function = site.rpartition(" in ")
     file, _, line = place.rpartition(":")
     text = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
-    return with_class(object_text_in(text), function) if text.startswith("with ") else ""
+    try:
+        nodes = [*ast.walk(ast.parse(f"{text} pass" if text.endswith(":") else text))]
+    except (SyntaxError, ValueError):
+        return ""
+    found = [ast.unparse(item.context_expr) for node in nodes if isinstance(node, ast.With) for item in node.items]
+    calls = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    # Another name may be a module's, as in futures.wait().
+    waits = [ast.unparse(call.value) for call in calls if call.attr in ("acquire", "wait", "wait_for")]
+    found += [text for text in waits if text.startswith("self.")]
+    is_plain = len(found) == 1 and all(part.isidentifier() for part in found[0].split("."))
+    return with_class(found[0], function) if is_plain else ""
 
 
 def awaited_as(thing: object, frame: FrameType | None) -> str:

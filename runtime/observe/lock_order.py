@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from .. import native
 from .files import short
-from .names import kind_of, made, named
+from .lines import called_at
+from .names import Called, kind_of, made
 from .sites import note_makings
 from .waits import name_of
 
@@ -180,9 +181,11 @@ class LockOrder:
     def _take_over(self) -> None:
         records, elsewhere, self._lost = native.lock_order_take()
         self._elsewhere |= elsewhere
-        new = {id(lock): lock for _, _, places, _ in records for lock, _, _ in places if id(lock) not in self._kept}
-        self._kept |= new
-        self._names |= {key: name for key, name in zip(new, named(new.values()), strict=True)}
+        called = Called()
+        for lock, since, _ in (place for _, _, places, _ in records for place in places):
+            if id(lock) not in self._kept:
+                self._kept[id(lock)] = lock
+                self._names[id(lock)] = called.by(lock, functools.partial(called_at, native.site_text(since)))
         for moment, ident, places, in_vain in records:
             if moment is not None:
                 moment.who.nests = True

@@ -20,8 +20,8 @@ from .. import native
 from . import stock_queues
 from .crowds import FEW
 from .files import short
-from .lines import awaited_as, taken_as
-from .names import made, named_at
+from .lines import awaited_as, called_at
+from .names import Called, made
 from .sites import note_makings
 from .source import at
 from .waits import kind_of_type, name_of
@@ -74,6 +74,7 @@ class _Row:
     longest: int = 0
     now: int = 0
     most: int = 0
+    wait_site: int = 0  # of the first
     histogram: Counter[int] = field(default_factory=Counter)
     holds: int = 0
     held: int = 0
@@ -84,6 +85,7 @@ class _Row:
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
     place: str = ""  #: where it was made, or where threads wait for it; "": not known
     called: str = ""  #: what a line that waits for it calls it
+    joined: set[str] = field(default_factory=set)  #: the threads
     name: str = ""
 
     @classmethod
@@ -115,6 +117,11 @@ class _Row:
     def made(self) -> str:
         return made(self.place) if self.of != _SITE else ""
 
+    def line(self) -> str:
+        """What a line that waits for it calls it, or one that takes it."""
+        sites = (self.hold_site, self.wait_site)
+        return self.called or next(filter(None, (called_at(native.site_text(site)) for site in sites)), "")
+
     def wait_on(self, ns: int) -> None:
         """A thread is still waiting, for so long by now."""
         self.count += 1
@@ -130,6 +137,7 @@ class _Row:
         self.longest = max(self.longest, other.longest)
         self.now += other.now
         self.most = max(self.most, other.most)
+        self.wait_site = self.wait_site or other.wait_site
         self.histogram += other.histogram
         self.holds += other.holds
         self.held += other.held
@@ -162,7 +170,9 @@ class _Row:
             "handed": [
                 {"from": names[giver], "to": names[taker], "count": count}
                 for (giver, taker), count in self.pairs.most_common(3)
-            ],
+            ]
+            if self.kind != "join"
+            else [],
         }
 
 
@@ -207,6 +217,8 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
         if not alone:
             name = stock_queues.called if row.kind == "queue" else awaited_as
             row.called = row.called or name(thing, frames.get(ident))
+        elif row.kind == "join":
+            row.joined.add(name_of(thing.ident))
         row.wait_on(int((now - max(since, begun)) * 1e9))
         still[row] += 1
     for row, threads in still.items():
@@ -235,7 +247,8 @@ def _several(count: int, kind: str) -> str:
 
 def _name_one(row: _Row, name: str) -> None:
     if row.of == _SITE:
-        row.name = f"{row.kind} at {row.place}"
+        whom = f" of {', '.join(sorted(row.joined))}" if 0 < len(row.joined) <= FEW else ""
+        row.name = f"{row.kind}{whom} at {row.place}"
     elif row.of == _ITEMS:
         row.name = f"items of {name or row.made or 'a queue'}"
     else:
@@ -250,10 +263,8 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
     for row in rows:
         if row.of == _ITEMS:
             row.called = waited_for.get(row.address, "")
-    names = {
-        row: variable or row.called or taken_as(native.site_text(row.hold_site))
-        for row, variable in zip(rows, named_at([(row.address, row.type) for row in rows]), strict=True)
-    }
+    called = Called()
+    names = {row: called.by_address(row.address, row.type, row.line) for row in rows}
     alike: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
     for row in rows:
         alike[row.of in (_SITE, _ITEMS) and row.of, row.type, row.place or names[row]].append(row)
@@ -333,6 +344,9 @@ def facts() -> dict[str, Any]:
     """
     counts, ns, found, stacks, names, gil, (crowded, lost, cut) = native.contention_read()
     rows = [_Row.read(row) for row in found]
+    for row in rows:
+        if row.kind == "join":
+            row.joined = {names[giver] for giver, _ in row.pairs}
     if counts:
         _wait_on(rows, time.monotonic() - ns / 1e9)
     grouped = _grouped(rows)

@@ -11,15 +11,15 @@ import contextlib
 import sys
 import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from .. import native
 from .files import is_program, short
-from .source import program_frames, tree_of, variables
+from .source import class_of, program_frames, tree_of, variables
 
-__all__ = ["Names", "Origin", "all_attributes", "kind_of", "made", "made_at", "made_by", "named", "named_at"]
+__all__ = ["Called", "Names", "Origin", "all_attributes", "kind_of", "made", "made_at", "made_by"]
 
 T = TypeVar("T")
 
@@ -44,37 +44,47 @@ class Names:
     """Finds what the program calls an object: a variable, an attribute, an item.
 
     test: frames whose names are the best, outermost first: a test's own, or the main thread's.
-    theirs: also variables of the other frames' functions; they mean something to their own thread only.
     """
 
-    def __init__(self, test: list[FrameType], frames: list[FrameType], theirs: bool = True) -> None:
-        self._known: dict[int, tuple[object, str, Origin]] = {}  # with the object, so that no other object gets its id
-        self._walk = _everything(test, [frame for frame in frames if frame not in test], theirs)
+    def __init__(self, test: list[FrameType], frames: list[FrameType]) -> None:
+        # With the object, so that no other object gets its id.
+        self._known: dict[int, tuple[object, str, Origin]] = {}
+        self._theirs: dict[int, tuple[object, str, Origin]] = {}
+        values = iter(range(_MOST_VALUES))
+        others = [frame for frame in frames if frame not in test]
+        self._walks = (_of_all(test, others, values), self._known), (_of_others(test, others, values), self._theirs)
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
-        return self.find_at(id(wanted), type(wanted))
+        return self.find_at(id(wanted), type(wanted)) or self.find_at(id(wanted), type(wanted), theirs=True)
 
-    def find_at(self, address: int, kind: type) -> tuple[str, Origin] | None:
-        """Of the object of that type with that id(), if it is still there."""
-        while address not in self._known:
-            if (found := next(self._walk, None)) is None:
+    def find_at(self, address: int, kind: type, theirs: bool = False) -> tuple[str, Origin] | None:
+        """Of the object of that type with that id(), if it is still there.
+
+        theirs: by a variable of the other frames' functions, which means something to its own thread only.
+        """
+        walk, known = self._walks[theirs]
+        while address not in known:
+            if (found := next(walk, None)) is None:
                 return None
             name, value, origin = found
-            self._known.setdefault(id(value), (value, name, origin))
-        return self._known[address][1:] if type(self._known[address][0]) is kind else None
+            known.setdefault(id(value), (value, name, origin))
+        return known[address][1:] if type(known[address][0]) is kind else None
 
 
-def _everything(test: list[FrameType], others: list[FrameType], theirs: bool) -> Iterator[_Part]:
+def _of_all(test: list[FrameType], others: list[FrameType], values: Iterator[int]) -> Iterator[_Part]:
     """Names that are found first are better."""
     shared, own = [*_globals_of([*test, *others])], [*_locals_of(test)]
-    rest = [*_locals_of(others)] if theirs else []
-    values = iter(range(_MOST_VALUES))
     yield from _direct(shared)
     yield from _direct(own)
     yield from _deep(own, values)
     yield from _deep(shared, values)
+
+
+def _of_others(test: list[FrameType], others: list[FrameType], values: Iterator[int]) -> Iterator[_Part]:
+    rest = [*_locals_of(others)]
     yield from _direct(rest)
     yield from _deep(rest, values)
+    yield from _deep([*_owners_of([*test, *others])], iter(range(_MOST_VALUES)))
 
 
 def _deep(spaces: list[_Space], values: Iterator[int]) -> Iterator[_Part]:
@@ -117,6 +127,13 @@ def _locals_of(frames: list[FrameType]) -> Iterator[_Space]:
             yield dict(variables(frame)), Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
 
 
+def _owners_of(frames: list[FrameType]) -> Iterator[_Space]:
+    """The objects whose methods are called, by the names of the classes that have these methods."""
+    for frame in frames:
+        if (owner := class_of(frame.f_code.co_qualname)) and "self" in (names := variables(frame)):
+            yield {owner: names["self"]}, Origin(frame.f_code.co_filename, "", frame.f_code.co_firstlineno, "")
+
+
 def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:
     """What is in an object, without running code of the program's."""
     kind = type(value)
@@ -157,42 +174,32 @@ def _file_of(cls: type) -> str:
     return getattr(module, "__file__", None) or "<frozen>"
 
 
-def named(things: Iterable[object], theirs: bool = True) -> list[str]:
-    """What the program calls each of these primitives just now, such as "ledger.lock"; otherwise "made at FILE:LINE",
-    or "".
+class Called:
+    """What the program calls its primitives, just now: everything that is told of them has these names.
 
-    The stacks of all threads say that, the main thread's first; without `theirs` the other threads' variables don't.
-    It never raises, because a report may lack a name.
+    The stacks of all threads say that, the main thread's first.  It never raises, because a report may lack a name.
     """
-    names = _names_of_all(sys._getframe(), theirs)
-    return [_named(names, thing) for thing in things]
 
+    def __init__(self) -> None:
+        stacks: dict[int, FrameType | None] = dict(sys._current_frames())
+        stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep what it knows
+        main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
+        self._names = Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])
 
-def named_at(things: Iterable[tuple[int, type]]) -> list[str]:
-    """The variables alone, of objects by their id() and type, some of which may be gone; "" for these."""
-    names = _names_of_all(sys._getframe())
-    found = []
-    for address, kind in things:
-        found.append("")
-        with contextlib.suppress(Exception):
-            if variable := names.find_at(address, kind):
-                found[-1] = variable[0]
-    return found
+    def by(self, thing: object, line: Callable[[], str] = str) -> str:
+        """As by_address(); otherwise "made at FILE:LINE", if that was noted."""
+        return self.by_address(id(thing), type(thing), line) or made_by(thing)
 
-
-def _names_of_all(caller: FrameType, theirs: bool = True) -> Names:
-    stacks: dict[int, FrameType | None] = dict(sys._current_frames())
-    stacks[threading.get_ident()] = caller.f_back  # a frame that refers to itself would keep all that it knows
-    main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
-    return Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]], theirs)
-
-
-def _named(names: Names, thing: object) -> str:
-    with contextlib.suppress(Exception):  # it reads the program's own things
-        if found := names.find(thing):
-            return found[0]
-        return made_by(thing)
-    return ""
+    def by_address(self, address: int, kind: type, line: Callable[[], str] = str) -> str:
+        """A name that all threads know; otherwise what a line calls it that waits for it or takes it; otherwise what
+        another thread does; "": none of these.  The object with that id() and type may be gone."""
+        with contextlib.suppress(Exception):  # it reads the program's own things
+            known = self._names.find_at(address, kind)
+            if text := known[0] if known else line():
+                return text
+            known = self._names.find_at(address, kind, theirs=True)
+            return known[0] if known else ""
+        return ""
 
 
 def kind_of(thing: object) -> str:

@@ -60,9 +60,10 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _names(things: list[object]) -> list[str]:
-    from .names import named  # it loads much, and is needed only when a thread has been blocked
+    from .names import Called  # it loads much, and is needed only when a thread has been blocked
 
-    return named(things)
+    called = Called()
+    return [called.by(thing) for thing in things]
 
 
 def _threads() -> Iterator[tuple[int, str, FrameType | None]]:

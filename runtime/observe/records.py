@@ -99,6 +99,7 @@ class Blocked:
     key: int
     ticket: int
     type: str = ""  # of the primitive
+    line: str = ""  # at which it waits
     open: bool = True  # what ended it is not known yet
     why: int = 0  # the text, if it was cancelled
 

@@ -171,6 +171,8 @@ def _where(wait: Wait | stock_queues.Awaited | None, frame: FrameType | None) ->
         return f"{wait.thing} {place}"
     if wait is None:
         return place
+    if wait.kind == "join":
+        return f"{wait.thing} {place}"
     # A narrow terminal shows the beginning.
     holder = f"of {wait.holder_name}" if wait.holder_name else ""
     return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))

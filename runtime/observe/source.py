@@ -23,6 +23,7 @@ from .sites import SYNCHRONISING
 __all__ = [
     "Place",
     "at",
+    "class_of",
     "expression_at",
     "expression_of",
     "forget",
@@ -259,8 +260,14 @@ def object_text_in(segment: str) -> str:
 
 def with_class(text: str, function: str) -> str:
     """Queue.mutex for `self.mutex` in Queue.get."""
+    owner = class_of(function)
+    return owner + text.removeprefix("self") if text.startswith("self.") and owner else text
+
+
+def class_of(function: str) -> str:
+    """The name of the class that has the method with that qualified name; "": it is none."""
     owner = function.rpartition(".")[0].rpartition(".")[2]
-    return owner + text.removeprefix("self") if text.startswith("self.") and owner.isidentifier() else text
+    return owner if owner.isidentifier() else ""
 
 
 #: CPython 3.13.0 to 3.13.5 frees the variables of a generator that ends or is dropped, though its frame lives on

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .files import short
+from .lines import called_at
 from .recording import record, stop
 from .records import AWAKE, Blocked, Kind, Life, Record, Records
 from .timeline import Arrow, Count, Span, State, Timeline, Track
@@ -192,10 +193,11 @@ class Reader:
                     wait.open = True
                     self.waits.append(wait)
             else:
-                span = Span(State.BLOCKED, ns, 0, made=short(self.file.text(b >> 32)), site=short(self.file.text(site)))
+                line = self.file.text(site)
+                span = Span(State.BLOCKED, ns, 0, made=short(self.file.text(b >> 32)), site=short(line))
                 track.spans.append(span)
                 type = self.file.text(what) or "primitive"
-                wait = life.wait = Blocked(track.number, span, kind, a, b & 0xFFFFFFFF, type)
+                wait = life.wait = Blocked(track.number, span, kind, a, b & 0xFFFFFFFF, type, line)
                 self.waits.append(wait)
 
     def find_running(self, until: int) -> None:
@@ -274,7 +276,7 @@ class Reader:
             return wait.type
         made = wait.span.made.partition(" in ")[0]
         unnamed = f"made at {made}" if made else f"at {wait.key - OBJECT_HEAD:#x}"
-        return f"{wait.type} {self.name_of(wait.key, begin) or unnamed}"
+        return f"{wait.type} {self.name_of(wait.key, begin) or called_at(wait.line) or unnamed}"
 
     def forget(self, before: int) -> None:
         """Drops effects and names that came before; of those that a later wait may need, the last one stays."""

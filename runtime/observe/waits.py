@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -17,7 +16,7 @@ from .. import native
 from .crowds import Calls
 from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
-from .names import named
+from .names import Called
 from .source import passed_on
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
@@ -253,32 +252,22 @@ def calls() -> dict[int, Calls]:
     return native.look({})[1]
 
 
-class _Called:
-    """What the program calls primitives that threads wait for."""
+class _Lines:
+    """What the lines at which threads wait call primitives."""
 
-    def __init__(self, things: Iterable[Any]) -> None:
-        self._things = {id(thing): thing for thing in things if isinstance(thing, _PRIMITIVES)}
-        self._by_all = self._named(theirs=False)
-        self._by_line: dict[object, str] = {}
+    def __init__(self) -> None:
+        self._called = Called()
+        self._known: dict[object, str] = {}
 
-    def _named(self, theirs: bool) -> dict[int, str]:
-        return dict(zip(self._things, named(self._things.values(), theirs), strict=True))
-
-    @cached_property
-    def _by_others(self) -> dict[int, str]:
-        return self._named(theirs=True)
-
-    def by(self, frame: FrameType | None, thing: Any) -> str:
-        """By a name that all threads know; otherwise by the one in the line at which the thread with this frame waits,
-        which stands in its stack; otherwise by another thread's, where it was made, or ""."""
-        known = self._by_all.get(id(thing))
-        if known is None or (known and not known.startswith("made at ")):
-            return known or ""
+    def name(self, frame: FrameType | None, thing: Any) -> str:
+        """Of a primitive; "" of another thing.  The line of the thread with this frame stands in its stack."""
+        if not isinstance(thing, _PRIMITIVES):
+            return ""
         program = passed_on(frame)
         line = (id(thing), program and program.f_code, program and program.f_lasti)
-        if line not in self._by_line:
-            self._by_line[line] = awaited_as(thing, frame) or self._by_others[id(thing)]
-        return self._by_line[line]
+        if line not in self._known:
+            self._known[line] = self._called.by(thing, lambda: awaited_as(thing, frame))
+        return self._known[line]
 
 
 def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Waiting:
@@ -290,7 +279,7 @@ def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Wa
         (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
         for ident, tid, thing, holder, since, deadline in found
     ]
-    called = _Called(thing for _, _, thing, *_ in found)
+    lines = _Lines()
     waits = [
         Wait(
             ident=ident,
@@ -304,7 +293,7 @@ def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Wa
             since=since,
             deadline=deadline,
             taken=_taken(thing, frames.get(holder)),
-            called="" if ident in ends else called.by(frames.get(ident), thing),
+            called="" if ident in ends else lines.name(frames.get(ident), thing),
             group=(member := described(ident))[0],
             cancelled=member[1],
         )

@@ -103,3 +103,43 @@ def test_lock_order(folder: Path) -> None:
     said = said_by(folder, "run", "--lock-order", "x.py")
     assert re.match(r"lwp: lock order: ledger.lock \(made at x.py:4\) and Lock made at x.py:6, in both orders\n", said)
     assert f"'pay' took Lock made at x.py:6 at {PLACES['pay']} in pay, holding ledger.lock since x.py:9" in said
+
+
+#: No variable leads to what a Desk has, except `self` in its methods.
+DESK = """\
+import threading, time
+class Desk:
+    def __init__(self):
+        self.lock, self.came = threading.Lock(), threading.Condition()
+    def serve(self):
+        with self.came:
+            self.came.wait(2)
+        with self.lock:
+            time.sleep(0.1)
+    def open(self):
+        for name in ("clerk", "other"):
+            threading.Thread(target=self.serve, name=name).start()
+def leave(): Desk().open()
+threading.Thread(target=leave).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes"),
+    [
+        (("--watchdog", "0.5"), ("'clerk' waits for condition {}.came, for", "waits for the end of 'clerk'")),
+        (
+            ("--locks",),
+            (r"(?m)^{}.came \(x.py:4\) +\d", r"(?m)^{}.lock \(x.py:4\) +\d", r"join of [\w, ]*(clerk|other)"),
+        ),
+        (("--trace", "t.json"), (r"blocked: Condition {}.came\"", r"blocked: end of thread clerk\"")),
+    ],
+)
+def test_what_only_methods_know_goes_by_the_name_in_their_lines(
+    tmp_path: Path, options: tuple[str, ...], shapes: tuple[str, ...]
+) -> None:
+    (tmp_path / "x.py").write_text(DESK)
+    said = said_by(tmp_path, "run", *options, "x.py")
+    said += (tmp_path / "t.json").read_text() if "--trace" in options else ""
+    for shape in shapes:
+        assert re.search(shape.format("Desk"), said), shape

@@ -1084,7 +1084,7 @@ def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -
 @pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
 def test_live_shows_green_threads(options: tuple[str, ...], tmp_path: Path) -> None:
     with Terminal(tmp_path, GREEN_LIVE, "--green", *options) as terminal:
-        terminal.wait_for(r"MainThread +\d+ +asleep +join of waits at program.py:12 .* \d\.\d\d s ")
+        terminal.wait_for(r"MainThread +\d+ +asleep +the end of 'waits' at program.py:12 .* \d\.\d\d s ")
         terminal.wait_for(r"waits +asleep +event event at program.py:4 +program.py:10 ")
         terminal.wait_for(r"sleeps +asleep +at program.py:6 +program.py:10 ")
         terminal.wait_for(rf"{3 + (0 if options else 2)} threads")

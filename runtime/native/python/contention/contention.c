@@ -6,7 +6,9 @@
  * All of this happens between sites_quiet() and sites_go_on(), except where a thread touches nothing but its own `me`. */
 #include "python/contention/contention.h"
 
+#include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
+#include "kernel/lwp/lwp.h"
 #include "python/args.h"
 #include "python/contention/delays.h"
 #include "python/observe/held.h"
@@ -75,7 +77,12 @@ static void begin_wait(PyObject *object, const struct sync_place *place)
     me.took = NULL;
     if (!(me.row = row_of(object)))
         return;
-    me.key = place ? (const void *)place->queue : held_is_own(object) ? (const void *)&((LockObject *)object)->lock : object;
+    me.key = place                                  ? (const void *)place->queue
+             : held_is_own(object)                  ? (const void *)&((LockObject *)object)->lock
+             : PyObject_TypeCheck(object, lwp_type) ? (const void *)((LwpObject *)object)->lwp->tp
+                                                    : object;
+    if (!me.row->waits.site)
+        me.row->waits.site = site_current();
     if (++me.row->waits.now > me.row->waits.most)
         me.row->waits.most = me.row->waits.now;
 }
@@ -341,6 +348,7 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         note_unheard((PyObject *)(uintptr_t)a);
         break;
     case EVENT_LEAVES_GIL:
+        note_grant((const void *)arch_thread_pointer());
         held_forget_me();
         break;
     default:

@@ -192,6 +192,8 @@ static void add_row(struct delays *all, const struct delays *row)
         all->waits.longest = row->waits.longest;
     if (row->waits.most > all->waits.most)
         all->waits.most = row->waits.most;
+    if (!all->waits.site)
+        all->waits.site = row->waits.site;
     for (int i = 0; histogram && i < HISTOGRAM_BUCKETS; i++)
         histogram[i] += row->waits.histogram[i];
     all->holds.count += row->holds.count;

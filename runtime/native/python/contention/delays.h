@@ -31,6 +31,7 @@ struct delays {
         uint64_t count;
         int64_t ns, longest;
         uint32_t now, most; /* threads that wait at once */
+        uint32_t site; /* where a thread waited first */
         uint32_t *histogram;
     } waits;
     struct {

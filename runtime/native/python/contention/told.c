@@ -35,10 +35,10 @@ static PyObject *build_pairs(const struct delays *row)
 
 static void add_row(const struct delays *row, void *list)
 {
-    append_to(list, Py_BuildValue("ikOIKK(KLLIIN)(KLLI)(KI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type,
+    append_to(list, Py_BuildValue("ikOIKK(KLLIIIN)(KLLI)(KI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type,
                                   row->site, (unsigned long long)row->objects, (unsigned long long)row->taken,
                                   (unsigned long long)row->waits.count, (long long)row->waits.ns, (long long)row->waits.longest,
-                                  row->waits.now, row->waits.most, build_histogram(row->waits.histogram),
+                                  row->waits.now, row->waits.most, row->waits.site, build_histogram(row->waits.histogram),
                                   (unsigned long long)row->holds.count, (long long)row->holds.ns, (long long)row->holds.longest,
                                   row->holds.site, (unsigned long long)row->unheard.count, row->unheard.site, build_pairs(row)));
 }
