@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 from rich import box
@@ -26,6 +27,22 @@ def console(marked: bool = False) -> Console:
     return made
 
 
+def _folded(text: str, width: int) -> str:
+    """Words that are wider than that go on in the next line behind a dot or slash, otherwise behind an underscore."""
+
+    def fold(found: re.Match[str]) -> str:
+        word, lines = found[0], []
+        while len(word) > width:
+            ends = [word.rfind(sign, 0, width) + 1 for sign in "./_"]
+            if not (end := max(ends[:2]) or ends[2]):
+                break
+            lines.append(word[:end])
+            word = word[end:]
+        return "\n".join([*lines, word])
+
+    return re.sub(r"\S+", fold, text)
+
+
 class _Table(Table):
     """A table whose columns are as wide as their longest word, as far as there is room for that."""
 
@@ -45,6 +62,8 @@ class _Table(Table):
                 widths[at] -= 1
         for column, width in zip(self.columns, widths, strict=True):
             column.width = width
+            if not column.no_wrap:
+                column._cells[:] = [_folded(cell, width) if isinstance(cell, str) else cell for cell in column._cells]
         yield from super().__rich_console__(console, options)
 
     def _wanted(self, console: Console, options: ConsoleOptions, least: bool = False) -> list[int]:

@@ -68,3 +68,16 @@ def test_80_columns(command: list[str]) -> None:
     broken = words(narrow) - words(wide)
     # A column may be left out, or a note moved to the next line, but no part of a word stands alone.
     assert not broken, broken
+
+
+def test_a_word_that_is_too_wide_goes_on_behind_a_dot() -> None:
+    from rich.console import Console
+
+    from runtime.cli._output import table
+
+    drawn = table("name", "number", right=("number",), fixed=("number",))
+    drawn.add_row("Service.stop_flag of Service", "1" * 20)
+    console = Console(width=36, color_system=None)
+    with console.capture() as said:
+        console.print(drawn)
+    assert [line.split()[0] for line in said.get().splitlines()[2:]] == ["Service.", "stop_flag", "Service"]
