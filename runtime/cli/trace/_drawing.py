@@ -36,7 +36,7 @@ def _svg(timeline: Timeline) -> Iterator[str]:
         'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
     )
     title = f"{timeline.program}: {timeline.summary()}"
-    if left_out := len(timeline.tracks) - len(top_of):
+    if left_out := sum(len(row.tracks) for row in all_rows) - len(top_of):
         title += f"; {left_out:,} threads are not drawn"
     arrows = [arrow for arrow in timeline.arrows if arrow.source in top_of and arrow.target in top_of]
     if len(arrows) > _MOST_ARROWS:
@@ -58,7 +58,7 @@ def _svg(timeline: Timeline) -> Iterator[str]:
     for row in drawn:
         y = top_of[row.tracks[0].number] + (_ROW - _BAR) // 2
         said = label(row, names)
-        told = about(row.tracks[0], names) if len(row.tracks) == 1 else said
+        told = about(row.tracks[0], names) if said == names[row.tracks[0].number] else said
         yield f'<text x="8" y="{y + 11}">{escape(cut(said, 30))}<title>{escape(told)}</title></text>\n'
         for track in row.tracks:
             yield from _bars(timeline, track, names, y)

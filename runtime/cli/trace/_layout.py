@@ -4,9 +4,9 @@ words."""
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
 
 from ...observe.trace import Span, State, Timeline, Track
 
@@ -47,6 +47,7 @@ LEGEND = (
 ARROWS = {"wakes": "#777777", "cancels": "#d55e00", "starts": "#5b8fc7", "ends": "#aaaaaa"}
 
 _SHORT = 0.1  # of the whole time: threads that live for less share rows
+_MANY, _SIMPLE = 40, 20  # threads that do the same, in so many spans at most, are one row
 
 
 @dataclass
@@ -55,21 +56,47 @@ class Row:
 
     tracks: list[Track]
     shared: bool  #: by threads that live for a short time
+    alike: list[Track] = field(default_factory=list)  #: threads that do what the only track does, and are not drawn
+
+
+def _numberless(name: str) -> str:
+    """The same for threads whose names differ in numbers only."""
+    return re.sub(r"\d+", "#", name)
+
+
+def _does(track: Track, least: int) -> Hashable:
+    """What it does for that long, and whose name it has."""
+    if len(track.spans) > _SIMPLE:
+        return track.number
+    long = (span for span in track.spans if span.end - span.begin >= least)
+    return _numberless(thread_name(track)), track.group, tuple((span.state, span.what, span.site) for span in long)
 
 
 def rows(timeline: Timeline) -> list[Row]:
-    """Puts each thread in the first row that is free when it begins; a thread that lives long has a row alone."""
+    """Puts each thread in the first row that is free when it begins; a thread that lives long has a row alone.
+
+    Many that do the same all the time are one row, in which the first is drawn.
+    """
     length = max(timeline.end - timeline.begin, 1)
     gap = length // 1000  # so that a thread can be told from the next
     found: list[Row] = []
+    crowds: dict[Hashable, list[Track]] = defaultdict(list)
     for track in sorted(timeline.tracks, key=lambda track: track.begin):
+        crowds[_does(track, length // 20)].append(track)
+    drawn = []
+    for first, *others in crowds.values():
+        if len(others) >= _MANY and first.end - first.begin >= length * _SHORT:
+            found.append(Row([first], False, others))
+        else:
+            drawn += [first, *others]
+    for track in sorted(drawn, key=lambda track: track.begin):
         shared = track.end - track.begin < length * _SHORT
         free = (row for row in found if row.shared and row.tracks[-1].end + gap <= track.begin) if shared else iter(())
         if row := next(free, None):
             row.tracks.append(track)
         else:
             found.append(Row([track], shared))
-    return found
+    return sorted(found, key=lambda row: row.tracks[0].begin)
 
 
 def thread_name(track: Track) -> str:
@@ -90,6 +117,8 @@ def about(track: Track, names: dict[int, str]) -> str:
 
 def label(row: Row, names: dict[int, str]) -> str:
     """The thread's name; for several threads what most are called, without their numbers, and how many there are."""
+    if row.alike:
+        return f"{1 + len(row.alike):,} threads: {_numberless(names[row.tracks[0].number])}"
     if len(row.tracks) == 1:
         return names[row.tracks[0].number]
     called = Counter(re.sub(r"^Thread-\d+ \((.*)\)$", r"\1", names[track.number]) for track in row.tracks)

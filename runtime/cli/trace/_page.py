@@ -72,6 +72,7 @@ def write(timeline: Timeline, out: TextIO) -> None:
 def _data(timeline: Timeline) -> dict[str, Any]:
     names = thread_names(timeline)
     flat = Flat(timeline.begin)
+    drawn = rows(timeline)
     tracks = {
         track.number: {
             "name": names[track.number],
@@ -80,7 +81,8 @@ def _data(timeline: Timeline) -> dict[str, Any]:
             "spans": flat.spans(track.spans),
             "seen": flat.spans(track.seen),
         }
-        for track in timeline.tracks
+        for row in drawn
+        for track in row.tracks
     }
     return {
         "title": f"{timeline.program}: {timeline.summary()}",
@@ -89,10 +91,11 @@ def _data(timeline: Timeline) -> dict[str, Any]:
         "rows": [
             {
                 "label": (called := label(row, names)),
-                "about": "\n".join(filter(None, [called if len(row.tracks) > 1 else "", *_some(names, row.tracks)])),
+                "about": "\n".join([called] * (len(all_of) > 1) + _some(names, all_of)),
                 "tracks": [track.number for track in row.tracks],
             }
-            for row in rows(timeline)
+            for row in drawn
+            for all_of in [row.tracks + row.alike]
         ],
         "tracks": tracks,
         "waits": _waits(timeline, flat),
