@@ -100,6 +100,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--lwp-explore-{name}", metavar=metavar, help=text)
     for name, text in (
         ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
+        (
+            "cancel",
+            "At last, try what happens when a task of asyncio is cancelled at an await, or its timeout fires there.",
+        ),
         ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
     ):
         group.addoption(f"--lwp-explore-{name}", action="store_const", const=True, help=text)
@@ -326,7 +330,7 @@ def _summarize_lock_order(terminalreporter: pytest.TerminalReporter) -> None:
 
 _MARK = (
     "explore(runs=1000, seconds=None, strategy='auto', granularity='auto', seed=None, max_steps=20000, workers=1, "
-    "early_timeouts=False, known=()): "
+    "early_timeouts=False, cancel=False, known=()): "
     "call the test under that many schedules of its threads, until one makes it fail (lwp-runtime)"
 )
 _EXPLORING = "lwp-explore"  # the name of the plugin that explores

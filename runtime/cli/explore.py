@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explore"]
 
-_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4}
+_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4, "cancellation": 5}
 _RUNS, _STEPS = 1000, 20_000
 _FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
 
@@ -247,6 +247,11 @@ def _strategy(value: str) -> str:
     "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
 )
 @click.option(
+    "--cancel",
+    is_flag=True,
+    help="At last, try what happens when a task of asyncio is cancelled at an await, or its timeout fires there.",
+)
+@click.option(
     "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
 )
 @click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
@@ -298,6 +303,7 @@ def explore(
       0  nothing was found            1  found
       2  wrong usage                  3  inconclusive: why is said
       4  only with --early-timeouts: a timeout that fires early makes it fail
+      5  only with --cancel: a task that is cancelled makes it fail
       130  Ctrl-C: what was done until then is said
 
     \b

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from .. import native
 from ..observe.files import is_program
-from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step
+from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, Strikes
 from .run.session import LONGER, Session
 
 __all__ = ["Doubts", "Failure", "lacks", "waited", "waited_for_file", "what_failed"]
@@ -89,7 +89,9 @@ class Doubts:
 
         The runs to come may then have as many.
         """
-        if self._session.longer == 1 and (run.ending == Ending.LIMIT or (run.hurried and not plan.early)):
+        if self._session.longer == 1 and (
+            run.ending == Ending.LIMIT or (run.hurried and not plan.strikes & Strikes.EARLY)
+        ):
             self._session.longer = LONGER
             run = self._session.run(self._test, plan)
         if run.ending == Ending.LIMIT:

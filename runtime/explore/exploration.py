@@ -15,7 +15,7 @@ from ..observe.files import Choice, choosing
 from ..observe.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
 from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
-from .run.plans import Ending, Plan, Run, State, Step, by_deviations, last_steps
+from .run.plans import Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
@@ -266,7 +266,7 @@ class Exploration:
         same = by_deviations(plan, steps)
         if run.ending == Ending.LIMIT and not self._recorded(same, with_states=True)[1].has_cycle:
             return self._long()
-        if run.hurried and run.ending != Ending.LIMIT and not plan.early:
+        if run.hurried and run.ending != Ending.LIMIT and not plan.strikes & Strikes.EARLY:
             return self._late()
         by_file = waited_for_file(steps)
         if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
@@ -281,7 +281,7 @@ class Exploration:
         if schedule is None:
             return self._fails_no_more(failure)
         schedule = self._shrunk(schedule, failure)
-        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.early)) is not None:
+        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.strikes)) is not None:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
 
@@ -310,10 +310,10 @@ class Exploration:
         coarser = self.coarser and failure.ending != Ending.LIMIT
         return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
 
-    def _under_the_gil(self, failure: Failure, early: bool) -> Schedule | None:
+    def _under_the_gil(self, failure: Failure, strikes: Strikes) -> Schedule | None:
         """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
         until = time.monotonic() + min(_SEEK_UNDER_GIL, self.left / 2)
-        plans = itertools.islice(some_plans("gil", self.tried.steps, early), _SEEK_RUNS)
+        plans = itertools.islice(some_plans("gil", self.tried.steps, strikes), _SEEK_RUNS)
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
 
@@ -349,7 +349,7 @@ class Exploration:
             return self._long()
         with choosing(choice):
             error = _as_error(last, headline(story))
-        result = self.end(Outcome.EARLY_TIMEOUT if plan.early else Outcome.FOUND, error)
+        result = self.end(_outcome(schedule), error)
         result.name = name
         result.token = make_token(plan, last)
         result.replays = replays
@@ -371,7 +371,8 @@ class Exploration:
 
         None: it does not fail again.
 
-        If its data says nothing, that of the libraries that it led to may. At sync their code has no points either way.
+        If its data says nothing, and no task was cancelled, that of the libraries that it led to may. At sync their
+        code has no points either way.
         """
         from .telling.naming import name_of_find
 
@@ -381,7 +382,7 @@ class Exploration:
             return None
         run, story = recorded
         name = name_of_find(story)
-        if story.reasons or story.ring or not libraries or self.left < _TO_RECORD:
+        if story.reasons or story.ring or run.cancelled or not libraries or self.left < _TO_RECORD:
             return run, story, self._session.choice, name
         try:
             with self._session.including(libraries):
@@ -502,3 +503,9 @@ def _as_error(run: Run, headline: str) -> BaseException:
         Ending.LIMIT: Livelock,
     }
     return kinds.get(run.ending, Find)(headline)
+
+
+def _outcome(schedule: Schedule) -> Outcome:
+    if any(step.kind == Kind.CANCEL for step in schedule.steps):
+        return Outcome.CANCELLATION
+    return Outcome.EARLY_TIMEOUT if Strikes.EARLY in schedule.plan.strikes else Outcome.FOUND

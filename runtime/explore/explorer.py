@@ -15,7 +15,7 @@ from .doubts import Failure
 from .exploration import TO_TELL, Exploration, Share
 from .results import Inconclusive, Progress, Result
 from .run.loops import plain
-from .run.plans import GRANULARITIES, Ending, Plan, Run, last_steps
+from .run.plans import GRANULARITIES, Ending, Plan, Run, Strikes, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.recorded import Done, follow, read_record
@@ -27,7 +27,7 @@ __all__ = ["Progress", "Share", "explore", "explored", "options_of_replay", "rep
 
 _TRIES = 3
 _TELL_EVERY = 0.2  # seconds
-_EARLY_SHARE = 4  # of the runs and seconds one part in so many is for early timeouts
+_SHARE = 4  # of the runs and seconds one part in so many is for early timeouts and cancellations
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +71,7 @@ def explore(
     exclude: Iterable[str] = (),
     workers: int = 1,
     early_timeouts: bool = False,
+    cancel: bool = False,
     known: Collection[str] = (),
     races: bool = False,
     recorded: str | os.PathLike[str] | None = None,
@@ -95,6 +96,8 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
     threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
+    cancel: the same quarter, or the last one, tries what happens when a task of asyncio is cancelled at an await, or
+    its timeout fires there. What only fails in that way is the outcome CANCELLATION.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
     races: whether uses of data that no primitive orders are listed, too; runs take longer by that.
     recorded: a file of `lwp run --chaos-record`; the order of its operations is tried first.
@@ -123,8 +126,9 @@ def explore(
 
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
         strategy_here = shared(strategy, number)
+        strikes = Strikes(Strikes.EARLY * bool(early_timeouts) | Strikes.CANCEL * bool(cancel))
         return _explore(
-            *(test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, early_timeouts, known, races),
+            *(test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, strikes, known, races),
             record,
             progress,
         )
@@ -146,7 +150,7 @@ def _explore(
     seed: int,
     max_steps: int,
     choice: Choice,
-    early_timeouts: bool,
+    strikes: Strikes,
     known: Collection[str],
     races: bool,
     record: list[Done],
@@ -157,13 +161,13 @@ def _explore(
         search = _Search(exploration, session, strategy, granularity, seed, progress)
         if record:
             search.before = lambda: follow(record, session, test)
-        if not early_timeouts or is_systematic(strategy):  # a systematic search with them has all that is without
-            return search.through(runs, seconds, early_timeouts)
-        before = None if seconds is None else seconds - seconds / _EARLY_SHARE
-        result = search.through(max(runs - runs // _EARLY_SHARE, 2), before, early=False)
+        if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
+            return search.through(runs, seconds, strikes)
+        before = None if seconds is None else seconds - seconds / _SHARE
+        result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
         if result.error is not None or exploration.result.runs >= runs:
             return result
-        return search.through(runs, seconds, early=True)
+        return search.through(runs, seconds, strikes)
 
 
 class _Search:
@@ -193,8 +197,8 @@ class _Search:
             yield "record", plan
         return (yield from portfolio.plans())
 
-    def _portfolio(self, granularity: str, early: bool) -> Portfolio:
-        return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, early)
+    def _portfolio(self, granularity: str, strikes: Strikes) -> Portfolio:
+        return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, strikes)
 
     def _tell(self, failed: bool = False) -> None:
         now = self._exploration.seconds
@@ -203,13 +207,13 @@ class _Search:
             counts = self._exploration.result.runs, len(self._exploration.tried.schedules)
             self._progress(Progress(*counts, now, failed))
 
-    def through(self, runs: int, seconds: float | None, early: bool) -> Result:
-        """Until so many runs, or seconds, in all.  early: timeouts may fire early."""
+    def through(self, runs: int, seconds: float | None, strikes: Strikes) -> Result:
+        """Until so many runs, or seconds, in all."""
         exploration, granularity = self._exploration, self._granularity
         exploration.coarser = granularity == "auto"
         if seconds is not None:
             exploration.give(seconds + TO_TELL)  # the first run, which imports too, may take longer
-        portfolio = self._portfolio(granularity, early)
+        portfolio = self._portfolio(granularity, strikes)
         grain = GRANULARITIES[0] if granularity == "auto" else granularity
         name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
         plans = self._plans(portfolio)
@@ -223,17 +227,21 @@ class _Search:
             if spins and granularity == "auto" and plan.granularity == "sync":
                 # It waits for another thread without an operation, so the other thread must get its turn between
                 # bytecodes.
-                portfolio = self._portfolio("gil", early)
+                portfolio = self._portfolio("gil", strikes)
                 plans = self._plans(portfolio)
                 begun = exploration.coarser = False
             elif run.failed and not exploration.passes_as_known(plan, run):
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:
                     return exploration.changes(run)
-                self._tell(failed=not early)
+                self._tell(failed=not strikes)
                 if (result := exploration.found(plan, run, name)) is not None:
                     return result
                 exploration.give(seconds)
-            elif not (exploration.tried.has_threads or self._session.quiet.may_have_missed_tasks):
+            elif not (
+                exploration.tried.has_threads
+                or self._session.quiet.may_have_missed_tasks
+                or (Strikes.CANCEL in strikes and run.tasks)
+            ):
                 return exploration.alone()
             self._tell()
             if exploration.result.runs >= runs or (seconds is not None and exploration.seconds >= seconds):

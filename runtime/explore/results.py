@@ -69,6 +69,7 @@ class Outcome(Enum):
 
     FOUND = "found"  #: A schedule makes the test fail.
     EARLY_TIMEOUT = "early timeout"  #: Only timeouts that fire early make it fail, and they were asked for.
+    CANCELLATION = "cancellation"  #: Only with a task that is cancelled it fails, and that was asked for.
     EXHAUSTED = "exhausted"  #: Every schedule was tried, within the bounds that `report()` names.
     BUDGET_SPENT = "budget spent"  #: None of the schedules tried makes it fail.
     INCONCLUSIVE = "inconclusive"  #: Something was out of control: this is no pass.
@@ -96,10 +97,10 @@ class _Text:
 class Result:
     """What explore() or replay() has come to."""
 
-    outcome: Outcome  #: Which of the five.
-    #: What was found, and in which functions: the same from run to run; None unless FOUND or EARLY_TIMEOUT.
+    outcome: Outcome  #: Which of the six.
+    #: What was found, and in which functions: the same from run to run; None: nothing was.
     name: str | None = None
-    #: A short text for replay(); None unless FOUND or EARLY_TIMEOUT.
+    #: A short text for replay(); None: nothing was found.
     token: str | None = None
     #: How often the test was called with a schedule to try.
     runs: int = 0

@@ -13,7 +13,7 @@ _TABLE = "[tool.lwp.explore]"
 #: Of the table.
 KEYS = (
     *("include", "exclude"),
-    *("runs", "seconds", "total", "seed", "strategy", "granularity", "workers", "early_timeouts"),
+    *("runs", "seconds", "total", "seed", "strategy", "granularity", "workers", "early_timeouts", "cancel"),
     *("html", "json", "keep", "known"),
 )
 

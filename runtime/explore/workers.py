@@ -40,7 +40,9 @@ class Gathering:
         self._began = time.monotonic()
         self._tried = Tried()
         self._decisive: Result | None = None
-        self._early: Result | None = None  # an early timeout's, which counts if no other worker finds more
+        self._struck: Result | None = (
+            None  # by an early timeout or a cancellation: it counts if no other worker finds more
+        )
         self._told: dict[int, Progress] = {}
 
     def tell(self, number: int, progress: Progress) -> Progress:
@@ -62,8 +64,8 @@ class Gathering:
         self._told.pop(number, None)
         if result._tried is not None:
             self._tried.merge(result._tried)
-        if result.outcome is Outcome.EARLY_TIMEOUT:
-            self._early = self._early or result
+        if result.outcome in (Outcome.EARLY_TIMEOUT, Outcome.CANCELLATION):
+            self._struck = self._struck or result
         elif self._decisive is None and result.outcome is not Outcome.BUDGET_SPENT:
             self._decisive = result
         return self._decisive is not None
@@ -77,7 +79,7 @@ class Gathering:
 
     def result(self, replay: Replay) -> Result:
         """replay: finds the failure again in this process, so that the exception is the real one."""
-        result = self._decisive or self._early
+        result = self._decisive or self._struck
         if result is None:
             text = self._tried.spent()
             result = Result(Outcome.BUDGET_SPENT)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import runtime
 from runtime.explore import Outcome, Result
-from runtime.explore.run.plans import Ending, Kind, Plan, Run
+from runtime.explore.run.plans import Ending, Kind, Plan, Run, Strikes
 from runtime.explore.run.session import Session
 from runtime.explore.search import dpor
 from runtime.explore.search.portfolio import Portfolio
@@ -313,7 +313,7 @@ def tried(program: Small, name: str, most: int) -> Tried:
     outcomes: set[object] = set()
     schedules = set()
     with Session(patience=30) as session:  # a hang; a busy machine may take 2 s
-        plans = strategy(name, "sync", 1, 1000, early=True)
+        plans = strategy(name, "sync", 1, 1000, Strikes.EARLY)
         plan = next(plans)
         for runs in range(1, most + 1):
             world = World(program.tokens, program.parties)
@@ -442,7 +442,7 @@ def test_fewer_runs_by_factors() -> None:
 
 def tried_by(name: str, test: Callable[[], object], runs: int) -> Iterator[Run]:
     with Session() as session:
-        plans = strategy(name, "sync", 1, 1000, early=False)
+        plans = strategy(name, "sync", 1, 1000, Strikes.NOTHING)
         plan = next(plans)
         for _ in range(runs):
             yield (run := session.run(test, plan))
@@ -596,7 +596,7 @@ def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
     coverage = Coverage()
     for other in (
         plan(strategy="random"),
-        plan(early=True),
+        plan(strikes=Strikes.EARLY),
         plan(length=9),
         plan(depth=3),
         plan(granularity="opcode"),

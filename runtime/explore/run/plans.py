@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from typing import NamedTuple
 
 from ... import native
@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "State",
     "Step",
+    "Strikes",
 ]
 
 #: Where threads may be switched, from coarse to fine.
@@ -47,6 +48,7 @@ class Kind(IntEnum):
     SIGNAL = 13
     END = 14
     TURN = 15
+    CANCEL = 16  #: of a task, which is the object
 
 
 class Ending(IntEnum):
@@ -73,6 +75,14 @@ class State(Enum):
     ENDED = 5
 
 
+class Strikes(IntFlag):
+    """What may happen that the default schedule never has."""
+
+    NOTHING = 0
+    EARLY = 1  #: timeouts fire early
+    CANCEL = 2  #: a task of asyncio is cancelled, one in a run
+
+
 @dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
     """Which thread is to run: by a strategy, or by deviations from the default schedule. Treat it as immutable."""
@@ -81,7 +91,7 @@ class Plan:
     seed: int = 0
     depth: int = 3  #: pct's d
     odds: int = 20  #: random: another may go on at one bytecode in this many
-    early: bool = False  #: timeouts may fire at once
+    strikes: Strikes = Strikes.NOTHING
     length: int = 0  #: pct: steps that the run is expected to have
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
@@ -96,7 +106,7 @@ THREAD = 1 << 12  #: a step's object from here on is a thread
 
 class Step(NamedTuple):
     can: int  #: a bit for each thread that could go on, of the first MOST_IN_SET
-    early: int  #: of these, the threads that could only if their time was up early
+    early: int  #: of these, the threads that could only if their time was up early, and what may cancel a task
     object: int  #: what it was done to: n is explore_objects()[n - 1], THREAD + n is thread n; 0: not known
     chosen: int  #: the thread
     usual: int  #: the thread that the default schedule has here
@@ -114,11 +124,13 @@ class Run(NamedTuple):
     schedule: int  #: a hash of which threads ran
     hash: int  #: a hash of what was done
     missed: int  #: deviations that could not be followed
-    threads: int  #: and tasks
+    threads: int  #: and tasks, and cancellers
     in_circle: int  #: a thread that closed a circle of waits while others could go on; -1: none
     hurried: int  #: the clock was moved on because the run is long, and not only to the end of a sleep
     tasks: int = 0  #: of the threads those that are tasks
     choices: int = 0  #: steps at which more than one could go on
+    cancellers: int = 0  #: of the threads those that only cancel a task
+    cancelled: int = 0  #: whether one has: 1; 2: it was a timeout
 
     @property
     def failed(self) -> bool:
@@ -137,7 +149,7 @@ def last_steps() -> list[Step]:
 def by_deviations(plan: Plan, steps: list[Step]) -> Plan:
     """The plan with the same steps, given by their deviations from the default schedule."""
     deviations = tuple((at, step.chosen) for at, step in enumerate(steps) if step.chosen != step.usual)
-    return Plan(deviations=deviations, early=plan.early, granularity=plan.granularity, after=plan.after)
+    return Plan(deviations=deviations, strikes=plan.strikes, granularity=plan.granularity, after=plan.after)
 
 
 def packed(deviations: tuple[tuple[int, int], ...]) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ... import native
 from ..results import Unwound
+from . import cancellation
 from .loops import lost, under_control, woken
 
 __all__ = ["Quiet", "replace"]
@@ -70,7 +71,7 @@ class Quiet:
         replace(self._undo, asyncio.BaseEventLoop, "call_exception_handler", self._unless_reported)
         replace(self._undo, asyncio.BaseEventLoop, "_run_once", under_control)
         replace(self._undo, asyncio.selector_events.BaseSelectorEventLoop, "_write_to_self", woken)
-        native.explore_loops(sys.modules["_asyncio"], asyncio.Task, self._note_loop)
+        native.explore_loops(sys.modules["_asyncio"], asyncio.Task, cancellation, self._note_loop)
 
     @property
     def may_have_missed_tasks(self) -> bool:

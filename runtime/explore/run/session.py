@@ -23,10 +23,11 @@ from ...observe.source import program_frames
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
+from .cancellation import says_that_it_struck
 from .granularity import Look, Points
 from .handlers import Handlers
 from .numbers import Numbers
-from .plans import Plan, Run, packed
+from .plans import Ending, Plan, Run, packed
 from .quiet import Quiet, replace
 
 __all__ = ["LONGER", "Session", "Watch"]
@@ -129,7 +130,7 @@ class Session:
             plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
             plan.depth,
             plan.odds,
-            plan.early,
+            plan.strikes,
             plan.length,
             self.max_steps,
             2 * self.max_steps * self.longer,
@@ -147,6 +148,8 @@ class Session:
             gc.collect()
         if run.error is not None and _says_something_else(run.error):
             raise run.error
+        if run.error is not None and run.cancelled and says_that_it_struck(run.error, run.cancelled == 2):
+            return run._replace(ending=Ending.FINISHED, error=None)
         return run
 
 

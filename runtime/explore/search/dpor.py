@@ -17,7 +17,21 @@ from collections.abc import Generator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import DAEMON, IN_TURN, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Plans, Run, State, threads_in
+from ..run.plans import (
+    DAEMON,
+    IN_TURN,
+    STEP,
+    THREAD,
+    TIMED,
+    TIMEOUT,
+    Kind,
+    Plan,
+    Plans,
+    Run,
+    State,
+    Strikes,
+    threads_in,
+)
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
 
@@ -81,8 +95,8 @@ class _Objects:
 
 
 class _Search:
-    def __init__(self, most_steps: int, early: bool, with_daemons: bool) -> None:
-        self._early = early
+    def __init__(self, most_steps: int, strikes: Strikes, with_daemons: bool) -> None:
+        self._strikes = strikes
         self._most_steps = most_steps
         self._with_daemons = with_daemons
         self._objects = _Objects()
@@ -115,7 +129,7 @@ class _Search:
         order = bytearray()
         while True:
             deviations = tuple((at, thread) for at, thread in enumerate(order) if thread != self._usual[at])
-            run = yield Plan(deviations=deviations, early=self._early)
+            run = yield Plan(deviations=deviations, strikes=self._strikes)
             self._objects.forget()
             self._tasks = native.explore_tasks()
             self._follow(run, order)
@@ -351,13 +365,13 @@ class _Search:
         self._todo[before] |= 1 << thread if first >> thread & 1 else first & -first
 
 
-def partial_orders(most_steps: int, early: bool = False) -> Plans:
+def partial_orders(most_steps: int, strikes: Strikes = Strikes.NOTHING) -> Plans:
     """A schedule of each order of operations on primitives that matter to each other; what was tried, at its end."""
-    search = _Search(most_steps, early, False)
+    search = _Search(most_steps, strikes, False)
     try:
         yield from search()
     except _Daemons:
-        search = _Search(most_steps, early, True)
+        search = _Search(most_steps, strikes, True)
         yield from search()
     left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
     return f"all orders of operations on primitives, not of what threads do to shared data without them{left_out}"

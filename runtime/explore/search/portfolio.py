@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ..results import Inconclusive
-from ..run.plans import GRANULARITIES, Plan, Run
+from ..run.plans import GRANULARITIES, Plan, Run, Strikes
 from .strategies import is_systematic, strategy
 
 __all__ = ["Portfolio"]
@@ -24,11 +24,13 @@ _COST_OF_OTHERS = (100, 1)
 class _Player:
     """A strategy at a granularity."""
 
-    def __init__(self, name: str, granularity: str, seed: int, most_steps: int, early: bool, used: int = 0) -> None:
+    def __init__(
+        self, name: str, granularity: str, seed: int, most_steps: int, strikes: Strikes, used: int = 0
+    ) -> None:
         self.name = name
         self.granularity = granularity
         self.used = used  #: of its share
-        self._plans = strategy(name, granularity, seed, most_steps, early)
+        self._plans = strategy(name, granularity, seed, most_steps, strikes)
         self.plan = next(self._plans)  #: its next one
         searches = name.partition(":")[0] if name != "dpor" or granularity == "sync" else "dfs"
         self._run_costs, self._step_costs = _COST.get(searches, _COST_OF_OTHERS)
@@ -47,18 +49,20 @@ class _Player:
 class Portfolio:
     """The plans of one strategy, or of all in turns (`auto`), or of those that try by chance (`chance`).
 
-    At one granularity, or at each.  early: whether timeouts may fire early.
+    At one granularity, or at each.
     """
 
-    def __init__(self, name: str, granularity: str, seed: int, most_steps: int, early: bool = False) -> None:
+    def __init__(
+        self, name: str, granularity: str, seed: int, most_steps: int, strikes: Strikes = Strikes.NOTHING
+    ) -> None:
         grains = ("sync",) if name == "dpor" else GRANULARITIES
         self._grains = grains if granularity == "auto" else (granularity,)
         self._alone = name not in ("auto", "chance")
         self._seed = seed
         self._most_steps = most_steps
-        self._early = early
+        self._strikes = strikes
         names = {"auto": _AUTO, "chance": _CHANCE}.get(name, (name,))
-        self._players = [_Player(one, grain, seed, most_steps, early) for grain in self._grains for one in names]
+        self._players = [_Player(one, grain, seed, most_steps, strikes) for grain in self._grains for one in names]
         #: What has been tried completely, of what was asked for: the report of a search that found nothing says so.
         self.claim = ""
 
@@ -93,5 +97,5 @@ class Portfolio:
                 self._players.clear()  # the others could only repeat it
                 return
         if not self._alone and not player.tries_all:
-            one = _Player("dfs", player.granularity, self._seed, self._most_steps, self._early, player.used)
+            one = _Player("dfs", player.granularity, self._seed, self._most_steps, self._strikes, player.used)
             self._players.insert(at, one)

@@ -23,15 +23,15 @@ class Schedule:
     steps: tuple[Step, ...]
 
     @cached_property
-    def cost(self) -> tuple[int, bool, int, int, int, bool, int]:
-        """The lower, the simpler: few deviations, no early timeouts, no switch that a GIL forbids, none in the middle
-        of code."""
+    def cost(self) -> tuple[int, int, int, int, int, bool, int]:
+        """The lower, the simpler: few deviations, nothing that strikes, no switch that a GIL forbids, none in the
+        middle of code."""
         grain = GRANULARITIES.index(self.plan.granularity)
         code = [step for step in self._put_off() if step.kind == Kind.CODE]
         forbidden = [step for step in code if not step.flags & AT_GIL]
         late = -sum(step for step, _ in self.plan.deviations)  # the later, the more is left to the default schedule
         plan = self.plan
-        return len(plan.deviations), plan.early, len(forbidden) + self._turns(), len(code), grain, plan.after, late
+        return len(plan.deviations), plan.strikes, len(forbidden) + self._turns(), len(code), grain, plan.after, late
 
     def _put_off(self) -> list[Step]:
         """For each deviation the step that it puts off, which is the next step of the thread that would have gone
@@ -213,8 +213,8 @@ def shrink(
     coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
     """
     shrinking = _Shrinking(schedule, attempt, runs, seconds)
-    if schedule.plan.early:
-        shrinking.accepts(replace(schedule.plan, early=False))
+    for strike in schedule.plan.strikes:
+        shrinking.accepts(replace(shrinking.now.plan, strikes=shrinking.now.plan.strikes & ~strike))
     shrinking.accepts_deviations(())
     _cut(shrinking)
     progress = True

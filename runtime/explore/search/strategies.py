@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from ..run.plans import Plan, Plans
+from ..run.plans import Plan, Plans, Strikes
 from .dpor import partial_orders
 from .systematic import depth_first
 
@@ -25,7 +25,7 @@ _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 # they would try many times as many schedules.
 
 
-def _randomly(kind: str, granularity: str, seed: int, early: bool, depths: tuple[int, ...] = _DEPTHS) -> Plans:
+def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
     length = 0
     for number in itertools.count():
@@ -34,7 +34,7 @@ def _randomly(kind: str, granularity: str, seed: int, early: bool, depths: tuple
             seed=chance.getrandbits(64),
             depth=depths[number % len(depths)],
             odds=_ODDS[number // _RUNS_AT_ODDS % len(_ODDS)],
-            early=early,
+            strikes=strikes,
             length=length,
             granularity=granularity,
             after=granularity == "sync",
@@ -43,7 +43,7 @@ def _randomly(kind: str, granularity: str, seed: int, early: bool, depths: tuple
     return ""  # not reached
 
 
-def some_plans(granularity: str, length: int, early: bool) -> Iterator[Plan]:
+def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan]:
     """Plans by chance, without end, that don't learn from their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
         kind = ("random", "pct")[number % 2]
@@ -52,32 +52,34 @@ def some_plans(granularity: str, length: int, early: bool) -> Iterator[Plan]:
             seed=number,
             depth=_DEPTHS[number // 2 % len(_DEPTHS)],
             odds=_ODDS[number // 2 % len(_ODDS)],
-            early=early,
+            strikes=strikes,
             length=length,
             granularity=granularity,
         )
 
 
-Make = Callable[[str, int, int, bool, "int | None"], Plans]
+Make = Callable[[str, int, int, Strikes, "int | None"], Plans]
 
-#: name: (what makes it from a granularity, a seed, a number of steps, whether timeouts may fire early, and the number
-#: behind the colon; that number's bounds)
+#: name: (what makes it from a granularity, a seed, a number of steps, what may strike, and the number behind the colon;
+#: that number's bounds)
 _STRATEGIES: dict[str, tuple[Make, range | None]] = {
-    "random": (lambda grain, seed, steps, early, number: _randomly("random", grain, seed, early), None),
+    "random": (lambda grain, seed, steps, strikes, number: _randomly("random", grain, seed, strikes), None),
     "pct": (
-        lambda grain, seed, steps, early, number: _randomly(
-            "pct", grain, seed, early, (number,) if number else _DEPTHS
+        lambda grain, seed, steps, strikes, number: _randomly(
+            "pct", grain, seed, strikes, (number,) if number else _DEPTHS
         ),
         range(1, _MOST_DEPTH + 1),
     ),
-    "pos": (lambda grain, seed, steps, early, number: _randomly("pos", grain, seed, early), None),
-    "dpor": (  # between bytecodes each step may matter to each other
-        lambda grain, seed, steps, early, number: (
-            partial_orders(steps, early) if grain == "sync" else depth_first(grain, steps, early)
+    "pos": (lambda grain, seed, steps, strikes, number: _randomly("pos", grain, seed, strikes), None),
+    "dpor": (  # between bytecodes each step may matter to each other, and so may a cancellation
+        lambda grain, seed, steps, strikes, number: (
+            partial_orders(steps, strikes)
+            if grain == "sync" and Strikes.CANCEL not in strikes
+            else depth_first(grain, steps, strikes)
         ),
         None,
     ),
-    "dfs": (lambda grain, seed, steps, early, number: depth_first(grain, steps, early, number), range(1000)),
+    "dfs": (lambda grain, seed, steps, strikes, number: depth_first(grain, steps, strikes, number), range(1000)),
 }
 
 
@@ -96,14 +98,13 @@ def _parsed(name: str) -> tuple[Make, int | None]:
     return make, int(match[2])
 
 
-def strategy(name: str, granularity: str, seed: int, most_steps: int, early: bool) -> Plans:
+def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: Strikes) -> Plans:
     """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions).
 
-    early: whether timeouts may fire early.
     ValueError: another name, or a number out of bounds.
     """
     make, number = _parsed(name)
-    return make(granularity, seed, most_steps, early, number)
+    return make(granularity, seed, most_steps, strikes, number)
 
 
 def check_strategy(name: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 from ... import native
 from ..results import Inconclusive
-from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, threads_in
+from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, Strikes, threads_in
 from .fairness import Fairness
 
 __all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
@@ -22,6 +22,9 @@ SWITCHES = {
     "gil": "where CPython with a GIL may switch",
     "opcode": "between bytecodes",
 }
+
+
+_STRUCK = {Strikes.EARLY: "early timeouts", Strikes.CANCEL: "cancellations"}
 
 
 def check_begin(run: Run, steps: bytes, order: bytes | bytearray, before: bytes = b"") -> None:
@@ -42,13 +45,13 @@ def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:
 
 
 class _Search:
-    """Schedules with a number of preemptions, or timeouts that fire early if they may; the number rises step by step.
+    """Schedules with a number of preemptions, or of what may strike; the number rises step by step.
 
     The beginning of a schedule with one more is kept until all with fewer were tried, so none is tried twice.
     """
 
-    def __init__(self, granularity: str, most_steps: int, early: bool) -> None:
-        self._early = early
+    def __init__(self, granularity: str, most_steps: int, strikes: Strikes) -> None:
+        self._strikes = strikes
         self._granularity = granularity
         self._most_steps = most_steps
         self.kept: list[tuple[bytes, array[int]]] = []  # (threads, [256 * a + t: thread t at step a in place])
@@ -66,7 +69,7 @@ class _Search:
         fairness = Fairness()
         steps = b""
         while True:
-            run = yield Plan(deviations=deviations, early=self._early, granularity=self._granularity)
+            run = yield Plan(deviations=deviations, strikes=self._strikes, granularity=self._granularity)
             before, steps = steps, native.explore_steps()
             check_begin(run, steps, order, before)
             self.cut |= run.steps > self._most_steps
@@ -125,9 +128,11 @@ class _Search:
                 yield order[: one // 256] + bytes((one % 256,))
 
 
-def depth_first(granularity: str, most_steps: int, early: bool = False, bound: int | None = None) -> Plans:
-    """Every schedule, or each that has at most so many preemptions or early timeouts; what was tried, at its end."""
-    search = _Search(granularity, most_steps, early)
+def depth_first(
+    granularity: str, most_steps: int, strikes: Strikes = Strikes.NOTHING, bound: int | None = None
+) -> Plans:
+    """Every schedule, or each that has at most so many preemptions or strikes; what was tried, at its end."""
+    search = _Search(granularity, most_steps, strikes)
     yield from search.below(b"")
     switches = 0
     while search.kept and switches != bound:
@@ -137,5 +142,8 @@ def depth_first(granularity: str, most_steps: int, early: bool = False, bound: i
     if search.forgot:
         return ""
     left_out = what_is_left_out(search.gave_way, search.cut, most_steps)
-    few = "" if bound is None else f" with at most {bound} preemption{'s' * (bound != 1)}{' or early timeouts' * early}"
+    few = ""
+    if bound is not None:
+        struck = [f" or {name}" for strike, name in _STRUCK.items() if strike in strikes]
+        few = f" with at most {bound} preemption{'s' * (bound != 1)}{''.join(struck)}"
     return f"all schedules{few} that switch threads {SWITCHES[granularity]}{left_out}"

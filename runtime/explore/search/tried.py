@@ -33,7 +33,7 @@ def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
 class Coverage:
     """Counts the runs that PCT's bound speaks of: PCT's own, at a depth and a granularity, no longer than expected.
 
-    Runs in which timeouts fire early don't count, because they are of a program with more schedules.
+    Runs in which something strikes don't count, because they are of a program with more schedules.
     """
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ class Coverage:
     def add(self, plan: Plan, run: Run, max_steps: int) -> None:
         grain = plan.granularity
         threads, steps = self._most.get(grain, (1, 1))
-        self._most[grain] = max(run.threads, threads), max(run.steps, steps)
-        if plan.strategy == "pct" and not plan.early and run.steps <= min(plan.length, max_steps):
+        self._most[grain] = max(run.threads - run.cancellers, threads), max(run.steps, steps)
+        if plan.strategy == "pct" and not plan.strikes and run.steps <= min(plan.length, max_steps):
             self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
 
     def merge(self, other: Coverage) -> None:
@@ -94,7 +94,7 @@ class Tried:
             self.turns_from = max_steps
         self.schedules.add(run.schedule)
         self.steps = max(self.steps, run.steps)
-        self.threads = max(self.threads, run.threads)
+        self.threads = max(self.threads, run.threads - run.cancellers)
         self.tasks = max(self.tasks, run.tasks)
         self.has_threads |= run.choices > 0 if run.tasks else run.threads > 1
         self.coverage.add(plan, run, max_steps)

@@ -349,7 +349,7 @@ def realism(result: Result) -> str:
 
 def closing(result: Result) -> list[str]:
     runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
-    what = "FOUND" if result.outcome is Outcome.FOUND else "EARLY TIMEOUT found"
+    what = "FOUND" if result.outcome is Outcome.FOUND else f"{result.outcome.value.upper()} found"
     lines = [
         f"{what} by {result.found_by} {runs}; {realism(result)}; replays {result.replays}/{result.replayed}.",
         f"Name {result.name}",

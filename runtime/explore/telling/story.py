@@ -199,6 +199,9 @@ class Story:
     def _read(self, steps: list[Step]) -> None:
         before: dict[int, Event] = {}
         for at, step in enumerate(steps):
+            if step.kind == Kind.CANCEL:
+                self.events.append(self._cancelled(at, step))
+                continue
             previous = before.get(step.chosen)
             event = Event(at, step.chosen, step.kind, previous.place if previous else None, step.flags)
             note = self._note(step.chosen)
@@ -224,12 +227,21 @@ class Story:
             self.events.append(event)
             before[step.chosen] = event
 
+    def _cancelled(self, at: int, step: Step) -> Event:
+        """The cancelled task's event, where it waits."""
+        event = Event(at, step.object - THREAD, step.kind, flags=step.flags, instead_of=step.usual)
+        if (note := self._note(event.thread)) is not None:
+            event.place, event.stack = note.place, note.stack
+        return event
+
     def _read_end(self, steps: list[Step], operations: list[tuple[int, int]]) -> None:
         last = {event.thread: event for event in self.events}
         for thread, state in enumerate(self._states):
             if state is State.ENDED or (self.ending == Ending.FAILED and thread == self.run.error_thread):
                 continue
             kind, number = operations[thread]
+            if kind == Kind.CANCEL:
+                continue
             event = Event(len(steps), thread, kind, target=_thread_of(number), waits=True)
             note = self._note(thread)
             before = last.get(thread)

@@ -195,7 +195,9 @@ def reasons(found: Trial, attempt: Attempt, seconds: float, exact: bool = False)
     exact: a block is not moved past the taking of a lock together with an access, because locks may be the reason.
     """
     undoing = _Undoing(found, attempt, seconds, exact)
-    blocks = [_block_at(found, *one) for one in found.plan.deviations[-_MOST_DEVIATIONS:] if one[0] < len(found.steps)]
+    switches = (one for one in found.plan.deviations if one[0] < len(found.steps))
+    switches = (one for one in switches if found.steps[one[0]].kind != Kind.CANCEL)
+    blocks = [_block_at(found, *one) for one in [*switches][-_MOST_DEVIATIONS:]]
     told = [reason for block in blocks if (reason := _reason(undoing, block))]
     begun = [reason for reason in told if not reason.begins]
     if begun:  # which thread begins first says little beside a switch in the middle of one

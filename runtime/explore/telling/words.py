@@ -96,21 +96,21 @@ def causes(story: Story) -> list[str]:
 
 
 def _deadlock(story: Story) -> str:
-    count = len(story.ring)
+    count, threads = len(story.ring), story.threads - story.run.cancellers
     if count == 1 and story.ring[0].holder is not None:
         return f"{story.name(story.ring[0].thread)} waits for {_the(story.ring[0].event.thing)}, which it holds itself"
     if count > 1 and all(story.tasks[wait.thread] >= 0 for wait in story.ring):
         return f"{count} tasks wait for each other"
     if count > 1:
-        return f"{count} of {story.threads} threads wait for each other"
+        return f"{count} of {threads} threads wait for each other"
     if lost := next((wait for wait in story.waits if wait.signal is not None), None):
         return f"{story.name(lost.thread)} waits to be notified, and that was done before it waited"
     if len(story.waits) == 1:
         return f"{story.name(story.waits[0].thread)} waits, and nobody is left who could end that"
     if all(story.tasks[wait.thread] >= 0 for wait in story.waits):
         return f"{len(story.waits)} tasks wait, and nobody is left who could end that"
-    all_of = len(story.waits) == story.threads
-    who = f"all {story.threads} threads wait" if all_of else f"{len(story.waits)} of {story.threads} threads wait"
+    all_of = len(story.waits) == threads
+    who = f"all {threads} threads wait" if all_of else f"{len(story.waits)} of {threads} threads wait"
     return f"{who}, and nobody is left who could end that"
 
 
@@ -190,6 +190,8 @@ def doing(story: Story, event: Event, brief: bool = False) -> str:
         if brief:
             return access.value if access.writes else f"{access.verb} {access.value}"
         return f"{access.verb} {access.name}: {access.value}"
+    if event.kind == Kind.CANCEL:
+        return "its timeout fires" if event.is_timeout else "is cancelled"
     if event.is_timeout:
         return _times_out(event, brief)
     if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE, Kind.TURN):
@@ -301,6 +303,9 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
     if event.instead_of is None:
         return ""
     other, goes_on = story.short_name(event.instead_of), story.short_name(event.thread)
+    if event.kind == Kind.CANCEL:
+        struck = f"{goes_on}'s timeout fires" if event.is_timeout else f"{goes_on} is cancelled"
+        return f"{struck} while it {_awaits(event.place)}"
     pending = event.pending
     if pending is None or pending.kind == Kind.BEGIN:
         return f"{goes_on} goes first, {other} has not begun"
@@ -323,6 +328,15 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
             f"{goes_on} goes first: {other} waits for its turn{where}{more}" for more in (f"{then}{holding}", holding)
         ]
     return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+def _awaits(place: Place | None) -> str:
+    what = place.segment if place is not None else ""
+    return (
+        f"awaits {what.removeprefix('await ')} at {short(place)}"
+        if what.startswith("await ")
+        else f"waits at {short(place)}"
+    )
 
 
 def stacks(story: Story, event: Event) -> str:

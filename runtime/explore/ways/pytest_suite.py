@@ -126,13 +126,14 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "granularity": _granularity,
     "workers": _whole,
     "early_timeouts": _switch,
+    "cancel": _switch,
     "races": _switch,
     "html": _folder,
     "json": _file,
     "keep": _switch,
     "known": _known,
 }
-_OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts", "races")
+_OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts", "cancel", "races")
 
 
 def option(config: pytest.Config, name: str) -> Any:

@@ -43,9 +43,34 @@ int explore_usual(const struct explore_set *can, int last)
     return !thread->turning ? thread->green->explored->index : explore_has(can, thread->front) ? thread->front : thread->index;
 }
 
+/* Cancellers go on at a step by chance, or at the first one after it at which one can: if they were among the threads that a strategy
+ * chooses from, most runs would cancel a task at its first await.  Returns whether one does.  *rest: the others. */
+static int one_cancels(const struct explore_set *can, struct explore_set *rest, int *canceller)
+{
+    struct explore_set cancellers;
+    size_t size = (size_t)explore_words() * sizeof *can->words;
+
+    memset(&cancellers, 0, size);
+    memset(rest, 0, size);
+    for (int i = explore_next(can, 0); i >= 0; i = explore_next(can, i + 1))
+        explore_add(explore_is_canceller(&explore_run.threads[i]) ? &cancellers : rest, i);
+    int count = explore_run.step < strategy_run.cancels_at ? 0 : explore_size(&cancellers);
+    if (count)
+        *canceller = strategy_nth(&cancellers, strategy_random_below((uint64_t)count));
+    return count;
+}
+
 int explore_choose(const struct explore_set *can, int last, int usual)
 {
-    return explore_run.step < strategy_run.plan->limit ? strategy_run.plan->strategy->choose(can, last, usual) : usual;
+    const struct explore_plan *plan = strategy_run.plan;
+    struct explore_set rest;
+    int canceller;
+
+    if (explore_run.step >= plan->limit)
+        return usual;
+    if (!(plan->strikes & EXPLORE_CANCELS) || plan->strategy == &strategy_planned)
+        return plan->strategy->choose(can, last, usual);
+    return one_cancels(can, &rest, &canceller) ? canceller : plan->strategy->choose(&rest, last, usual);
 }
 
 void explore_chosen(struct explored *thread, const struct explore_set *can)
@@ -69,4 +94,6 @@ void explore_choice_begins(const struct explore_plan *plan)
     strategy_run = (struct strategy_run){.plan = plan, .random = plan->seed};
     if (plan->strategy->begin)
         plan->strategy->begin();
+    if (plan->strikes & EXPLORE_CANCELS)
+        strategy_run.cancels_at = (long)strategy_random_below((uint64_t)plan->length + 1);
 }

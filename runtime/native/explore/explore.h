@@ -9,8 +9,8 @@
  *   ASLEEP   in the wait table, as in a condition              WOKEN    taken out of it, perhaps by its deadline
  *
  * TIME.  Deadlines are on the run's clock, which clock.c moves: a little at each step and at each look at it, and to the earliest
- * deadline when no thread can go on.  With plan->early a thread that has a deadline can always go on: its time is up, as if all other
- * threads were slow.  The default schedule lets no thread go on in that way.
+ * deadline when no thread can go on.  With EXPLORE_EARLY a thread that has a deadline can always go on: its time is up, as if all other
+ * threads were slow.  The default schedule lets no thread go on in that way, nor a canceller.
  *
  * THE END.  A run is over when thread 0 and all threads except daemons have ended; when a thread has failed; when none can go on; when
  * threads wait for each other in a circle; at the step limit; or when its time in earnest is up.  Then the rest are UNWOUND, one after the other: each operation that could sleep is cancelled, and a higher floor
@@ -18,7 +18,8 @@
  *
  * TASKS.  A task of asyncio has a number and steps as a thread has, but no stack: it runs on that of the thread whose loop calls its handles,
  * and meanwhile it stands in that thread's place (`green->explored`).  Before each handle the thread comes to a TURN, where each of its
- * tasks that has a handle can go on.  turns.c has the rest.
+ * tasks that has a handle can go on.  What may cancel a task, its CANCELLER, has a number and one step, too, so that plans can choose it.
+ * turns.c has the rest.
  *
  * One run at a time in a process, and all on the LWP that explore_go() was called on: run.c's state needs no lock.  Only
  * explored_ready() may be called by another LWP. */
@@ -46,6 +47,7 @@ enum explore_kind {
     EXPLORE_SIGNAL, /* sets, notifies, puts */
     EXPLORE_END,
     EXPLORE_TURN, /* a loop of asyncio calls a handle, or waits for one; it is cancelled as the kinds above EXPLORE_RELEASE are */
+    EXPLORE_CANCEL, /* a canceller cancels its task, which is the object */
 };
 
 static inline int explore_may_cancel(enum explore_kind kind)
@@ -90,6 +92,8 @@ struct explored {
     int told; /* TURN: that has been noted */
     int turning; /* it is at a TURN; tasks have what their thread has */
     int front; /* at a TURN: which of them has the handle that was ready first */
+    int cancellers[2]; /* a task's: their numbers, or 0: the second one is a timeout of the task */
+    int by_timeout; /* a canceller's: it is a timeout */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
@@ -102,12 +106,17 @@ struct explore_deviation {
     uint32_t step, thread;
 };
 
+enum explore_strikes {
+    EXPLORE_EARLY = 1, /* timeouts fire early */
+    EXPLORE_CANCELS = 2, /* a task is cancelled, one in a run */
+};
+
 struct explore_plan {
     const struct strategy *strategy;
     uint64_t seed;
     int depth; /* pct: one more than its changes */
     int odds; /* random: another may go on at one bytecode in this many */
-    int early;
+    int strikes; /* what may happen that the default schedule never has: of enum explore_strikes */
     int after; /* a release of a lock or a semaphore is followed by a point, too */
     int circles; /* threads that wait for each other end the run, though others can go on */
     int64_t patience; /* ns in earnest, in all: before a deadline, or the end, files and threads from before the run get that */
@@ -133,7 +142,7 @@ enum {
 
 struct explore_step {
     uint64_t can; /* of the first 64 threads those that could go on */
-    uint64_t early; /* of these, the threads that could only if their time was up early */
+    uint64_t early; /* of these, the threads that could only if their time was up early, and the cancellers */
     uint32_t object; /* explore_number()'s; 0: not known */
     uint16_t chosen, usual; /* usual: the default schedule's choice */
     uint8_t kind, flags;
@@ -152,8 +161,9 @@ enum explore_outcome {
 
 struct explore_run {
     struct explored threads[EXPLORE_THREADS];
-    int count; /* threads begun, and tasks */
-    int tasks; /* of these */
+    int count; /* threads begun, tasks, and cancellers */
+    int tasks, cancellers; /* of these */
+    enum { EXPLORE_NOT_CANCELLED, EXPLORE_CANCELLED, EXPLORE_CANCELLED_BY_TIMEOUT } cancelled; /* whether a canceller has gone on */
     long choices; /* steps at which more than one could go on */
     long number; /* of this run in the process */
     long made; /* Thread objects */
@@ -296,6 +306,8 @@ void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
 /* Whether the plan wants a point after a release. */
 int explore_stops_after(void);
+/* Whether the plan has cancellers. */
+int explore_cancels(void);
 
 /* turns.c's. */
 /* The thread that the calling thread or task is, or runs on. */
@@ -309,6 +321,11 @@ static inline int explore_is_task(const struct explored *any)
     return any->loop && any->loop != any;
 }
 
+static inline int explore_is_canceller(const struct explored *any)
+{
+    return any->op.kind == EXPLORE_CANCEL;
+}
+
 /* A task of the thread's loop has been made.  NULL: there are too many. */
 struct explored *explore_task_begins(struct explored *loop);
 /* Whether it can go on at the TURN. */
@@ -318,6 +335,10 @@ void explore_turn_comes(struct explored *loop, int front);
 /* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it.  A timer that is looked at between two handles is out of turn, because
  * asyncio looks at timers when it has called all that were ready. */
 int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last);
+/* The task's canceller, which is made if there is none yet.  NULL: there are too many. */
+struct explored *explore_canceller(struct explored *task, int by_timeout);
+/* Whether it can go on: its task waits at an await, or is about to go on behind it. */
+int explore_may_strike(const struct explored *canceller);
 /* The handle was called. */
 void explore_turn_ends(struct explored *loop, int has_ended);
 /* The thread has ended, and its tasks with it. */

@@ -94,15 +94,18 @@ static int all_that_can(struct explore_set *can, const struct explored **first)
     return some;
 }
 
-/* The threads that can only go on if their time is up early.  They join those that can. */
-static void add_all_that_can_early(struct explore_set *can, struct explore_set *early)
+/* The threads that can only go on if their time is up early, and cancellers.  They join those that can. */
+static void add_all_that_strike(struct explore_set *can, struct explore_set *early)
 {
     memset(early, 0, (size_t)explore_words() * sizeof *early->words);
-    for (int i = 0; run.plan.early && i < explore_run.count; i++)
-        if (has_deadline(&explore_run.threads[i]) && !explore_has(can, i)) {
+    for (int i = 0; run.plan.strikes && i < explore_run.count; i++) {
+        const struct explored *thread = &explore_run.threads[i];
+        int is_early = run.plan.strikes & EXPLORE_EARLY && has_deadline(thread) && !explore_has(can, i);
+        if (is_early || explore_may_strike(thread)) {
             explore_add(can, i);
             explore_add(early, i);
         }
+    }
 }
 
 /* ---- circles: each thread waits for what the next one has, without an end ---------------------------------------- */
@@ -283,15 +286,15 @@ static struct explored *take_step(struct explore_set *can)
     struct explore_set early;
     int usual = explore_usual(can, run.last); /* of those that can go on in time */
 
-    add_all_that_can_early(can, &early);
+    add_all_that_strike(can, &early);
     int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
     explore_run.choices += !forced;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
-    int late = !can_go_on(thread);
+    int late = !explore_is_canceller(thread) && !can_go_on(thread);
 
     explore_record(thread, can, &early, usual,
-                   (late ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0)
+                   (late || thread->by_timeout ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0)
                        | explore_turn_flags(thread, &explore_run.threads[usual], &explore_run.threads[run.last]));
     explore_chosen(thread, can);
     explore_clock_steps(thread->op.kind);
@@ -430,6 +433,11 @@ int explore_is_unwinding(void)
 int explore_stops_after(void)
 {
     return run.plan.after;
+}
+
+int explore_cancels(void)
+{
+    return run.plan.strikes & EXPLORE_CANCELS;
 }
 
 /* ---- an explored thread ------------------------------------------------------------------------------------------ */
@@ -643,7 +651,8 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     }
     explore_run.capacity = capacity;
     explore_forget_numbers();
-    explore_run.count = explore_run.tasks = explore_run.abandoned = 0;
+    explore_run.count = explore_run.tasks = explore_run.cancellers = explore_run.abandoned = 0;
+    explore_run.cancelled = EXPLORE_NOT_CANCELLED;
     explore_run.made = explore_run.choices = 0;
     explore_run.number++;
     explore_run.step = explore_run.missed = 0;

@@ -16,6 +16,39 @@ struct explored *explore_task_begins(struct explored *loop)
     return task;
 }
 
+/* Cancellers are not among those that can go on: otherwise tasks that wait for ever were no deadlock. */
+static int never_by_itself(const struct explored *any)
+{
+    return 0;
+}
+
+struct explored *explore_canceller(struct explored *task, int by_timeout)
+{
+    int *number = &task->cancellers[by_timeout];
+
+    if (!*number && explore_run.count == EXPLORE_THREADS)
+        return NULL;
+    if (!*number) {
+        *number = explore_run.count++;
+        explore_run.cancellers++;
+        explore_run.threads[*number] = (struct explored){.green = task->green,
+                                                         .index = *number,
+                                                         .state = EXPLORED_AT_POINT,
+                                                         .op = {EXPLORE_CANCEL, task, never_by_itself, PARK_FOREVER},
+                                                         .loop = task->loop,
+                                                         .by_timeout = by_timeout};
+    }
+    return &explore_run.threads[*number];
+}
+
+int explore_may_strike(const struct explored *canceller)
+{
+    const struct explored *task = canceller->op.object;
+
+    return explore_is_canceller(canceller) && canceller->ready && canceller->loop->turning && task->state == EXPLORED_AT_POINT
+           && !explore_run.cancelled;
+}
+
 int explore_has_turn(const struct explored *any)
 {
     return any->loop->turning && any->ready;
@@ -30,7 +63,8 @@ void explore_turn_comes(struct explored *loop, int front)
 int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last)
 {
     int in_turn = usual->loop && usual->loop == last->loop;
-    int out_of_turn = chosen->loop && chosen->loop->turning && chosen->index != chosen->loop->front;
+    int is_turn = chosen->loop && chosen->loop->turning && !explore_is_canceller(chosen);
+    int out_of_turn = is_turn && chosen->index != chosen->loop->front;
 
     return (in_turn ? EXPLORE_IN_TURN : 0) | (out_of_turn ? EXPLORE_OUT_OF_TURN : 0);
 }

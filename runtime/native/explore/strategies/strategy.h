@@ -25,6 +25,7 @@ extern struct strategy_run {
     struct explored *before; /* that had the last step; NULL: none has had one */
     int in_a_row; /* steps of that thread or task, after its first */
     int on_thread; /* the same, of that thread and all of its tasks */
+    long cancels_at; /* the step from which on a canceller goes on */
 } strategy_run;
 
 /* The next word of a random sequence, and its next state. */

@@ -186,7 +186,7 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* (test, (strategy, seed, depth, odds, early, length, limit, end, patience, circles, after, until), deviations, note); patience: in ns;
+/* (test, (strategy, seed, depth, odds, strikes, length, limit, end, patience, circles, after, until), deviations, note); patience: in ns;
  * until: on CLOCK_MONOTONIC, in ns, or 0 */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
@@ -196,7 +196,7 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     const char *strategy;
     long long patience, until;
 
-    if (!PyArg_ParseTuple(args, "O(sKiiilllLppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.early,
+    if (!PyArg_ParseTuple(args, "O(sKiiilllLppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.strikes,
                           &plan.length, &plan.limit, &plan.end, &patience, &plan.circles, &plan.after, &until, &deviations, &note))
         return NULL;
     plan.patience = patience;
@@ -213,9 +213,9 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
         return NULL;
     PyObject *found = error ? error : Py_NewRef(Py_None);
     error = NULL;
-    return Py_BuildValue("(iNilKKliiiil)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
+    return Py_BuildValue("(iNilKKliiiilii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
                          explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle, explore_run.hurried,
-                         explore_run.tasks, explore_run.choices);
+                         explore_run.tasks, explore_run.choices, explore_run.cancellers, (int)explore_run.cancelled);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)

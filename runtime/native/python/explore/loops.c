@@ -11,7 +11,7 @@
 
 #include <errno.h>
 
-static PyObject *note_loop, *asyncio_module;
+static PyObject *note_loop, *asyncio_module, *cancellation;
 static PyTypeObject *task_type;
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */
@@ -41,15 +41,26 @@ static PyObject *task_of(PyObject *handle)
     return self;
 }
 
-static struct explored *new_task(struct explored *loop, PyObject *task)
+/* As what explore_task_begins() and explore_canceller() return: NULL with an exception. */
+static struct explored *unless_too_many(struct explored *made)
 {
-    struct explored *made = explore_task_begins(loop);
-    PyObject *number = made ? PyLong_FromLong(explore_run.number * EXPLORE_THREADS + made->index) : NULL;
-
     if (!made) {
         explore_fail(EXPLORE_TOO_MANY);
         point_cancel();
     }
+    return made;
+}
+
+static long number_of(const struct explored *task)
+{
+    return explore_run.number * EXPLORE_THREADS + task->index;
+}
+
+static struct explored *new_task(struct explored *loop, PyObject *task)
+{
+    struct explored *made = unless_too_many(explore_task_begins(loop));
+    PyObject *number = made ? PyLong_FromLong(number_of(made)) : NULL;
+
     if (!number || PyObject_SetAttr(task, NAME("_explore_index"), number) < 0)
         made = NULL;
     Py_XDECREF(number);
@@ -88,6 +99,55 @@ static int is_cancelled(PyObject *handle)
     Py_XDECREF(answer);
     PyErr_Clear();
     return answer == Py_True;
+}
+
+/* ---- cancellers -------------------------------------------------------------------------------------------------- */
+
+/* A task waits.  -1 with an exception. */
+static int note_canceller(struct explored *task, PyObject *object)
+{
+    if (!explore_cancels() || task->cancellers[0])
+        return 0;
+    PyObject *answer = PyObject_CallMethodOneArg(cancellation, NAME("may_cancel"), object);
+    int failed = !answer || (answer == Py_True && !unless_too_many(explore_canceller(task, 0)));
+    Py_XDECREF(answer);
+    return failed ? -1 : 0;
+}
+
+/* Sets which can go on as far as it is not their task that decides: a task may be cancelled at any time, a timeout fires while it runs. -1
+ * with an exception. */
+static int look_at_cancellers(struct explored *loop)
+{
+    if (!explore_cancels() || explore_is_unwinding())
+        return 0;
+    for (int i = 0; i < explore_run.count; i++) {
+        struct explored *any = &explore_run.threads[i];
+        if (any->loop == loop && explore_is_canceller(any))
+            any->ready = !any->by_timeout;
+    }
+    PyObject *tasks = PyObject_CallMethodNoArgs(cancellation, NAME("tasks_with_timeouts"));
+    int failed = !tasks;
+    for (Py_ssize_t at = 0; tasks && at < PyList_GET_SIZE(tasks); at++) {
+        struct explored *task = known_task(PyList_GET_ITEM(tasks, at));
+        struct explored *canceller = task ? unless_too_many(explore_canceller(task, 1)) : NULL;
+        if (canceller)
+            canceller->ready = 1;
+        failed |= task && !canceller;
+    }
+    Py_XDECREF(tasks);
+    return failed ? -1 : 0;
+}
+
+/* The canceller that goes on cancels its task. */
+static int cancel_task(struct explored *loop)
+{
+    const struct explored *me = explore_me();
+
+    explore_run.cancelled = me->by_timeout ? EXPLORE_CANCELLED_BY_TIMEOUT : EXPLORE_CANCELLED;
+    PyObject *none = PyObject_CallMethod(cancellation, "cancel", "li", number_of(me->op.object), me->by_timeout);
+    explore_turn_ends(loop, 1);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
 }
 
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
@@ -170,7 +230,7 @@ static int is_done(struct explored *me, PyObject *handle)
     PyObject *task = task_of(handle), *answer = task ? PyObject_CallMethodNoArgs(task, NAME("done")) : NULL;
     int done = answer ? answer != Py_False : -1;
 
-    if (done == 0 && point_tell(me, EXPLORE_TURN, task) < 0)
+    if (done == 0 && (note_canceller(me, task) < 0 || point_tell(me, EXPLORE_TURN, task) < 0))
         done = -1;
     Py_XDECREF(task);
     Py_XDECREF(answer);
@@ -209,13 +269,19 @@ static PyObject *call_handles(PyObject *module, PyObject *args)
         return NULL;
     const struct explore_op op = {EXPLORE_TURN, NULL, explore_is_unwinding() ? NULL : explore_has_turn, deadline_of(when)};
     loop->loop = loop;
-    for (; count > 0 && PyObject_Size(ready) > 0; count--) {
-        int front = look_at_handles(loop, ready), result = front < 0 ? -1 : come_to_turn(loop, &op, front);
+    while (count > 0 && PyObject_Size(ready) > 0) {
+        int front = look_at_handles(loop, ready), failed = front < 0 || look_at_cancellers(loop) < 0;
+        int result = failed ? -1 : come_to_turn(loop, &op, front);
         if (result == ETIMEDOUT)
             break;
-        PyObject *handle = result < 0 ? NULL : take_handle(loop, explore_me(), ready);
-        int failed = handle ? call_handle(loop, handle) < 0 : PyErr_Occurred() != NULL;
-        Py_XDECREF(handle);
+        if (result == 0 && explore_is_canceller(explore_me()))
+            failed = cancel_task(loop) < 0;
+        else {
+            PyObject *handle = result < 0 ? NULL : take_handle(loop, explore_me(), ready);
+            failed = handle ? call_handle(loop, handle) < 0 : PyErr_Occurred() != NULL;
+            Py_XDECREF(handle);
+            count--;
+        }
         if (failed)
             return NULL;
     }
@@ -234,8 +300,10 @@ static PyObject *wait_for_handles(PyObject *module, PyObject *args)
     loop->loop = loop;
     loop->ready = 0;
     loop->awake_for = ready;
-    int result = come_to_turn(loop, &op, loop->index);
+    int result = look_at_cancellers(loop) < 0 ? -1 : come_to_turn(loop, &op, loop->index);
     loop->awake_for = NULL;
+    if (result == 0 && explore_is_canceller(explore_me()))
+        result = cancel_task(loop);
     return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -258,7 +326,7 @@ static PyObject *loop_time(PyObject *module, PyObject *unused)
     return PyFloat_FromDouble((double)explore_run.now / PARK_SECOND);
 }
 
-/* By number in the run: the number of the thread that runs the task; -1: it is no task. */
+/* By number in the run: the number of the thread that runs the task, or the canceller's task; -1: it is neither. */
 static PyObject *list_tasks(PyObject *module, PyObject *unused)
 {
     PyObject *list = PyList_New(explore_run.count);
@@ -288,13 +356,13 @@ SWAPS(LOOP_FUNCTIONS, loop);
 static const struct swap_table tables[] = {{.module = &asyncio_module, .methods = loop_methods}};
 enum { TABLES = sizeof tables / sizeof *tables };
 
-/* (the module _asyncio, the class Task, note): while this process explores, note(loop) is called before a loop begins, and note(None) when it
- * has ended. */
+/* (the module _asyncio, the class Task, the module runtime.explore.run.cancellation, note): while this process explores, note(loop) is called
+ * before a loop begins, and note(None) when it has ended. */
 static PyObject *watch_loops(PyObject *module, PyObject *args)
 {
     PyObject *note;
 
-    if (!PyArg_ParseTuple(args, "OO!O:explore_loops", &asyncio_module, &PyType_Type, &task_type, &note))
+    if (!PyArg_ParseTuple(args, "OO!OO:explore_loops", &asyncio_module, &PyType_Type, &task_type, &cancellation, &note))
         return NULL;
     Py_XSETREF(note_loop, Py_NewRef(note));
     if (swap_in(tables, TABLES, 0) < 0)
