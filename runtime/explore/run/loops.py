@@ -45,7 +45,7 @@ def lost(context: dict[str, Any]) -> Find | None:
 
 def _called(task: Any) -> str:
     code = getattr(task.get_coro(), "cr_code", None)
-    return f"a task of {code.co_qualname}() ended before its time" if code is not None else "a task"
+    return f"{f'a task of {code.co_qualname}()' if code is not None else 'a task'} was destroyed while it was pending"
 
 
 def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
