@@ -13,9 +13,9 @@ __all__ = ["cancel", "may_cancel", "says_that_it_struck", "tasks_with_timeouts"]
 
 def may_cancel(task: Any) -> bool:
     """Whether it is none of the test's own: what run_until_complete() runs, and what anyio's plugin runs tests in."""
-    callbacks = (callback for callback, _ in task._callbacks or ())
+    callbacks = (getattr(callback, "__name__", "") for callback, _ in task._callbacks or ())
     runs_tests = getattr(task.get_coro(), "__qualname__", "") == "TestRunner._run_tests_and_fixtures"
-    return not (runs_tests or any(callback.__name__ == "_run_until_complete_cb" for callback in callbacks))
+    return not (runs_tests or "_run_until_complete_cb" in callbacks)
 
 
 def tasks_with_timeouts() -> list[Any]:

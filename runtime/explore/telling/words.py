@@ -342,7 +342,8 @@ def _awaits(place: Place | None) -> str:
 def stacks(story: Story, event: Event) -> str:
     """In which calls the thread is that stops, and the thread that goes on, if a row doesn't say it."""
     found = []
-    for thread, one in ((event.instead_of, event.pending), (event.thread, event)):
+    stops = () if event.kind == Kind.CANCEL else ((event.instead_of, event.pending),)
+    for thread, one in (*stops, (event.thread, event)):
         calls = called(one.stack, _DEEPEST) if one is not None else []
         if len(calls) > 1 and thread is not None:
             found.append(f"{story.short_name(thread)} in {' < '.join(calls)}")
