@@ -44,3 +44,12 @@ async def transfer_ordered(source: Account, target: Account, amount: int) -> Non
         await ask("audit")
         source.balance -= amount
         target.balance += amount
+
+
+async def transfer_told(source: Account, target: Account, amount: int) -> None:
+    async with source.lock:
+        if source.balance < amount:
+            return
+        source.balance -= amount
+        await ask("audit")
+        target.balance += amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from async_bank import Account, ask, transfer, transfer_locked, transfer_ordered
+from async_bank import Account, ask, transfer, transfer_locked, transfer_ordered, transfer_told
 
 Transfer = Callable[[Account, Account, int], Coroutine[None, None, None]]
 
@@ -50,3 +50,10 @@ async def test_twice_ordered() -> None:
 
 async def test_each_other_ordered() -> None:
     await pay_each_other(transfer_ordered)
+
+
+async def test_nothing_is_lost() -> None:
+    alice, bob = Account("alice", 100), Account("bob", 0)
+    async with asyncio.TaskGroup() as payments:
+        payments.create_task(transfer_told(alice, bob, 70), name="payment")
+    assert alice.balance + bob.balance == 100
