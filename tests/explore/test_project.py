@@ -160,6 +160,34 @@ def test_early_timeouts_are_tried_if_asked_for_and_have_an_outcome_of_their_own(
     assert "\nearly timeout: Empty test_it.py:test_answer\n  pytest test_it.py::test_answer --lwp-" in found.stdout
 
 
+HALF = """
+import asyncio
+
+def test_half():
+    done = []
+
+    async def work():
+        done.append(1)
+        await asyncio.sleep(0)
+        done.append(2)
+
+    async def main():
+        await asyncio.wait([asyncio.create_task(work())])
+        assert len(done) != 1
+
+    asyncio.run(main())
+"""
+
+
+def test_cancellations_are_tried_if_asked_for_and_have_an_outcome_of_their_own(tmp_path: Path) -> None:
+    assert outcomes(run(tmp_path, HALF, "--lwp-explore")) == {"passed": 1}
+    found = run(tmp_path, HALF, "--lwp-explore", "--lwp-explore-cancel")
+    assert outcomes(found) == {"failed": 1}
+    assert "\ncancellation: AssertionError test_it.py:main test_it.py:test_half\n" in found.stdout
+    settings(tmp_path, "cancel = true")
+    assert outcomes(run(tmp_path, HALF, "--lwp-explore")) == {"failed": 1}
+
+
 @pytest.mark.parametrize(
     ("options", "table", "message"),
     [
