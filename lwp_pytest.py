@@ -102,7 +102,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
         (
             "cancel",
-            "At last, try what happens when a task of asyncio is cancelled at an await, or its timeout fires there.",
+            "At last, cancel a task of asyncio at any of its awaits.",
         ),
         ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
     ):

@@ -246,11 +246,7 @@ def _strategy(value: str) -> str:
 @click.option(
     "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
 )
-@click.option(
-    "--cancel",
-    is_flag=True,
-    help="At last, try what happens when a task of asyncio is cancelled at an await, or its timeout fires there.",
-)
+@click.option("--cancel", is_flag=True, help="At last, cancel a task at any of its awaits.")
 @click.option(
     "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
 )
