@@ -27,16 +27,19 @@ if sys.version_info >= (3, 14):
 
 
 def _place(stock: FunctionType, call: str) -> tuple[int, int]:
-    """The line in its file, and the column, where threading's function makes the call."""
-    first = stock.__code__.co_firstlineno
-    try:
-        with open(stock.__code__.co_filename, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if number > first and line.strip() == call:
-                    return number, line.index(call)
-    except OSError:
-        pass
-    return first + 10, 16  # without the file a traceback shows no lines
+    """The line in its file, and the column, where threading's function makes the call.
+
+    Nothing else there is as wide.  To read the file took as long as to load three modules.
+    """
+    code = stock.__code__
+    for line, end, column, end_column in code.co_positions():
+        if line and line == end and column and end_column and end_column - column == len(call):
+            return line, column
+    import linecache  # -X no_debug_ranges: there are no columns
+
+    lines = linecache.getlines(code.co_filename)
+    found = (at for at in range(code.co_firstlineno, len(lines)) if lines[at].strip() == call)
+    return next(found, code.co_firstlineno + 9) + 1, 16  # without the file a traceback shows no lines
 
 
 def _code_in(code: CodeType) -> CodeType:

@@ -7,19 +7,29 @@ PR_SET_TIMERSLACK(2const), cgroups(7).
 from __future__ import annotations
 
 import errno
-import functools
-import operator
 import os
 import sys
+from _operator import index
 from _thread import get_native_id
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 from . import native
+from .lazily import loading
+
+TYPE_CHECKING = False  # a program's first Thread loads this, but not typing, functools and collections: 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Protocol, TypeVar, Unpack
+
+    from .options import Placing
+
+    _Value = TypeVar("_Value")
+
+    class _LivesOnLwp(Protocol):
+        def is_alive(self) -> bool: ...
+else:
+    __getattr__, __dir__ = loading(globals(), {"Placing": ".options"})
 
 __all__ = ["POLICIES", "Placement", "Placing"]
-
-_Value = TypeVar("_Value")
 
 #: What a thread may ask for, and its number to the kernel.
 POLICIES = {
@@ -33,19 +43,6 @@ _REAL_TIME = ("fifo", "rr")
 #: Of all that the kernel has.
 POLICY_NAMES = {number: name for name, number in POLICIES.items()} | {6: "deadline", 7: "ext"}  # linux/sched.h
 _CPUS = 8192  # the largest NR_CPUS of the kernel's (arch/x86/Kconfig, NR_CPUS_RANGE_END)
-
-
-class Placing(TypedDict, total=False):
-    """What a thread may ask for.  What is left out, or None, stays as its creator has it."""
-
-    #: The CPUs that it may run on, by their numbers.  The kernel leaves out those that the cpuset doesn't have.
-    affinity: Iterable[int] | None
-    nice: int | None  #: -20 (urgent) to 19, of this thread alone; with policy "other" and "batch"
-    policy: str | None  #: one of POLICIES; "fifo" and "rr" run before all others
-    priority: int | None  #: 1 to 99 (urgent), with policy "fifo" or "rr"
-    timer_slack: float | None  #: seconds by which its sleeps may be longer, so that wake-ups come together
-    cgroup: int | None  #: a descriptor of a cgroup's directory, open until the start: threaded, or of version 1
-    uclamp: tuple[int, int] | None  #: the least and the most of a core's capacity that it counts for, of 1024
 
 
 # ---- sets of CPUs in text --------------------------------------------------------------------------------------------
@@ -79,14 +76,19 @@ def parse_cpus(text: str) -> set[int]:
     raise ValueError(f"{text!r} is no list of CPUs such as 0,2-3")
 
 
-@functools.cache
+_most: int | None = None  # the result of _possible(), once it was asked for
+
+
 def _possible() -> int:
     """The largest number of a CPU that this machine may have."""
-    try:
-        with open("/sys/devices/system/cpu/possible") as file:
-            return max(parse_cpus(file.read()))
-    except (OSError, ValueError):  # a sandbox without it
-        return _CPUS - 1
+    global _most
+    if _most is None:
+        try:
+            with open("/sys/devices/system/cpu/possible") as file:
+                _most = max(parse_cpus(file.read()))
+        except (OSError, ValueError):  # a sandbox without it
+            _most = _CPUS - 1
+    return _most
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def _possible() -> int:
 
 def _integer(name: str, value: object, least: int, most: int) -> int:
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     if not least <= number <= most:
@@ -102,8 +104,8 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
     return number
 
 
-def _affinity(value: object) -> set[int]:
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+def _affinity(value: Any) -> set[int]:
+    if not hasattr(value, "__iter__") or isinstance(value, str | bytes):
         raise TypeError(f"affinity must be the numbers of CPUs, such as {{0, 1}}, not {type(value).__name__}")
     cpus = {_integer("a CPU in affinity", cpu, 0, _possible()) for cpu in value}
     if not cpus:
@@ -126,7 +128,8 @@ def _policy(value: tuple[object, object]) -> tuple[str, int]:
     return policy, _integer("priority", priority, 1, 99)
 
 
-_nice = functools.partial(_integer, "nice", least=-20, most=19)
+def _nice(value: object) -> int:
+    return _integer("nice", value, -20, 19)
 
 
 def _slack(value: object) -> int:
@@ -169,7 +172,7 @@ def checked(placing: Mapping[str, object], function: str) -> dict[str, Any]:
     isn't one of Placing's.
     """
     for name in placing:
-        if name not in Placing.__annotations__:
+        if name not in _THINGS and name != "priority":  # which goes with "policy"
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
     asked: dict[str, Any] = {name: value for name, value in placing.items() if value is not None}
     if "policy" in asked or "priority" in asked:
@@ -287,7 +290,7 @@ def _usable(asked: Mapping[str, Any]) -> str:
     if "cgroup" in asked:
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):  # version 2, version 1
             try:
-                with open(name, opener=functools.partial(os.open, dir_fd=asked["cgroup"])) as file:
+                with open(name, opener=lambda *how: os.open(*how, dir_fd=asked["cgroup"])) as file:
                     return file.read().strip()
             except OSError:
                 continue
@@ -405,7 +408,7 @@ _THINGS = {
     "affinity": _Thing(_affinity, os.sched_setaffinity, _why_affinity, _say_affinity),
     "policy": _Thing(_policy, _set_policy, _why_policy, _say_policy),
     # of one thread: setpriority(2), "C library/kernel differences"
-    "nice": _Thing(_nice, functools.partial(os.setpriority, os.PRIO_PROCESS), _why_nice, "nice {}".format),
+    "nice": _Thing(_nice, lambda *how: os.setpriority(os.PRIO_PROCESS, *how), _why_nice, "nice {}".format),
     "uclamp": _Thing(_clamps, _set_clamps, _why_clamps, "uclamp".format),
     "timer_slack": _Thing(_slack, _set_slack, _why_slack, "timer_slack".format),
 }
@@ -414,10 +417,6 @@ _births = dict.fromkeys(("threads", *_THINGS), 0)
 
 
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
-
-
-class _LivesOnLwp(Protocol):
-    def is_alive(self) -> bool: ...
 
 
 class Placement:
@@ -487,7 +486,7 @@ class Placement:
     @property
     def nice(self) -> int:
         """-20 (urgent) to 19; it has no effect with policy "fifo", "rr" and "idle"."""
-        return self._ask(functools.partial(os.getpriority, os.PRIO_PROCESS))
+        return self._ask(lambda tid: os.getpriority(os.PRIO_PROCESS, tid))
 
     @nice.setter
     def nice(self, value: int) -> None:

@@ -7,7 +7,6 @@ copy_process().
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import resource
 
@@ -221,9 +220,11 @@ def _task_limits() -> list[Limit]:
 
 def _guard_regions() -> bool:
     try:
+        import mmap
+
         with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
             page.madvise(102)  # MADV_GUARD_INSTALL, Linux 6.13
-    except OSError:  # the mapping too may fail, when all are in use
+    except (OSError, ImportError):  # the mapping too may fail, when all are in use
         return False
     return True
 
