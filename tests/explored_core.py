@@ -46,6 +46,7 @@ EXPLORED = [
     "python/sync/event.c",
     "python/sync/lock.c",
     "python/sync/semaphore.c",
+    "python/threads/wake.c",
     "python/waits/things.c",
     "python/waits/wait.c",
 ]
@@ -179,6 +180,17 @@ class Core:
     def end(self, lwp: Any) -> None:
         """The caller is that LWP at its end, and then the kernel."""
         self.points.call(None, self.points.end_lwp, lwp._of)
+
+    def await_begun(self, lwp: Any) -> None:
+        """The caller is its creator."""
+        self.points.call(None, self.points.await_begun, lwp._of)
+
+    def say_begun(self, lwp: Any) -> None:
+        """The caller is that LWP, and goes on with the GIL."""
+        self.points.call(None, self.points.say_begun, lwp._of)
+
+    def give_up_gil(self) -> None:
+        self.points.call(None, self.points.give_up_gil)
 
     def wait(self, *things: Any, timeout: float | None = None) -> list[Any]:
         """runtime.wait()."""

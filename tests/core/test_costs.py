@@ -102,6 +102,28 @@ def test_a_creator_that_waits_for_its_thread_sleeps_once(then: str, cores: str) 
     assert seen > 0.8 * windows * starts
 
 
+@needs_gil("a creator is woken at once")
+@in_child
+def test_after_install_a_start_and_a_join_are_two_wake_ups() -> None:
+    """On all cores: of the new thread, and of its creator, by the kernel at the thread's end.  CPython's are five.
+
+    Each sleep of a thread ends with a wake-up.
+    """
+    import resource
+    import threading
+
+    runtime.install()
+    windows, starts, slept = 20, 30, []
+    for _ in range(windows):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        for _ in range(starts):
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        slept.append(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before)
+    assert sorted(slept)[windows // 4] < 1.5 * starts, slept  # in the others another process may have had a core
+
+
 @needs_gil("there is none to ask for")
 @in_child
 def test_a_creator_asks_a_thread_that_computes_for_the_gil() -> None:

@@ -13,6 +13,7 @@
 #include "python/sync/lock.h"
 #include "python/threads/lwp.h"
 #include "python/threads/sleep.h"
+#include "python/threads/wake.h"
 #include "kernel/base/fork.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/registry.h"
@@ -135,9 +136,9 @@ static void come_to(const char *does, const struct point_site *site, enum explor
 /* What is set once, before there are two threads, or is of no matter to a protocol. */
 static int is_settled(const char *text)
 {
-    static const char *const settled[] = {"&events_wanted", "&park_ops",          "&park_cancel_ops", "&cancel_green", "&floors[floor]",
-                                          "&self->owner",   "&wait->self->owner", "&self->bound",     "&me->begun",    "&lwps_ending",
-                                          "&lwp_left",      "glibc.thread_count", "&lwp->refs"};
+    static const char *const settled[]
+        = {"&events_wanted",     "&park_ops",    "&park_cancel_ops", "&cancel_green", "&floors[floor]",     "&self->owner",
+           "&wait->self->owner", "&self->bound", "&lwps_ending",     "&lwp_left",     "glibc.thread_count", "&lwp->refs"};
 
     for (size_t i = 0; i < sizeof settled / sizeof *settled; i++)
         if (strcmp(text, settled[i]) == 0)
@@ -448,6 +449,37 @@ static PyObject *end_lwp(PyObject *module, PyObject *lwp)
     Py_RETURN_NONE;
 }
 
+/* (LWP, an enum waker_begun): its creator will wait until it has begun. */
+static PyObject *expect_begin(PyObject *module, PyObject *args)
+{
+    PyObject *lwp;
+    int begun;
+
+    if (!PyArg_ParseTuple(args, "Oi", &lwp, &begun))
+        return NULL;
+    ((LwpObject *)lwp)->lwp->begun = begun;
+    Py_RETURN_NONE;
+}
+
+static PyObject *await_begun(PyObject *module, PyObject *lwp)
+{
+    python_sleep(&(struct python_sleep){waker_await_begun, ((LwpObject *)lwp)->lwp, .no_point = 1});
+    Py_RETURN_NONE;
+}
+
+static PyObject *say_begun(PyObject *module, PyObject *lwp)
+{
+    waker_say_begun(((LwpObject *)lwp)->lwp);
+    Py_RETURN_NONE;
+}
+
+/* What happens where a thread of libpython's gives up the GIL. */
+static PyObject *give_up_gil(PyObject *module, PyObject *unused)
+{
+    waker_wake_creator();
+    Py_RETURN_NONE;
+}
+
 /* (LWP): whether no thread is counted as one of its joiners, or watches it. */
 static PyObject *is_left(PyObject *module, PyObject *op)
 {
@@ -587,6 +619,10 @@ static PyMethodDef functions[] = {
     {"fork_if", fork_if, METH_O, NULL},
     {"begin_lwp", begin_lwp, METH_VARARGS, NULL},
     {"end_lwp", end_lwp, METH_O, NULL},
+    {"expect_begin", expect_begin, METH_VARARGS, NULL},
+    {"await_begun", await_begun, METH_O, NULL},
+    {"say_begun", say_begun, METH_O, NULL},
+    {"give_up_gil", give_up_gil, METH_NOARGS, NULL},
     {"is_left", is_left, METH_O, NULL},
     {"variable", variable, METH_O, NULL},
     {"steps", list_steps, METH_NOARGS, NULL},

@@ -87,9 +87,8 @@ static int await_ending(struct lwp *lwp, int64_t deadline)
     return error;
 }
 
-/* The caller leaves `joiners`, and has read `alive` as `word`.  The kernel wakes one sleeper (kernel/fork.c, mm_release); a joiner that sees
- * the end wakes the others. */
-static void uncount_joiner(struct lwp *lwp, int word)
+/* The kernel wakes one sleeper (kernel/fork.c, mm_release); a joiner that sees the end wakes the others. */
+void lwp_uncount_joiner(struct lwp *lwp, int word)
 {
     if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)
         park_wake(&lwp->alive, INT_MAX, PARK_SHARED);
@@ -102,7 +101,7 @@ static int await_cleared(struct lwp *lwp, int64_t deadline, int keeps_lwp)
 
     while (!lwp_has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
         error = (keeps_lwp ? futex_wait : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* as the kernel's wake-up is */
-    uncount_joiner(lwp, word);
+    lwp_uncount_joiner(lwp, word);
     return lwp_has_ended(word) ? 0 : error;
 }
 
@@ -123,41 +122,6 @@ void lwp_await_gone(struct lwp *lwp, int counted)
     while (await_cleared(lwp, PARK_FOREVER, park_green && !lwp->leave) != 0)
         atomic_fetch_add(&lwp->joiners, 1);
     lwp_reap();
-}
-
-/* ---- until it has begun ------------------------------------------------------------------------------------------ */
-
-void lwp_await_begun(struct lwp *lwp)
-{
-    while (atomic_load_explicit(&lwp->begun, memory_order_acquire) == LWP_BEGUN_AWAITED)
-        park_wait(&lwp->begun, LWP_BEGUN_AWAITED, PARK_FOREVER, PARK_PRIVATE);
-}
-
-int lwp_doze_begun(struct lwp *lwp, int64_t ns)
-{
-    int word, dozed = LWP_BEGUN_DOZED, error = 0;
-
-    atomic_fetch_add(&lwp->joiners, 1);
-    while (!lwp_has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && error != ETIMEDOUT
-           && atomic_load_explicit(&lwp->begun, memory_order_acquire) == LWP_BEGUN_DOZED)
-        error = futex_doze(&lwp->alive, word, ns, PARK_SHARED);
-    uncount_joiner(lwp, word);
-    if (atomic_compare_exchange_strong(&lwp->begun, &dozed, LWP_BEGUN_AWAITED)) {
-        lwp_await_begun(lwp);
-        error = 0;
-    }
-    atomic_store_explicit(&lwp->begun, LWP_BEGUN_UNASKED, memory_order_relaxed);
-    return error == ETIMEDOUT;
-}
-
-void lwp_wake_creator(struct lwp *lwp)
-{
-    int alive = atomic_load(&lwp->alive);
-
-    if (atomic_load_explicit(&lwp->begun, memory_order_relaxed) != LWP_BEGUN) /* it has woken by itself */
-        return;
-    if (!lwp_has_ended(alive) && atomic_compare_exchange_strong(&lwp->alive, &alive, LWP_WAKES_CREATOR))
-        futex_wake(&lwp->alive, INT_MAX, PARK_SHARED);
 }
 
 /* ---- joining ----------------------------------------------------------------------------------------------------- */

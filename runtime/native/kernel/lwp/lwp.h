@@ -41,7 +41,7 @@ struct lwp {
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
     atomic_int watched; /* for `lwp_ends` */
-    atomic_int begun;   /* see lwp_await_begun() */
+    atomic_int begun;   /* for a higher floor: python/threads/wake.c */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
     atomic_int started;
@@ -67,8 +67,8 @@ struct lwp {
     void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last function that the thread calls, at (4) */
 };
 
-/* The values of `alive` besides 0, 1 and a tid. */
-enum { LWP_COUNTS_AS_ENDED = -1, LWP_WAKES_CREATOR = 2 };
+/* The values of `alive` besides 0, 1 and a tid.  HAS_BEGUN: a floor has written it to wake those that sleep there. */
+enum { LWP_COUNTS_AS_ENDED = -1, LWP_HAS_BEGUN = 2 };
 static inline int lwp_has_ended(int alive)
 {
     return alive == 0 || alive == LWP_COUNTS_AS_ENDED;
@@ -98,21 +98,6 @@ void lwp_count_as_ended(struct lwp *lwp);
 
 /* Called by a thread whose start fails after all, before it ends, so that it is not counted as started. */
 void lwp_uncount_start(void);
-
-/* A creator that waits until its thread has begun sets `begun` to AWAITED before lwp_start(), and calls lwp_await_begun() after it.  `run`
- * calls lwp_say_begun() when the thread counts as begun; if it hasn't, thread_exit_hooks() does.
- *
- * DOZED: the creator sleeps at `alive`, by lwp_doze_begun(), where the thread's end wakes it too.  Then lwp_say_begun() leaves the wake-up
- * to its caller, which does it by lwp_wake_creator() when it likes, or never.  That changes `alive`, or it could come between the
- * creator's look at `begun` and its sleep. */
-enum { LWP_BEGUN_UNASKED, LWP_BEGUN_AWAITED, LWP_BEGUN_DOZED, LWP_BEGUN };
-void lwp_await_begun(struct lwp *lwp);
-int lwp_say_begun(struct lwp *lwp); /* 1: it was DOZED */
-
-/* Sleeps until the thread's end or lwp_wake_creator(), or for that time, but until the thread has begun.  1: for that time.  The caller has
- * its LWP to itself. */
-int lwp_doze_begun(struct lwp *lwp, int64_t ns);
-void lwp_wake_creator(struct lwp *lwp);
 
 /* Drops the handle's ref. */
 void lwp_release(struct lwp *lwp);
@@ -146,6 +131,9 @@ static inline void lwp_tell_end(struct lwp *lwp)
     if (ends)
         ends(lwp);
 }
+
+/* Called by a thread that has counted itself in `joiners` to sleep at `alive`, which it has read as `word`, and goes on. */
+void lwp_uncount_joiner(struct lwp *lwp, int word);
 
 /* Sleeps until (5), a short time, since the thread is at (4), and reaps it.  counted: the caller is in `joiners` already. */
 void lwp_await_gone(struct lwp *lwp, int counted);

@@ -94,7 +94,6 @@ static void thread_exit_hooks(struct lwp *me)
 {
     struct context *context = me->context;
 
-    lwp_say_begun(me); /* if pthread_exit came before `run` said so */
     /* The order is that of glibc's start_thread() (nptl/pthread_create.c).  As there, a C++ thread_local that is first used by a key's
      * destructor is never destroyed, and its library stays loaded.  Don't run call_tls_dtors() again after the keys: a destructor would
      * then find the data of all keys gone, and no program expects that. */
@@ -145,16 +144,6 @@ static _Noreturn void end_thread(void *me)
 }
 
 /* ---- the begin --------------------------------------------------------------------------------------------------- */
-
-int lwp_say_begun(struct lwp *me)
-{
-    if (atomic_load_explicit(&me->begun, memory_order_relaxed) == LWP_BEGUN_UNASKED)
-        return 0;
-    int was = atomic_exchange_explicit(&me->begun, LWP_BEGUN, memory_order_release);
-    if (was == LWP_BEGUN_AWAITED)
-        park_wake(&me->begun, 1, PARK_PRIVATE);
-    return was == LWP_BEGUN_DOZED;
-}
 
 void thread_register_with_kernel(struct context *context)
 {

@@ -202,8 +202,7 @@ static void run_python(void *arg)
     atomic_fetch_add(&running, 1);
     boot->stage = RUNNING;
     if (!boot->target.first || call_first(boot)) {
-        if (lwp_say_begun(boot->lwp))
-            waker_defer_creator(boot->lwp);
+        waker_say_begun(boot->lwp);
         EVENT(EVENT_TARGET, boot->target.function, boot->target.body != NULL);
         call_target(boot);
     }
@@ -212,7 +211,7 @@ static void run_python(void *arg)
     atomic_fetch_sub(&running, 1);
     PyThreadState_Clear(tstate);
     EVENT(EVENT_LEAVES_GIL, 0, 0);
-    waker_defer_creator(NULL); /* its end wakes the creator */
+    waker_forget_creator();
     PyThreadState_DeleteCurrent();
     waker_do_deferred();
 }
@@ -355,48 +354,17 @@ static void see_gate(void)
         wait_for_starters(NULL);
 }
 
-static int await_begun(void *lwp)
-{
-    lwp_await_begun(lwp);
-    return 0;
-}
-
-struct dozing {
-    struct lwp *lwp;
-    int64_t ns;
-};
-
-static int doze_begun(void *arg)
-{
-    const struct dozing *dozing = arg;
-
-    if (lwp_doze_begun(dozing->lwp, dozing->ns))
-        gil_crowd_ask_at_once(1);
-    return 0;
-}
-
-/* Sleeps until the thread gives up the GIL: see A CREATOR in wake.c. */
-static void doze_until_begun(struct lwp *lwp)
-{
-    struct dozing dozing = {lwp, (int64_t)*gil_switch_interval() * 1000};
-
-    python_sleep(&(struct python_sleep){doze_begun, &dozing, .no_point = 1});
-    gil_crowd_ask_at_once(0);
-}
-
 static int await_end(void *lwp)
 {
     return lwp_join(lwp, PARK_FOREVER);
 }
 
 /* Returns when the thread has begun.  -1 with an exception: it couldn't, and has ended. */
-static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *failed, int dozes)
+static int see_begin(struct boot *boot, struct lwp *lwp, const struct failure *failed)
 {
     EVENT(EVENT_AWAITS, lwp->tp, 0);
-    if (dozes)
-        doze_until_begun(lwp);
-    else
-        python_sleep(&(struct python_sleep){await_begun, lwp, .no_point = 1});
+    python_sleep(&(struct python_sleep){waker_await_begun, lwp, .no_point = 1});
+    gil_crowd_ask_at_once(0);
     if (!failed->error && !failed->type)
         return 0;
     while (python_sleep(&(struct python_sleep){await_end, lwp, .no_point = 1}) == EINTR)
@@ -420,8 +388,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
     }
     if (atomic_load_explicit(&running, memory_order_relaxed) >= CROWD)
         gil_crowd_begins();
-    int dozes = wait && waker_creator_dozes();
-    atomic_store(&lwp->begun, dozes ? LWP_BEGUN_DOZED : wait ? LWP_BEGUN_AWAITED : LWP_BEGUN_UNASKED);
+    waker_expect(lwp, wait);
     lwp->signal_stack = faulthandler_is_on();
     int error = clone_counted(&(struct cloning){lwp, flags, exit_signal, boot});
     if (error) {
@@ -430,7 +397,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
         return not_begun(boot, error);
     }
     see_gate();
-    return wait ? see_begin(boot, lwp, &failed, dozes) : 0;
+    return wait ? see_begin(boot, lwp, &failed) : 0;
 }
 
 /* ---- the end of the interpreter ---------------------------------------------------------------------------------- */

@@ -19,10 +19,10 @@
  * doze, because a cancellation would come late.
  *
  * A CREATOR that waits until its thread has begun (boot.c) wants the GIL that this thread has, too.  There nothing is guessed: the
- * thread wakes it when it first gives up the GIL, whatever for, or by its end, which takes no call (kernel/lwp/lwp.h, DOZED).  A
- * thread that computes gives up nothing unless it is asked: so the creator sleeps for the switch interval and then asks at once,
- * when it would if it had waited for the GIL all the time.  A start and a join: one sleep, where a creator that is woken as soon as the
- * thread has begun sleeps for the GIL, for its mutex, and for the end.
+ * thread wakes it when it first gives up the GIL, whatever for, or by its end, which takes no call.  A thread that computes gives
+ * up nothing unless it is asked: so the creator sleeps for the switch interval and then asks at once, when it would if it had
+ * waited for the GIL all the time.  A start and a join: one sleep, where a creator that is woken as soon as the thread has begun
+ * sleeps for the GIL, for its mutex, and for the end.
  *
  * REJECTED.  To hand the GIL to the woken thread: as fast as a late wake-up, but the woken thread ran before the waker's next line, on
  * which programs rely (see above).  A shorter time of dozing: with 1 ms in place of 5 a round trip took half as much time again, with
@@ -37,6 +37,8 @@
 #include "kernel/lock/lock.h"
 #include "kernel/lwp/lwp.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 
 enum {
@@ -44,6 +46,7 @@ enum {
     SOON = 50000, /* ns from the wake-up to the sleep.  If it isn't deferred, the woken thread runs in between, until it asks for the GIL */
 };
 
+static const unsigned long *interval; /* in microseconds; a program may set it */
 static __thread struct {
     atomic_int *deferred; /* the word to wake at, or NULL.  Only an address: its thread may have woken by itself, and be gone */
     int64_t since; /* time of the first wake-up since the last python_sleep(); 0: none */
@@ -55,7 +58,7 @@ static __thread struct {
 int waker_dozes(int64_t deadline)
 {
     /* Without a GIL a woken thread needs nothing that the waker has. */
-    return !WITHOUT_GIL && waker.trust == SURE && !park_green && !cancel_mine() && *gil_switch_interval() * 1000 >= SYNC_DOZE
+    return !WITHOUT_GIL && waker.trust == SURE && !park_green && !cancel_mine() && *interval * 1000 >= SYNC_DOZE
            && (deadline == PARK_FOREVER || deadline - park_now() > SYNC_DOZE);
 }
 
@@ -67,6 +70,17 @@ void waker_dozed_in_vain(void)
 
 /* ---- a creator that waits until its thread has begun ------------------------------------------------------------ */
 
+/* It writes `alive` too, or the wake-up could come between the creator's look at `begun` and its sleep. */
+static void wake_creator(struct lwp *me)
+{
+    int alive = atomic_load(&me->alive);
+
+    if (atomic_load_explicit(&me->begun, memory_order_relaxed) != WAKER_BEGUN) /* it has woken by itself */
+        return;
+    if (!lwp_has_ended(alive) && atomic_compare_exchange_strong(&me->alive, &alive, LWP_HAS_BEGUN))
+        futex_wake(&me->alive, INT_MAX, PARK_SHARED);
+}
+
 static struct libc_slot slot;
 static uintptr_t gil[2];
 
@@ -76,15 +90,12 @@ static int unlock_for_python(pthread_mutex_t *mutex)
 {
     int result = pthread_mutex_unlock(mutex);
 
-    if (waker.begun && (uintptr_t)mutex - gil[0] < gil[1] - gil[0]) {
-        struct lwp *me = waker.begun;
-        waker.begun = NULL;
-        lwp_wake_creator(me);
-    }
+    if (waker.begun && (uintptr_t)mutex - gil[0] < gil[1] - gil[0])
+        waker_wake_creator();
     return result;
 }
 
-int waker_creator_dozes(void)
+static int creator_dozes(void)
 {
     static int tried, filled;
 
@@ -96,9 +107,53 @@ int waker_creator_dozes(void)
     return filled;
 }
 
-void waker_defer_creator(struct lwp *me)
+void waker_expect(struct lwp *lwp, int waits)
 {
-    waker.begun = me;
+    atomic_store(&lwp->begun, !waits ? WAKER_UNASKED : creator_dozes() ? WAKER_DOZED : WAKER_AWAITED);
+}
+
+/* Keeps the LWP of a green creator, whose other threads can do little meanwhile: the new thread begins as soon as it has the GIL. */
+int waker_await_begun(void *arg)
+{
+    struct lwp *lwp = arg;
+    int word, begun, error = 0;
+
+    atomic_fetch_add(&lwp->joiners, 1);
+    while (!lwp_has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire))
+           && (begun = atomic_load_explicit(&lwp->begun, memory_order_acquire)) != WAKER_BEGUN) {
+        error = begun == WAKER_DOZED ? futex_doze(&lwp->alive, word, (int64_t)*interval * 1000, PARK_SHARED)
+                                     : futex_wait(&lwp->alive, word, PARK_FOREVER, PARK_SHARED);
+        if (error == ETIMEDOUT) /* it waits for the GIL: then there is no need to ask again and again */
+            atomic_compare_exchange_strong(&lwp->begun, &begun, WAKER_AWAITED);
+    }
+    lwp_uncount_joiner(lwp, word);
+    gil_crowd_ask_at_once(error == ETIMEDOUT);
+    atomic_store_explicit(&lwp->begun, WAKER_UNASKED, memory_order_relaxed);
+    return 0;
+}
+
+void waker_say_begun(struct lwp *me)
+{
+    if (atomic_load_explicit(&me->begun, memory_order_relaxed) == WAKER_UNASKED)
+        return;
+    if (atomic_exchange_explicit(&me->begun, WAKER_BEGUN, memory_order_release) == WAKER_DOZED)
+        waker.begun = me;
+    else
+        wake_creator(me);
+}
+
+void waker_wake_creator(void)
+{
+    struct lwp *me = waker.begun;
+
+    waker.begun = NULL;
+    if (me)
+        wake_creator(me);
+}
+
+void waker_forget_creator(void)
+{
+    waker.begun = NULL;
 }
 
 /* ---- deferred wake-ups ------------------------------------------------------------------------------------------- */
@@ -185,5 +240,6 @@ void waker_init(void)
     sync_wake = wake_or_defer;
     sync_lock_defer = wake_asleep_or_defer;
     slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_mutex_unlock");
+    interval = gil_switch_interval();
     gil_place(gil);
 }

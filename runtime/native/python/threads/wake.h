@@ -23,11 +23,17 @@ void waker_has_gil(void);
 /* Does the wake-up that the calling thread has deferred, if any.  Called without the GIL, because the woken thread wants it. */
 void waker_do_deferred(void);
 
-/* With the GIL: whether the calling thread, as a creator that waits until its thread has begun, may sleep by lwp_doze_begun(). */
-int waker_creator_dozes(void);
-/* Called by a thread that has begun, with its own LWP, if its creator dozes: wakes it when the thread gives up the GIL.  NULL: it need not
- * be woken any more. */
-void waker_defer_creator(struct lwp *me);
+/* What is at `begun` of an LWP.  A creator that waits until its thread has begun sleeps at `alive`, where the kernel wakes it at the
+ * thread's end.  AWAITED: the thread wakes it when it has begun.  DOZED: when it then gives up the GIL. */
+enum waker_begun { WAKER_UNASKED, WAKER_AWAITED, WAKER_DOZED, WAKER_BEGUN };
+
+/* A creator calls the first with the GIL before it clones; and if it waits, the second for python_sleep().  The thread calls the third
+ * when it has begun, the fourth when it has given up the GIL, and with the GIL the fifth at its end, which wakes its creator anyway. */
+void waker_expect(struct lwp *lwp, int waits);
+int waker_await_begun(void *lwp);
+void waker_say_begun(struct lwp *me);
+void waker_wake_creator(void);
+void waker_forget_creator(void);
 
 void waker_after_fork(void);
 
