@@ -47,9 +47,8 @@ async def transfer_ordered(source: Account, target: Account, amount: int) -> Non
 
 
 async def transfer_told(source: Account, target: Account, amount: int) -> None:
-    async with source.lock:
-        if source.balance < amount:
-            return
-        source.balance -= amount
-        await ask("audit")
-        target.balance += amount
+    if source.balance < amount:
+        return
+    source.balance -= amount
+    await ask("audit")
+    target.balance += amount
