@@ -55,6 +55,13 @@ def test_only_compat_asks_which_cpython_it_is_compiled_for() -> None:
     assert asking == {"compat.h"}
 
 
+def test_the_kernel_has_as_few_lines_as_its_readme_says() -> None:
+    kernel = layers.NATIVE / "kernel"
+    said = re.search(r"C without Python, ([\d,]+) lines", (kernel / "README.md").read_text())
+    assert said
+    assert sum(len(path.read_text().splitlines()) for path in kernel.rglob("*.[ch]")) <= int(said[1].replace(",", ""))
+
+
 # ---- Python: the order of the floors is in pyproject.toml ------------------------------------------------------------
 
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"

@@ -5,9 +5,10 @@
  * REJECTED.  One thread at a time: a thread that computes gives the GIL up every 5 ms, and takes it back as soon as no other thread waits
  * for it.  A start that never waits for its thread (AHEAD, below): threads that start threads have the GIL most of the time, and their
  * number grew to the machine's limit; of a thousand that were started in a row 140 waited for the GIL at once, each on a stack of its
- * own, and a start and a join took 22 us, which take 11 now.  The queue for threads that come back from a socket: beside other load an
- * echo to 4,000 connections took 4 to 20 times the processor time without it, but a thread that has slept in the queue sleeps for the
- * GIL once more, and without other load an echo to 1,000 connections took 25 us with the queue, 17 without: gil_crowd.c. */
+ * own, and a start and a join took 22 us, which take 11 now.  Three threads ahead on one processor: no faster.  The queue for threads
+ * that come back from a socket: beside other load an echo to 4,000 connections took 4 to 20 times the processor time without it, but a
+ * thread that has slept in the queue sleeps for the GIL once more, and without other load an echo to 1,000 connections took 25 us with
+ * the queue, 17 without: gil_crowd.c. */
 #include "python/threads/gil_queue.h"
 
 #include "waits/queue.h"
