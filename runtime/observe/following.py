@@ -32,6 +32,7 @@ class Change:
     track: Track
     spans: list[Span]  #: the last one may have no end yet: 0
     seen: list[Span]  #: SEEN
+    marks: list[Span]  #: UNHEARD, none of which was told before
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +144,13 @@ class Follower:
         """The spans that were not told for good, of those that have begun until then."""
         track, spans = life.track, life.track.spans
         begun = bisect_right(spans, until, key=lambda span: span.begin)
-        change = Change(track, spans[life.settled : begun], track.seen[self._seen[track.number] :])
+        named = bisect_right(track.marks, until, key=lambda mark: mark.begin)
+        marks, track.marks = track.marks[:named], track.marks[named:]
+        change = Change(track, spans[life.settled : begun], track.seen[self._seen[track.number] :], marks)
         while life.settled < begun and 0 < spans[life.settled].end <= until:
             life.settled += 1
         lasts = life.settled == begun - 1 and not spans[life.settled].end
-        if begun < len(spans) or not (lasts or life.settled == begun):
+        if begun < len(spans) or track.marks or not (lasts or life.settled == begun):
             self._unsettled.add(track.number)
         self._seen[track.number] = max(0, len(track.seen) - 1)
         return change

@@ -187,8 +187,10 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
 
 @functools.lru_cache(maxsize=1024)
 def called_at(site: str) -> str:
-    """What the line at "FILE:LINE in FUNCTION" calls the primitive that it takes or waits for; "": only code of the
-    program knows which, or the line does more."""
+    """What the line at "FILE:LINE in FUNCTION" calls the primitive that it takes, waits for or notifies.
+
+    "": only code of the program knows which, or the line does more.
+    """
     place, _, function = site.rpartition(" in ")
     file, _, line = place.rpartition(":")
     text = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
@@ -201,6 +203,7 @@ def called_at(site: str) -> str:
     # Another name may be a module's, as in futures.wait().
     waits = [ast.unparse(call.value) for call in calls if call.attr in ("acquire", "wait", "wait_for")]
     found += [text for text in waits if text.startswith("self.")]
+    found += [ast.unparse(call.value) for call in calls if call.attr in ("notify", "notify_all")]
     is_plain = len(found) == 1 and all(part.isidentifier() for part in found[0].split("."))
     return with_class(found[0], function) if is_plain else ""
 

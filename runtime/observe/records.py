@@ -20,7 +20,7 @@ from .timeline import Span, Timeline, Track
 __all__ = ["AWAKE", "CHUNK", "FULL", "MAGIC", "Blocked", "Kind", "Life", "Part", "Record", "Records", "thread_name"]
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
-MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 6, 4096, 4096
+MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 7, 4096, 4096
 CHUNK = struct.Struct("=IIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -47,6 +47,7 @@ class Kind(IntEnum):
     CANCELLED = 17
     NAMED = 18
     THERE = 19
+    UNHEARD = 20
 
 
 class _Header(NamedTuple):
@@ -91,7 +92,7 @@ def thread_name(text: str, nth: int) -> str:
 
 @dataclass(slots=True)
 class Blocked:
-    """A BLOCKED span, and what is needed to find out what ended it."""
+    """A BLOCKED span, or an UNHEARD one, and what is needed to find out what ended it."""
 
     track: int
     span: Span

@@ -20,6 +20,7 @@ class State(Enum):
     WANTS_GIL = "waiting for the GIL"  #: has asked for it, and not got it yet
     BLOCKED = "blocked"  #: in one of the runtime's primitives, in join() or sleep(), or for a file in a green thread
     ENDING = "ending"  #: has left the interpreter
+    UNHEARD = "unheard"  #: at that moment a notify() of its has met no waiter
     SEEN = "seen"  #: when the sampler looked, it was in a system call that it has not recorded
 
 
@@ -30,11 +31,11 @@ class Span:
     state: State  #: what it did
     begin: int  #: ns
     end: int  #: ns
-    #: BLOCKED: "Lock ledger.lock", "Event made at FILE:LINE", "end of thread NAME", "sleep", "socket"; SEEN: the system
-    #: call, or the GIL
+    #: BLOCKED: "Lock ledger.lock", "Event made at FILE:LINE", "end of thread NAME", "sleep", "socket"; UNHEARD:
+    #: "Condition desk.came"; SEEN: the system call, or the GIL
     what: str = ""
     made: str = ""  #: BLOCKED: "FILE:LINE in FUNCTION" where the primitive was made, if that is known
-    site: str = ""  #: BLOCKED: where the program waits for it
+    site: str = ""  #: BLOCKED, UNHEARD: where the program waits for it, or calls notify()
     outcome: str = ""  #: BLOCKED: "woken", "timed out", "cancelled: ..." or what else ended it; "" if it went on
     woken_by: int | None = None  #: BLOCKED: number of the track of the thread that let it go on, if that is known
 
@@ -55,6 +56,7 @@ class Track:
     ended: bool = False  #: False: it was alive when the record ended, or another library made it
     spans: list[Span] = field(default_factory=list)  #: one after the other
     seen: list[Span] = field(default_factory=list)  #: SEEN spans, each within a span that is RUNNING or OUTSIDE
+    marks: list[Span] = field(default_factory=list)  #: UNHEARD spans, which have no length
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Timeline:
         until = max(min(until, self.end), since)
         for track in self.tracks:
             track.spans, track.seen = inside(track.spans), inside(track.seen)
+            track.marks = inside(track.marks)
             track.ended = track.ended and track.end <= until
             track.begin, track.end = max(track.begin, since), min(track.end, until)
         self.tracks = [track for track in self.tracks if track.begin <= track.end]

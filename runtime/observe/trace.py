@@ -60,6 +60,7 @@ class Reader:
         self.timeline = records.timeline
         self.since = since if since is None or since >= 0 else records.end_of_record + since
         self.waits: list[Blocked] = []
+        self.unheard: list[Blocked] = []
         self.awake: list[Span] = []  # OUTSIDE, in which the thread has not slept
         self.gil: list[tuple[int, int]] = []  # when each track had the GIL
         self.looks: dict[int, list[_Look]] = defaultdict(list)  # by track
@@ -120,6 +121,9 @@ class Reader:
             names.sort()
         self.find_starters(until)
         self.find_causes(until)
+        ended, self.unheard = _parted(self.unheard, lambda wait: wait.span.end <= until)
+        for wait in ended:
+            wait.span.what = self.awaited(wait)
 
     def take_samples(self, records: list[Record]) -> None:
         for ns, kind, _, site, a, b in records:
@@ -157,6 +161,9 @@ class Reader:
                 self.effects[kind][a].append((ns, track.number, site if kind == Kind.CANCELS else b & 0xFFFFFFFF))
             if kind == Kind.BORN:
                 self.births.append((a, ns, track.number))
+            if kind == Kind.UNHEARD:
+                self.unheard.append(self.blocked(track, State.UNHEARD, (ns, Kind.BLOCKED, what, site, a, b)))
+                track.marks.append(self.unheard[-1].span)
             if kind == Kind.NAMED:
                 self.names[a].append((ns, self.file.text(site)))
             if kind == Kind.GROUP:
@@ -193,12 +200,16 @@ class Reader:
                     wait.open = True
                     self.waits.append(wait)
             else:
-                line = self.file.text(site)
-                span = Span(State.BLOCKED, ns, 0, made=short(self.file.text(b >> 32)), site=short(line))
-                track.spans.append(span)
-                type = self.file.text(what) or "primitive"
-                wait = life.wait = Blocked(track.number, span, kind, a, b & 0xFFFFFFFF, type, line)
+                wait = life.wait = self.blocked(track, State.BLOCKED, (ns, kind, what, site, a, b))
+                track.spans.append(wait.span)
                 self.waits.append(wait)
+
+    def blocked(self, track: Track, state: State, record: Record) -> Blocked:
+        ns, kind, what, site, a, b = record
+        line, end = self.file.text(site), ns if state is State.UNHEARD else 0
+        span = Span(state, ns, end, made=short(self.file.text(b >> 32)), site=short(line))
+        type = self.file.text(what) or "primitive"
+        return Blocked(track.number, span, kind, a, b & 0xFFFFFFFF, type, line)
 
     def find_running(self, until: int) -> None:
         """A thread that has not slept has kept the GIL, unless C code gave the GIL up to compute and another thread had

@@ -634,3 +634,36 @@ for thread in threads:
         assert not driver.get_log("browser")
     finally:
         driver.quit()
+
+
+@in_browser
+@pytest.mark.slow
+def test_a_notify_that_met_no_waiter_has_a_mark(tmp_path: Path) -> None:
+    """On the live page and on the page of a trace."""
+    program = """
+import threading
+class Desk:
+    def __init__(self):
+        self.came = threading.Condition()
+    def order(self):
+        with self.came:
+            self.came.notify()
+Desk().order()
+"""
+    told = """
+const [number, track] = Object.entries(data.tracks).find(([_, track]) => track.marks.length);
+const { spans, span } = find(x(track.marks[1]), y(rowOf.get(Number(number))) + ROW / 2);
+return told(track, spans, span);
+"""
+    said = "MainThread: notify() of Condition Desk.came met no waiter, program.py:8 in Desk.order"
+    with watched(tmp_path, program) as found:
+        with page(found) as shown:
+            shown.until("Object.values(data.tracks).some(track => track.marks.length && rowOf.has(track.number))")
+            assert shown.run(told) == said
+        found.end()
+    driver = browser()
+    try:
+        driver.get(f"file://{tmp_path}/t.html")
+        assert driver.execute_script(told) == said
+    finally:
+        driver.quit()

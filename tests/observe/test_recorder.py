@@ -383,7 +383,9 @@ def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
             ("trace", "--last", "1000", folder / f"{program.pid}.records", tmp_path / "y.json"),
         ):
             assert "the program did not end in order" in program.ask(*command).stderr
-            assert waits_in(tmp_path / "y.json")["wants"] == ["Lock audit"]  # it had no time for names, and the line says it
+            assert waits_in(tmp_path / "y.json")["wants"] == [
+                "Lock audit"
+            ]  # it had no time for names, and the line says it
             (tmp_path / "y.json").unlink()
 
 

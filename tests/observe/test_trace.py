@@ -844,7 +844,7 @@ def test_other_files_are_refused(tmp_path: Path, left: bytes) -> None:
         (bytes(10_000), r"is not a file of trace records: at byte 0 stands b'\\x00"),
         (Path(sys.executable).read_bytes(), r"is not a file of trace records: at byte 0 stands b'\\x7fELF"),
         (left[:1000], "is not a whole file of trace records: at byte 1,000 it ends, within its header"),
-        (left[:8] + b"\7" + left[9:], "was recorded by another version of the runtime: at byte 8 stands 7, and here"),
+        (left[:8] + b"\6" + left[9:], "was recorded by another version of the runtime: at byte 8 stands 6, and here"),
         (left[:12] + bytes(4) + left[16:], "is damaged: at byte 12 stands that chunks have 0 bytes, and records 32"),
     ):
         (tmp_path / "other").write_bytes(content)

@@ -61,7 +61,7 @@ class Feed:
     def _track(self, change: Change) -> dict[str, Any]:
         track = change.track
         told: dict[str, Any] = {"spans": self._flat.spans(change.spans), "seen": self._flat.spans(change.seen)}
-        told |= self._named(track)
+        told |= {"marks": self._flat.spans(change.marks), **self._named(track)}
         if track.ended:
             told["end"] = track.end - self._flat.begin
             self._names.pop(track.number)

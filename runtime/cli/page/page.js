@@ -58,9 +58,9 @@ function news(said) {
 }
 
 function takeTrack(number, change) {
-  const track = data.tracks[number] ??= { number, end: Infinity, spans: [], seen: [], arrows: [] };
+  const track = data.tracks[number] ??= { number, end: Infinity, spans: [], seen: [], marks: [], arrows: [] };
   for (const key of ["name", "tid", "pointer", "about", "begin", "end"]) if (key in change) track[key] = change[key];
-  for (const which of ["spans", "seen"]) replace(track[which], change[which]);
+  for (const which of ["spans", "seen", "marks"]) replace(track[which], change[which]);
   if ("name" in change || "end" in change) stale = true;
 }
 
@@ -86,13 +86,13 @@ function forget() {
 
 function forgetTexts() {
   const used = new Set();
-  for (const { spans, seen } of Object.values(data.tracks))
-    for (const all of [spans, seen]) for (let at = 3; at < all.length; at += SPAN) used.add(all[at]);
+  for (const { spans, seen, marks } of Object.values(data.tracks))
+    for (const all of [spans, seen, marks]) for (let at = 3; at < all.length; at += SPAN) used.add(all[at]);
   data.texts = Object.fromEntries(Object.entries(data.texts).filter(([number]) => used.has(Number(number))));
 }
 
 function forgetOf(track) {
-  for (const which of ["spans", "seen"]) {
+  for (const which of ["spans", "seen", "marks"]) {
     const old = firstFrom(track[which], feed.reach);
     track[which].splice(0, SPAN * old);
     feed.spans -= old;

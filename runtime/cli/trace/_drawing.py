@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from html import escape
 from typing import TextIO
 
-from ...observe.trace import Timeline, Track
+from ...observe.trace import State, Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names, ticks
 
 __all__ = ["write"]
 
 _LEFT, _WIDTH, _TOP, _ROW, _BAR = 210, 1400, 88, 22, 14  # px
+_MARK = 2  # px: of a mark's width
 _MOST_ROWS, _MOST_ARROWS = 300, 50
 _NARROW = 0.4  # px: a bar that ends this near to the last drawn one is left out, so that no picture grows without end
 
@@ -88,7 +89,12 @@ def _axis(length: int, height: int) -> Iterator[str]:
 
 def _bars(timeline: Timeline, track: Track, names: dict[int, str], y: int) -> Iterator[str]:
     scale = _WIDTH / max(timeline.end - timeline.begin, 1)
-    for spans, top, high in ((track.spans, y, _BAR), (track.seen, y + 4, _BAR - 8)):
+    kinds = (
+        (track.spans, y, _BAR, _NARROW),
+        (track.seen, y + 4, _BAR - 8, _NARROW),
+        (track.marks, y - 2, _BAR + 4, _MARK),
+    )
+    for spans, top, high, least in kinds:
         drawn = 0.0
         for span in spans:
             begin, end = (_LEFT + scale * (ns - timeline.begin) for ns in (span.begin, span.end))
@@ -97,9 +103,10 @@ def _bars(timeline: Timeline, track: Track, names: dict[int, str], y: int) -> It
                 continue
             drawn = end
             by = f"\nby {names[span.woken_by]}" if span.woken_by in names else ""
-            said = f"{names[track.number]}{says(span)}{by}\n{(span.end - span.begin) / 1e6:,.3f} ms"
+            ms = "" if span.state is State.UNHEARD else f"\n{(span.end - span.begin) / 1e6:,.3f} ms"
+            said = f"{names[track.number]}{says(span)}{by}{ms}"
             yield (
-                f'<rect x="{begin:.2f}" y="{top}" width="{max(end - begin, _NARROW):.2f}" height="{high}" '
+                f'<rect x="{begin:.2f}" y="{top}" width="{max(end - begin, least):.2f}" height="{high}" '
                 f'fill="{COLOURS[span.state]}"><title>{escape(said)}</title></rect>\n'
             )
 

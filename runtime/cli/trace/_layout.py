@@ -34,6 +34,7 @@ COLOURS = {
     State.STARTING: "#565a66",
     State.ENDING: "#565a66",
     State.SEEN: "#878d96",
+    State.UNHEARD: "#cc79a7",
 }
 #: What is said of each colour.
 LEGEND = (
@@ -43,6 +44,7 @@ LEGEND = (
     ("waiting for the GIL", COLOURS[State.WANTS_GIL]),
     ("blocked: in a lock, join or the like", COLOURS[State.BLOCKED]),
     ("starting, ending", COLOURS[State.STARTING]),
+    ("a notify() that met no waiter", COLOURS[State.UNHEARD]),
 )
 ARROWS = {"wakes": "#777777", "cancels": "#d55e00", "starts": "#5b8fc7", "ends": "#aaaaaa"}
 
@@ -66,7 +68,7 @@ def _numberless(name: str) -> str:
 
 def _does(track: Track, least: int) -> Hashable:
     """What it does for that long, and whose name it has."""
-    if len(track.spans) > _SIMPLE:
+    if len(track.spans) > _SIMPLE or track.marks:
         return track.number
     long = (span for span in track.spans if span.end - span.begin >= least)
     return _numberless(thread_name(track)), track.group, tuple((span.state, span.what, span.site) for span in long)
@@ -153,6 +155,8 @@ def says(span: Span) -> str:
     """What is known of a span, to be read behind the name of its thread; not by which thread it was ended."""
     if span.state is State.SEEN:
         return f": seen: {span.what}"
+    if span.state is State.UNHEARD:
+        return f": notify() of {span.what} met no waiter, {span.site}"
     if span.state is not State.BLOCKED:
         return f": {span.state.value}"
     parts = [f" blocked: {span.what}", span.outcome]

@@ -80,6 +80,7 @@ def _data(timeline: Timeline) -> dict[str, Any]:
             "end": track.end - timeline.begin,
             "spans": flat.spans(track.spans),
             "seen": flat.spans(track.seen),
+            "marks": flat.spans(track.marks),
         }
         for row in drawn
         for track in row.tracks

@@ -93,6 +93,9 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
         yield event | {"dur": _us(track.end - track.begin + _SLACK), "args": life}
         for found in sorted([*track.spans, *track.seen], key=lambda found: found.begin):
             yield span(track, found)
+        for mark in track.marks:
+            name = f"notify() of {mark.what} met no waiter"
+            yield {"ph": "i", "s": "t", "name": name, "args": {"at": mark.site}, **at(track.number, mark.begin)}
     for count in timeline.counts:
         moment = {"ph": "C", "pid": timeline.pid, "ts": _us(count.at - timeline.begin)}
         yield {**moment, "name": "threads", "args": {"alive": count.alive}}

@@ -1,13 +1,13 @@
 // A timeline on a canvas, of `data`: what the page of a trace and the live page share.
 //
 // data: first, length (ns: from when until when there is something to see), colours, arrowColours, texts, memory, rows and tracks (by
-// number).  A track has name, begin, end, spans and seen (one span after the other, five numbers each: state, begin, end, text, and the
+// number).  A track has name, begin, end, spans, seen and marks (one span after the other, five numbers each: state, begin, end, text, and the
 // track that ended it or -1), and the arrows from it and to it.  What has not ended yet ends at Infinity.  marked, if it is there: a Set of
 // texts; spans with others are pale.
 "use strict";
 const stage = document.getElementById("stage"), canvas = document.getElementById("canvas"), tip = document.getElementById("tip");
 const pen = canvas.getContext("2d");
-const AXIS = 22, ROW = 20, BAR = 14, MEMORY = 60, NARROW = 0.5, SPAN = 5;
+const AXIS = 22, ROW = 20, BAR = 14, MEMORY = 60, NARROW = 0.5, MARK = 3, SPAN = 5;
 const view = { begin: 0, end: data.length, top: 0 };  // ns, ns, px
 const ink = {};
 let LEFT = 210, width = 0, height = 0, pending = false, hovered = null, pointer = null;
@@ -159,6 +159,7 @@ function paintRow(at) {
     if (track.end < view.begin || track.begin > view.end) continue;
     paintSpans(track.spans, top, BAR);
     paintSpans(track.seen, top + 4, BAR - 8);
+    paintSpans(track.marks, top - 2, BAR + 4, MARK);
     if (row.tracks.length > 1) {
       const left = Math.max(x(track.begin), LEFT), right = Math.min(x(track.end), width);
       if (right - left > 60) {
@@ -179,7 +180,7 @@ function paintRow(at) {
 }
 
 // What is narrower than NARROW together with what is drawn already is passed over at once.
-function paintSpans(spans, top, high) {
+function paintSpans(spans, top, high, least = NARROW) {
   const right = Math.min(width, x(data.length));
   let drawn = LEFT;
   for (let at = firstFrom(spans, view.begin); SPAN * at < spans.length && spans[SPAN * at + 1] <= view.end;) {
@@ -187,7 +188,7 @@ function paintSpans(spans, top, high) {
     if (end - drawn >= NARROW) {
       pen.fillStyle = data.colours[spans[SPAN * at]];
       pen.globalAlpha = data.marked && !data.marked.has(spans[SPAN * at + 3]) ? 0.15 : 1;
-      pen.fillRect(begin, top, Math.max(end - begin, NARROW), high);
+      pen.fillRect(begin, top, Math.max(end - begin, least), high);
       drawn = end;
     }
     at++;
@@ -254,8 +255,8 @@ function find(px, py) {
   for (const number of data.rows[row].tracks) {
     const track = data.tracks[number], moment = ns(px);
     if (moment < track.begin - slack || moment > track.end + slack) continue;
-    for (const spans of [track.seen, track.spans])
-      for (const near of [0, slack]) {
+    for (const spans of [track.marks, track.seen, track.spans])
+      for (const near of [0, spans === track.marks ? MARK * slack : slack]) {
         const at = firstFrom(spans, moment - near);
         if (SPAN * at < spans.length && spans[SPAN * at + 1] <= moment + near) return { row, track: number, spans, span: at };
       }
@@ -271,7 +272,7 @@ const thousandths = new Intl.NumberFormat("en", { maximumFractionDigits: 3, mini
 function told(track, spans, at) {
   const [, begin, end, text, by] = spans.slice(SPAN * at, SPAN * at + SPAN);
   return track.name + data.texts[text] + (by in data.tracks ? `\nby ${data.tracks[by].name}` : "") +
-    `\n${thousandths.format((Math.min(end, data.length) - begin) / 1e6)} ms`;
+    (end === begin ? "" : `\n${thousandths.format((Math.min(end, data.length) - begin) / 1e6)} ms`);
 }
 
 function under(event) {

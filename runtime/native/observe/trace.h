@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 6, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 7, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -58,6 +58,7 @@ enum trace_kind {
      * address. */
     TRACE_NAMED,
     TRACE_THERE, /* the first record of a thread that existed when the recording began.  TRACE_BLOCKED or TRACE_JOINS may follow */
+    TRACE_UNHEARD, /* a, what, site: as TRACE_BLOCKED's, of a condition whose notify() has met no waiter, b: where it was made << 32 */
     /* A flag of the record after TRACE_RUNS: the thread has run for a moment only, or the kernel has not counted a sleep of it in
      * between, so it has waited neither in a system call nor for the GIL. */
     TRACE_AWAKE = 0x8000,

@@ -154,6 +154,21 @@ static void note_wait(PyObject *op, const struct sync_place *place)
     trace_note(wait.kind, wait.what, wait.site, wait.a, wait.b);
 }
 
+/* As in contention.c only the program's own calls count. */
+static void note_unheard(PyObject *op)
+{
+    const void *key = &((LockObject *)op)->lock;
+    struct quiet quiet = sites_quiet();
+    uint32_t innermost = site_innermost(), site = text_of(innermost), made = innermost ? text_of(site_made(op)) : 0;
+    uint16_t kind = innermost ? kind_of(Py_TYPE(op)) : 0;
+
+    if (innermost)
+        await_name(op, key);
+    sites_go_on(&quiet);
+    if (innermost)
+        trace_note(TRACE_UNHEARD, kind, site, (uint64_t)(uintptr_t)key, (uint64_t)made << 32);
+}
+
 static void note_made(PyObject *op)
 {
     struct quiet quiet = sites_quiet();
@@ -289,6 +304,9 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         break;
     case EVENT_BLOCKED:
         note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
+        break;
+    case EVENT_UNHEARD:
+        note_unheard((PyObject *)(uintptr_t)a);
         break;
     case EVENT_SLEEPS:
         note_sleep((const char *)(uintptr_t)a);
