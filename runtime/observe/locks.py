@@ -118,8 +118,8 @@ class _Row:
         return made(self.place) if self.of != _SITE else ""
 
     def line(self) -> str:
-        """What a line that waits for it calls it, or one that takes it."""
-        sites = (self.hold_site, self.wait_site)
+        """What a line that waits for it calls it, or one that takes or notifies it."""
+        sites = (self.hold_site, self.wait_site, self.unheard_site)
         return self.called or next(filter(None, (called_at(native.site_text(site)) for site in sites)), "")
 
     def wait_on(self, ns: int) -> None:
@@ -242,7 +242,8 @@ _PLURALS = {"rlock": "RLocks", "items": "queues' items", "join": "joins", "work"
 
 
 def _several(count: int, kind: str) -> str:
-    return f"{count:,} {_PLURALS.get(kind, kind + ('es' if kind.endswith('s') else 's'))}"
+    plural = _PLURALS.get(kind, kind + ("es" if kind.endswith("s") else "s"))
+    return f"{count:,} {plural if count > 1 else kind}"
 
 
 def _name_one(row: _Row, name: str) -> None:

@@ -37,12 +37,6 @@ _BELOW = (
 )
 
 
-def _tids() -> dict[int, int]:
-    """The tid by ident, of the threads that have a Thread."""
-    active = list(threading._active.values())  # type: ignore[attr-defined]
-    return {thread.ident: thread.native_id for thread in active if thread.native_id is not None}
-
-
 def _stack(where: Calls) -> str:
     """Without the frames below the program's, and those of libraries that called the program's."""
     below = next((at for at, (code, _) in enumerate(where) if code.co_filename.endswith(_BELOW)), len(where))
@@ -142,7 +136,7 @@ def report(why: str, found: Waiting) -> str:
     """A report: why it is written, all circles and waits, and all Python stacks."""
     now = time.monotonic()
     lines = [f"lwp: {why}", *_standing(found), *_lines(found.waits, now)]
-    tids = {**_tids(), **{wait.ident: wait.tid for wait in found.waits}}
+    tids = {**native.tids(), **{wait.ident: wait.tid for wait in found.waits}}
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
 
 
@@ -173,7 +167,7 @@ def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, b
     lines += _lines(waits, now)
     lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
     shown = {wait.ident for wait in circle} | {holder}
-    stacks = _stacks(_tids(), {ident for ident in shown if ident is not None})
+    stacks = _stacks(native.tids(), {ident for ident in shown if ident is not None})
     return "\n".join(lines) + "\n" + "".join(stacks)
 
 

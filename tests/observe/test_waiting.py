@@ -1195,3 +1195,23 @@ def test_the_table_counts_what_was_seen_at_one_look() -> None:
         event.set()
         for thread in threads:
             thread.join()
+
+
+@in_child
+def test_a_report_of_a_forked_child_has_its_main_threads_tid() -> None:
+    """Up to CPython 3.12 `native_id` is the parent's there."""
+    import os
+    import threading
+
+    import runtime
+    from runtime.observe.watchdog import report
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    if (pid := os.fork()) == 0:
+        said: list[str] = []
+        threading.Thread(target=lambda: said.append(report("", waiting()))).start()
+        while not said:
+            pass
+        os._exit(f"'MainThread' (tid {os.getpid()})" not in said[0])
+    assert os.waitpid(pid, 0)[1] == 0
