@@ -24,8 +24,8 @@ WAYS = {
     "stock": ([], None),
     "1us": ([], 1e-6),
     "run": (["-m", "runtime", "run"], None),
-    "chaos": (["-m", "runtime", "run", "--chaos", "{seed}"], None),
-    "green-chaos": (["-m", "runtime", "run", "--green", "--chaos", "{seed}"], None),
+    "chaos": (["-m", "runtime", "run", "--chaos", "{seed}", "--chaos-tasks"], None),
+    "green-chaos": (["-m", "runtime", "run", "--green", "--chaos", "{seed}", "--chaos-tasks"], None),
 }
 
 #: What is run: a loop that ends at the first failure. It says at the beginning of its file how many runs it has begun.
