@@ -79,15 +79,22 @@ class Exploration:
 
             self._looked = Races(), Orders()
 
-    def run(self, plan: Plan) -> Run:
-        began = time.monotonic()
+    def run(self, plan: Plan, most: int = 1, seconds: float = 0.0) -> Run:
+        """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
+        seconds."""
+        run_seconds = 0.0
         if self.result.runs and not self._is_limited:
-            self._session.until = began + _SLOW + _SLOWER * self._longest
-        run = self._session.run(self._test, plan) if self._looked is None else self._look_for_races(plan, *self._looked)
+            run_seconds = _SLOW + _SLOWER * self._longest
+            self._session.until = time.monotonic() + run_seconds
+        if self._looked is None:
+            run = self._session.run(self._test, plan, most=most, seconds=seconds, run_seconds=run_seconds)
+        else:
+            run = self._look_for_races(plan, *self._looked)
         if run.ending != Ending.OUT_OF_TIME:
-            self._longest = max(self._longest, time.monotonic() - began)
-        self.result.runs += 1
-        if self.result.runs == 1:
+            self._longest = max(self._longest, run.made.slowest / 1e9)
+        first = self.result.runs == 0
+        self.result.runs += run.made.runs
+        if first:
             self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
         self.tried.add(plan, run, self._session.max_steps)
         self.tried.has_tasks = self._session.quiet.has_tasks
@@ -208,7 +215,8 @@ class Exploration:
             name = name_of_error(run.error)
         else:
             if run.hash not in self._names:
-                self._names[run.hash] = name_of_find(self._recorded(plan, with_states=run.ending == Ending.LIMIT)[1])
+                same = plan if plan.series is None else by_deviations(plan, last_steps())
+                self._names[run.hash] = name_of_find(self._recorded(same, with_states=run.ending == Ending.LIMIT)[1])
             name = self._names[run.hash]
         return name if name in self._known else None
 

@@ -219,7 +219,8 @@ class _Search:
         plans = self._plans(portfolio)
         begun = False
         while True:
-            run = exploration.run(plan)
+            given = _TELL_EVERY if seconds is None else min(_TELL_EVERY, seconds - exploration.seconds)
+            run = exploration.run(plan, runs - exploration.result.runs, given)
             if run.ending == Ending.OUT_OF_TIME:
                 return exploration.out_of_time()
             exploration.give(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import queue
+import struct
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import runtime
 from runtime.explore import Outcome, Result
-from runtime.explore.run.plans import Ending, Kind, Plan, Run, Strikes
+from runtime.explore.run.plans import Ending, Kind, Made, Plan, Run, Strikes
 from runtime.explore.run.session import Session
 from runtime.explore.search import dpor
 from runtime.explore.search.portfolio import Portfolio
@@ -581,30 +582,79 @@ def test_the_chance_of_a_missed_bug() -> None:
     assert chance_missed(1, 1, 10, 1) == 0
 
 
+@pytest.mark.parametrize("name", ["random", "pct", "pos"])
+def test_a_series_is_the_runs_that_its_plans_make_one_by_one(name: str) -> None:
+    def schedules(most: int) -> list[int]:
+        program = Small(lines("with; with 1; set", "with; wait", "with 1; with"))
+        plans = strategy(name, "opcode", 7, 1000, Strikes.NOTHING)
+        plan = next(plans)
+        found: list[int] = []
+        with Session() as session:
+            while len(found) < 400:
+                if plan.series is not None:
+                    plan.series.share = 5000
+                run = session.run(lambda: program.run(World(1, 2)), plan, most=most, seconds=60)
+                found += memoryview(run.made.schedules).cast("Q")
+                plan = plans.send(run)
+        return found[:400]
+
+    assert schedules(100) == schedules(1)
+
+
+def test_a_series_ends_with_its_share_and_with_a_run_that_fails() -> None:
+    def test() -> None:
+        nonlocal left
+        left -= 1
+        run_threads([threading.Thread(target=int) for _ in range(2)])
+        assert left
+
+    with Session() as session:
+        plan = next(strategy("random", "sync", 7, 1000, Strikes.NOTHING))
+        assert plan.series is not None
+        left = 1000
+        plan.series.share = 500
+        made = session.run(test, plan, most=100, seconds=60).made
+        assert 500 <= 100 * made.runs + made.steps < 500 + 100 + made.longest
+        plan.series.share = 10**6
+        assert session.run(test, plan, most=3, seconds=60).made.runs == 3
+        assert session.run(test, plan, most=3, seconds=0).made.runs == 1
+        left = 5
+        failed = session.run(test, plan, most=100, seconds=60)
+        assert (failed.ending, failed.made.runs) == (Ending.FAILED, 5)
+
+
+def covered(depth: int) -> Made:
+    return Made(threads=3, longest=10, covered=struct.pack("10I", *(at == depth for at in range(10))))
+
+
 def test_coverage_of_runs_that_ended_at_once() -> None:
     coverage = Coverage()
-    plan = Plan(strategy="pct", depth=1, length=10)
-    coverage.add(plan, Run(0, None, 0, 1, 1, 1, 0, 1, -1, 0), 20_000)
+    coverage.add(Plan(strategy="pct", depth=1), covered(1)._replace(threads=1, longest=1))
     assert "at sync: 0, " in coverage.lines()[1]
 
 
 def test_coverage_counts_only_runs_of_its_depth_and_granularity() -> None:
-    def plan(**options: Any) -> Plan:
-        return Plan(**{"strategy": "pct", "depth": 2, "length": 10, **options})
-
-    run = Run(0, None, 0, 10, 1, 1, 0, 3, -1, 0)
     coverage = Coverage()
-    for other in (
-        plan(strategy="random"),
-        plan(strikes=Strikes.EARLY),
-        plan(length=9),
-        plan(depth=3),
-        plan(granularity="opcode"),
-    ):
-        coverage.add(other, run, 20_000)
+    coverage.add(Plan(strategy="random"), covered(2))
+    coverage.add(Plan(strategy="pct", strikes=Strikes.EARLY), covered(2))
+    coverage.add(Plan(strategy="pct"), covered(3))
+    coverage.add(Plan(strategy="pct", granularity="opcode"), covered(2))
     assert coverage.missed("sync", 2) == 1
-    coverage.add(plan(), run, 9)
-    assert coverage.missed("sync", 2) == 1
-    coverage.add(plan(), run, 20_000)
+    coverage.add(Plan(strategy="pct"), covered(2))
     assert coverage.missed("sync", 2) == pytest.approx(1 - 1 / 30)
     assert "at sync" in coverage.lines()[1]
+
+
+def test_a_run_that_is_longer_than_expected_covers_nothing() -> None:
+    def depths(length: int, max_steps: int = 20_000) -> list[int]:
+        with Session(max_steps) as session:
+            made = session.run(two_threads(9), Plan(strategy="pct", depth=2, length=length)).made
+        steps.append(made.longest)
+        return [depth for depth, runs in enumerate(memoryview(made.covered).cast("I")) if runs]
+
+    steps: list[int] = []
+    assert depths(0) == []
+    assert depths(max(steps)) == [2]
+    assert depths(max(steps) - 1) == []
+    assert depths(max(steps), max_steps=9) == []
+    assert steps[-1] > 9

@@ -6,7 +6,6 @@ schedule would lead to other steps.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -24,29 +23,29 @@ class Numbers:
 
     def __init__(self) -> None:
         self._undo = ExitStack()
-        self._knows_futures = False
-        self._next_future = itertools.count(1)
+        self._knows_pools = self._knows_futures = False
+        self._next_thread, self._next_pool, self._next_future = native.explore_counters()
 
     def __enter__(self) -> Numbers:
-        replace(self._undo, threading, "_counter", lambda before: None)
-        replace(self._undo, threading.Thread, "__hash__", lambda before: _hash)
+        replace(self._undo, threading, "_counter", lambda before: self._next_thread)
+        replace(self._undo, threading.Thread, "__hash__", lambda before: native.explore_hash)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def before_run(self) -> None:
-        """Futures are known from the first run on before which concurrent.futures is imported."""
-        threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]
-        if (pools := sys.modules.get("concurrent.futures.thread")) is not None:
-            pools.ThreadPoolExecutor._counter = itertools.count().__next__
-        self._next_future = itertools.count(1)
+    def look(self) -> None:
+        """Pools and futures are known from the first run on before which their modules are imported."""
+        pools: Any = sys.modules.get("concurrent.futures.thread")
+        if pools is not None and not self._knows_pools:
+            self._knows_pools = True
+            replace(self._undo, pools.ThreadPoolExecutor, "_counter", lambda before: self._next_pool)
         futures: Any = sys.modules.get("concurrent.futures._base")
         if futures is None or self._knows_futures:
             return
         self._knows_futures = True
         replace(self._undo, futures.Future, "__init__", self._numbering)
-        replace(self._undo, futures.Future, "__hash__", lambda before: _hash)
+        replace(self._undo, futures.Future, "__hash__", lambda before: native.explore_hash)
         futures.id = _place  # wait() takes the locks of its futures in the order of their id()
         self._undo.callback(delattr, futures, "id")
 
@@ -54,23 +53,12 @@ class Numbers:
         def init(future: Any) -> None:
             before(future)
             if native.explore_index() >= 0:
-                future._explore_hash = next(self._next_future)
+                future._explore_hash = self._next_future()
 
         return init
 
 
-def _number(thing: Any) -> int | None:
-    """Of a thread or a future that an explored thread has made; native.thread_make() sets a thread's."""
-    number: int | None = getattr(thing, "__dict__", {}).get("_explore_hash")
-    return number
-
-
-def _hash(thing: object) -> int:
-    number = _number(thing)
-    return object.__hash__(thing) if number is None else number
-
-
 def _place(future: object) -> int:
     """All futures of a run stand before all others, whose addresses are larger."""
-    number = _number(future)
+    number: int | None = getattr(future, "__dict__", {}).get("_explore_hash")
     return id(future) if number is None else number

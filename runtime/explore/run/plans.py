@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -17,9 +17,11 @@ __all__ = [
     "STEP",
     "Ending",
     "Kind",
+    "Made",
     "Plan",
     "Plans",
     "Run",
+    "Series",
     "State",
     "Step",
     "Strikes",
@@ -83,6 +85,20 @@ class Strikes(IntFlag):
     CANCEL = 2  #: a task of asyncio is cancelled, one in a run
 
 
+RUN_COSTS = 100  #: steps take as long as a run without any
+
+
+@dataclass(slots=True)
+class Series:
+    """Plans by chance: how the next runs differ from the first, as long as all pass."""
+
+    seeds: bytes  #: 8 for each
+    depths: bytes  #: of PCT, in turns
+    odds: bytes  #: in turns
+    number: int  #: of the first
+    share: int = 1  #: of steps, to which each run adds RUN_COSTS: the run that reaches it is the last
+
+
 @dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
     """Which thread is to run: by a strategy, or by deviations from the default schedule. Treat it as immutable."""
@@ -96,6 +112,7 @@ class Plan:
     deviations: tuple[tuple[int, int], ...] = ()  #: (step, thread), in the order of the steps
     granularity: str = "sync"
     after: bool = False  #: sync: also a point after the release of a lock or a semaphore
+    series: Series | None = field(default=None, compare=False)  #: this is its first plan
 
 
 STEP = struct.Struct("=QQIHHBB6x")  #: of native.explore_steps(): a Step
@@ -114,8 +131,22 @@ class Step(NamedTuple):
     flags: int
 
 
+class Made(NamedTuple):
+    """What the runs of one call did."""
+
+    runs: int = 1
+    threads: int = 1  #: of the run that had most, its tasks included
+    tasks: int = 0  #: of the run that had most
+    switched: int = 0  #: in some run one of several threads, or tasks, could go on
+    steps: int = 0  #: of all
+    longest: int = 0  #: steps
+    slowest: int = 0  #: nanoseconds
+    covered: bytes = b""  #: for each depth how many were no longer than the plan expected; 4 bytes
+    schedules: bytes = b""  #: Run.schedule, of each; 8 bytes
+
+
 class Run(NamedTuple):
-    """What native.explore_run() returns."""
+    """What native.explore_run() returns: the last run of a series."""
 
     ending: int
     error: BaseException | None
@@ -131,6 +162,7 @@ class Run(NamedTuple):
     choices: int = 0  #: steps at which more than one could go on
     cancellers: int = 0  #: of the threads those that only cancel a task
     cancelled: int = 0  #: whether one has: 1; 2: it was a timeout
+    made: Made = Made()
 
     @property
     def failed(self) -> bool:

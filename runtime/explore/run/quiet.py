@@ -57,12 +57,12 @@ class Quiet:
         self._undo.close()
 
     def before_run(self) -> None:
-        """Takes back the handlers that the last run has left in the root logger, because each is a few steps more.
-
-        Loops are known from the first run on before which asyncio is imported.
-        """
+        """Takes back the handlers that the last run has left in the root logger, because each is a few steps more."""
         if logging.root.handlers != self._log_handlers:
             logging.root.handlers[:] = self._log_handlers
+
+    def look(self) -> None:
+        """Loops are known from the first run on before which asyncio is imported."""
         if self._knows_asyncio or "asyncio" not in sys.modules:
             return
         import asyncio

@@ -27,7 +27,7 @@ from .cancellation import says_that_it_struck
 from .granularity import Look, Points
 from .handlers import Handlers
 from .numbers import Numbers
-from .plans import Ending, Plan, Run, packed
+from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
 from .quiet import Quiet, replace
 
 __all__ = ["LONGER", "Session", "Watch"]
@@ -113,18 +113,26 @@ class Session:
         plan: Plan,
         note: Note | None = None,
         look: Look | None = None,
+        most: int = 1,
+        seconds: float = 0.0,
+        run_seconds: float = 0.0,
     ) -> Run:
-        """Runs the test once.
+        """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
+        seconds. run_seconds: that a run may take after the first; 0: until `until`, as the first.
 
         What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
         here.
         """
         self._points.be(plan.granularity, look)
-        self.quiet.before_run()
-        self._handlers.before_run()
-        self._numbers.before_run()
-        if (sqlite := sys.modules.get("_sqlite3")) is not None:
-            native.explore_sqlite(sqlite)  # does nothing from the second time on
+        self._before_run()
+        more = None
+        if (series := plan.series) is not None and most > 1:
+            every = _COLLECT_EVERY if self.collects else _CLEAN_EVERY
+            more = (
+                *(series.seeds, series.depths, series.odds, series.number),
+                *(min(most, every - self._runs % every), series.share, RUN_COSTS),
+                *(time.monotonic_ns() + int(seconds * 1e9), int(run_seconds * 1e9), self._before_run),
+            )
         settings = (
             plan.strategy,
             plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
@@ -139,8 +147,9 @@ class Session:
             plan.after,
             0 if self.until is None else int(self.until * 1e9),
         )
-        run = Run._make(native.explore_run(test, settings, packed(plan.deviations), note))
-        self._runs += 1
+        of_last, made = native.explore_run(test, settings, packed(plan.deviations), note, more)
+        run = Run._make((*of_last, Made._make(made)))
+        self._runs += run.made.runs
         # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.
         if self._runs % _CLEAN_EVERY == 0 or run.failed:
             gc.collect(0)
@@ -151,6 +160,16 @@ class Session:
         if run.error is not None and run.cancelled and says_that_it_struck(run.error, run.cancelled == 2):
             return run._replace(ending=Ending.FINISHED, error=None)
         return run
+
+    def _before_run(self) -> None:
+        self.quiet.before_run()
+        self._handlers.before_run()
+        if "asyncio" in sys.modules:
+            self.quiet.look()
+        if "concurrent.futures" in sys.modules:
+            self._numbers.look()
+        if (sqlite := sys.modules.get("_sqlite3")) is not None:
+            native.explore_sqlite(sqlite)  # does nothing from the second time on
 
 
 def _says_something_else(error: BaseException) -> bool:

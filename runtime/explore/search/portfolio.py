@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ..results import Inconclusive
-from ..run.plans import GRANULARITIES, Plan, Run, Strikes
+from ..run.plans import GRANULARITIES, RUN_COSTS, Plan, Run, Strikes
 from .strategies import is_systematic, strategy
 
 __all__ = ["Portfolio"]
@@ -18,7 +18,7 @@ _CHANCE = tuple(name for name in _AUTO if not is_systematic(name))
 _FIRST_TURN, _LONGEST_TURN = 1000, 32_000  #: in steps; 10,000 take about a millisecond
 #: What a run costs and what each of its steps does, in steps: dfs and dpor look at them in Python.
 _COST = {"dfs": (200, 3), "dpor": (400, 30)}
-_COST_OF_OTHERS = (100, 1)
+_COST_OF_OTHERS = (RUN_COSTS, 1)
 
 
 class _Player:
@@ -38,7 +38,7 @@ class _Player:
 
     def tell(self, run: Run) -> str | None:
         """Takes the plan's run. When it has tried all, it returns what that was ("": it can't claim all)."""
-        self.used += self._run_costs + self._step_costs * run.steps
+        self.used += self._run_costs * run.made.runs + self._step_costs * run.made.steps
         try:
             self.plan = self._plans.send(run)
         except StopIteration as end:
@@ -76,6 +76,8 @@ class Portfolio:
             turn = min(2 * turn, _LONGEST_TURN)
             for player in list(self._players):
                 while player.used < until and player in self._players:
+                    if player.plan.series is not None:
+                        player.plan.series.share = until - player.used
                     run = yield player.name, player.plan
                     try:
                         claim = player.tell(run)

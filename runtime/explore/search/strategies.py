@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import sys
 from collections.abc import Callable, Iterator
 
-from ..run.plans import Plan, Plans, Strikes
+from ..run.plans import Plan, Plans, Series, Strikes
 from .dpor import partial_orders
 from .systematic import depth_first
 
@@ -16,6 +17,8 @@ __all__ = ["check_strategy", "is_systematic", "shared", "some_plans", "strategy"
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4
+_ALL_ODDS = bytes(odds for odds in _ODDS for _ in range(_RUNS_AT_ODDS))
+_SEEDS = 800  # bytes; for as many runs as one call makes
 _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
@@ -27,20 +30,25 @@ _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...] = _DEPTHS) -> Plans:
     chance = random.Random(seed)
-    length = 0
-    for number in itertools.count():
+    number = length = 0
+    seeds = b""
+    while True:
+        if len(seeds) < _SEEDS:
+            seeds += chance.randbytes(_SEEDS)
         run = yield Plan(
             strategy=kind,
-            seed=chance.getrandbits(64),
+            seed=int.from_bytes(seeds[:8], sys.byteorder),
             depth=depths[number % len(depths)],
-            odds=_ODDS[number // _RUNS_AT_ODDS % len(_ODDS)],
+            odds=_ALL_ODDS[number % len(_ALL_ODDS)],
             strikes=strikes,
             length=length,
             granularity=granularity,
             after=granularity == "sync",
+            series=Series(seeds, bytes(depths), _ALL_ODDS, number),
         )
-        length = max(length, run.steps)
-    return ""  # not reached
+        number += run.made.runs
+        seeds = seeds[8 * run.made.runs :]
+        length = max(length, run.made.longest)
 
 
 def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan]:

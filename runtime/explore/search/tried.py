@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..run.plans import GRANULARITIES, Plan, Run
+from ..run.plans import GRANULARITIES, Made, Plan, Run
 
 __all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed", "left_out"]
 
@@ -40,12 +40,14 @@ class Coverage:
         self._runs: dict[tuple[str, int], int] = {}
         self._most: dict[str, tuple[int, int]] = {}  # threads, steps
 
-    def add(self, plan: Plan, run: Run, max_steps: int) -> None:
+    def add(self, plan: Plan, made: Made) -> None:
         grain = plan.granularity
         threads, steps = self._most.get(grain, (1, 1))
-        self._most[grain] = max(run.threads - run.cancellers, threads), max(run.steps, steps)
-        if plan.strategy == "pct" and not plan.strikes and run.steps <= min(plan.length, max_steps):
-            self._runs[grain, plan.depth] = self._runs.get((grain, plan.depth), 0) + 1
+        self._most[grain] = max(made.threads, threads), max(made.longest, steps)
+        if plan.strategy == "pct" and not plan.strikes:
+            for depth, runs in enumerate(memoryview(made.covered).cast("I")):
+                if runs:
+                    self._runs[grain, depth] = self._runs.get((grain, depth), 0) + runs
 
     def merge(self, other: Coverage) -> None:
         for grain, (threads, steps) in other._most.items():
@@ -89,15 +91,16 @@ class Tried:
         self.unswitched = unswitched
 
     def add(self, plan: Plan, run: Run, max_steps: int) -> None:
-        self.runs += 1
-        if run.steps > max_steps:
+        made = run.made
+        self.runs += made.runs
+        if made.longest > max_steps:
             self.turns_from = max_steps
-        self.schedules.add(run.schedule)
-        self.steps = max(self.steps, run.steps)
-        self.threads = max(self.threads, run.threads - run.cancellers)
-        self.tasks = max(self.tasks, run.tasks)
-        self.has_threads |= run.choices > 0 if run.tasks else run.threads > 1
-        self.coverage.add(plan, run, max_steps)
+        self.schedules.update(memoryview(made.schedules).cast("Q"))
+        self.steps = max(self.steps, made.longest)
+        self.threads = max(self.threads, made.threads)
+        self.tasks = max(self.tasks, made.tasks)
+        self.has_threads |= bool(made.switched)
+        self.coverage.add(plan, made)
 
     def merge(self, other: Tried) -> None:
         """Adds what another process has tried."""

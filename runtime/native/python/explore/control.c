@@ -186,36 +186,117 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* (test, (strategy, seed, depth, odds, strikes, length, limit, end, patience, circles, after, until), deviations, note); patience: in ns;
- * until: on CLOCK_MONOTONIC, in ns, or 0 */
+/* ---- a series of runs: see Series in runtime/explore/run/plans.py ------------------------------------------------- */
+
+enum { MOST_RUNS = 100, MOST_DEPTH = 9 };
+
+/* What the runs of one call did: the class Made. */
+static struct {
+    int runs, threads, tasks, switched;
+    long steps, longest;
+    int64_t slowest; /* ns */
+    uint32_t covered[MOST_DEPTH + 1]; /* runs by depth, if no longer than the plan expected */
+    uint64_t schedules[MOST_RUNS];
+} made;
+
+struct series {
+    Py_buffer seeds, depths, odds;
+    long number, most, share, run_costs;
+    long long until, patience;
+    PyObject *between;
+};
+
+static int64_t add_up(const struct explore_plan *plan, int64_t began)
+{
+    int64_t now = park_clock(CLOCK_MONOTONIC);
+
+    made.schedules[made.runs++] = explore_run.schedule;
+    made.threads = Py_MAX(made.threads, explore_run.count - explore_run.cancellers);
+    made.tasks = Py_MAX(made.tasks, explore_run.tasks);
+    made.switched |= explore_run.tasks ? explore_run.choices > 0 : explore_run.count > 1;
+    made.steps += explore_run.step;
+    made.longest = Py_MAX(made.longest, explore_run.step);
+    made.slowest = Py_MAX(made.slowest, now - began);
+    made.covered[plan->depth <= MOST_DEPTH ? plan->depth : 0] += explore_run.step <= Py_MIN(plan->length, plan->limit);
+    return now;
+}
+
+/* The next run's plan, if the last run has passed.  1; 0: it is the last one. */
+static int goes_on(const struct series *series, struct explore_plan *plan, int64_t now)
+{
+    if (explore_run.outcome != EXPLORE_FINISHED || made.runs >= series->most
+        || made.runs * series->run_costs + made.steps >= series->share || now >= series->until)
+        return 0;
+    long number = series->number + made.runs;
+    plan->length = Py_MAX(plan->length, explore_run.step);
+    plan->seed = ((const uint64_t *)series->seeds.buf)[made.runs];
+    plan->depth = ((const char *)series->depths.buf)[number % series->depths.len];
+    plan->odds = ((const char *)series->odds.buf)[number % series->odds.len];
+    if (series->patience)
+        plan->until = now + series->patience;
+    return 1;
+}
+
+static int run_series(PyObject *test, struct explore_plan *plan, const struct series *series, PyObject *note)
+{
+    int64_t now = park_clock(CLOCK_MONOTONIC);
+
+    memset(&made, 0, offsetof(typeof(made), schedules));
+    do {
+        PyObject *none = made.runs ? PyObject_CallNoArgs(series->between) : Py_NewRef(Py_None);
+        Py_XDECREF(none);
+        point_forget();
+        threads_run_begins();
+        atomic_store(&run_until, plan->until);
+        if (!none || chance_run_begins() < 0 || run_under_plan(test, plan, note) < 0)
+            return -1;
+        now = add_up(plan, now);
+    } while (goes_on(series, plan, now));
+    return 0;
+}
+
+/* (test, (strategy, seed, depth, odds, strikes, length, limit, end, patience, circles, after, until), deviations, note, series); patience: in
+ * ns; until: on CLOCK_MONOTONIC, in ns, or 0; series: None for one run, or (seeds, depths, odds, number of the first, most runs, steps, what a
+ * run costs in steps, until, patience or 0, what to call between two runs) */
 static PyObject *explore_run_(PyObject *module, PyObject *args)
 {
-    PyObject *test, *note;
+    PyObject *test, *note, *more;
     Py_buffer deviations;
     struct explore_plan plan = {0};
+    struct series series = {.most = 1};
     const char *strategy;
     long long patience, until;
 
-    if (!PyArg_ParseTuple(args, "O(sKiiilllLppL)y*O:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.strikes,
-                          &plan.length, &plan.limit, &plan.end, &patience, &plan.circles, &plan.after, &until, &deviations, &note))
+    if (!PyArg_ParseTuple(args, "O(sKiiilllLppL)y*OO:explore_run", &test, &strategy, &plan.seed, &plan.depth, &plan.odds, &plan.strikes,
+                          &plan.length, &plan.limit, &plan.end, &patience, &plan.circles, &plan.after, &until, &deviations, &note,
+                          &more))
         return NULL;
     plan.patience = patience;
     plan.until = until ? until : PARK_FOREVER;
-    atomic_store(&run_until, plan.until);
     plan.deviations = deviations.buf;
     plan.count = (int)(deviations.len / (Py_ssize_t)sizeof *plan.deviations);
-    point_forget();
-    if (!(plan.strategy = explore_strategy(strategy)))
+    int failed = more != Py_None
+                 && !PyArg_ParseTuple(more, "y*y*y*llllLLO:series", &series.seeds, &series.depths, &series.odds, &series.number,
+                                      &series.most, &series.share, &series.run_costs, &series.until, &series.patience, &series.between);
+    series.most = Py_MIN(series.most, more == Py_None ? 1 : Py_MIN(MOST_RUNS, series.seeds.len / (Py_ssize_t)sizeof(uint64_t)));
+    if (!failed && !(plan.strategy = explore_strategy(strategy)))
         PyErr_Format(PyExc_ValueError, "no strategy %s", strategy);
-    int failed = !plan.strategy || chance_run_begins() < 0 || run_under_plan(test, &plan, note) < 0;
+    failed = failed || !plan.strategy || run_series(test, &plan, &series, note) < 0;
     PyBuffer_Release(&deviations);
+    PyBuffer_Release(&series.seeds);
+    PyBuffer_Release(&series.depths);
+    PyBuffer_Release(&series.odds);
     if (failed)
         return NULL;
     PyObject *found = error ? error : Py_NewRef(Py_None);
     error = NULL;
-    return Py_BuildValue("(iNilKKliiiilii)", (int)explore_run.outcome, found, error_thread, explore_run.step, explore_run.schedule,
-                         explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle, explore_run.hurried,
-                         explore_run.tasks, explore_run.choices, explore_run.cancellers, (int)explore_run.cancelled);
+    PyObject *covered = PyBytes_FromStringAndSize((char *)made.covered, sizeof made.covered);
+    PyObject *schedules = PyBytes_FromStringAndSize((char *)made.schedules, made.runs * (Py_ssize_t)sizeof *made.schedules);
+    return Py_BuildValue("((iNilKKliiiilii)(iiiillLNN))", (int)explore_run.outcome, found, error_thread, explore_run.step,
+                         explore_run.schedule, explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle,
+                         explore_run.hurried, explore_run.tasks, explore_run.choices, explore_run.cancellers,
+                         (int)explore_run.cancelled, made.runs, made.threads, made.tasks, made.switched, made.steps, made.longest,
+                         (long long)made.slowest, covered, schedules);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)
@@ -470,7 +551,7 @@ static PyMethodDef methods[] = {
 
 int python_add_explore(PyObject *module)
 {
-    return code_add(module) < 0 || point_add(module) < 0 || loops_add(module) < 0 || sqlite_add(module) < 0
+    return code_add(module) < 0 || point_add(module) < 0 || threads_add(module) < 0 || loops_add(module) < 0 || sqlite_add(module) < 0
                ? -1
                : PyModule_AddFunctions(module, methods);
 }

@@ -118,6 +118,71 @@ static PyObject *is_alive(const struct swap_call *call)
     return alive;
 }
 
+/* ---- numbers: runtime/explore/run/numbers.py says why ------------------------------------------------------------- */
+
+enum { THREADS, POOLS, FUTURES, COUNTS };
+static const int counts_from[COUNTS] = {[THREADS] = 1, [POOLS] = 0, [FUTURES] = 1};
+static atomic_int counts[COUNTS];
+
+static PyObject *count_next(PyObject *which, PyObject *unused)
+{
+    return PyLong_FromLong(atomic_fetch_add(&counts[PyLong_AsLong(which)], 1));
+}
+
+static PyMethodDef count_def = {"count", count_next, METH_NOARGS, NULL};
+
+/* (): functions that count threads, pools and futures, anew in each run. */
+static PyObject *make_counters(PyObject *module, PyObject *unused)
+{
+    PyObject *counters = PyTuple_New(COUNTS);
+
+    for (int i = 0; counters && i < COUNTS; i++) {
+        PyObject *which = PyLong_FromLong(i), *counter = which ? PyCFunction_New(&count_def, which) : NULL;
+        Py_XDECREF(which);
+        if (counter)
+            PyTuple_SET_ITEM(counters, i, counter);
+        else
+            Py_CLEAR(counters);
+    }
+    return counters;
+}
+
+void threads_run_begins(void)
+{
+    for (int i = 0; i < COUNTS; i++)
+        atomic_store_explicit(&counts[i], counts_from[i], memory_order_relaxed);
+}
+
+/* The hash of a thread or a future that an explored thread has made is its number. */
+static Py_hash_t hash_of(PyObject *thing)
+{
+    PyObject *number = PyObject_GenericGetAttr(thing, NAME("_explore_hash"));
+    Py_hash_t hash = number ? PyLong_AsLong(number) : -1;
+
+    Py_XDECREF(number);
+    if (hash != -1)
+        return hash;
+    PyErr_Clear();
+    return PyBaseObject_Type.tp_hash(thing);
+}
+
+static PyObject *hash_thing(PyObject *thing, PyObject *unused)
+{
+    return PyLong_FromSsize_t(hash_of(thing));
+}
+
+static PyMethodDef hash_def = {"__hash__", hash_thing, METH_NOARGS, NULL};
+static PyMethodDef numbers[] = {{"explore_counters", make_counters, METH_NOARGS, NULL}, {0}};
+
+int threads_add(PyObject *module)
+{
+    PyObject *hash = PyDescr_NewMethod(&PyBaseObject_Type, &hash_def);
+    int result = hash ? PyModule_AddObjectRef(module, "explore_hash", hash) : -1;
+
+    Py_XDECREF(hash);
+    return result < 0 ? -1 : PyModule_AddFunctions(module, numbers);
+}
+
 /* A pool keeps its threads in a set, whose order must be the same in each run, and so must not follow their addresses. */
 static PyObject *make_thread(const struct swap_call *call)
 {

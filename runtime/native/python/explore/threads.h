@@ -11,4 +11,8 @@ extern PyObject *threads_scheduler;
 int threads_swap_in(PyObject *module, PyObject *time);
 void threads_swap_out(void);
 
+/* Adds to the module what numbers threads and futures. */
+int threads_add(PyObject *module);
+void threads_run_begins(void);
+
 #endif
