@@ -16,7 +16,7 @@ const struct strategy *explore_strategy(const char *name)
 /* The threads of those that can go on: a thread also if one of its tasks can. */
 static void threads_of(const struct explore_set *can, struct explore_set *threads)
 {
-    memset(threads, 0, (size_t)explore_words() * sizeof *threads->words);
+    explore_clear(threads);
     for (int i = explore_next(can, 0); i >= 0; i = explore_next(can, i + 1))
         explore_add(threads, explore_thread_of(&explore_run.threads[i])->index);
 }
@@ -38,6 +38,8 @@ int explore_usual(const struct explore_set *can, int last)
 {
     struct explore_set threads;
 
+    if (!explore_run.tasks)
+        return usual_thread(can, last);
     threads_of(can, &threads);
     const struct explored *thread = &explore_run.threads[usual_thread(&threads, last)];
     return !thread->turning ? thread->green->explored->index : explore_has(can, thread->front) ? thread->front : thread->index;

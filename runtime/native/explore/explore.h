@@ -193,6 +193,12 @@ static inline int explore_words(void)
     return (explore_run.count + 63) / 64;
 }
 
+static inline void explore_clear(struct explore_set *set)
+{
+    for (int word = 0; word < explore_words(); word++)
+        set->words[word] = 0;
+}
+
 static inline void explore_add(struct explore_set *set, int thread)
 {
     set->words[thread / 64] |= 1ull << thread % 64;
@@ -212,6 +218,17 @@ static inline int explore_next(const struct explore_set *set, int thread)
             return thread + __builtin_ctzll(left);
     }
     return -1;
+}
+
+/* Whether no more than one is in it. */
+static inline int explore_is_single(const struct explore_set *set)
+{
+    uint64_t before = 0;
+
+    for (int word = 0; word < explore_words(); before |= set->words[word++])
+        if (set->words[word] & (set->words[word] - 1) || (set->words[word] && before))
+            return 0;
+    return 1;
 }
 
 static inline int explore_size(const struct explore_set *set)

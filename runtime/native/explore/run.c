@@ -54,7 +54,7 @@ int explore_is_cancelled(const struct explored *thread)
     return thread->cancel && atomic_load(&thread->cancel->word);
 }
 
-static int can_go_on(const struct explored *thread)
+static inline __attribute__((always_inline)) int can_go_on(const struct explored *thread)
 {
     switch (thread->state) {
     case EXPLORED_NEW:
@@ -73,7 +73,7 @@ static int has_deadline(const struct explored *thread)
 {
     int sleeps = thread->state == EXPLORED_AT_POINT || thread->state == EXPLORED_ASLEEP;
 
-    return sleeps && (!thread->loop || thread->green->explored == thread) && thread->op.deadline != PARK_FOREVER;
+    return thread->op.deadline != PARK_FOREVER && sleeps && (!thread->loop || thread->green->explored == thread);
 }
 
 /* Returns whether there is one.  *first: the thread with the earliest deadline, of those that can't go on; NULL: none has one. */
@@ -82,13 +82,14 @@ static int all_that_can(struct explore_set *can, const struct explored **first)
     int some = 0;
 
     *first = NULL;
-    memset(can, 0, (size_t)explore_words() * sizeof *can->words);
+    explore_clear(can);
     for (int i = 0; i < explore_run.count; i++) {
         const struct explored *thread = &explore_run.threads[i];
-        if (can_go_on(thread) || (has_deadline(thread) && thread->op.deadline <= explore_run.now)) {
+        int has = has_deadline(thread);
+        if (can_go_on(thread) || (has && thread->op.deadline <= explore_run.now)) {
             explore_add(can, i);
             some = 1;
-        } else if (has_deadline(thread) && (!*first || thread->op.deadline < (*first)->op.deadline))
+        } else if (has && (!*first || thread->op.deadline < (*first)->op.deadline))
             *first = thread;
     }
     return some;
@@ -97,7 +98,7 @@ static int all_that_can(struct explore_set *can, const struct explored **first)
 /* The threads that can only go on if their time is up early, and cancellers.  They join those that can. */
 static void add_all_that_strike(struct explore_set *can, struct explore_set *early)
 {
-    memset(early, 0, (size_t)explore_words() * sizeof *early->words);
+    explore_clear(early);
     for (int i = 0; run.plan.strikes && i < explore_run.count; i++) {
         const struct explored *thread = &explore_run.threads[i];
         int is_early = run.plan.strikes & EXPLORE_EARLY && has_deadline(thread) && !explore_has(can, i);
@@ -287,7 +288,7 @@ static struct explored *take_step(struct explore_set *can)
     int usual = explore_usual(can, run.last); /* of those that can go on in time */
 
     add_all_that_strike(can, &early);
-    int forced = explore_next(can, explore_next(can, 0) + 1) < 0;
+    int forced = explore_is_single(can);
     explore_run.choices += !forced;
     int chosen = forced ? usual : explore_choose(can, run.last, usual);
     struct explored *thread = &explore_run.threads[chosen];

@@ -94,7 +94,7 @@ void green_finish_switch(struct scheduler *s)
         return;
     int waited = ended->waited;
     ended->gone(ended);
-    if (waited && atomic_fetch_sub(&s->waited, 1) == 1)
+    if (waited && atomic_fetch_sub(&s->waited, 1) == 1 && atomic_load(&s->awaited)) /* scheduler_await() counts itself first */
         park_wake(&s->waited, INT_MAX, PARK_PRIVATE);
 }
 

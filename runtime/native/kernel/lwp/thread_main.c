@@ -44,31 +44,30 @@ void thread_set_signals(const uint64_t *mask)
 static void run_key_destructors(void *self)
 {
     char **blocks = glibc_field(self, glibc.specific);
-    size_t per_block = glibc.keys_per_block;
+    size_t per_block = glibc.keys_per_block, block_count = glibc.key_count / per_block;
 
     for (int round = 0, again = 1; again && round < PTHREAD_DESTRUCTOR_ITERATIONS; round++) {
         again = 0;
-        for (size_t key = 0; key < glibc.key_count; key++) {
-            char *block = blocks[key / per_block];
-            if (!block) {
-                key += per_block - 1;
-                continue;
-            }
-            char *data = block + key % per_block * glibc.data_size;
-            const char *entry = glibc.keys + key * glibc.key_size;
-            void **value = (void **)(data + glibc.data_value), *old = *value;
-            if (!old)
-                continue;
-            *value = NULL;
-            /* A key that was deleted, or deleted and made anew, has another sequence number: no destructor for its old value. */
-            void (*destructor)(void *) = *(void (*const *)(void *))(entry + glibc.key_destructor);
-            if (*(uintptr_t *)(data + glibc.data_sequence) == *(const uintptr_t *)(entry + glibc.key_sequence) && destructor) {
-                destructor(old);
-                again = 1;
+        for (size_t i = 0; i < block_count; i++) {
+            char *data = blocks[i];
+            for (size_t key = i * per_block; data && key < (i + 1) * per_block; key++, data += glibc.data_size) {
+                const char *entry = glibc.keys + key * glibc.key_size;
+                void **value = (void **)(data + glibc.data_value), *old = *value;
+                if (!old)
+                    continue;
+                *value = NULL;
+                /* A key that was deleted, or deleted and made anew, has another sequence number: no destructor for its old value. */
+                void (*destructor)(void *) = *(void (*const *)(void *))(entry + glibc.key_destructor);
+                if (*(uintptr_t *)(data + glibc.data_sequence) == *(const uintptr_t *)(entry + glibc.key_sequence) && destructor) {
+                    destructor(old);
+                    again = 1;
+                }
             }
         }
     }
-    for (size_t i = 1; i < glibc.key_count / per_block; i++) {
+    for (size_t i = 1; i < block_count; i++) {
+        if (!blocks[i])
+            continue;
         free(blocks[i]); /* made by pthread_setspecific; block 0 is part of struct pthread */
         blocks[i] = NULL;
     }
