@@ -55,7 +55,14 @@ class Counter(Program):
     def holds(self) -> bool:
         return self.total == 2
 
-    work = (add, add)
+    work: tuple[Callable[[Any], object], ...] = (add, add)
+
+
+class Fifty(Counter):
+    def holds(self) -> bool:
+        return self.total == 50
+
+    work = (Counter.add,) * 50
 
 
 class Pool(Program):
@@ -168,6 +175,7 @@ class LostWakeUp(Program):
 PROGRAMS: dict[str, type[Program]] = {
     "two": Counter,
     "pool": Pool,
+    "fifty": Fifty,
     "queue": Channel,
     "to-thread": ToThread,
     "deadlock": TwoLocks,
