@@ -7,9 +7,8 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Program", "run"]
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """What is to be run, and how."""
 
     kind: str  #: "script" (also a directory, a zip file, "-" for stdin), "module" or "code"
