@@ -174,7 +174,7 @@ def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Env
         "import threading\nprint(threading.Thread.start.__globals__['Thread'].__module__)\nraise SystemExit(3)"
     )
     if why == "core":
-        (children / "mmap.py").write_text("raise ImportError('no core\\nto be had')\n")
+        (children / "resource.py").write_text("raise ImportError('no core\\nto be had')\n")
         environment, says = {"PYTHONPATH": "."}, "no core to be had"
     else:
         environment, says = dict(each.split("=") for each in why.split()), WRONG[why]

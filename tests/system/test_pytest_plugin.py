@@ -133,7 +133,7 @@ for _ in range(2):
 
 
 def test_refused(tmp_path: Path, installed: Environment) -> None:
-    (tmp_path / "mmap.py").write_text("raise ImportError('no core to be had')\n")
+    (tmp_path / "resource.py").write_text("raise ImportError('no core to be had')\n")
     found = run(installed, tmp_path, THREADS, "--lwp", PYTHONPATH=".")
     assert (found.stdout, found.returncode) == ("", pytest.ExitCode.USAGE_ERROR)
     assert found.stderr.strip() == "ERROR: no core to be had"
