@@ -17,8 +17,8 @@ import runtime.native.structures  # noqa: F401 - cffi's memory is none that a te
 from runtime.stress._holdings import POOLS, Holdings, is_pool
 
 _SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
-#: Bytes that Python, pytest and malloc may keep from one test: 24 MiB of a livelock of 40,000 steps that is made simpler,
-#: and no more of the next ones, because Python gives back only arenas in which nothing is left.
+#: Bytes that Python, pytest and malloc may keep from one test: 25 MiB of a livelock of 40,000 steps that is made
+#: simpler, and no more of the next one, because Python gives back only arenas in which nothing is left.
 _NOISE = 32 << 20
 #: What a thread allocates in a free-threaded CPython and another frees after its end stays in the allocator's pools
 #: until a thread takes it over: 70 MiB after three of threading's with 150,000 tuples each.  So what is given out of

@@ -39,9 +39,10 @@ PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps
 VERSIONS = range(11, 16)  # of CPython 3
 
 #: Tests whose subject is the same under every Python: the core without it, the protocols, the layers, how wide a line
-#: is, what /proc says.
+#: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
-    *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py"),
+    *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py", "native/test_faults.py"),
+    *("system/test_course.py", "cli/test_watch.py"),
     *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
@@ -58,7 +59,6 @@ OF_THE_PYTHON = (
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
-    *("system/test_docs.py", "system/test_course.py"),
     *("cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
     *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
 )
