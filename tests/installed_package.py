@@ -38,6 +38,7 @@ class Environment:
 
     def execute(self, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
+        clean["PYTEST_ADDOPTS"] = "-p no:asyncio"  # pytest-asyncio warns at each start of an option that is not set
         return subprocess.run(
             command, cwd=cwd, env={**clean, **variables}, capture_output=True, text=True, timeout=100, check=False
         )
