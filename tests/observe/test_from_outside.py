@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from commands import environment, lwp, python, refusal
 from conftest import in_child
-from this_machine import FREE_THREADED
+from this_machine import FREE_THREADED, needs_gil
 
 DEADLOCK = """
 import threading
@@ -199,6 +199,7 @@ done.wait()
 """
 
 
+@needs_gil("threads run on while their frames are read")
 def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
     """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
     called_at = {("first", 12), ("second", 13), ("outer", 18)}
