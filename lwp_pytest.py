@@ -100,10 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--lwp-explore-{name}", metavar=metavar, help=text)
     for name, text in (
         ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
-        (
-            "cancel",
-            "At last, cancel a task of asyncio at any of its awaits.",
-        ),
+        ("cancel", "At last, cancel a task of asyncio at any of its awaits."),
         ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
     ):
         group.addoption(f"--lwp-explore-{name}", action="store_const", const=True, help=text)

@@ -40,9 +40,8 @@ class Gathering:
         self._began = time.monotonic()
         self._tried = Tried()
         self._decisive: Result | None = None
-        self._struck: Result | None = (
-            None  # by an early timeout or a cancellation: it counts if no other worker finds more
-        )
+        # Found with an early timeout or a cancellation: it counts if no other worker finds more.
+        self._struck: Result | None = None
         self._told: dict[int, Progress] = {}
 
     def tell(self, number: int, progress: Progress) -> Progress:

@@ -49,7 +49,8 @@ LEGEND = (
 ARROWS = {"wakes": "#777777", "cancels": "#d55e00", "starts": "#5b8fc7", "ends": "#aaaaaa"}
 
 _SHORT = 0.1  # of the whole time: threads that live for less share rows
-_MANY, _SIMPLE = 40, 20  # threads that do the same, in so many spans at most, are one row
+_MANY = 40  # more threads than this that do the same are one row
+_SIMPLE = 20  # spans; a thread that has more is not merged
 
 
 @dataclass

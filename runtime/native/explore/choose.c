@@ -50,10 +50,9 @@ int explore_usual(const struct explore_set *can, int last)
 static int one_cancels(const struct explore_set *can, struct explore_set *rest, int *canceller)
 {
     struct explore_set cancellers;
-    size_t size = (size_t)explore_words() * sizeof *can->words;
 
-    memset(&cancellers, 0, size);
-    memset(rest, 0, size);
+    explore_clear(&cancellers);
+    explore_clear(rest);
     for (int i = explore_next(can, 0); i >= 0; i = explore_next(can, i + 1))
         explore_add(explore_is_canceller(&explore_run.threads[i]) ? &cancellers : rest, i);
     int count = explore_run.step < strategy_run.cancels_at ? 0 : explore_size(&cancellers);

@@ -11,8 +11,7 @@
  *
  * REJECTED.  A watcher that looks every 50 us: an echo, which has no such code, took half as much processor time again.  To learn how
  * long a call takes on average: a call that blocks until another green thread has run looks short when that thread could run, and takes a
- * whole slice when it couldn't.
- * No turns for threads that come back: see above. */
+ * whole slice when it couldn't.  No turns for threads that come back: see above. */
 #ifndef RUNTIME_FOREIGN_H
 #define RUNTIME_FOREIGN_H
 

@@ -5,8 +5,8 @@
  * when it runs again.
  *
  * REJECTED.  To wake all at once: ten thousand threads would wake up to fight for one GIL, in timed waits; and notify_all() to 16, on one
- * core, took 0.82 of threading's processor time in place of 0.48.  To let the futex's own
- * queue decide which one goes on: a thread that comes later could take what was granted to one that sleeps.
+ * core, took 0.82 of threading's processor time in place of 0.48.  To let the futex's own queue decide which one goes on: a thread that
+ * comes later could take what was granted to one that sleeps.
  *
  * THE PROTOCOL.  A waiter:                                      A waker:
  *   1. locks the queue, and looks at its object once more         1. locks the queue, and changes the object

@@ -72,15 +72,24 @@ static struct delays *row_of(PyObject *object)
     return is_primitive ? delays_of_object(object) : delays_of_site(object, site_current());
 }
 
+/* What is granted to a thread that waits for it: note_grant() is called with the same. */
+static const void *key_of(PyObject *object, const struct sync_place *place)
+{
+    if (place)
+        return place->queue;
+    if (held_is_own(object))
+        return &((LockObject *)object)->lock;
+    if (PyObject_TypeCheck(object, lwp_type))
+        return (const void *)((LwpObject *)object)->lwp->tp;
+    return object;
+}
+
 static void begin_wait(PyObject *object, const struct sync_place *place)
 {
     me.took = NULL;
     if (!(me.row = row_of(object)))
         return;
-    me.key = place                                  ? (const void *)place->queue
-             : held_is_own(object)                  ? (const void *)&((LockObject *)object)->lock
-             : PyObject_TypeCheck(object, lwp_type) ? (const void *)((LwpObject *)object)->lwp->tp
-                                                    : object;
+    me.key = key_of(object, place);
     if (!me.row->waits.site)
         me.row->waits.site = site_current();
     if (++me.row->waits.now > me.row->waits.most)
@@ -348,7 +357,7 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         note_unheard((PyObject *)(uintptr_t)a);
         break;
     case EVENT_LEAVES_GIL:
-        note_grant((const void *)arch_thread_pointer());
+        note_grant((const void *)arch_thread_pointer()); /* its end, to those that join it */
         held_forget_me();
         break;
     default:

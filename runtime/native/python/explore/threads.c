@@ -154,21 +154,14 @@ void threads_run_begins(void)
 }
 
 /* The hash of a thread or a future that an explored thread has made is its number. */
-static Py_hash_t hash_of(PyObject *thing)
-{
-    PyObject *number = PyObject_GenericGetAttr(thing, NAME("_explore_hash"));
-    Py_hash_t hash = number ? PyLong_AsLong(number) : -1;
-
-    Py_XDECREF(number);
-    if (hash != -1)
-        return hash;
-    PyErr_Clear();
-    return PyBaseObject_Type.tp_hash(thing);
-}
-
 static PyObject *hash_thing(PyObject *thing, PyObject *unused)
 {
-    return PyLong_FromSsize_t(hash_of(thing));
+    PyObject *number = PyObject_GenericGetAttr(thing, NAME("_explore_hash"));
+
+    if (number)
+        return number;
+    PyErr_Clear();
+    return PyLong_FromSsize_t(PyBaseObject_Type.tp_hash(thing));
 }
 
 static PyMethodDef hash_def = {"__hash__", hash_thing, METH_NOARGS, NULL};
