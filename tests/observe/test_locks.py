@@ -128,6 +128,55 @@ def test_what_threads_wait_for(what: str, options: tuple[str, ...], tmp_path: Pa
     assert row["handed"] == [{"from": giver, "to": taker, "count": waits}]
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="the taker counts before the giver goes on")
+def test_many_are_handed_over_at_once(tmp_path: Path) -> None:
+    """As many as would share a place in a table by a hash: all are given before the first taker has the GIL."""
+    program = """
+sys.setswitchinterval(100)
+semaphores = [threading.Semaphore(0) for _ in range(300)]
+threads = start(*(semaphore.acquire for semaphore in semaphores))
+def give():
+    for semaphore in semaphores: semaphore.release()
+while len(waiting().waits) < 300:
+    time.sleep(0.001)
+give()
+join(threads)
+"""
+    (row,) = (row for row in rows(tmp_path, "import time" + program, "--green").values() if row["kind"] == "semaphore")
+    assert (row["waits"]["count"], sum(pair["count"] for pair in row["handed"])) == (300, 300)
+
+
+GIVEN = {
+    "condition": ("threading.Condition()", "with it: it.notify()", "with it: it.wait()"),
+    "event": ("threading.Event()", "it.set()", "it.wait()"),
+    "semaphore": ("threading.Semaphore(0)", "it.release()", "it.acquire()"),
+    "lock": ("threading.Lock()", "it.release()", "it.acquire(); it.acquire()"),
+}
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="the main thread does not wait for a GIL")
+@pytest.mark.parametrize("what", GIVEN)
+def test_what_is_given_while_the_main_thread_looks_for_signals_is_handed_over(what: str, tmp_path: Path) -> None:
+    """It looks after 10 ms, and waits for the GIL meanwhile."""
+    make, give, wait = GIVEN[what]
+    program = f"""
+import time
+sys.setswitchinterval(100)
+it = {make}
+def give():
+    while not waiting().waits: time.sleep(0.001)
+    late = time.monotonic() + 0.1
+    while time.monotonic() < late: pass
+    {give}
+threads = start(give)
+{wait}
+join(threads)
+"""
+    row = rows(tmp_path, program)["it"]
+    assert row["waits"]["count"] == 1
+    assert row["handed"] == [{"from": "give", "to": "MainThread", "count": 1}]
+
+
 def test_many_of_one_line_are_one_row_and_what_has_gone_counts(tmp_path: Path) -> None:
     program = """
 accounts = [threading.Lock() for _ in range(64)]

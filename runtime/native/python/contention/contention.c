@@ -26,7 +26,7 @@
 
 #include <errno.h>
 
-enum { MOST_NAMES = 4096, GRANTERS = 1 << 12 };
+enum { MOST_NAMES = 4096, GRANTERS_SHIFT = 9, GRANTERS_OF_A_HASH = 8 };
 
 static atomic_int on, generation;
 static int64_t begun, ended; /* ended: while it is not on */
@@ -45,8 +45,9 @@ static __thread struct {
     const struct delays *took; /* its last wait took this lock, which has counted; NULL: its call has told that too */
 } me;
 
-/* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name. */
-static _Atomic uint64_t granters[GRANTERS];
+/* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name.  The last one told
+ * stands first; a ninth of one hash before the woken thread has read its own is lost, and two told at once may lose one. */
+static _Atomic uint64_t granters[1 << GRANTERS_SHIFT][GRANTERS_OF_A_HASH];
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
@@ -141,26 +142,40 @@ static void note_thread(PyObject *function, int is_thread)
 
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
 
-static _Atomic uint64_t *granter_of(const void *key)
+static _Atomic uint64_t *granters_of(const void *key)
 {
-    return &granters[((uint64_t)(uintptr_t)key * 0x9e3779b97f4a7c15) >> 52];
+    return granters[((uint64_t)(uintptr_t)key * 0x9e3779b97f4a7c15) >> (64 - GRANTERS_SHIFT)];
+}
+
+static int is_granter_of(const _Atomic uint64_t *granter, const void *key)
+{
+    return atomic_load_explicit(granter, memory_order_relaxed) >> 16 == ((uint64_t)(uintptr_t)key << 16) >> 16;
 }
 
 /* Called without the GIL too. */
 static void note_grant(const void *key)
 {
-    if (me.generation == generation)
-        atomic_store_explicit(granter_of(key), (uint64_t)(uintptr_t)key << 16 | me.name, memory_order_relaxed);
+    _Atomic uint64_t *first = granters_of(key), *granter = first;
+
+    if (me.generation != generation)
+        return;
+    while (granter < first + GRANTERS_OF_A_HASH - 1 && !is_granter_of(granter, key))
+        granter++;
+    for (; granter > first; granter--)
+        atomic_store_explicit(granter, atomic_load_explicit(granter - 1, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(first, (uint64_t)(uintptr_t)key << 16 | me.name, memory_order_relaxed);
 }
 
 static void count_hand_over(struct delays *row, const void *key)
 {
-    uint64_t granter = atomic_load_explicit(granter_of(key), memory_order_relaxed);
+    _Atomic uint64_t *granter = granters_of(key), *end = granter + GRANTERS_OF_A_HASH;
 
-    if ((Py_ssize_t)(granter & UINT16_MAX) >= PyList_GET_SIZE(names)) /* told by a thread that has not noticed the new beginning */
-        return;
-    if (granter >> 16 == ((uint64_t)(uintptr_t)key << 16) >> 16 && (granter & UINT16_MAX) && me.name)
-        delays_handed(row, (uint16_t)granter, me.name);
+    while (granter < end && !is_granter_of(granter, key))
+        granter++;
+    uint16_t from = granter < end ? (uint16_t)atomic_load_explicit(granter, memory_order_relaxed) : 0;
+    if (from && from < PyList_GET_SIZE(names)
+        && me.name) /* a thread that has not noticed the new beginning may have told another number */
+        delays_handed(row, from, me.name);
 }
 
 static int64_t time_between(int64_t since, int64_t until)
@@ -183,8 +198,14 @@ static void count_taking(struct delays *row)
         row->taken++;
 }
 
-/* A wait that ends by EINTR or EAGAIN goes on, or raises.  It counts at once, because its object may be gone after that; if it goes on,
- * take_back() takes back what has counted. */
+/* It would find so before it slept again. */
+static int is_granted_by_now(void)
+{
+    return my_wait.place && !my_wait.place->any && sync_place_granted(my_wait.place);
+}
+
+/* A wait that ends by EINTR or EAGAIN goes on, or raises, unless what it waits for was granted while it took the GIL.  It counts at once,
+ * because its object may be gone after that; if it goes on, take_back() takes back what has counted. */
 static void end_wait(void)
 {
     struct delays *row = me.row;
@@ -195,6 +216,8 @@ static void end_wait(void)
         return;
     row->waits.now--;
     delays_waited(row, ns);
+    if ((me.result == EINTR || me.result == EAGAIN) && is_granted_by_now())
+        me.result = 0;
     me.counted = me.result == EINTR || me.result == EAGAIN ? since : 0;
     me.ns = ns;
     if (me.counted)
@@ -583,8 +606,9 @@ static void exchange_counts(PyObject *new_names, PyObject *new_numbers, PyObject
     numbers = new_numbers;
     before = Py_XNewRef(threads);
     atomic_fetch_add(&generation, 1);
-    for (int i = 0; i < GRANTERS; i++) /* their names were those of the former list */
-        atomic_store_explicit(&granters[i], 0, memory_order_relaxed);
+    for (int i = 0; i < 1 << GRANTERS_SHIFT; i++) /* their names were those of the former list */
+        for (int j = 0; j < GRANTERS_OF_A_HASH; j++)
+            atomic_store_explicit(&granters[i][j], 0, memory_order_relaxed);
     begun = park_now();
     atomic_store(&on, new_names != NULL);
     if (new_names)
