@@ -7,11 +7,12 @@ import click
 from .chaos import chaos
 from .explore import explore
 from .io import io
+from .packages import programs
 from .workers import workers
 
 
 @click.group(
-    commands=[io, workers, explore, chaos],
+    commands=[io, workers, programs, explore, chaos],
     help="Compare the runtime with others: servers, explorers, and chaos.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

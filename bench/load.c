@@ -25,7 +25,7 @@
 enum { MESSAGE = 64, ANSWER = 512, BATCH = 256 };
 
 struct connection {
-    int fd;
+    int fd; /* -1: the next request makes it */
     unsigned turn;
     int waits;    /* for an answer */
     size_t taken; /* bytes of it */
@@ -70,22 +70,19 @@ static void write_message(char *to, unsigned which, unsigned turn)
     to[0] = '/';
 }
 
-static int connect_one(struct state *state)
+static int connect_one(struct state *state, int which)
 {
-    struct connection *connection = &state->connections[state->made];
+    struct connection *connection = &state->connections[which];
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)state->made};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (unsigned)which};
     int on = 1;
 
     to.sin_port = htons((uint16_t)state->port);
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connection->fd < 0)
-        return fail("connection %d: %s", state->made + 1, strerror(errno));
-    state->made++;
-    if (connect(connection->fd, (struct sockaddr *)&to, sizeof to) < 0
+    if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&to, sizeof to) < 0
         || setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0
         || epoll_ctl(state->epoll, EPOLL_CTL_ADD, connection->fd, &event) < 0)
-        return fail("connection %d: %s", state->made, strerror(errno));
+        return fail("connection %d: %s", which + 1, strerror(errno));
     return 0;
 }
 
@@ -94,6 +91,8 @@ static int send_request(struct state *state, struct connection *connection)
     char request[MESSAGE + 64], message[MESSAGE];
     int which = (int)(connection - state->connections), size = MESSAGE;
 
+    if (connection->fd < 0 && connect_one(state, which) < 0)
+        return -1;
     write_message(message, (unsigned)which, ++connection->turn);
     if (state->http)
         size = snprintf(request, sizeof request, "GET %.*s HTTP/1.1\r\nHost: localhost\r\n\r\n", MESSAGE, message);
@@ -125,10 +124,21 @@ static int fail_answer(const struct state *state, const struct connection *conne
                 MESSAGE, message, shown);
 }
 
+/* Whether a response's head has that line, in whatever case its server writes. */
+static int has_line(const char *head, size_t size, const char *line)
+{
+    const char *end = head + size, *at = head;
+
+    while ((at = memchr(at, '\n', (size_t)(end - at))))
+        if ((size_t)(end - ++at) >= strlen(line) && strncasecmp(at, line, strlen(line)) == 0)
+            return 1;
+    return 0;
+}
+
 /* Bytes before the message: of a response's head, none in an echo. -1: wrong. ANSWER: not all has come. */
 static ssize_t head_size(const struct state *state, const struct connection *connection)
 {
-    static const char status[] = "HTTP/1.1 200 ", length[] = "\r\nContent-Length: 64\r\n", end[] = "\r\n\r\n";
+    static const char status[] = "HTTP/1.1 200 ", end[] = "\r\n\r\n";
     const char *head = connection->answer, *found;
 
     if (!state->http)
@@ -137,7 +147,7 @@ static ssize_t head_size(const struct state *state, const struct connection *con
     if (!found)
         return connection->taken < ANSWER ? ANSWER : -1;
     size_t size = (size_t)(found - head) + sizeof end - 1;
-    if (memcmp(head, status, sizeof status - 1) != 0 || !memmem(head, size, length, sizeof length - 1))
+    if (memcmp(head, status, sizeof status - 1) != 0 || !has_line(head, size, "Content-Length: 64\r\n"))
         return -1;
     return (ssize_t)size;
 }
@@ -164,6 +174,10 @@ static int take_answer(struct state *state, struct connection *connection)
         return 0;
     if (memcmp(connection->answer + head, message, MESSAGE) != 0)
         return fail_answer(state, connection, message);
+    if (has_line(connection->answer, (size_t)head, "Connection: close\r\n")) {
+        close(connection->fd);
+        connection->fd = -1;
+    }
     connection->taken = 0;
     connection->waits = 0;
     state->unanswered--;
@@ -227,8 +241,8 @@ static int measure_load(struct state *state)
     long answers, server_grew = -memory_of(state->server);
     clockid_t server;
 
-    while (state->made < state->asking + state->idle)
-        if (connect_one(state) < 0)
+    for (; state->made < state->asking + state->idle; state->made++)
+        if (connect_one(state, state->made) < 0)
             return -1;
     /* The first answer of each is not measured: after it all have been accepted, and all threads have begun. */
     if (send_requests(state, state->made) < 0 || take_answers(state, 0) < 0)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,7 @@ from runtime.bench.measure import PATIENCE, Failed, orders, quartiles
 from .load import run as run_load
 
 SERVERS = Path(__file__).with_name("servers.py")
+PROGRAMS = SERVERS.with_name("programs.py")
 KINDS = ("echo", "http", "select")
 BASE = "threading"  #: the way that the others are compared with
 _RUN = ("-c", "import lwp_runtime; lwp_runtime.main()", "run")  # not -m: the program may have a `runtime` of its own
@@ -43,6 +44,7 @@ class Way:
     library: str = ""  #: that must be installed
     kinds: tuple[str, ...] = KINDS
     python: str = ""  #: another one than this, with a runtime of its own
+    script: Path = SERVERS
 
     @property
     def peer(self) -> bool:
@@ -75,6 +77,13 @@ WORKERS = [
     Way(f"gunicorn -k {name}", f"gunicorn -k {name}", (), (f"worker={name}",), library, ("compute", "sleep"))
     for name, library in (("gthread", "flask"), ("gevent", "gevent"), ("lwp_gunicorn.Worker", "flask"))
 ]
+
+#: Servers of other packages, by what must be installed: the programs of programs.py.
+PACKAGES = (
+    *("flask", "bottle", "cherrypy", "waitress", "django", "fastapi"),
+    *("grpc", "psycopg", "zmq", "sqlite3", "websockets", "celery"),
+)
+STOCK_AND_OURS = [replace(way, kinds=PACKAGES, script=PROGRAMS) for way in WAYS[:3]]
 
 #: What it costs to be watched.
 WATCHED = [
@@ -246,7 +255,7 @@ def served(kind: str, way: Way, core: int | None) -> Iterator[tuple[int, int]]:
     environment.pop("LWP_CHILDREN", None)  # BASE is stock threading
     if not way.python:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    command = [way.python or sys.executable, "-P", *way.before, str(SERVERS), kind, *way.options]
+    command = [way.python or sys.executable, "-P", *way.before, str(way.script), kind, *way.options]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         with _on(core):
             process = subprocess.Popen(

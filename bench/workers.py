@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 
 import click
 
@@ -42,25 +44,43 @@ def workers(
 
     Exit status 1: a server failed or gave a wrong answer; 130: Ctrl-C.
     """
-    load, cores = serving.Load(seconds, rounds, 0), serving.cores(True)
-    wanted = chosen(names, serving.rows(serving.WORKERS, connections))
+    rows = chosen(names, serving.rows(serving.WORKERS, connections))
     if only_list:
-        return show_list(wanted)
-    if why := serving.descriptors(max(row.connections for row in wanted)):
+        return show_list(rows)
+    ways = [way for way in serving.WORKERS if way.there]
+    missing = {way.library: NOT_INSTALLED for way in serving.WORKERS if not way.there}
+    return measure_servers(
+        rows, ways, serving.Load(seconds, rounds, 0), missing, partial(show, base=ways[0].text), json_to
+    )
+
+
+def measure_servers(
+    rows: list[serving.Row],
+    ways: list[serving.Way],
+    load: serving.Load,
+    missing: dict[str, str],
+    show: Callable[[list[serving.Served], dict[str, str]], object],
+    json_to: Json | None,
+) -> int:
+    """Measures the rows, each server on one core and the load on another.  Returns the command's exit status.
+
+    missing: why packages are not measured.
+    """
+    if why := serving.descriptors(max((row.connections for row in rows), default=0)):
         raise click.BadParameter(why, param_hint="--connections")
     try:
         compiled()
     except Failed as error:
         raise click.UsageError(str(error)) from None
-    about = measure.machine() | {"on": cores.text, "rounds": f"{rounds} of {seconds:g} s"}
-    found = Found(len(wanted), "rows", "bench: {operation}: {vs}: {reason}")
-    ways = [way for way in serving.WORKERS if way.there]
-    found.missing = [{"vs": way.library, "reason": NOT_INSTALLED} for way in serving.WORKERS if not way.there]
+    cores = serving.cores(True)
+    about = measure.machine() | {"on": cores.text, "rounds": f"{load.rounds} of {load.seconds:g} s"}
+    found = Found(len(rows), "rows", "bench: {operation}: {vs}: {reason}")
+    found.missing = [{"vs": library, "reason": reason} for library, reason in missing.items()]
     with suppress(KeyboardInterrupt):
-        measure_rows(found, wanted, ways, load, cores)
+        measure_rows(found, rows, ways, load, cores)
     return found.show(
-        lambda: show(found.results, about, ways[0].text),
-        (f"{one['vs']} {one['reason']}" for one in found.missing),
+        lambda: show(found.results, about),
+        (f"{library} {reason}" for library, reason in missing.items()),
         {"machine": about, "cores": asdict(cores), **asdict(load)},
         json_to,
     )

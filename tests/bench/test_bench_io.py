@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +122,30 @@ def test_responses_in_pieces_too() -> None:
             connection.sendall(part)
 
     assert loaded(answer, http=True).answers > 0
+
+
+def test_a_server_that_closes_each_connection_is_asked_by_a_new_one() -> None:
+    """As Flask's development server does."""
+    served: list[bytes] = []
+
+    def serve() -> None:
+        with suppress(OSError):  # the listener ends
+            while True:
+                with listener.accept()[0] as connection:
+                    head, end, path = response(connection.recv(1024)).partition(b"\r\n\r\n")
+                    connection.sendall(
+                        head.replace(b"Content-Length", b"content-length") + b"\r\nConnection: close" + end
+                    )
+                    connection.sendall(path)
+                    served.append(path)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = run_load(listener.getsockname()[1], os.getpid(), True, 1, 0, 0.05)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert len(set(served)) == len(served) == result["answers"] + 2  # the first of all, and the last
 
 
 def test_idle_connections_send_nothing_after_their_first_answer() -> None:

@@ -1,21 +1,24 @@
-"""`bench workers`: each worker of gunicorn serves, and what the command says."""
+"""`bench workers`, `bench programs`: each server serves, and what the commands say."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
 import pytest
 from checkout import bench
 
+from bench.serving import PACKAGES
+
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("flask") is None, reason="Flask is not installed"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="the load is written in C, and there is no compiler"),
 ]
 
 
+@pytest.mark.skipif(find_spec("flask") is None, reason="Flask is not installed")
 def test_each_worker_that_is_there() -> None:
     done = bench("workers", "--connections", "3", "--seconds", "0.05", "--rounds", "2", "--json")
     assert done.stderr == ""
@@ -27,3 +30,21 @@ def test_each_worker_that_is_there() -> None:
         for figures in result["ways"].values():
             assert figures["ratio"] > 0
             assert 10 < figures["cost_us"] < 100_000
+
+
+def test_each_package_that_is_there() -> None:
+    done = bench("programs", "--connections", "3", "--seconds", "0.05", "--rounds", "2", "--json")
+    assert done.stderr == ""
+    data = json.loads(done.stdout)
+    missing = {one["vs"] for one in data["missing"]}
+    assert missing >= {name for name in PACKAGES if not find_spec(name)}
+    assert [result["name"] for result in data["results"]] == [f"{name}-3" for name in PACKAGES if name not in missing]
+    for result in data["results"]:
+        assert list(result["ways"]) == ["threading", "run", "green"]
+        assert all(figures["ratio"] > 0 for figures in result["ways"].values())
+
+
+def test_each_package_has_a_line() -> None:
+    done = bench("programs", "sqlite3", "--connections", "3", "--seconds", "0.05", "--rounds", "2")
+    assert re.search(r"^3 connections +threading/s +run ", done.stdout, re.MULTILINE)
+    assert re.search(r"^sqlite3 +[\d,]+( +\d+\.\d\d ±\d+\.\d\d +\d+\.\d\d){2}", done.stdout, re.MULTILINE)
