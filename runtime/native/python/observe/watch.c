@@ -35,15 +35,15 @@ enum { NOTHING = 100000 }; /* ns of CPU time that don't count: more than passes 
 
 struct activity {
     int64_t cpu; /* ns */
-    long switches, looks; /* looks: for signals only; each is followed by a switch */
+    long sleeps, looks; /* looks: sleeps after a look for signals */
 };
 
-static long count_switches(int who)
+static long count_sleeps(int who)
 {
     struct rusage used;
 
     getrusage(who, &used);
-    return used.ru_nvcsw + used.ru_nivcsw;
+    return used.ru_nvcsw;
 }
 
 /* The activity of all threads except this one, also of threads that have ended. */
@@ -53,18 +53,18 @@ static struct activity measure_activity(void)
     long mine;
 
     do {
-        mine = count_switches(RUSAGE_THREAD);
+        mine = count_sleeps(RUSAGE_THREAD);
         a.looks = atomic_load(&python_looks);
-        a.switches = count_switches(RUSAGE_SELF) - mine - a.looks;
+        a.sleeps = count_sleeps(RUSAGE_SELF) - mine - a.looks;
         a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - park_clock(CLOCK_THREAD_CPUTIME_ID);
-    } while (mine != count_switches(RUSAGE_THREAD));
+    } while (mine != count_sleeps(RUSAGE_THREAD));
     return a;
 }
 
-/* A thread that goes to sleep is counted as a switch; one that computes may go on for long without a switch, but uses CPU time. */
+/* A thread that computes may go on for long without a sleep, but uses CPU time. */
 static int has_moved(struct activity before, struct activity now)
 {
-    return now.switches != before.switches || now.cpu - before.cpu > NOTHING * (1 + now.looks - before.looks);
+    return now.sleeps != before.sleeps || now.cpu - before.cpu > NOTHING * (1 + now.looks - before.looks);
 }
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */
@@ -266,9 +266,9 @@ static void *watch_run(void *unused)
             ;
         if (atomic_load(&watch.stop))
             return NULL;
+        now = measure_activity(); /* before the tick: a thread that looks for signals may wait for the GIL meanwhile */
         if (watch.tick != Py_None)
             call_tick();
-        now = measure_activity();
         if (watch.look == Py_None)
             continue;
         unseen += watch.every;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 __thread struct wait my_wait;
 ptrdiff_t wait_offset;
@@ -65,21 +66,33 @@ void python_waits_after_fork(void)
 
 /* ---- sleeping ---------------------------------------------------------------------------------------------------- */
 
+/* How often the calling thread has slept. */
+static long count_sleeps(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_THREAD, &used);
+    return used.ru_nvcsw;
+}
+
 /* Not inlined: what it keeps would lie in the stack of each thread that sleeps, whose first page is nearly full then
  * (tests/core/test_costs.py). */
 __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
 {
     int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
     int looks = result == EINTR && park_look <= park_now();
+    long slept = looks ? count_sleeps() : 0;
 
     park_cancel = NULL;
     park_look = PARK_FOREVER;
     if (looks)
-        atomic_fetch_add(&python_looks, 1);
+        atomic_fetch_add(&python_looks, 1); /* the sleep that goes on */
     if (!waits)
         python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : looks ? EAGAIN : result, 0);
     PyEval_RestoreThread(tstate);
+    if (looks)
+        atomic_fetch_add(&python_looks, count_sleeps() - slept); /* for the GIL */
     if (waits)
         python_wait_ends();
     waker_has_gil();

@@ -26,7 +26,7 @@ struct python_sleep {
 
 /* Sleeps once.  Returns what `call` returned; to the main thread EINTR now and then, so that it looks for signals. */
 int python_sleep(const struct python_sleep *how);
-extern atomic_long python_looks; /* how often: such a wake-up doesn't mean that the program moves (observe/watch.c) */
+extern atomic_long python_looks; /* sleeps of threads that only looked for signals, so nothing moved (observe/watch.c) */
 
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
