@@ -85,19 +85,19 @@ class Group(native.GroupBase, Members):
         self._scope: Scope | None = None  # the block's; None: it has not begun
         self._pid = 0
         self._tasks: dict[Task[Any], None] = {}  # not ended
-        self._ending: deque[Thread] = deque()  # threads threads threads of ended tasks, to be joined
-        self._turns = None if limit is None else deque([None] * limit)  # turns turns turns that no task has taken
+        self._ending: deque[Thread] = deque()  # threads of ended tasks, to be joined
+        self._turns = None if limit is None else deque([None] * limit)  # turns that no task has taken
         self._queue: deque[Task[Any]] = deque()  # tasks without a turn
         self._label = "group"  # with where its block is
         self._closed = False  # no more can be spawned
-        self._requests: list[Request] = []  # the requests the requests the requests for which all are cancelled
+        self._requests: list[Request] = []  # for which all are cancelled
         self._late = False  # the deadline has passed
         # by id(), because the block may raise a task's error, from its result()
         self._errors: dict[int, Exception] = {}
         self._bare: BaseException | None = None  # what comes out alone
         self._passing: Cancelled | None = None  # a scope around the block was cancelled
-        self._awaited: Task[Any] | None = None  # the task the task the task that the block's end waits for just now
-        self._foreign: ForeignLocks | None = None  # locks locks locks that hold up its end
+        self._awaited: Task[Any] | None = None  # the task that the block's end waits for just now
+        self._foreign: ForeignLocks | None = None  # the locks that hold up its end
 
     def __repr__(self) -> str:
         state = "over" if self._closed else "cancelled" if self._requests else "open"
@@ -118,7 +118,7 @@ class Group(native.GroupBase, Members):
         self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
         native.groups_count(GROUP)
         self._scope = Scope(self, None if self._timeout is None else deadline_in(self._timeout))
-        # otherwise otherwise otherwise its tasks would not be asked before the block waits
+        # otherwise its tasks would not be asked before the block waits
         if (request := enter(self._scope)) is not None:
             self._requests.append(request)
         return self

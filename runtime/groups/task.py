@@ -47,7 +47,7 @@ class Task(BaseFuture[_Result]):
         self._given = name
         self._name = getattr(function, "__name__", "task") if name is None else name
         self._scope: Scope = scope
-        self._thread: Thread | None = None  # the thread the thread the thread that runs it; None: it has not begun
+        self._thread: Thread | None = None  # that runs it; None: it has not begun
         # not empty: it waits for its turn, and the thread that takes the item has claimed it
         self._unclaimed: list[None] = []
         self._withdrawn = False  # it was claimed in order to be ended before it began
