@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
-from typing import Any
 
-from .. import thread
 from ..chaos import Chaos
 from ..observe.watchdog import teller
-from ._main import at_end, failed
+from ._main import at_end, at_exception, failed
 from ._options import private
 
 __all__ = ["begin"]
@@ -29,19 +26,6 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
         if chaos.held():
             tell("".join(f"lwp: chaos: {line}\n" for line in [f"{why}; {chaos.report()[0]}", *chaos.report()[1:]]))
 
-    def note(invoke: Any) -> Any:
-        def invoke_excepthook(thread: threading.Thread) -> None:
-            error = sys.exception()
-            invoke(thread)
-            if not isinstance(error, SystemExit):
-                tell_acts(f"{type(error).__name__} in {thread.name}")
-
-        return invoke_excepthook
-
-    for cls in (threading.Thread, thread.Thread):  # the program may set threading.excepthook
-        if "_invoke_excepthook" in vars(cls):
-            cls._invoke_excepthook = staticmethod(note(cls._invoke_excepthook))  # type: ignore[attr-defined]
-
     def tell_end() -> None:
         if failed():
             tell_acts("the program has failed")
@@ -53,6 +37,7 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
                 tell(f"lwp: {record}: {error.strerror}\n")
         chaos.end()
 
+    at_exception(lambda error, thread: tell_acts(f"{error} in {thread}"))
     at_end(tell_end)
     try:
         chaos.begin()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, ModuleType, TracebackType
 
-__all__ = ["at_end", "failed", "note_interrupt", "run_main"]
+__all__ = ["at_end", "at_exception", "failed", "note_interrupt", "run_main"]
 
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
 # traceback (_PyRun_SimpleFileObject).
@@ -149,6 +149,28 @@ def at_end(function: Callable[[], object]) -> None:
     """
     pid = os.getpid()
     atexit.register(lambda: function() if os.getpid() == pid else None)
+
+
+def at_exception(function: Callable[[str, str], object]) -> None:
+    """Has function(its type, the thread's name) called when an exception ends a thread, except SystemExit.
+
+    It is in the classes, because the program may set threading.excepthook.
+    """
+    import threading
+
+    from .. import thread
+
+    def then(invoke: Callable[[threading.Thread], object]) -> Callable[[threading.Thread], None]:
+        def invoke_excepthook(thread: threading.Thread) -> None:
+            error = sys.exception()
+            invoke(thread)
+            if not isinstance(error, SystemExit):
+                function(type(error).__name__, thread.name)
+
+        return invoke_excepthook
+
+    for cls in (threading.Thread, thread.Thread):
+        cls._invoke_excepthook = staticmethod(then(cls._invoke_excepthook))  # type: ignore[attr-defined]
 
 
 def note_interrupt() -> None:

@@ -25,6 +25,8 @@ __all__ = [
     "profile_options",
     "save_plot",
     "seconds",
+    "timeline_file",
+    "write_file",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +76,11 @@ def pid_argument(function: F) -> F:
     return click.argument("pid", type=_pid)(function)
 
 
+def timeline_file(ctx: click.Context, param: click.Parameter, file: Path | None) -> Path | None:
+    """The callback of an option: check_timeline()."""
+    return file and check_timeline(file)
+
+
 def check_timeline(file: Path) -> Path:
     """Whether its name says what it is to be, and there is a folder for it."""
     if file.suffix not in (".json", ".svg", ".html"):
@@ -106,13 +113,13 @@ html_option = click.option(
 )
 
 
-def write_file(path: Path, text: str) -> None:
-    """Writes it; that the file can't be written is the command's error."""
+def write_file(path: Path, text: str, option: str = "") -> None:
+    """Writes it; that the file can't be written is the command's error, which names the option."""
     try:
         with open(path, "w", encoding="utf-8", opener=private) as out:
             out.write(text)
     except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None
+        raise click.ClickException(f"{option}{path}: {error.strerror}") from None
 
 
 def profile_options(function: F) -> F:

@@ -8,11 +8,10 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..observe import recording
 from ._aside import run_aside
-from ._main import at_end
+from ._main import at_end, at_exception
 
 __all__ = ["DEFAULT_SIZE", "PATIENCE", "REASONS", "begin", "note_deadlock"]
 
@@ -68,11 +67,11 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
         print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     at_end(lambda: _end(records))
-    _maker = _Maker(records, folder)
+    maker = _maker = _Maker(records, folder)
     if on & {"deadlock", "exception"}:
         _load()
     if "exception" in on:
-        _note_exceptions(_maker)
+        at_exception(lambda error, thread: maker.make("exception", f"{error} in {thread!r}"))
 
 
 def _end(records: Path) -> None:
@@ -91,22 +90,3 @@ def note_deadlock() -> None:
     """Called after a report of the watchdog."""
     if _maker is not None:
         _maker.make("deadlock")
-
-
-def _note_exceptions(maker: _Maker) -> None:
-    """In the class, and not as threading.excepthook, which the program may set."""
-    from .. import thread
-
-    for cls in (threading.Thread, thread.Thread):
-        if "_invoke_excepthook" in vars(cls):
-            cls._invoke_excepthook = staticmethod(_noting(maker, cls._invoke_excepthook))  # type: ignore[attr-defined]
-
-
-def _noting(maker: _Maker, invoke: Any) -> Any:
-    def invoke_excepthook(thread: threading.Thread) -> None:
-        error = sys.exception()
-        invoke(thread)
-        if not isinstance(error, SystemExit):
-            maker.make("exception", f"{type(error).__name__} in {thread.name!r}")
-
-    return invoke_excepthook

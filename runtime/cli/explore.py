@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from ._options import private, seconds
+from ._options import seconds, write_file
 from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _explore(
         result.command = shlex.join(["lwp", "explore", "--replay", result.token, *options, *target.words()])
     printed = output.text if result.error is not None else ""
     if html is not None and result.token is not None:
-        _write(html, result.page())
+        write_file(html, result.page(), "--html: ")
     if as_json:
         print(json.dumps(_facts(result, target, printed), indent=2))
     else:
@@ -177,14 +177,6 @@ def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted:
         return explore_on(address, target, **wanted, progress=line.tell, here=run)
     except ClusterError as error:
         raise click.UsageError(str(error)) from None
-
-
-def _write(file: Path, page: str) -> None:
-    try:
-        with open(file, "w", encoding="utf-8", opener=private) as out:
-            out.write(page)
-    except OSError as error:
-        raise click.UsageError(f"--html: {file}: {error.strerror}") from None
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

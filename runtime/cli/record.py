@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._options import check_timeline, pid_argument, seconds
+from ._options import pid_argument, seconds, timeline_file
 
 if TYPE_CHECKING:
     from ..observe.trace import Timeline
@@ -106,10 +106,6 @@ def _latest(pid: int, length: float) -> Timeline:
     return read(records, -round(length * 1e9))
 
 
-def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    return value and check_timeline(value)
-
-
 @click.command(short_help="A timeline of a running program.")
 @pid_argument
 @click.option("--seconds", "length", type=seconds(0.1, 3600), metavar="N", help="The next N seconds (default 10).")
@@ -118,7 +114,7 @@ def _file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Pat
     "-o",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=_file,
+    callback=timeline_file,
     metavar="FILE",
     help="Where to (default lwp-PID.html): .html is a page, .svg a picture, .json for Perfetto.",
 )

@@ -15,7 +15,7 @@ import click
 import lwp_runtime
 
 from ..patch.children import has_hook, pass_on
-from ._options import address, check_timeline, file_option, profile_options, seconds
+from ._options import address, file_option, profile_options, seconds, timeline_file
 from ._program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -229,18 +229,14 @@ def _affinity(value: str) -> set[int]:
     return cpus
 
 
-def _trace_size(value: str) -> int:
-    size = _bytes(value)
-    if not 1 << 16 <= size <= 1 << 40:
-        raise click.BadParameter(f"{value} is not between 64K and 1024G")
-    return size
+def _size_between(least: str, most: str) -> Callable[[str], int]:
+    def checked(value: str) -> int:
+        size = _bytes(value)
+        if not _bytes(least) <= size <= _bytes(most):
+            raise click.BadParameter(f"{value} is not between {least} and {most}")
+        return size
 
-
-def _recorder_size(value: str) -> int:
-    size = _bytes(value)
-    if not 1 << 20 <= size <= 64 << 20:
-        raise click.BadParameter(f"{value} is not between 1M and 64M")
-    return size
+    return checked
 
 
 def _reasons(value: str) -> frozenset[str]:
@@ -257,10 +253,6 @@ def _seed(value: str) -> int:
     if value != "any" and not (value.isascii() and value.isdecimal()):
         raise click.BadParameter(f"{value!r} is no seed, a number such as 7")
     return any_seed() if value == "any" else int(value)
-
-
-def _trace_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    return value and check_timeline(value)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -386,21 +378,21 @@ def _option(name: str) -> str:
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
     "--trace",
-    callback=_trace_file,
+    callback=timeline_file,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="At the end, write a timeline: .html is a page, .svg a picture, .json for Perfetto.",
 )
 @click.option(
     "--trace-size",
-    type=_trace_size,
+    type=_size_between("64K", "1024G"),
     metavar="SIZE",
     help="Bytes for its records (default 16M: half a million). The latest are kept.",
 )
 @click.option("--recorder", is_flag=True, help="Keep the latest records, for `lwp record PID --last SECONDS`.")
 @click.option(
     "--recorder-size",
-    type=_recorder_size,
+    type=_size_between("1M", "64M"),
     metavar="SIZE",
     help="Bytes for them (default 32M: a million; at most 64M).",
 )
