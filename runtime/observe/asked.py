@@ -22,6 +22,7 @@ from .crowds import Calls, Crowds
 from .groups import described, latest, path
 from .pools import exhausted
 from .rows import busiest, rows, task_file
+from .source import others_frames
 from .waits import Look, Wait, describe_cycle, is_deadlock, look, name_of, waiting
 
 __all__ = ["answer", "dump"]
@@ -74,8 +75,7 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
     """The threads that run Python, those that do the same together; the largest crowds first."""
     waits = {wait.ident: wait for wait in seen.waiting.waits}
     green, me = native.green_states(), threading.get_ident()
-    frames = sys._current_frames()
-    del frames[me]  # a frame that refers to itself would keep all that it knows
+    frames = others_frames()
     found = Crowds()
     stacks: dict[Calls, list[list[Any]]] = {}
     for ident, where in reversed(seen.calls.items()):  # the oldest thread first
@@ -152,12 +152,12 @@ def dump() -> dict[str, Any]:
 
 def who() -> dict[str, Any]:
     """Of the process: its threads, counted, and whether some of them wait in a circle."""
-    idents = set(sys._current_frames()) - {threading.get_ident()}
+    idents = others_frames().keys()
     return {
         "pid": os.getpid(),
         "python": sys.version.partition(" ")[0],
         "threads": len(idents),
-        "green": len(set(native.green_states()) & idents),
+        "green": len(native.green_states().keys() & idents),
     }
 
 

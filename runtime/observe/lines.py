@@ -20,6 +20,7 @@ from .source import (
     instructions_of,
     is_inner,
     object_in,
+    outwards,
     passed_on,
     place_at,
     positions_of,
@@ -62,13 +63,12 @@ def taken_at(lock: object, frame: FrameType | None) -> str:
     frame: the innermost.  Of several `with` the outermost counts, because an RLock is taken there first.
     """
     found = guess = ""
-    while frame is not None:
-        for takings in (_entered(frame), _acquired(frame)):
-            taking = next((one for one in takings if _is_lock(_value(one.expression, frame), lock)), None)
+    for outer in outwards(frame):
+        for takings in (_entered(outer), _acquired(outer)):
+            taking = next((one for one in takings if _is_lock(_value(one.expression, outer), lock)), None)
             if taking:
-                place = at(frame, taking.line)
+                place = at(outer, taking.line)
                 found, guess = (place, guess) if taking.sure else (found, place)
-        frame = frame.f_back
     return found or (guess and f"perhaps {guess}")
 
 
@@ -214,12 +214,11 @@ def awaited_as(thing: object, frame: FrameType | None) -> str:
     The program's line, if that names it, otherwise that of the library by which it synchronises.  "": neither does.
     """
     last, found = passed_on(frame), ""
-    while frame is not None:
-        if not is_inner(frame):
-            found = _named_by(frame, thing) or found
-        if frame is last:
+    for outer in outwards(frame):
+        if not is_inner(outer):
+            found = _named_by(outer, thing) or found
+        if outer is last:
             break
-        frame = frame.f_back
     return found
 
 

@@ -23,7 +23,7 @@ from .files import short
 from .lines import awaited_as, called_at
 from .names import Called, made
 from .sites import note_makings
-from .source import at
+from .source import at, others_frames
 from .waits import kind_of_type, name_of
 
 __all__ = ["HELD", "begin", "end", "facts", "forget"]
@@ -44,7 +44,7 @@ def begin(lasts: float = 0) -> None:
     note_makings()
     waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
     threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in sys._current_frames()}
-    queues = [queue for _, queue in _idle(_frames_of_others(), set())]
+    queues = [queue for _, queue in _idle(others_frames(), set())]
     native.contention_begin(SimpleQueue, threads, queues, lasts)
 
 
@@ -202,7 +202,7 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
     by_address = {row.address: row for row in rows if row.of == _OBJECT}
     by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
     still: Counter[_Row] = Counter()
-    frames, now = _frames_of_others(), time.monotonic()
+    frames, now = others_frames(), time.monotonic()
     waits = [(ident, thing, since) for ident, _, thing, _, since, _ in native.waits()]
     for ident, thing in _idle(frames, {ident for ident, *_ in waits}):
         waits.append((ident, thing, begun))  # it doesn't count what it waits, so it has waited all the time
@@ -223,12 +223,6 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
         still[row] += 1
     for row, threads in still.items():
         row.now, row.most = threads, max(row.most, threads)
-
-
-def _frames_of_others() -> dict[int, FrameType]:
-    frames = sys._current_frames()
-    del frames[threading.get_ident()]  # a frame that refers to itself would keep all that it knows
-    return frames
 
 
 def _idle(frames: dict[int, FrameType], others: set[int]) -> Iterator[tuple[int, object]]:
@@ -260,7 +254,7 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
     """More than FEW objects of one type that were made at one line become one row; where that is not known, those of
     one name."""
     waited_for = {row.address: row.called for row in rows if row.of == _OBJECT}
-    waited_for |= stock_queues.called_by_pools(_frames_of_others().values())
+    waited_for |= stock_queues.called_by_pools(others_frames().values())
     for row in rows:
         if row.of == _ITEMS:
             row.called = waited_for.get(row.address, "")

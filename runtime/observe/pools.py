@@ -14,6 +14,7 @@ from typing import Any
 
 from .crowds import some
 from .files import RUNTIME
+from .source import outwards
 from .waits import Wait, Waiting
 
 __all__ = ["Exhausted", "exhausted"]
@@ -49,15 +50,9 @@ def _pools(stock: Any) -> Iterator[tuple[Any, list[int]]]:
     return ((holder, idents[key]) for key, holder in holders.items())
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 def _made(stock: Any, innermost: FrameType | None) -> Iterator[Any]:
     """The future of the call that a pool's thread makes."""
-    for frame in _outwards(innermost):
+    for frame in outwards(innermost):
         file, function = frame.f_code.co_filename, frame.f_code.co_qualname
         if file == stock.__file__ and function == "_WorkItem.run":
             yield getattr(frame.f_locals.get("self"), "future", None)
@@ -78,7 +73,7 @@ def _is_submitting(stock: Any, innermost: FrameType) -> bool:
     """Whether the thread may be about to give a pool one more thread."""
     return any(
         frame.f_code.co_name == "submit" and frame.f_code.co_filename in (stock.__file__, _POOL)
-        for frame in _outwards(innermost)
+        for frame in outwards(innermost)
     )
 
 

@@ -17,7 +17,7 @@ from .. import native
 from ..placement import different
 from . import stock_queues
 from .crowds import FEW
-from .source import at
+from .source import at, others_frames
 from .waits import Wait, name_of, waiting
 
 __all__ = ["Row", "busiest", "note_starts", "rows", "task_file"]
@@ -133,8 +133,7 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
     """
     waits = {wait.ident: wait for wait in waiting().waits}
     threads, green = _threads()
-    frames, states = sys._current_frames(), native.green_states()
-    frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
+    frames, states = others_frames(), native.green_states()
     alike: dict[object, list[_Seen]] = {}
 
     def see(thread: Any, tid: int | None, cpu: float | None, state: str) -> None:

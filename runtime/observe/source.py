@@ -13,6 +13,7 @@ import functools
 import inspect
 import linecache
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ __all__ = [
     "kept",
     "object_in",
     "object_text_in",
+    "others_frames",
+    "outwards",
     "passed_on",
     "place_at",
     "place_in",
@@ -294,27 +297,32 @@ def kept(frames: list[FrameType]) -> Iterator[None]:
 
 def variables(frame: FrameType) -> Mapping[str, Any]:
     """The frame's variables.  Its thread may go on meanwhile."""
-    if not frame.f_code.co_flags & _MAY_BE_GONE or frame in _kept or frame in _outwards(sys._getframe(1)):
+    if not frame.f_code.co_flags & _MAY_BE_GONE or frame in _kept or frame in outwards(sys._getframe(1)):
         return frame.f_locals
     return {}
 
 
-def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
+def others_frames() -> dict[int, FrameType]:
+    """By ident, the innermost frame of each thread that runs Python, except the calling one."""
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
+    return frames
+
+
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """This frame, its caller's, and so on."""
     while frame is not None:
-        if is_program(frame.f_code.co_filename):
-            yield frame
+        yield frame
         frame = frame.f_back
+
+
+def program_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    return (one for one in outwards(frame) if is_program(one.f_code.co_filename))
 
 
 def place_of(frame: FrameType | None) -> Place | None:
     """The innermost line of the program; for a thread that runs none, the innermost line of a library."""
-    return place_in(_outwards(frame))
-
-
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    return place_in(outwards(frame))
 
 
 def place_in(frames: Iterable[FrameType]) -> Place | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .. import native
 from .lines import attribute_of, expression_text, receiver
-from .source import variables
+from .source import outwards, variables
 
 __all__ = ["Awaited", "awaited", "called", "called_by_pools"]
 
@@ -54,12 +54,11 @@ def called_by_pools(frames: Iterable[FrameType]) -> dict[int, str]:
 
 def _of_pool(frame: FrameType | None) -> tuple[object, str] | None:
     """The queue of the pool whose worker a thread is, and its name."""
-    while frame is not None:
-        if frame.f_code.co_name == "_worker" and frame.f_code.co_filename.endswith("concurrent/futures/thread.py"):
-            names = variables(frame)
+    for outer in outwards(frame):
+        if outer.f_code.co_name == "_worker" and outer.f_code.co_filename.endswith("concurrent/futures/thread.py"):
+            names = variables(outer)
             pool = names.get("executor_reference")
             prefix = attribute_of(pool(), "_thread_name_prefix") if type(pool) is weakref.ref else None
             name = f"the queue of {prefix}" if type(prefix) is str and prefix else "the queue of a pool"
             return names.get("work_queue"), name
-        frame = frame.f_back
     return None

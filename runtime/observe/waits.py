@@ -17,7 +17,7 @@ from .crowds import Calls
 from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
 from .names import Called
-from .source import passed_on
+from .source import others_frames, passed_on
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
@@ -272,8 +272,7 @@ class _Lines:
 
 def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Waiting:
     tids = {ident: tid for ident, tid, *_ in found}
-    frames = sys._current_frames() if found else {}
-    frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
+    frames = others_frames() if found else {}
     ends = {ident: end for ident, _, thing, *_ in found if (end := end_awaited(ident, thing))[0]}
     found = [
         (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
