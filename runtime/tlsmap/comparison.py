@@ -210,11 +210,10 @@ class _Pair:
 
     def initial(self, offset: int) -> int:
         """The word there in a new thread's block; 0 where no module is."""
-        for segment in self.ours.layout.segments:
-            if segment.module and segment.offset <= offset < segment.offset + segment.size:
-                at = offset - segment.offset
-                return _number(segment.module.initial[at : at + _WORD])
-        return 0
+        if (module := self.module_at(offset)) is None:
+            return 0
+        at = offset - (module.offset or 0)
+        return _number(module.initial[at : at + _WORD])
 
     def is_zero_or_data(self, value: int) -> bool:
         return value == 0 or self.is_data(value)
