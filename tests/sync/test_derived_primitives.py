@@ -374,6 +374,8 @@ def test_overridden_methods_of_a_condition(kit: Any) -> None:
     with pytest.raises(RuntimeError, match="un-acquired"):
         condition.wait(0)
     assert calls == [0, "owned"]
+    condition.wait = calls.append
+    assert condition.wait_for(lambda: calls[-1] is None)
 
 
 def test_methods_that_a_condition_is_given(kit: Any) -> None:

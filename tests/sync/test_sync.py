@@ -603,34 +603,6 @@ def test_cycles_through_a_condition_s_lock_and_a_barrier_s_action(kit: Kit) -> N
     assert [reference() for reference in gone] == [None, None]
 
 
-def test_methods_of_a_derived_class_are_called(kit: Kit) -> None:
-    calls: list[Any] = []
-
-    class Semaphore(kit.Semaphore):  # type: ignore[misc,name-defined]
-        def release(self, n: int = 1) -> None:
-            calls.append(("release", n))
-            super().release(n)
-
-    class Condition(kit.Condition):  # type: ignore[misc,name-defined]
-        def notify(self, n: int = 1) -> None:
-            calls.append(("notify", n))
-            super().notify(n)
-
-        def wait(self, timeout: float | None = None) -> bool:
-            calls.append("wait")
-            return bool(super().wait(timeout))
-
-    with Semaphore(1) as entered:
-        assert entered is True
-    condition = Condition()
-    sleepers = [Started(waited, condition) for _ in range(3)]
-    with condition:
-        assert condition.notify_all() is None
-        assert condition.wait_for(list, 0.001) == []
-    assert [sleeper.outcome() for sleeper in sleepers] == [("returned", True)] * 3
-    assert calls == [("release", 1), "wait", "wait", "wait", ("notify", 3), "wait"]
-
-
 # ---- between threads -------------------------------------------------------------------------------------------------
 
 
@@ -667,62 +639,6 @@ def test_a_lock_goes_from_one_to_the_next(kit: Kit, name: str) -> None:
     assert lock.acquire(False)
 
 
-def test_event_lets_all_go_and_may_be_cleared_at_once(kit: Kit) -> None:
-    event = kit.Event()
-    sleepers = [Started(event.wait) for _ in range(5)]
-    event.set()
-    event.clear()
-    assert [sleeper.outcome() for sleeper in sleepers] == [("returned", True)] * 5
-    assert not event.is_set()
-
-
-def test_notify_n_wakes_the_longest_sleepers(kit: Kit) -> None:
-    condition = kit.Condition()
-    woken: set[int] = set()
-
-    def sleep(number: int) -> None:
-        with condition:
-            condition.wait()
-            woken.add(number)
-
-    sleepers = [Started(sleep, number) for number in range(6)]
-    for n, expected in ((1, {0}), (2, {0, 1, 2}), (0, {0, 1, 2}), (-1, {0, 1, 2}), (99, set(range(6)))):
-        notify(condition, n)
-        for number in expected:
-            sleepers[number].outcome()
-        assert woken == expected
-
-
-def test_semaphore_lets_as_many_in_as_were_released(kit: Kit) -> None:
-    semaphore = kit.Semaphore(0)
-    sleepers = [Started(semaphore.acquire) for _ in range(4)]
-    semaphore.release(3)
-    while sum(sleeper.thread.is_alive() for sleeper in sleepers) > 1:
-        pass
-    semaphore.release(2)
-    assert [sleeper.outcome() for sleeper in sleepers] == [("returned", True)] * 4
-    assert semaphore._value == 1
-
-
-def test_a_condition_restores_the_depth_of_an_rlock(kit: Kit) -> None:
-    condition = kit.Condition()
-
-    def sleep() -> int:
-        with condition, condition, condition:
-            condition.wait()
-            depth = 0
-            while condition._is_owned():
-                condition.release()
-                depth += 1
-            for _ in range(depth):
-                condition.acquire()
-            return depth
-
-    sleeper = Started(sleep)
-    notify(condition)
-    assert sleeper.outcome() == ("returned", 3)
-
-
 def test_barrier_again_and_again(kit: Kit) -> None:
     acted: list[int] = []
     barrier = kit.Barrier(3, lambda: acted.append(barrier.n_waiting))
@@ -731,24 +647,6 @@ def test_barrier_again_and_again(kit: Kit) -> None:
         assert sorted(thread.outcome() for thread in threads) == [("returned", index) for index in range(3)]
     assert acted == [3] * 5
     assert (barrier.n_waiting, barrier.broken) == (0, False)
-
-
-def test_barrier_broken(kit: Kit) -> None:
-    barrier = kit.Barrier(3)
-
-    def time_is_up() -> None:
-        with pytest.raises(threading.BrokenBarrierError):
-            barrier.wait(0.001)
-
-    for break_it, is_broken in ((barrier.abort, True), (barrier.reset, False), (time_is_up, True)):
-        sleepers = [Started(barrier.wait) for _ in range(1 if break_it is time_is_up else 2)]
-        assert barrier.n_waiting == len(sleepers)
-        break_it()
-        assert {sleeper.outcome() for sleeper in sleepers} == {("raised", threading.BrokenBarrierError)}
-        assert (barrier.broken, barrier.n_waiting) == (is_broken, 0)
-        barrier.reset()
-    threads = [Started(barrier.wait, parked=False) for _ in range(3)]
-    assert sorted(thread.outcome() for thread in threads) == [("returned", index) for index in range(3)]
 
 
 @pytest.mark.parametrize("end", ["return", "raise"])
@@ -996,34 +894,6 @@ def test_a_notification_is_not_lost_when_a_handler_raises(on_signal: OnSignal) -
     with pytest.raises(Interrupted):
         semaphore.acquire(timeout=PATIENCE)
     assert semaphore.acquire(False)
-
-
-@pytest.mark.parametrize("lock", ["Lock", "RLock"])
-def test_the_same_while_that_thread_waits_for_the_lock(lock: str, on_signal: OnSignal) -> None:
-    condition = sync.Condition(make(KITS["ours"], lock))
-    main = threading.get_native_id()
-    ran, interrupted = threading.Event(), threading.Event()
-    other: list[Started] = []
-
-    def notify_us() -> None:
-        wait_until_asleep(main)
-        other.append(Started(waited, condition))
-        with condition:
-            condition.notify()
-            send()  # once we sleep again, for the lock
-            # A Lock's wait is over at once, an RLock's when it has the lock again: both as in stock.
-            assert (interrupted if lock == "Lock" else ran).wait(PATIENCE)
-
-    send = on_signal(lambda: (ran.set(), interrupt()))
-    notifier = Started(notify_us, parked=False)
-    condition.acquire()
-    with pytest.raises(Interrupted):
-        condition.wait(PATIENCE)
-    interrupted.set()
-    if lock == "RLock":
-        condition.release()
-    assert notifier.outcome() == ("returned", None)
-    assert other[0].outcome() == ("returned", True)
 
 
 @pytest.mark.parametrize("make_condition", [sync.Condition, threading.Condition])
