@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ DRIVER = shutil.which("chromedriver")
 in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
 
 
-def browser(width: int = 1280, height: int = 800, dark: bool = False) -> Any:
-    """Headless Chromium, driven, with a window of this size in pixels."""
+@contextmanager
+def browser(width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
+    """Headless Chromium, driven, with a window of this size in pixels; at the end it must have logged no error."""
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
@@ -22,6 +25,10 @@ def browser(width: int = 1280, height: int = 800, dark: bool = False) -> Any:
     for option in (*quiet.split(), *["--blink-settings=preferredColorScheme=0"] * dark):
         options.add_argument(option)
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    return driver
+    try:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield driver
+        assert not driver.get_log("browser")
+    finally:
+        driver.quit()

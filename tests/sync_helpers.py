@@ -6,7 +6,9 @@ import math
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from conftest import SLOW
@@ -14,6 +16,7 @@ from conftest import SLOW
 from runtime.cli.doctor import features
 
 PATIENCE = SLOW * 30  # seconds until what must come is said to be lost
+T = TypeVar("T")
 KERNEL_HAS = {feature.name: feature.works for feature in features()}  #: what this kernel has
 
 _FUTEX_BY_MACHINE = {"x86_64": "202", "aarch64": "98"}
@@ -24,6 +27,15 @@ _WAIT_BITSET, _COMMAND, _REALTIME = 9, 0x7F, 0x100  # linux/futex.h
 #: What a thread that can be cancelled waits in; without futex_waitv(2), Linux 5.16, for 10 ms and longer.
 WAITS_IN = "futex_waitv" if KERNEL_HAS["futex_waitv"] else "futex"
 WAIT_CALLS = (_FUTEX_WAITV,) if WAITS_IN == "futex_waitv" else _FUTEX
+
+
+def until(look: Callable[[], T | None]) -> T:
+    """What look() returns once that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, "what must come has not"
+        time.sleep(0)
+    return found
 
 
 def _state(tid: int) -> list[str]:

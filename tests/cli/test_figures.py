@@ -102,18 +102,14 @@ def test_an_installed_package_makes_pages(tmp_path: Path, installed: Environment
 def shown(request: pytest.FixtureRequest, made: Callable[[str], tuple[Path, Any]]) -> Iterator[Callable[..., Any]]:
     """Opens a page, then runs scripts in it."""
     width, dark = request.param
-    driver = browser(width, 800, dark)
 
     def run(script: str, *arguments: Any, opens: str = "") -> Any:
         if opens:
             driver.get(made(opens)[0].as_uri())
         return driver.execute_script(script, *arguments)
 
-    try:
+    with browser(width, 800, dark) as driver:
         yield run
-        assert not driver.get_log("browser")
-    finally:
-        driver.quit()
 
 
 # The texts that leave their figure.

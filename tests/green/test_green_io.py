@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, together
+from conftest import ROOT, TREE, Child, environment, lwp, python, refusal, together
 
 import runtime
 from runtime import patch, scheduler
@@ -927,33 +927,20 @@ def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
 # ---- run --green -----------------------------------------------------------------------------------------------------
 
 
-def lwp(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runtime", *args],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-
-
 def test_run_green() -> None:
     program = "import threading, os; threading.Thread(target=lambda: print(len(os.listdir('/proc/self/task')))).start()"
-    done = lwp("run", "--green", "--time-slice", "0", "--report", "-c", program)
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    quiet = partial(lwp, LWP_LISTEN="0")  # the threads that listen would be counted
+    done = quiet("run", "--green", "--time-slice", "0", "--report", "-c", program)
+    assert done.stdout == "1\n"
     assert "of them green" in done.stderr
-    assert lwp("run", "-c", program).stdout == "2\n"
+    assert quiet("run", "-c", program).stdout == "2\n"
     assert "of them green" not in lwp("run", "--report", "-c", program).stderr
-    done = lwp("run", "--green", "--time-slice", "0", "--lwps", "3", "-c", program)
-    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
-    assert lwp("run", "--green", "-c", "import os; print(len(os.listdir('/proc/self/task')))").stdout == "1\n"
+    assert quiet("run", "--green", "--time-slice", "0", "--lwps", "3", "-c", program).stdout == "4\n"
+    assert quiet("run", "--green", "-c", "import os; print(len(os.listdir('/proc/self/task')))").stdout == "1\n"
     for wrong in (("--green", "--lwps", "0"), ("--lwps", "2"), ("--time-slice", "1")):
-        assert lwp("run", *wrong, "-c", program).returncode == 2
+        refusal(lwp("run", *wrong, "-c", program, status=2))
     for seconds in ("1e-05", "-1", "nan", "soon"):
-        done = lwp("run", "--green", "--time-slice", seconds, "-c", program)
-        assert done.returncode == 2
-        assert seconds in done.stderr
+        assert seconds in refusal(lwp("run", "--green", "--time-slice", seconds, "-c", program, status=2))
 
 
 def test_run_green_with_a_time_slice() -> None:
@@ -973,7 +960,7 @@ def test_run_green_with_a_time_slice() -> None:
     """
     for options in ((), ("--time-slice", "0.002")):
         done = lwp("run", "--green", *options, "-c", program)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "has ended\n", "")
+        assert (done.stdout, done.stderr) == ("has ended\n", "")
 
 
 WAITS = """
@@ -1005,8 +992,7 @@ wait(input)
 @pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
 def test_standard_input_and_signals_green(options: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", WAITS]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment()) as process:
         assert process.stdin
         assert process.stdout
         says = process.stdout.readline
@@ -1029,11 +1015,10 @@ def test_standard_input_and_signals_green(options: tuple[str, ...]) -> None:
 
 def test_an_example_runs_green() -> None:
     path = TREE / "examples" / "wordcount.py"
-    arguments = [str(path), str(ROOT / "runtime")]
-    stock = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=True)
-    done = lwp("run", "--green", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[:-1] == stock.stdout.splitlines()[:-1]  # the last has the time
+    arguments = path, ROOT / "runtime"
+    stock, green = python(*arguments), lwp("run", "--green", *arguments)
+    assert green.stderr == ""
+    assert green.stdout.splitlines()[:-1] == stock.stdout.splitlines()[:-1]  # the last has the time
 
 
 SERVER = """
@@ -1076,9 +1061,8 @@ except KeyboardInterrupt:
 @pytest.mark.stock_threads
 def test_a_server_under_load_from_another_process(options: tuple[str, ...], lwps: set[int]) -> None:
     command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", SERVER]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     right: list[bool] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(LWP_LISTEN="0")) as server:
         assert server.stdout
         port = int(server.stdout.readline())
 

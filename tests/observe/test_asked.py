@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Child, Environment, in_child, run_thread, told
-from sync_helpers import PATIENCE
+from sync_helpers import until
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -40,13 +38,6 @@ while True:
 """
 
 STILL = "import threading\nthreading.Event().wait()\n"
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 # ---- stuck beside threads that go on ---------------------------------------------------------------------------------

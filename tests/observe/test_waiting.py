@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyte
 import pytest
 from conftest import environment, in_child, lwp, needs_gil, python, refusal, run_thread, told
-from sync_helpers import PATIENCE
+from sync_helpers import PATIENCE, until
 from this_machine import FREE_THREADED
 
 import runtime
@@ -30,18 +30,6 @@ from runtime.cli import _live
 from runtime.observe import rows
 from runtime.observe.watchdog import Watchdog
 from runtime.scheduler import Wait, Waiting
-
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T | None]) -> T:
-    """What look() returns once that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            pytest.fail("what must come has not")
-        os.sched_yield()
-    return found
 
 
 def wait_of(ident: int | None, kind: str | None = None) -> Wait:

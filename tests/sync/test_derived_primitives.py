@@ -7,7 +7,6 @@ import copy
 import pickle
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import TREE, Child
-from sync_helpers import PATIENCE, wait_until_asleep
+from sync_helpers import PATIENCE, until, wait_until_asleep
 
 import runtime
 from runtime import sync
@@ -30,13 +29,6 @@ OURS = SimpleNamespace(**{name: getattr(sync, name) for name in (*NAMES, "Lock",
 @pytest.fixture(params=[STOCK, OURS], ids=["stock", "ours"])
 def kit(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.001)
 
 
 @contextmanager

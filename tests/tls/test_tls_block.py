@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Child, NativeHelper, in_child, run_thread
+from test_tls import load_copy
 
 import runtime
 from runtime.native import context_counts
@@ -90,13 +91,6 @@ def ours() -> Iterator[type]:
     yield Ours
     for context in made:
         lib.context_put(context, 0)
-
-
-def load_copy(library: str, folder: Path) -> ctypes.CDLL:
-    """Loads a copy, which is a module of its own and can be unloaded again."""
-    path = folder / f"copy_of_{Path(library).name}"
-    path.write_bytes(Path(library).read_bytes())
-    return ctypes.CDLL(str(path))
 
 
 def libc_module() -> int:
