@@ -195,7 +195,6 @@ def test_what_comes_before_the_dash_means_all_of_these() -> None:
         (["nonsense"], f"no operation 'nonsense': there are {', '.join(NAMES)}"),
         (["lock-pair", "loc"], "no operation 'loc'"),
         (["lock-try", "--vs", "no.such.module"], "no module 'no.such.module'"),
-        (["lock-try", "--json", "no/such/folder/x.json"], "no/such/folder/x.json"),
     ],
 )
 def test_errors_are_one_line_before_anything_is_measured(args: list[str], says: str) -> None:

@@ -238,17 +238,6 @@ def test_cow_shows_a_row_for_each_size() -> None:
         assert word in text
 
 
-def test_cow_plot(tmp_path: Path) -> None:
-    picture = tmp_path / "cow.png"
-    done = demo("cow", "--max-mb", "20", "--plot", str(picture), status=None)
-    if importlib.util.find_spec("matplotlib"):
-        assert done.returncode == 0, done.stderr
-        assert picture.read_bytes().startswith(b"\x89PNG")
-    else:
-        assert "pip install 'lwp-runtime[plot]'" in refusal(done)
-        assert not picture.exists()
-
-
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 def test_cow_plot_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--plot" in refusal(demo("cow", "--max-mb", "10", "--plot", str(tmp_path / "missing/cow.png"), status=2))

@@ -678,7 +678,6 @@ def test_report_without_threads(tmp_path: Path) -> None:
 
 def test_report_is_not_for_forked_children(tmp_path: Path) -> None:
     program = "import os\nif pid := os.fork(): os.waitpid(pid, 0)\n"
-    assert execute([*RUN, "--report", "-W", "-c", program], tmp_path).returncode == 2  # -W is python's, not ours
     assert execute([*RUN, "--report", "-c", program], tmp_path).stderr.count("Threads made by lwp") == 1
 
 

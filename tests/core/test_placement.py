@@ -691,7 +691,6 @@ def test_keywords_of_threading_are_the_same() -> None:
             cls(goal=int)  # type: ignore[call-arg]
         texts.append(str(error.value))
     assert texts[0] == texts[1]
-    assert sys.version_info >= (3, 11)
 
 
 # ---- groups ----------------------------------------------------------------------------------------------------------

@@ -66,19 +66,6 @@ def test_many_threads_one_lwp(on_one: Scheduler) -> None:
         thread.join()
 
 
-def test_thread_takes_a_scheduler(green: Scheduler) -> None:
-    done: list[str] = []
-
-    class Derived(Thread):
-        def run(self) -> None:
-            done.append(self.name)
-
-    Thread(target=done.append, args=("target",), scheduler=green).start()
-    Derived(name="derived", scheduler=green, stack_size=64 << 10).start()
-    green.run()
-    assert sorted(done) == ["derived", "target"]
-
-
 def test_lwps_of_its_own() -> None:
     """Its threads run on them, one after another; when all have ended they are gone."""
     green, seen = Scheduler(3), []

@@ -878,24 +878,6 @@ def test_signals_while_the_main_thread_waits(child: Child) -> None:
     assert said.startswith("interrupted\nall green threads sleep")
 
 
-def test_a_deadlock_of_the_whole_program(child: Child) -> None:
-    def deadlock() -> None:
-        runtime.install(green=True, time_slice=None)
-        lock = threading.Lock()
-        lock.acquire()
-        thread = threading.Thread(target=lock.acquire, name="forever")
-        thread.start()
-        try:
-            thread.join()
-        except scheduler.Deadlock as found:
-            print(found)
-        lock.release()
-
-    said = child(deadlock).stdout
-    assert "'forever' waits for lock" in said
-    assert "held by 'MainThread'" in said
-
-
 def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
     def deadlock() -> None:
         runtime.install(green=True, time_slice=None)

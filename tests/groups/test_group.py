@@ -532,24 +532,6 @@ def test_a_deadline_after_a_failure_is_none() -> None:
 
 
 @both
-def test_cancelling_the_outer_cancels_the_inner() -> None:
-    inner_tasks: list[Any] = []
-    made = Event()
-
-    def middle() -> None:
-        with Group() as inner:
-            inner_tasks.extend(inner.spawn(wait_forever) for _ in range(3))
-            made.set()
-
-    with Group() as outer:
-        task = outer.spawn(middle)
-        made.wait()
-        outer.cancel()
-    assert task.cancelled()
-    assert all(task.cancelled() for task in inner_tasks)
-
-
-@both
 def test_the_inner_tasks_are_cancelled_while_the_inner_block_computes() -> None:
     ended, begun = Event(), Event()
 
