@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import browser, in_browser
 from conftest import Environment, environment, lwp, needs_gil, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -572,19 +571,14 @@ def test_a_page_has_everything(tmp_path: Path) -> None:
         assert max(track["spans"][3::5]) < len(data["texts"])
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 def test_an_installed_package_makes_a_page(tmp_path: Path, installed: Environment) -> None:
     done = installed.run("-m", "runtime", "run", "--trace", "x.html", "-c", "print(1)", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert data_of((tmp_path / "x.html").read_text())["tracks"]
 
 
-# Appended to a page: what a user does, and what has become of the view.
+# What a user does, and what has become of the view.
 DRIVE = """
-<pre id="seen"></pre>
-<script>
 const box = stage.getBoundingClientRect(), seen = {};
 function note(name) { seen[name] = [view.begin, view.end, view.top]; all(); }
 function send(kind, what, more) {
@@ -622,26 +616,19 @@ note("key 0");
 finger("pointermove");
 seen.tip = tip.textContent;
 seen.shown = tip.style.display;
-document.getElementById("seen").textContent = JSON.stringify(seen);
-</script>
+return seen;
 """
 
 
+@in_browser
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
 def test_a_page_zooms_and_pans(tmp_path: Path) -> None:
     found = timeline((0, 1_000_000), (0, 500_000), length=1_000_000)
     with open(tmp_path / "page.html", "w") as out:
         _page.write(found, out)
-        out.write(DRIVE)
-    assert CHROMIUM
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [CHROMIUM, *quiet.split(), profile, "--window-size=1400,600", "--dump-dom", str(tmp_path / "page.html")]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
-    shown = re.search(r'<pre id="seen">(.*?)</pre>', page, re.DOTALL)
-    assert shown
-    seen = json.loads(html.unescape(shown[1]))
+    with browser(1400, 600) as driver:
+        driver.get(f"file://{tmp_path}/page.html")
+        seen = driver.execute_script(DRIVE)
     lengths = {name: view[1] - view[0] for name, view in seen.items() if isinstance(view, list)}
     begins = {name: view[0] for name, view in seen.items() if isinstance(view, list)}
     assert seen["all"] == seen["key 0"] == [0, 1_000_000, 0]
