@@ -764,11 +764,6 @@ def test_a_thousand_threads_in_random_order() -> None:
     assert len(wait(threads, 0, return_when=ALL_COMPLETED)) == 1000
 
 
-def test_all_of_a_thousand_threads() -> None:
-    threads = [started(yield_) for _ in range(1000)]
-    assert wait(threads, PATIENCE, return_when=ALL_COMPLETED) == threads
-
-
 @both
 def test_it_is_in_waiting() -> None:
     events = [Event() for _ in range(5)]
