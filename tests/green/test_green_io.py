@@ -113,28 +113,6 @@ def test_wait_fd() -> None:
         os.close(read)
 
 
-def test_files_are_looked_at_while_others_run() -> None:
-    green, done = Scheduler(), []
-    read, write = os.pipe()
-
-    def turn() -> None:
-        while not done:
-            yield_()
-
-    def wait() -> None:
-        done.append(wait_fd(read, select.POLLIN))
-
-    lwp = runtime.Thread(target=os.write, args=(write, b"."))
-    green.spawn(wait)
-    green.spawn(turn)
-    green.spawn(lwp.start)
-    green.run()
-    lwp.join()
-    assert done == [select.POLLIN]
-    os.close(read)
-    os.close(write)
-
-
 def test_a_descriptor_used_again() -> None:
     """The kernel forgets what was closed; what has its number next is another file."""
     green, found = Scheduler(), []
