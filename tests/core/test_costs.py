@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, in_child, needs_fast_turns, needs_gil, run_threads
+from conftest import FREE_THREADED, ROOT, in_child, needs_fast_turns, needs_gil, run_thread, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -117,9 +117,7 @@ def test_after_install_a_start_and_a_join_are_two_wake_ups() -> None:
     for _ in range(windows):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
         for _ in range(starts):
-            thread = threading.Thread(target=int)
-            thread.start()
-            thread.join()
+            run_thread(threading.Thread(target=int))
         slept.append(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before)
     assert sorted(slept)[windows // 4] < 1.5 * starts, slept  # in the others another process may have had a core
 

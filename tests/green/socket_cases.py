@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from child_programs import together
+from child_programs import run_thread, together
 
 import runtime
 from runtime.scheduler import Scheduler
@@ -327,9 +327,7 @@ def two_schedulers() -> None:
     def on_another(read: Callable[[], None]) -> None:
         mine = Scheduler()
         mine.spawn(read)
-        lwp = runtime.Thread(target=mine.run)
-        lwp.start()
-        lwp.join()
+        run_thread(runtime.Thread(target=mine.run))
 
     each_byte_is_read_once(30, lambda read: read(), on_another, on_another)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, together, wait_until_parked
+from conftest import Child, run_threads, together, wait_until_parked
 
 import runtime
 from runtime import native, scheduler, sync
@@ -512,11 +512,7 @@ def test_explored_it_is_direct() -> None:
             assert blocking(threading.get_ident) == threading.get_ident()
             seen.append(1)
 
-        threads = [runtime.Thread(target=look) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(runtime.Thread(target=look) for _ in range(2))
         assert seen == [1, 1]
 
     runtime.explore(run, runs=20).check()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_forked_child, refuse, until_alone, wait_until_parked
+from conftest import Child, NativeHelper, in_forked_child, refuse, run_threads, until_alone, wait_until_parked
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -819,11 +819,7 @@ def test_the_first_scheduler_is_made_by_several_threads(child: Child) -> None:
 
         def check() -> None:
             signal.alarm(60)
-            threads = [threading.Thread(target=make) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            run_threads(threading.Thread(target=make) for _ in range(8))
             other = threading.Thread(target=event.wait)  # which gets the signal
             other.start()
             os.setgid(os.getgid())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, environment, lwp, python, refusal, together
+from conftest import ROOT, TREE, Child, environment, lwp, python, refusal, run_thread, together
 
 import runtime
 from runtime import patch, scheduler
@@ -145,9 +145,7 @@ def test_install_and_uninstall() -> None:
         assert seen == [], "nobody has left the LWP yet"
         thread.join()
         assert seen == [threading.get_native_id()]
-        lwp = runtime.Thread(target=lambda: seen.append(threading.get_native_id()))
-        lwp.start()
-        lwp.join()
+        run_thread(runtime.Thread(target=lambda: seen.append(threading.get_native_id())))
         assert seen[1] != seen[0], "a runtime.Thread without a scheduler has an LWP"
         with pytest.raises(RuntimeError, match="on a scheduler itself"):
             Scheduler().run()

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, run_thread
 
 import runtime
 from runtime import scheduler
@@ -94,9 +94,7 @@ def find(options: dict[str, Any] | None) -> None:
 
     scope = locals().copy()
     for name in cases:
-        thread = threading.Thread(target=run, args=(name,))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=run, args=(name,)))
     print(json.dumps(found))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from commands import lwp
-from conftest import Child, filter_program, wait_until_parked
+from conftest import Child, filter_program, run_threads, wait_until_parked
 
 import runtime
 import runtime.scheduler
@@ -241,11 +241,7 @@ def each_gets_a_share(kind: str, total: int) -> None:
                 turns[number] += 1
                 time.sleep(0.0002)  # without the GIL, so that the others come to sleep for the lock and not for that
 
-    threads = [runtime.Thread(target=hammer, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(runtime.Thread(target=hammer, args=(number,)) for number in range(6))
     assert min(turns) > total / 6 / 4, turns
 
 
