@@ -36,6 +36,7 @@ HABITS = {
     r"\b(?:by|for|from|in|lets|of|on|or|than|then|though|to|until|with) that one\b|\bthat one(?:'s\b|[^\w\s']|$)": (
         "the noun again"
     ),
+    r"\b([a-z]+(?: [a-z]+)?) \1 \1\b": "the words once",
 }
 
 Line = tuple[int, str]
