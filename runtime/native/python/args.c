@@ -94,6 +94,13 @@ PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
     return !name ? NULL : argument ? PyObject_CallMethodOneArg(op, name, argument) : PyObject_CallMethodNoArgs(op, name);
 }
 
+PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+
+    return type && PyModule_AddType(module, type) == 0 ? type : NULL;
+}
+
 int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2])
 {
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;

@@ -50,4 +50,7 @@ PyObject *get_attribute(PyObject *op, PyObject *name);
 /* Calls a method, with an argument unless that is NULL. */
 PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument);
 
+/* Adds a type to the module: NULL with an exception. */
+PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
+
 #endif

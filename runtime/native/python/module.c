@@ -6,10 +6,8 @@
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_queue.h"
 #include "python/threads/gil_waits.h"
-#include "python/green/helpers.h"
 #include "python/groups/cancel.h"
 #include "python/chaos/chaos.h"
-#include "python/contention/contention.h"
 #include "python/observe/sites.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
@@ -36,14 +34,28 @@ static void after_fork_in_child(void)
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
 static int (*const rooms[])(PyObject *module) = {
-    python_add_cancel,     python_add_group,     python_add_common,  python_add_lock,     python_add_rlock,      python_add_event,
-    python_add_semaphore,  python_add_condition, python_add_barrier, python_add_future,   python_add_work_queue, python_add_scheduler,
-    python_add_foreign,    python_add_sockets,   python_add_tls,     python_add_stand_in, python_add_pipes,      python_add_boot,
-    python_add_lwp,        python_add_helpers,   python_add_files,   python_add_thread,   python_add_counts,     python_add_placement,
-    python_add_things,     python_add_wait,      python_add_await,   python_add_waits,    python_add_watch,      python_add_contention,
-    python_add_lock_order, python_add_sites,     python_add_trace,   python_add_explore,  python_add_asked,      python_add_held,
-    python_add_chaos,
+    python_add_cancel,     python_add_group,     python_add_common,    python_add_lock,    python_add_rlock,
+    python_add_event,      python_add_semaphore, python_add_condition, python_add_barrier, python_add_future,
+    python_add_work_queue, python_add_scheduler, python_add_foreign,   python_add_boot,    python_add_lwp,
+    python_add_helpers,    python_add_files,     python_add_thread,    python_add_counts,  python_add_placement,
+    python_add_await,      python_add_waits,     python_add_held,      python_add_points,  python_add_numbers,
 };
+static PyMethodDef *const functions_of_rooms[] = {
+    asked_functions,      chaos_functions, chaos_point_functions, code_functions,  contention_functions, explore_functions,
+    lock_order_functions, loop_functions,  pipe_functions,        site_functions,  socket_functions,     sqlite_functions,
+    stand_in_functions,   thing_functions, tls_functions,         trace_functions, wait_functions,       watch_functions,
+};
+
+static int fill_module(PyObject *module)
+{
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        if (rooms[i](module) < 0)
+            return -1;
+    for (size_t i = 0; i < sizeof functions_of_rooms / sizeof *functions_of_rooms; i++)
+        if (PyModule_AddFunctions(module, functions_of_rooms[i]) < 0)
+            return -1;
+    return 0;
+}
 
 /* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops
  * runtime.native from sys.modules and imports it again must get the same ones.  NULL with an exception. */
@@ -58,11 +70,8 @@ static PyObject *shared_module(PyObject *for_module)
     gil_waits_init();
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
-    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
-        if (!new || rooms[i](new) < 0) {
-            Py_XDECREF(new);
-            return NULL;
-        }
+    if (new && fill_module(new) < 0)
+        Py_CLEAR(new);
     return made = new;
 }
 

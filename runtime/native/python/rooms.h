@@ -1,9 +1,10 @@
-/* What each file adds to the module: its types and functions.  0, or -1 with an exception.  module.c calls them in this order. */
+/* What each file adds to the module. */
 #ifndef RUNTIME_PYTHON_ROOMS_H
 #define RUNTIME_PYTHON_ROOMS_H
 
 #include "python/python.h"
 
+/* Its types and functions.  0, or -1 with an exception.  module.c calls them in this order. */
 int python_add_cancel(PyObject *module);
 int python_add_group(PyObject *module);
 int python_add_common(PyObject *module);
@@ -17,10 +18,6 @@ int python_add_future(PyObject *module);
 int python_add_work_queue(PyObject *module);
 int python_add_scheduler(PyObject *module);
 int python_add_foreign(PyObject *module);
-int python_add_sockets(PyObject *module);
-int python_add_tls(PyObject *module);
-int python_add_stand_in(PyObject *module);
-int python_add_pipes(PyObject *module);
 int python_add_boot(PyObject *module);
 int python_add_lwp(PyObject *module);
 int python_add_helpers(PyObject *module);
@@ -29,18 +26,20 @@ int python_add_thread(PyObject *module);
 int python_add_counts(PyObject *module);
 int python_add_placement(PyObject *module);
 int python_add_await(PyObject *module);
-int python_add_things(PyObject *module);
-int python_add_wait(PyObject *module);
 int python_add_waits(PyObject *module);
-int python_add_watch(PyObject *module);
-int python_add_asked(PyObject *module);
-int python_add_sites(PyObject *module);
 int python_add_held(PyObject *module);
-int python_add_lock_order(PyObject *module);
-int python_add_contention(PyObject *module);
-int python_add_trace(PyObject *module);
-int python_add_explore(PyObject *module);
-int python_add_chaos(PyObject *module);
+int python_add_points(PyObject *module);
+int python_add_numbers(PyObject *module);
+
+/* Functions only. */
+extern PyMethodDef asked_functions[], chaos_functions[], chaos_point_functions[], code_functions[], contention_functions[],
+    explore_functions[], lock_order_functions[], loop_functions[], pipe_functions[], site_functions[], socket_functions[],
+    sqlite_functions[], stand_in_functions[], thing_functions[], tls_functions[], trace_functions[], wait_functions[],
+    watch_functions[];
+
+/* In a forked child: no lock leads to what counts waits any more, and no helper is left. */
+void contention_after_fork(void);
+void helpers_after_fork(void);
 
 /* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
 int python_sleep_until(void *deadline);

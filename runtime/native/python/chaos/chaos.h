@@ -68,7 +68,6 @@ void chaos_point(const struct chaos_place *place);
 /* -1 with an exception. */
 int chaos_points_begin(PyObject *found, PyObject *disable, PyObject *restart);
 void chaos_points_end(void);
-int chaos_points_add(PyObject *module);
 
 /* ---- operations.c's ---------------------------------------------------------------------------------------------- */
 

@@ -90,14 +90,9 @@ void chaos_after_fork(void)
     chaos_record_after_fork();
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef chaos_functions[] = {
     {"chaos_begin", begin_chaos, METH_VARARGS, NULL},     {"chaos_begin_anew", begin_anew, METH_O, NULL},
     {"chaos_end", end_chaos, METH_NOARGS, NULL},          {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
     {"chaos_acts", tell_acts, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
     {"chaos_recorded", tell_recorded, METH_NOARGS, NULL}, {0},
 };
-
-int python_add_chaos(PyObject *module)
-{
-    return chaos_points_add(module) < 0 ? -1 : PyModule_AddFunctions(module, functions);
-}

@@ -9,6 +9,7 @@
 #include "python/chaos/chaos.h"
 
 #include "kernel/base/park.h"
+#include "python/rooms.h"
 
 enum { PART = 10 };        /* of the time: a restart, and the calls that it leads to, take one in so many at most */
 enum { CALL_COST = 300 };  /* ns, in that */
@@ -173,12 +174,7 @@ void chaos_points_end(void)
     atomic_store(&on, 0);
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef chaos_point_functions[] = {
     POSITIONAL("chaos_instruction", at_instruction, NULL),
     {0},
 };
-
-int chaos_points_add(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

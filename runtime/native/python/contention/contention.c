@@ -4,8 +4,6 @@
  * call of its method, tried first without waiting.  The thread that ends a wait tells so by EVENT_GRANTS or EVENT_RELEASES.
  *
  * All of this happens between sites_quiet() and sites_go_on(), except where a thread touches nothing but its own `me`. */
-#include "python/contention/contention.h"
-
 #include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
 #include "kernel/lwp/lwp.h"
@@ -702,7 +700,7 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
     return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef contention_functions[] = {
     {"contention_begin", begin_counting, METH_VARARGS,
      "contention_begin(queue, threads, queues, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues\n"
      "of this type.  threads: ident -> (name, what it waits for, or None).  queues: of each thread that sleeps in get() its queue.\n"
@@ -713,8 +711,3 @@ static PyMethodDef functions[] = {
     {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
     {0},
 };
-
-int python_add_contention(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

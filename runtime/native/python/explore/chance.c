@@ -3,7 +3,7 @@
  *
  * Each thread has a sequence of its own, which is the same in each run: when other threads draw doesn't matter to it.  The functions of
  * the module random share one generator, which begins anew in each run. */
-#include "python/explore/chance.h"
+#include "python/explore/parts.h"
 
 #include "explore/strategies/strategy.h"
 #include "python/args.h"

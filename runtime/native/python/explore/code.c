@@ -10,9 +10,10 @@
  *
  * A recorder may look at instructions that use shared data, and at exceptions that are raised (runtime/explore/telling/accesses.py).
  * These are no points, so the run takes the steps that it takes without the recorder. */
-#include "python/explore/code.h"
+#include "python/explore/parts.h"
 
 #include "python/explore/point.h"
+#include "python/rooms.h"
 
 enum { MATTERS = 1, AT_GIL = 2, LOOKED_AT = 4 };
 
@@ -204,15 +205,10 @@ static PyObject *set_points(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef code_functions[] = {
     {"code_place", make_place, METH_NOARGS, NULL},
     {"code_points", set_points, METH_VARARGS, NULL},
     POSITIONAL("code_instruction", at_instruction, NULL),
     POSITIONAL("code_raise", at_raise, NULL),
     {0},
 };
-
-int code_add(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -3,14 +3,8 @@
 
 #include "kernel/lwp/lwp.h"
 #include "python/threads/boot.h"
-#include "python/explore/chance.h"
-#include "python/explore/code.h"
-#include "python/explore/locks.h"
-#include "python/explore/loops.h"
+#include "python/explore/parts.h"
 #include "python/explore/point.h"
-#include "python/explore/sqlite.h"
-#include "python/explore/threads.h"
-#include "python/explore/waiters.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"
@@ -533,7 +527,7 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
     return PyBool_FromLong(explore_me() && explore_is_unwinding());
 }
 
-static PyMethodDef methods[] = {
+PyMethodDef explore_functions[] = {
     {"explore_begin", begin_exploring, METH_VARARGS, NULL},
     {"explore_end", end_exploring, METH_NOARGS, NULL},
     {"explore_run", explore_run_, METH_VARARGS, NULL},
@@ -552,10 +546,3 @@ static PyMethodDef methods[] = {
     {"explore_index", index_, METH_NOARGS, NULL},
     {0},
 };
-
-int python_add_explore(PyObject *module)
-{
-    return code_add(module) < 0 || point_add(module) < 0 || threads_add(module) < 0 || loops_add(module) < 0 || sqlite_add(module) < 0
-               ? -1
-               : PyModule_AddFunctions(module, methods);
-}

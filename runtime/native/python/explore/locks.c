@@ -1,5 +1,5 @@
 /* Locks in explored threads: the runtime's, and CPython's own, which were made before threads were ours or in C code. */
-#include "python/explore/locks.h"
+#include "python/explore/parts.h"
 
 #include "python/args.h"
 #include "python/explore/point.h"

@@ -4,10 +4,11 @@
  *
  * A handle is a task's if its callback is one of the task's methods, which is how a task goes on.  All other handles are the thread's: they
  * are called in the loop's order, and only their order among the tasks' is chosen. */
-#include "python/explore/loops.h"
+#include "python/explore/parts.h"
 
 #include "python/args.h"
 #include "python/explore/point.h"
+#include "python/rooms.h"
 
 #include <errno.h>
 
@@ -376,7 +377,7 @@ void loops_swap_out(void)
     Py_CLEAR(note_loop);
 }
 
-static PyMethodDef methods[] = {
+PyMethodDef loop_functions[] = {
     {"explore_loops", watch_loops, METH_VARARGS, NULL},
     {"explore_turns", call_handles, METH_VARARGS, NULL},
     {"explore_idle", wait_for_handles, METH_VARARGS, NULL},
@@ -385,8 +386,3 @@ static PyMethodDef methods[] = {
     {"explore_tasks", list_tasks, METH_NOARGS, NULL},
     {0},
 };
-
-int loops_add(PyObject *module)
-{
-    return PyModule_AddFunctions(module, methods);
-}

@@ -1,6 +1,7 @@
 #include "python/explore/point.h"
 
 #include "python/groups/cancel.h"
+#include "python/rooms.h"
 
 #include <errno.h>
 
@@ -116,7 +117,7 @@ static struct explored *calling_thread(void)
 
 static const struct explore_points explore_points = {calling_thread, point, point_at, explore_is_unwinding, point_cancel, &explore_run};
 
-int point_add(PyObject *module)
+int python_add_points(PyObject *module)
 {
     PyObject *capsule = PyCapsule_New((void *)&explore_points, "runtime.native.explore_points", NULL);
     int result = capsule ? PyModule_AddObjectRef(module, "explore_points", capsule) : -1;

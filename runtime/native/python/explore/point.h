@@ -38,7 +38,6 @@ struct explore_points {
     void (*unwind)(void); /* point_cancel() */
     const struct explore_run *run;
 };
-int point_add(PyObject *module);
 
 extern PyObject *point_unwound; /* the class of that exception */
 extern PyObject *point_note;    /* NULL, or called at each point: note(thread, kind, object or None, seconds on the run's clock) */

@@ -7,8 +7,6 @@
  * The mutex must not be left out: a thread that sleeps in SQLite has its connection's mutex, and another thread that wants it would
  * block the LWP for good.  An explored thread has a TCB with a number of its own, by which pthread_mutex_lock() tells that it is not the
  * owner (green/shared_lwp.h). */
-#include "python/explore/sqlite.h"
-
 #include "explore/explore.h"
 #include "green/replace.h"
 #include "python/rooms.h"
@@ -75,6 +73,8 @@ static struct vfs *vfs_found(const char *file)
     return libc_fill_slot(&slot, lock_mutex) == 0 ? vfs : NULL;
 }
 
+/* (the extension module _sqlite3): the SQLite that it calls lets other explored threads go on while it waits.  This stays for good; in all other
+ * threads SQLite waits as before.  A SQLite whose call of pthread_mutex_lock() has no slot (green/replace.h) stays as it is. */
 static PyObject *lead_sqlite(PyObject *module, PyObject *sqlite)
 {
     static int has_looked;
@@ -94,9 +94,4 @@ static PyObject *lead_sqlite(PyObject *module, PyObject *sqlite)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"explore_sqlite", lead_sqlite, METH_O, NULL}, {0}};
-
-int sqlite_add(PyObject *module)
-{
-    return PyModule_AddFunctions(module, methods);
-}
+PyMethodDef sqlite_functions[] = {{"explore_sqlite", lead_sqlite, METH_O, NULL}, {0}};

@@ -1,11 +1,11 @@
 /* The start, the end and the join of threads, and time, in explored threads. */
-#include "python/explore/threads.h"
+#include "python/explore/parts.h"
 
 #include "kernel/lwp/lwp.h"
 #include "python/args.h"
 #include "python/threads/boot.h"
-#include "python/explore/code.h"
 #include "python/explore/point.h"
+#include "python/rooms.h"
 #include "python/groups/cancel.h"
 #include "python/threads/lwp.h"
 #include "python/green/scheduler.h"
@@ -167,7 +167,7 @@ static PyObject *hash_thing(PyObject *thing, PyObject *unused)
 static PyMethodDef hash_def = {"__hash__", hash_thing, METH_NOARGS, NULL};
 static PyMethodDef numbers[] = {{"explore_counters", make_counters, METH_NOARGS, NULL}, {0}};
 
-int threads_add(PyObject *module)
+int python_add_numbers(PyObject *module)
 {
     PyObject *hash = PyDescr_NewMethod(&PyBaseObject_Type, &hash_def);
     int result = hash ? PyModule_AddObjectRef(module, "explore_hash", hash) : -1;

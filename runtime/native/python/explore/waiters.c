@@ -1,8 +1,7 @@
 /* Events, futures, semaphores, conditions, barriers, C queues, and several things at once, in explored threads. */
-#include "python/explore/waiters.h"
+#include "python/explore/parts.h"
 
 #include "python/args.h"
-#include "python/explore/locks.h"
 #include "python/explore/point.h"
 #include "python/pool/future.h"
 #include "python/sync/lock.h"

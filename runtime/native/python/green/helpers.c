@@ -23,8 +23,6 @@
  * REJECTED.  To have the green thread itself go on on another LWP for the time of the call: the main thread, which lends its own, can't
  * leave that, and its calls block the others as well.  An LWP for each call: it takes four times as long (docs/measured/green.md), and has
  * no bound. */
-#include "python/green/helpers.h"
-
 #include "kernel/base/fork.h"
 #include "kernel/base/park.h"
 #include "green/green.h"

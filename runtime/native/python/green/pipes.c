@@ -360,13 +360,8 @@ static PyObject *pipe_function(PyObject *Py_UNUSED(module), PyObject *args)
     return PyErr_Format(PyExc_ValueError, "nothing stands in for %R", stock);
 }
 
-static PyMethodDef pipe_functions[] = {
+PyMethodDef pipe_functions[] = {
     {"pipe_function", pipe_function, METH_VARARGS,
      "(stock, other): what stands in for os.read, readv, write or writev; what it doesn't do is done by the other."},
     {0},
 };
-
-int python_add_pipes(PyObject *module)
-{
-    return PyModule_AddFunctions(module, pipe_functions);
-}

@@ -566,6 +566,5 @@ int python_add_scheduler(PyObject *module)
     green_reports_deadlock = 1;
     green_parallel = WITHOUT_GIL;
     scheduler_spawn_carrier = spawn_carrier;
-    scheduler_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &scheduler_spec, NULL);
-    return !scheduler_type || PyModule_AddType(module, scheduler_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    return (scheduler_type = add_type(module, &scheduler_spec)) ? PyModule_AddFunctions(module, functions) : -1;
 }

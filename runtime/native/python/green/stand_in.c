@@ -129,14 +129,9 @@ static PyObject *stand_in(PyObject *Py_UNUSED(module), PyObject *args)
     return stand_in_make(stock, function, always ? run_always : run_on_scheduler);
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef stand_in_functions[] = {
     {"stand_in", stand_in, METH_VARARGS,
      "(stock, function, always): a builtin function, to a program the stock one, that calls `function` in a thread on a scheduler, or in\n"
      "all; what `function` refuses for its arguments, the stock one does."},
     {0},
 };
-
-int python_add_stand_in(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

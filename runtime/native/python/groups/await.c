@@ -10,6 +10,7 @@
  * REJECTED.  A descriptor for each thing that is awaited, as a thread's fileno(): as many tasks may wait for one lock as a program has, which
  * are more than it may have descriptors, and each costs four system calls more. */
 #include "kernel/base/fork.h"
+#include "python/args.h"
 #include "python/rooms.h"
 #include "python/sync/common.h"
 #include "python/waits/waitable.h"
@@ -232,10 +233,5 @@ static PyType_Spec bell_spec = {
 
 int python_add_await(PyObject *module)
 {
-    PyTypeObject *awaited = (PyTypeObject *)PyType_FromModuleAndSpec(module, &awaited_spec, NULL);
-    int result = awaited ? PyModule_AddType(module, awaited) : -1;
-
-    Py_XDECREF(awaited);
-    bell_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &bell_spec, NULL);
-    return result < 0 || !bell_type ? -1 : PyModule_AddType(module, bell_type);
+    return add_type(module, &awaited_spec) && (bell_type = add_type(module, &bell_spec)) ? 0 : -1;
 }

@@ -216,6 +216,5 @@ static PyMethodDef functions[] = {
 
 int python_add_cancel(PyObject *module)
 {
-    cancel_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &cancel_spec, NULL);
-    return !cancel_type || PyModule_AddType(module, cancel_type) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    return (cancel_type = add_type(module, &cancel_spec)) ? PyModule_AddFunctions(module, functions) : -1;
 }

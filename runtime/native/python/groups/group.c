@@ -50,9 +50,5 @@ static PyType_Spec group_spec = {
 
 int python_add_group(PyObject *module)
 {
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &group_spec, NULL);
-    int result = type ? PyModule_AddType(module, type) : -1;
-
-    Py_XDECREF(type);
-    return result;
+    return add_type(module, &group_spec) ? 0 : -1;
 }

@@ -235,7 +235,7 @@ static PyObject *list_asides(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return list;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef asked_functions[] = {
     {"call_of", call_name, METH_O,
      "call_of(tid): the system call that the task is in, or \"waiting for the GIL\"; None: in none, or the task is gone.  After\n"
      "listen_begin()."},
@@ -251,8 +251,3 @@ static PyMethodDef functions[] = {
      "After the fork: has the main thread make them anew once os.fork(), which looks for threads, has returned."},
     {0},
 };
-
-int python_add_asked(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -224,7 +224,7 @@ static PyObject *set_moment(PyObject *module, PyObject *moment)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef lock_order_functions[] = {
     {"lock_order_begin", begin_watching, METH_O,
      "lock_order_begin(hello): watches all locks from now on, also CPython's own.  hello(thread or function) is called in each new thread, and\n"
      "returns its moment.  RuntimeError: they are watched already."},
@@ -237,8 +237,3 @@ static PyMethodDef functions[] = {
     {"lock_order_be_at", set_moment, METH_O, "Sets that."},
     {0},
 };
-
-int python_add_lock_order(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -232,14 +232,9 @@ static PyObject *made_at(PyObject *module, PyObject *op)
     return text;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef site_functions[] = {
     {"sites_begin", begin_sites, METH_O, "sites_begin(inner): from now on, notes where primitives are made.  inner: see sites.h."},
     {"site_text", text_of, METH_O, "FILE:LINE in FUNCTION of a number, or an empty text."},
     {"made_at", made_at, METH_O, "The same of the place where one of the runtime's primitives was made; empty: not known."},
     {0},
 };
-
-int python_add_sites(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -555,7 +555,7 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef trace_functions[] = {
     {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
      "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
@@ -567,8 +567,3 @@ static PyMethodDef functions[] = {
     {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };
-
-int python_add_trace(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

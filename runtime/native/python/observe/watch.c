@@ -348,7 +348,7 @@ static PyObject *watch_own(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     return Py_BuildValue("(ii)", (int)syscall(SYS_gettid), guard_tid());
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef watch_functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
      "watch_start(tick, look, every, patience, status=-1, fd=2, glance=0): starts the watching thread.  It calls tick() every `every`\n"
      "seconds.\n"
@@ -361,8 +361,3 @@ static PyMethodDef functions[] = {
     {"watch_stop", watch_stop, METH_NOARGS, "Ends the watching thread, after a call that is under way."},
     {0},
 };
-
-int python_add_watch(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -348,6 +348,5 @@ static PyType_Spec future_spec = {
 
 int python_add_future(PyObject *module)
 {
-    future_type = add_primitive(module, &future_spec);
-    return future_type ? 0 : -1;
+    return (future_type = add_type(module, &future_spec)) ? 0 : -1;
 }

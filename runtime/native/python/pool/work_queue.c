@@ -303,5 +303,5 @@ static PyType_Spec queue_spec = {
 
 int python_add_work_queue(PyObject *module)
 {
-    return add_primitive(module, &queue_spec) ? 0 : -1;
+    return add_type(module, &queue_spec) ? 0 : -1;
 }

@@ -82,7 +82,7 @@ static PyObject *call_either(PyObject *descr, PyObject *const *args, size_t coun
 
 int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type)
 {
-    PyTypeObject *type = *at_type = add_primitive(module, spec);
+    PyTypeObject *type = *at_type = add_type(module, spec);
     PyObject *name, *value;
     Py_ssize_t at = 0;
 
@@ -166,15 +166,7 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec)
-{
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-
-    return type && PyModule_AddType(module, type) == 0 ? type : NULL;
-}
-
 int python_add_common(PyObject *module)
 {
-    in_python_type = add_primitive(module, &in_python_spec);
-    return in_python_type ? PyModule_AddFunctions(module, functions) : -1;
+    return (in_python_type = add_type(module, &in_python_spec)) ? PyModule_AddFunctions(module, functions) : -1;
 }

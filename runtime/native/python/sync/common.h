@@ -23,9 +23,6 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
  * keeps that value until the object goes.  -1 with an exception: nothing has changed. */
 int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, PyObject **former);
 
-/* Adds a type to the module: NULL with an exception. */
-PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec);
-
 /* ---- derived classes ---------------------------------------------------------------------------------------------
  *
  * A class that a program derives from Event, Semaphore, Condition or Barrier has threading's methods, which come before those in C, and
@@ -33,7 +30,7 @@ PyTypeObject *add_primitive(PyObject *module, PyType_Spec *spec);
 
 extern PyTypeObject *in_python_type; /* a base of all these classes */
 
-/* add_primitive() for a type of which classes may be derived.  A call that names the base, as `Event.set(self)`, finds the method in C: it
+/* add_type() for a type of which classes may be derived.  A call that names the base, as `Event.set(self)`, finds the method in C: it
  * is passed on to threading's if the object is of a derived class. */
 int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type);
 

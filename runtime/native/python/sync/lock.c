@@ -257,7 +257,7 @@ static PyMethodDef functions[] = {
 
 int python_add_lock(PyObject *module)
 {
-    if (!(lock_type = add_primitive(module, &lock_spec)) || python_quick_with(lock_type, lock_enter, lock_release) < 0)
+    if (!(lock_type = add_type(module, &lock_spec)) || python_quick_with(lock_type, lock_enter, lock_release) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

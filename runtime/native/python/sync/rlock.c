@@ -249,5 +249,5 @@ const struct waitable rlock_waitable = {
 
 int python_add_rlock(PyObject *module)
 {
-    return (rlock_type = add_primitive(module, &rlock_spec)) ? python_quick_with(rlock_type, rlock_enter, rlock_release) : -1;
+    return (rlock_type = add_type(module, &rlock_spec)) ? python_quick_with(rlock_type, rlock_enter, rlock_release) : -1;
 }

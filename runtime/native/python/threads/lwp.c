@@ -418,6 +418,5 @@ static PyType_Spec lwp_spec = {
 
 int python_add_lwp(PyObject *module)
 {
-    lwp_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lwp_spec, NULL);
-    return lwp_type ? PyModule_AddType(module, lwp_type) : -1;
+    return (lwp_type = add_type(module, &lwp_spec)) ? 0 : -1;
 }

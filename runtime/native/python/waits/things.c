@@ -145,12 +145,7 @@ static PyObject *set_thread_class(PyObject *Py_UNUSED(module), PyObject *type)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef thing_functions[] = {
     {"wait_thread_class", set_thread_class, METH_O, "(threading's Thread)"},
     {0},
 };
-
-int python_add_things(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -307,12 +307,7 @@ static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args,
     return list;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef wait_functions[] = {
     POSITIONAL("wait_things", wait_things, "(tuple of things, timeout, whether none may be acquired): those that are ready."),
     {0},
 };
-
-int python_add_wait(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

@@ -78,14 +78,9 @@ static PyObject *list_methods(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
-static PyMethodDef functions[] = {
+PyMethodDef socket_functions[] = {
     {"socket_methods", list_methods, METH_VARARGS,
      "(socket.socket, look_up): [(name, method), ...] for threads on a scheduler.  look_up(socket, address): the address, its host by\n"
      "number.  RuntimeError: socket objects are not as expected."},
     {0},
 };
-
-int python_add_sockets(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}

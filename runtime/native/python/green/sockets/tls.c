@@ -216,13 +216,8 @@ static PyObject *tls_methods(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
-static PyMethodDef tls_functions[] = {
+PyMethodDef tls_functions[] = {
     {"tls_methods", tls_methods, METH_VARARGS,
      "(ssl.SSLSocket, RLock, SSLWantReadError, SSLWantWriteError): [(name, method), ...] for threads on a scheduler."},
     {0},
 };
-
-int python_add_tls(PyObject *module)
-{
-    return PyModule_AddFunctions(module, tls_functions);
-}
