@@ -2,6 +2,7 @@
 
 #include "kernel/base/park.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 
@@ -99,6 +100,39 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
 
     return type && PyModule_AddType(module, type) == 0 ? type : NULL;
+}
+
+void simple_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+PyObject *raise_errno(int error)
+{
+    errno = error;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+void append_to(PyObject **list, PyObject *one)
+{
+    if (*list && (!one || PyList_Append(*list, one) < 0))
+        Py_CLEAR(*list);
+    Py_XDECREF(one);
+}
+
+PyObject *list_calls(PyFrameObject *frame, int most)
+{
+    PyObject *list = PyList_New(0);
+
+    for (int i = 0; list && frame && i < most; i++) {
+        append_to(&list, Py_BuildValue("(Ni)", PyFrame_GetCode(frame), PyFrame_GetLineNumber(frame)));
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    Py_XDECREF(frame);
+    return list;
 }
 
 int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2])

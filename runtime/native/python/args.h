@@ -53,4 +53,16 @@ PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument);
 /* Adds a type to the module: NULL with an exception. */
 PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
 
+/* tp_dealloc of a type without references. */
+void simple_dealloc(PyObject *op);
+
+/* Raises an OSError: NULL. */
+PyObject *raise_errno(int error);
+
+/* Appends what it takes the reference of.  If that is NULL or can't be appended, the list is dropped: *list is NULL, with an exception. */
+void append_to(PyObject **list, PyObject *one);
+
+/* [(code, line), ...] of this frame, whose reference it takes, and of at most so many with those outside of it.  NULL with an exception. */
+PyObject *list_calls(PyFrameObject *innermost, int most);
+
 #endif

@@ -59,6 +59,14 @@ static inline PyObject *PyErr_GetRaisedException(void)
     Py_XDECREF(traceback);
     return value;
 }
+
+static inline void PyErr_SetRaisedException(PyObject *value)
+{
+    if (value)
+        PyErr_Restore(Py_NewRef(Py_TYPE(value)), value, PyException_GetTraceback(value));
+    else
+        PyErr_Clear();
+}
 #endif
 
 /* A new state of the main interpreter.  NULL: there is no memory; PyThreadState_New() crashes then in 3.11. */

@@ -47,7 +47,7 @@ void chaos_holds_after_fork(void);
 
 /* ([the last acts, the latest last: (ns ago, ns that it lasted or -1, the thread's number, N of its name Thread-N, kind, what, name, type,
  * [(code, line), ...])], how many there were in all, for how many ns) */
-PyObject *chaos_tell(void);
+PyObject *chaos_tell(PyObject *module, PyObject *unused);
 
 /* ---- record.c's -------------------------------------------------------------------------------------------------- */
 
@@ -58,7 +58,7 @@ void chaos_record_anew(int is_on);
 int chaos_records(void);
 void chaos_record_after_fork(void);
 /* ([(thread, kind, (code, line, offset) or None), ...], how many more there were) */
-PyObject *chaos_recorded(void);
+PyObject *chaos_recorded(PyObject *module, PyObject *unused);
 
 /* ---- points.c's -------------------------------------------------------------------------------------------------- */
 

@@ -69,16 +69,6 @@ static PyObject *begin_record(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *tell_recorded(PyObject *module, PyObject *unused)
-{
-    return chaos_recorded();
-}
-
-static PyObject *tell_acts(PyObject *module, PyObject *unused)
-{
-    return chaos_tell();
-}
-
 void chaos_after_fork(void)
 {
     if (!on)
@@ -91,8 +81,8 @@ void chaos_after_fork(void)
 }
 
 PyMethodDef chaos_functions[] = {
-    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},     {"chaos_begin_anew", begin_anew, METH_O, NULL},
-    {"chaos_end", end_chaos, METH_NOARGS, NULL},          {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
-    {"chaos_acts", tell_acts, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
-    {"chaos_recorded", tell_recorded, METH_NOARGS, NULL}, {0},
+    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},      {"chaos_begin_anew", begin_anew, METH_O, NULL},
+    {"chaos_end", end_chaos, METH_NOARGS, NULL},           {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
+    {"chaos_acts", chaos_tell, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
+    {"chaos_recorded", chaos_recorded, METH_NOARGS, NULL}, {0},
 };

@@ -16,6 +16,7 @@
 #include "kernel/lwp/lwp.h"
 #include "observe/measure.h"
 #include "explore/strategies/strategy.h"
+#include "python/args.h"
 #include "python/observe/names.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
@@ -182,23 +183,6 @@ struct act {
 static struct act acts[ACTS]; /* under the lock */
 static unsigned long count;
 
-static PyObject *current_stack(void)
-{
-    PyObject *list = PyList_New(0);
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-
-    for (int i = 0; frame && i < DEEPEST; i++) {
-        PyObject *one = list ? Py_BuildValue("(Ni)", PyFrame_GetCode(frame), PyFrame_GetLineNumber(frame)) : NULL;
-        if (one && PyList_Append(list, one) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(one);
-        Py_SETREF(frame, PyFrame_GetBack(frame));
-    }
-    Py_XDECREF(frame);
-    PyErr_Clear();
-    return list;
-}
-
 static void drop_act(const struct act *act)
 {
     Py_XDECREF(act->name);
@@ -214,7 +198,8 @@ static unsigned long begin_act(const struct chaos_place *place)
     if (me.target)
         act.nth = name_of_thread(me.target, me.is_thread, &act.name);
     act.type = place->object ? Py_NewRef(Py_TYPE(place->object)) : NULL;
-    act.stack = current_stack();
+    act.stack = list_calls(PyThreadState_GetFrame(PyThreadState_Get()), DEEPEST);
+    PyErr_Clear();
     park_lock(&lock);
     unsigned long number = count++;
     former = acts[number % ACTS];
@@ -252,7 +237,7 @@ static PyObject *told_act(const struct act *act, int64_t now)
                          act->stack ? act->stack : Py_None);
 }
 
-PyObject *chaos_tell(void)
+PyObject *chaos_tell(PyObject *module, PyObject *unused)
 {
     PyObject *list = PyList_New(0);
     int64_t now = park_now();
@@ -264,10 +249,7 @@ PyObject *chaos_tell(void)
         Py_XINCREF(act.type);
         Py_XINCREF(act.stack);
         park_unlock(&lock);
-        PyObject *one = told_act(&act, now);
-        if (!one || PyList_Append(list, one) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(one);
+        append_to(&list, told_act(&act, now));
         drop_act(&act);
     }
     return list ? Py_BuildValue("(NkL)", list, count, (long long)atomic_load(&spent)) : NULL;

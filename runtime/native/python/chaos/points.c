@@ -40,16 +40,15 @@ static void restart_if_due(void)
 static void hold_if_due(const struct chaos_place *place)
 {
     int64_t ns = chaos_due(place->kind);
-    PyObject *type, *value, *traceback;
 
     if (!ns)
         return;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *raised = PyErr_GetRaisedException();
     restart_if_due();
     if (place->kind == CHAOS_CODE)
         chaos_record(EXPLORE_CODE);
     chaos_hold(ns, place);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 static PyObject *at_instruction(PyObject *module, PyObject *const *args, Py_ssize_t count)

@@ -5,6 +5,7 @@
 #include "python/chaos/chaos.h"
 
 #include "kernel/base/park.h"
+#include "python/args.h"
 
 enum { MOST = 1 << 20, FIRST_ROOM = 1 << 12 }; /* entries */
 
@@ -89,7 +90,7 @@ void chaos_record_after_fork(void)
     atomic_store(&on, 0);
 }
 
-PyObject *chaos_recorded(void)
+PyObject *chaos_recorded(PyObject *module, PyObject *unused)
 {
     park_lock(&lock);
     long many = count, without = lost;
@@ -98,15 +99,10 @@ PyObject *chaos_recorded(void)
     if (copy)
         memcpy(copy, entries, sizeof *copy * (size_t)many);
     park_unlock(&lock);
-    PyObject *list = copy ? PyList_New(many) : PyErr_NoMemory();
+    PyObject *list = copy ? PyList_New(0) : PyErr_NoMemory();
     for (long i = 0; copy && list && i < many; i++) {
         PyObject *place = where && copy[i].place < PyList_GET_SIZE(where) ? PyList_GET_ITEM(where, copy[i].place) : Py_None;
-        PyObject *one = Py_BuildValue("(IiO)", copy[i].thread, copy[i].kind, place);
-        if (!one) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, one);
+        append_to(&list, Py_BuildValue("(IiO)", copy[i].thread, copy[i].kind, place));
     }
     Py_XDECREF(where);
     PyMem_RawFree(copy);

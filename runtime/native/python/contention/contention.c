@@ -76,7 +76,7 @@ static const void *key_of(PyObject *object, const struct sync_place *place)
 {
     if (place)
         return place->queue;
-    if (held_is_own(object))
+    if (lock_is_ours(object))
         return &((LockObject *)object)->lock;
     if (PyObject_TypeCheck(object, lwp_type))
         return (const void *)((LwpObject *)object)->lwp->tp;

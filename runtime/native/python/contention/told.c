@@ -1,17 +1,10 @@
 #include "python/contention/told.h"
 
 #include "observe/histogram.h"
+#include "python/args.h"
 #include "python/contention/delays.h"
 #include "python/contention/stacks.h"
 #include "python/threads/gil_waits.h"
-
-/* Takes over the reference to the one.  A list that is NULL has failed. */
-static void append_to(PyObject **list, PyObject *one)
-{
-    if (*list && (!one || PyList_Append(*list, one) < 0))
-        Py_CLEAR(*list);
-    Py_XDECREF(one);
-}
 
 static PyObject *build_histogram(const uint32_t *histogram)
 {

@@ -2,6 +2,7 @@
 #include "explore/explore.h"
 
 #include "kernel/lwp/lwp.h"
+#include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/explore/parts.h"
 #include "python/explore/point.h"
@@ -104,8 +105,8 @@ static int unstick_thread(struct explored *thread)
     PyObject *object = atomic_load(&wait->object);
 
     if (object && wait->place && wait->place->lock)
-        object = (PyObject *)((char *)wait->place->lock - offsetof(LockObject, lock));
-    if (!object || !(Py_IS_TYPE(object, lock_type) || PyObject_TypeCheck(object, rlock_type)))
+        object = lock_object(wait->place->lock);
+    if (!object || !lock_is_ours(object))
         return 0;
     PyGILState_STATE state = PyGILState_Ensure();
     locks_free(object);
@@ -134,7 +135,7 @@ static int start_test(PyObject *test)
 
 static void free_locks(void)
 {
-    PyObject *objects = point_objects();
+    PyObject *objects = point_objects(NULL, NULL);
 
     for (Py_ssize_t i = 0; objects && i < PyList_GET_SIZE(objects); i++)
         locks_free(PyList_GET_ITEM(objects, i));
@@ -304,24 +305,13 @@ static PyObject *list_steps(PyObject *module, PyObject *unused)
     return PyBytes_FromStringAndSize((char *)explore_run.steps, count * (Py_ssize_t)sizeof *explore_run.steps);
 }
 
-static PyObject *list_objects(PyObject *module, PyObject *unused)
-{
-    return point_objects();
-}
-
 static PyObject *list_final(PyObject *module, PyObject *unused)
 {
-    PyObject *list = PyList_New(explore_run.count);
+    PyObject *list = PyList_New(0);
 
-    for (int i = 0; list && i < explore_run.count; i++) {
-        PyObject *one = Py_BuildValue("(iiIi)", explore_run.final[i].state, explore_run.final[i].kind, explore_run.final[i].object,
-                                      explore_run.final[i].may);
-        if (!one) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, one);
-    }
+    for (int i = 0; i < explore_run.count; i++)
+        append_to(&list, Py_BuildValue("(iiIi)", explore_run.final[i].state, explore_run.final[i].kind, explore_run.final[i].object,
+                                       explore_run.final[i].may));
     return list;
 }
 
@@ -533,7 +523,7 @@ PyMethodDef explore_functions[] = {
     {"explore_run", explore_run_, METH_VARARGS, NULL},
     {"explore_report", report_error, METH_O, NULL},
     {"explore_steps", list_steps, METH_NOARGS, NULL},
-    {"explore_objects", list_objects, METH_NOARGS, NULL},
+    {"explore_objects", point_objects, METH_NOARGS, NULL},
     {"explore_final", list_final, METH_NOARGS, NULL},
     {"explore_look", look_now, METH_NOARGS, NULL},
     {"explore_silence", silence_points, METH_O, NULL},

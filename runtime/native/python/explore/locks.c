@@ -34,11 +34,6 @@ static void refuse_others(PyObject *lock, int refused)
     }
 }
 
-static int is_ours(PyObject *lock)
-{
-    return Py_IS_TYPE(lock, lock_type) || PyObject_TypeCheck(lock, rlock_type);
-}
-
 static int is_true(PyObject *answer)
 {
     int result = answer == Py_True;
@@ -52,7 +47,7 @@ static int is_mine(PyObject *lock)
 {
     if (Py_IS_TYPE(lock, lock_type) || Py_IS_TYPE(lock, stock_lock_type))
         return 0;
-    if (is_ours(lock))
+    if (lock_is_ours(lock))
         return rlock_is_mine((RLockObject *)lock);
     return is_true(PyObject_CallMethod(lock, "_is_owned", NULL));
 }
@@ -67,7 +62,7 @@ static PyObject *take_now(const struct swap_call *call, PyObject *lock)
         call->me->yields = 1;
     else if (result) {
         explore_takes(call->me, lock);
-        if (!is_ours(lock))
+        if (!lock_is_ours(lock))
             refuse_others(lock, 1);
     }
     return result;
@@ -89,9 +84,13 @@ static PyObject *take_at_point(const struct swap_call *call, PyObject *lock, int
     enum explore_kind kind = deadline == 0 ? EXPLORE_TRY : EXPLORE_ACQUIRE;
 
     for (;;) {
-        if (!is_ours(lock) && deadline != 0)
+        if (!lock_is_ours(lock) && deadline != 0)
             call->me->refused = stock_is_held(call->self);
-        int result = point_at(call->me, kind, lock, deadline == 0 ? NULL : is_ours(lock) ? locks_can_take : stock_can_take, deadline);
+        int result = point_at(call->me, kind, lock,
+                              deadline == 0        ? NULL
+                              : lock_is_ours(lock) ? locks_can_take
+                                                   : stock_can_take,
+                              deadline);
         if (result < 0)
             return NULL;
         if (result == ETIMEDOUT)
@@ -125,7 +124,7 @@ static PyObject *release_lock(const struct swap_call *call)
     if (!result || is_mine(lock))
         return result;
     explore_releases(call->me, lock);
-    if (!is_ours(lock))
+    if (!lock_is_ours(lock))
         refuse_others(lock, 0);
     return point_after(call->me, lock, result);
 }
@@ -146,20 +145,20 @@ static PyObject *restore_lock(const struct swap_call *call)
 {
     PyObject *lock = call->self;
 
-    if (!is_ours(lock))
+    if (!lock_is_ours(lock))
         call->me->refused = 0; /* it is not known, and found out below */
     for (;;) {
-        int result = point_at(call->me, EXPLORE_ACQUIRE, lock, is_ours(lock) ? locks_can_take : stock_can_take, PARK_FOREVER);
+        int result = point_at(call->me, EXPLORE_ACQUIRE, lock, lock_is_ours(lock) ? locks_can_take : stock_can_take, PARK_FOREVER);
         if (result < 0)
             return NULL;
-        if (is_ours(lock) || !stock_is_held(lock))
+        if (lock_is_ours(lock) || !stock_is_held(lock))
             break;
         call->me->refused = 1;
     }
     PyObject *restored = swap_stock(call);
     if (restored)
         explore_takes(call->me, lock);
-    if (restored && !is_ours(lock))
+    if (restored && !lock_is_ours(lock))
         refuse_others(lock, 1);
     return restored;
 }
@@ -169,7 +168,7 @@ static PyObject *restore_lock(const struct swap_call *call)
 /* A thread that was unwound may have kept a lock, which the next run would find held. */
 void locks_free(PyObject *lock)
 {
-    if (is_ours(lock) && sync_lock_held(&((LockObject *)lock)->lock)) {
+    if (lock_is_ours(lock) && sync_lock_held(&((LockObject *)lock)->lock)) {
         if (Py_IS_TYPE(lock, lock_type))
             lock_disown((LockObject *)lock);
         else

@@ -330,11 +330,11 @@ static PyObject *loop_time(PyObject *module, PyObject *unused)
 /* By number in the run: the number of the thread that runs the task, or the canceller's task; -1: it is neither. */
 static PyObject *list_tasks(PyObject *module, PyObject *unused)
 {
-    PyObject *list = PyList_New(explore_run.count);
+    PyObject *list = PyList_New(0);
 
-    for (int i = 0; list && i < explore_run.count; i++) {
+    for (int i = 0; i < explore_run.count; i++) {
         const struct explored *any = &explore_run.threads[i];
-        PyList_SET_ITEM(list, i, PyLong_FromLong(explore_is_task(any) ? any->loop->index : -1));
+        append_to(&list, PyLong_FromLong(explore_is_task(any) ? any->loop->index : -1));
     }
     return list;
 }

@@ -20,7 +20,7 @@ void point_forget(void)
     Py_XDECREF(before);
 }
 
-PyObject *point_objects(void)
+PyObject *point_objects(PyObject *module, PyObject *unused)
 {
     return objects ? PyList_GetSlice(objects, 0, PyList_GET_SIZE(objects)) : PyList_New(0);
 }

@@ -26,7 +26,7 @@ void point_cancel(void);
 /* Drops the objects of the run. */
 void point_forget(void);
 /* The objects that were numbered, from 1 on: a list. */
-PyObject *point_objects(void);
+PyObject *point_objects(PyObject *module, PyObject *unused);
 
 /* For another extension module that has points: a capsule, runtime.native.explore_points.  The tests have one, a copy of this core whose
  * atomic operations are points (tests/native/explored/). */

@@ -162,15 +162,13 @@ static struct swap queue_empty;
 /* Tells each of the queue's getters what it may expect, once the queue has changed. */
 static void tell_getters(PyObject *queue)
 {
-    PyObject *type, *value, *traceback;
+    PyObject *raised = PyErr_GetRaisedException(), *answer = swap_bare(&queue_empty, queue);
 
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *answer = swap_bare(&queue_empty, queue);
     for (int i = 0; i < explore_run.count; i++)
         if (explore_run.threads[i].op.object == queue)
             explore_run.threads[i].refused = answer == Py_True;
     Py_XDECREF(answer);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 static PyObject *get_item(const struct swap_call *call)

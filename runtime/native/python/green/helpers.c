@@ -43,8 +43,7 @@ struct call {
     PyObject *function, *args, *kwargs;
     PyObject *discard;                  /* called with a result that nobody takes, or NULL */
     PyObject *context, *handled;        /* the caller's context variables, a copy; the exception that it handles, or NULL */
-    PyObject *result;                   /* NULL: it has raised */
-    PyObject *type, *value, *traceback; /* what it has raised */
+    PyObject *result, *raised;          /* what it has returned; or NULL, and what it has raised */
     int bounded, begun, abandoned;
     int forks;                          /* the fork_generation in which it was handed over */
     atomic_int done;                    /* the caller sleeps here */
@@ -114,9 +113,7 @@ static void free_call(struct call *call)
     Py_XDECREF(call->context);
     Py_XDECREF(call->handled);
     Py_XDECREF(call->result);
-    Py_XDECREF(call->type);
-    Py_XDECREF(call->value);
-    Py_XDECREF(call->traceback);
+    Py_XDECREF(call->raised);
     PyMem_Free(call);
 }
 
@@ -141,17 +138,15 @@ static struct call *new_call(PyObject *function, PyObject *args, PyObject *kwarg
 
 static void discard_result(struct call *call)
 {
-    PyObject *type, *value, *traceback;
-
     if (!call->result || !call->discard)
         return;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *raised = PyErr_GetRaisedException();
     PyObject *none = PyObject_CallOneArg(call->discard, call->result);
     if (none)
         Py_DECREF(none);
     else
         PyErr_WriteUnraisable(call->discard);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 /* ---- a helper ---------------------------------------------------------------------------------------------------- */
@@ -174,11 +169,11 @@ static void run_call(struct call *call)
     PyErr_SetHandledException(call->handled);
     if (PyContext_Enter(call->context) == 0) {
         call->result = PyObject_Call(call->function, call->args, call->kwargs);
-        PyErr_Fetch(&call->type, &call->value, &call->traceback); /* PyContext_Exit() must not meet an exception */
+        call->raised = PyErr_GetRaisedException(); /* PyContext_Exit() must not meet an exception */
         if (PyContext_Exit(call->context) < 0)
             PyErr_Clear(); /* the function has entered another context and not left it; ours goes with the call */
     } else
-        PyErr_Fetch(&call->type, &call->value, &call->traceback);
+        call->raised = PyErr_GetRaisedException();
     PyErr_SetHandledException(NULL);
 }
 
@@ -258,10 +253,10 @@ static int rest_helper(struct helper *me)
 /* In a child that the function has forked: the caller and the other helpers are lost, and this is its only thread. */
 static void end_in_child(struct call *call)
 {
-    PyErr_Restore(call->type, call->value, call->traceback);
-    call->type = call->value = call->traceback = NULL;
-    if (PyErr_Occurred())
+    if (call->raised) {
+        PyErr_SetRaisedException(Py_NewRef(call->raised));
         PyErr_WriteUnraisable(call->function);
+    }
     free_call(call);
 }
 
@@ -366,14 +361,10 @@ static int send_and_sleep(void *arg)
 
 static PyObject *take_result(struct call *call)
 {
-    PyObject *result = call->result;
+    PyObject *result = Py_XNewRef(call->result), *raised = Py_XNewRef(call->raised);
 
-    call->result = NULL;
-    if (!result) {
-        PyErr_Restore(call->type, call->value, call->traceback);
-        call->type = call->value = call->traceback = NULL;
-    }
     free_call(call);
+    PyErr_SetRaisedException(raised);
     return result;
 }
 

@@ -15,6 +15,7 @@
  * another file's.  A terminal can't always be opened once more in the other mode: the master of a pseudo-terminal can't.  vmsplice(2)
  * reads from pipes of older Linuxes, but a socket would cost a failing call more. */
 #include "green/green.h"
+#include "python/args.h"
 #include "python/green/stand_in.h"
 #include "python/green/tries.h"
 #include "python/python.h"
@@ -134,8 +135,7 @@ static ssize_t call_file(struct file_call *t)
 
 static enum tried raise_error(int error)
 {
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno(error);
     return TRIED_FAILED;
 }
 

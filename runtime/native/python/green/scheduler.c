@@ -95,8 +95,7 @@ static int begin_running(struct scheduler *scheduler)
     if (!error)
         return 0;
     scheduler_stop(scheduler);
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno(error);
     return -1;
 }
 
@@ -254,10 +253,8 @@ static PyObject *wait_fd(PyObject *Py_UNUSED(module), PyObject *args, PyObject *
     int result = python_wait_fd(wait.fd, wait.events, NULL, wait.deadline, &wait.found);
     if (result < 0)
         return NULL;
-    if (result && result != ETIMEDOUT) {
-        errno = result;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
+    if (result && result != ETIMEDOUT)
+        return raise_errno(result);
     return PyLong_FromUnsignedLong(result ? 0 : wait.found);
 }
 
@@ -311,11 +308,7 @@ static PyObject *wait_for_files(struct fds_wait *w, PyObject *events_of)
         return NULL;
     if (result == ETIMEDOUT)
         return PyDict_New();
-    if (result) {
-        errno = result;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    return found_in(w);
+    return result ? raise_errno(result) : found_in(w);
 }
 
 /* The dictionary is the caller's own: no other thread changes it meanwhile. */
@@ -401,14 +394,8 @@ static PyObject *count_greens(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
 
 static void see_runner(const struct green_runner *runner, void *arg)
 {
-    PyObject **list = arg;
-    PyObject *one = *list ? Py_BuildValue("(kiliO)", (unsigned long)glibc_pthread(runner->tp), runner->tid, runner->switches,
-                                          runner->waiting, runner->sliced ? Py_True : Py_False)
-                          : NULL;
-
-    if (*list && (!one || PyList_Append(*list, one) < 0))
-        Py_CLEAR(*list);
-    Py_XDECREF(one);
+    append_to(arg, Py_BuildValue("(kiliO)", (unsigned long)glibc_pthread(runner->tp), runner->tid, runner->switches, runner->waiting,
+                                 runner->sliced ? Py_True : Py_False));
 }
 
 static PyObject *green_runners(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -482,12 +469,9 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
 
 static void scheduler_tp_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
-
     if (((SchedulerObject *)op)->scheduler)
         scheduler_free(((SchedulerObject *)op)->scheduler);
-    type->tp_free(op);
-    Py_DECREF(type);
+    simple_dealloc(op);
 }
 
 static PyObject *get_tid(PyObject *op, void *Py_UNUSED(unused))

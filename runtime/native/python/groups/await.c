@@ -139,14 +139,12 @@ static PyObject *cancel_awaited(PyObject *op, PyObject *Py_UNUSED(unused))
 static void awaited_dealloc(PyObject *op)
 {
     AwaitedObject *self = (AwaitedObject *)op;
-    PyTypeObject *type = Py_TYPE(op);
 
     if (self->thing.entered)
         give_up(self);
     Py_XDECREF(self->thing.object);
     Py_DECREF(self->bell);
-    type->tp_free(op);
-    Py_DECREF(type);
+    simple_dealloc(op);
 }
 
 static PyMethodDef awaited_methods[] = {

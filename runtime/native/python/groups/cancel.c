@@ -67,13 +67,11 @@ static PyObject *cancel_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObj
 
 static void cancel_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     int fd = atomic_load(&((CancelObject *)op)->cancel.fd);
 
     if (fd >= 0)
         close(fd);
-    type->tp_free(op);
-    Py_DECREF(type);
+    simple_dealloc(op);
 }
 
 static PyObject *cancel_attach(PyObject *op, PyObject *Py_UNUSED(unused))

@@ -4,6 +4,7 @@
 #include "observe/calls.h"
 #include "observe/inspect.h"
 #include "observe/listen.h"
+#include "python/args.h"
 #include "python/observe/frames.h"
 #include "python/rooms.h"
 #include "python/sync/lock.h"
@@ -11,7 +12,6 @@
 #include "python/threads/sleep.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,11 +149,7 @@ static PyObject *begin_listening(PyObject *Py_UNUSED(module), PyObject *args)
     error = listen_begin(PyBytes_AS_STRING(path), &answers);
     Py_END_ALLOW_THREADS
     Py_DECREF(path);
-    if (error) {
-        errno = error;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+    return error ? raise_errno(error) : Py_NewRef(Py_None);
 }
 
 static PyObject *end_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -223,15 +219,10 @@ static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
 static PyObject *list_asides(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     int tids[ASIDES], count = aside_tids(tids);
-    PyObject *list = PyList_New(count);
+    PyObject *list = PyList_New(0);
 
-    for (int i = 0; list && i < count; i++) {
-        PyObject *tid = PyLong_FromLong(tids[i]);
-        if (tid)
-            PyList_SET_ITEM(list, i, tid);
-        else
-            Py_CLEAR(list);
-    }
+    for (int i = 0; i < count; i++)
+        append_to(&list, PyLong_FromLong(tids[i]));
     return list;
 }
 

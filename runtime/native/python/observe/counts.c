@@ -5,6 +5,7 @@
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
 #include "observe/measure.h"
+#include "python/args.h"
 
 enum { MOST_STEPS = 4096 };
 
@@ -61,16 +62,10 @@ static PyObject *read_record(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     if (!found)
         return PyErr_NoMemory();
     int count = steps_read(found, MOST_STEPS);
-    PyObject *list = PyList_New(count);
-    for (int i = 0; list && i < count; i++) {
-        const struct step *step = &found[i];
-        PyObject *one = Py_BuildValue("(LiiKK)", (long long)step->ns, step->tid, step->kind, (unsigned long long)step->a,
-                                      (unsigned long long)step->b);
-        if (one)
-            PyList_SET_ITEM(list, i, one);
-        else
-            Py_CLEAR(list);
-    }
+    PyObject *list = PyList_New(0);
+    for (int i = 0; i < count; i++)
+        append_to(&list, Py_BuildValue("(LiiKK)", (long long)found[i].ns, found[i].tid, found[i].kind, (unsigned long long)found[i].a,
+                                       (unsigned long long)found[i].b));
     PyMem_Free(found);
     return list;
 }

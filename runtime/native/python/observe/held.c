@@ -15,11 +15,6 @@ static const struct held_reader *readers[HELD_READERS];
 static int wants_time;
 static PyTypeObject *stock_lock_type, *stock_rlock_type;
 
-int held_is_own(PyObject *object)
-{
-    return Py_IS_TYPE(object, lock_type) || PyObject_TypeCheck(object, rlock_type);
-}
-
 int held_is_stock(PyObject *object)
 {
     return Py_IS_TYPE(object, stock_lock_type) || PyObject_TypeCheck(object, stock_rlock_type);
@@ -222,13 +217,12 @@ static PyObject *save_noted(const struct swap_call *call)
 
 static PyObject *restore_noted(const struct swap_call *call)
 {
-    PyObject *result = swap_stock(call), *type, *value, *traceback;
+    PyObject *result = swap_stock(call), *raised = PyErr_GetRaisedException(); /* it is taken even then */
 
-    PyErr_Fetch(&type, &value, &traceback); /* it is taken even then */
     long depth = call->count == 1 && PyTuple_Check(call->args[0]) ? PyLong_AsLong(PyTuple_GetItem(call->args[0], 0)) : 1;
     PyErr_Clear();
     note_taken(call->self, 1, depth);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
     return result;
 }
 

@@ -51,8 +51,7 @@ struct holder *held_mine(void);
 /* The same, but NULL if it has taken no lock. */
 struct holder *held_known(void);
 
-/* Whether it is a lock of the runtime's, or one of CPython's. */
-int held_is_own(PyObject *object);
+/* Whether it is a lock of CPython's. */
 int held_is_stock(PyObject *object);
 
 /* In a forked child: that reader has gone, and nobody holds anything.  What was held is not given back. */

@@ -51,8 +51,7 @@ static int is_known(const struct holder *holder, PyObject *lock)
 
 static PyObject *place_told(PyObject *lock, uint32_t site)
 {
-    int ours = Py_IS_TYPE(lock, lock_type) || PyObject_TypeCheck(lock, rlock_type);
-    return Py_BuildValue("OII", lock, site, ours ? site_made(lock) : 0);
+    return Py_BuildValue("OII", lock, site, lock_is_ours(lock) ? site_made(lock) : 0);
 }
 
 /* (moment, ident, (lock, site, where it was made) of each that is held and of the one that is taken, in vain) */

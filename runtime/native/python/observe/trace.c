@@ -8,6 +8,7 @@
 #include "observe/inspect.h"
 #include "observe/sampler.h"
 #include "observe/trace.h"
+#include "python/args.h"
 #include "python/observe/names.h"
 #include "python/observe/sites.h"
 #include "python/sync/lock.h"
@@ -231,11 +232,10 @@ static void name_things(void)
 
 static void name_now(void)
 {
-    PyObject *type, *value, *traceback;
+    PyObject *raised = PyErr_GetRaisedException();
 
-    PyErr_Fetch(&type, &value, &traceback);
     name_things();
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 static void note_sleep(const char *what)
@@ -463,11 +463,7 @@ static PyObject *open_trace(PyObject *module, PyObject *args)
     error = trace_open(PyBytes_AS_STRING(path), (size_t)bytes, arguments, strlen(arguments));
     Py_END_ALLOW_THREADS
     Py_DECREF(path);
-    if (error) {
-        errno = error;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
+    return error ? raise_errno(error) : Py_NewRef(Py_None);
 }
 
 /* (until, namer) */

@@ -2,12 +2,14 @@
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 #include "observe/inspect.h"
+#include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/pool/future.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
+#include <limits.h>
 #include <sys/syscall.h>
 
 enum { SYS_FUTEX = SYS_futex }; /* as /proc/PID/task/TID/syscall numbers it */
@@ -37,8 +39,7 @@ static void add_found(struct all *all, struct found found)
 /* A thread that a condition has notified sleeps for the condition's lock. */
 static PyObject *really_for(PyObject *object, const struct sync_place *place)
 {
-    int for_lock = place && place->lock && sync_place_granted(place);
-    return for_lock ? (PyObject *)((char *)place->lock - offsetof(LockObject, lock)) : object;
+    return place && place->lock && sync_place_granted(place) ? lock_object(place->lock) : object;
 }
 
 static unsigned long holder_of(PyObject *object)
@@ -47,7 +48,7 @@ static unsigned long holder_of(PyObject *object)
         return lwp_ident_alive((LwpObject *)object);
     if (PyObject_TypeCheck(object, future_type))
         return atomic_load_explicit(&((FutureObject *)object)->runner, memory_order_relaxed);
-    if (!Py_IS_TYPE(object, lock_type) && !PyObject_TypeCheck(object, rlock_type))
+    if (!lock_is_ours(object))
         return 0;
     LockObject *lock = (LockObject *)object;
     int word = atomic_load(&lock->lock.word);
@@ -134,10 +135,7 @@ static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
         return NULL;
     PyObject *list = PyList_New(0);
     for (size_t i = 0; i < all.count; i++) {
-        PyObject *one = list ? describe_waiter(&all.found[i]) : NULL;
-        if (list && (!one || PyList_Append(list, one) < 0))
-            Py_CLEAR(list);
-        Py_XDECREF(one);
+        append_to(&list, describe_waiter(&all.found[i]));
         Py_DECREF(all.found[i].object);
     }
     PyMem_Free(all.found);
@@ -188,28 +186,6 @@ static PyObject *list_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 
 /* ---- where threads are ------------------------------------------------------------------------------------------ */
 
-/* (code, line) of this frame and those outside of it. */
-static PyObject *list_calls(PyFrameObject *frame)
-{
-    PyObject *calls = PyList_New(0), *tuple = NULL;
-
-    Py_INCREF(frame);
-    while (calls && frame) {
-        PyObject *call = Py_BuildValue("(Ni)", PyFrame_GetCode(frame), PyFrame_GetLineNumber(frame));
-        if (!call || PyList_Append(calls, call) < 0)
-            Py_CLEAR(calls);
-        Py_XDECREF(call);
-        PyFrameObject *outer = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = outer;
-    }
-    Py_XDECREF(frame);
-    if (calls)
-        tuple = PyList_AsTuple(calls);
-    Py_XDECREF(calls);
-    return tuple;
-}
-
 /* By its ident, the calls of each thread. */
 static PyObject *map_calls(void)
 {
@@ -220,7 +196,8 @@ static PyObject *map_calls(void)
     if (!function)
         PyErr_SetString(PyExc_AttributeError, "sys._current_frames");
     while (all && PyDict_Next(frames, &at, &ident, &frame)) {
-        PyObject *calls = list_calls((PyFrameObject *)frame);
+        PyObject *list = list_calls((PyFrameObject *)Py_NewRef(frame), INT_MAX), *calls = list ? PyList_AsTuple(list) : NULL;
+        Py_XDECREF(list);
         if (!calls || PyDict_SetItem(all, ident, calls) < 0)
             Py_CLEAR(all);
         Py_XDECREF(calls);

@@ -4,11 +4,11 @@
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
 #include "observe/aside.h"
+#include "python/args.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -319,8 +319,7 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     if (error) {
         Py_CLEAR(watch.tick);
         Py_CLEAR(watch.look);
-        errno = error;
-        return PyErr_SetFromErrno(PyExc_OSError);
+        return raise_errno(error);
     }
     watch.pid = getpid();
     Py_RETURN_NONE;

@@ -4,14 +4,6 @@
 #include "python/args.h"
 #include "python/rooms.h"
 
-void simple_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
 PyObject *new_primitive(PyTypeObject *type)
 {
     PyObject *op = type->tp_alloc(type, 0);

@@ -6,9 +6,6 @@
 
 #include <stdatomic.h>
 
-/* tp_dealloc of a type without references. */
-void simple_dealloc(PyObject *op);
-
 /* A new object; the trace notes where it was made. */
 PyObject *new_primitive(PyTypeObject *type);
 

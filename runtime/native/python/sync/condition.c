@@ -163,7 +163,7 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
 {
     struct sync_queue *queue = queue_of(op);
     struct sync_place place;
-    PyObject *type, *value, *traceback, *given;
+    PyObject *raised = NULL, *given;
     int64_t deadline = PARK_FOREVER;
     int baton;
     PyObject *lock = lock_of(op);
@@ -184,9 +184,8 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
     }
     Py_INCREF(op);
     enum outcome outcome = python_sleep_in_queue(op, queue, &place, what.ours, deadline, &baton);
-    int raised = outcome == RAISED || outcome == RAISED_ENTITLED;
-    if (raised)
-        PyErr_Fetch(&type, &value, &traceback);
+    if (outcome == RAISED || outcome == RAISED_ENTITLED)
+        raised = PyErr_GetRaisedException();
     cancel_hold(); /* the lock is taken back as after any exception, and a cancellation that comes now waits for the next point */
     int taken = take_back(op, &what, baton, place.interrupted);
     cancel_let();
@@ -194,15 +193,15 @@ static PyObject *condition_wait(PyObject *op, PyObject *const *args, Py_ssize_t 
         sync_queue_lock(queue);
         sync_queue_grant_unlock(queue, 1);
     }
-    if (raised && taken == 1)
-        PyErr_Restore(type, value, traceback);
-    else if (raised) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-    }
     Py_DECREF(op);
-    return raised || taken < 0 ? NULL : PyBool_FromLong(outcome == ENTITLED);
+    if (taken < 0) {
+        Py_XDECREF(raised);
+        return NULL;
+    }
+    if (!raised)
+        return PyBool_FromLong(outcome == ENTITLED);
+    PyErr_SetRaisedException(raised);
+    return NULL;
 }
 
 static PyObject *notify_waiters(PyObject *op, long n)

@@ -68,10 +68,9 @@ int lock_take_back(LockObject *self, struct sync_queue *queue, int *baton, int i
 
 void lock_take_raising(LockObject *self)
 {
-    PyObject *type, *value, *traceback;
+    PyObject *raised = PyErr_GetRaisedException();
     int64_t since = park_now();
 
-    PyErr_Fetch(&type, &value, &traceback);
     cancel_hold(); /* or each sleep would end at once */
     if (sync_lock_try(&self->lock))
         lock_own(self);
@@ -79,7 +78,7 @@ void lock_take_raising(LockObject *self)
         while (lock_sleep_once(self, PARK_FOREVER, &since) != 0)
             ;
     cancel_let();
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 PyObject *lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)

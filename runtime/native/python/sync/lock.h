@@ -19,6 +19,16 @@ typedef struct {
 
 extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() and python_add_rlock() have made them */
 
+static inline int lock_is_ours(PyObject *object)
+{
+    return Py_IS_TYPE(object, lock_type) || PyObject_TypeCheck(object, rlock_type);
+}
+
+static inline PyObject *lock_object(struct sync_lock *lock)
+{
+    return (PyObject *)((char *)lock - offsetof(LockObject, lock));
+}
+
 static inline int rlock_is_mine(RLockObject *self)
 {
     return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();

@@ -8,7 +8,7 @@
  * CPython 3.13). */
 #include "python/sync/with.h"
 
-#include "python/sync/common.h"
+#include "python/args.h"
 
 typedef struct {
     PyObject_HEAD

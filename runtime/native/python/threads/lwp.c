@@ -60,14 +60,12 @@ static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 static void lwp_tp_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     LwpObject *self = (LwpObject *)op;
 
     end_fd_close(&self->end_fd);
     if (self->lwp)
         lwp_release(self->lwp);
-    type->tp_free(op);
-    Py_DECREF(type);
+    simple_dealloc(op);
 }
 
 /* 1: the caller may start it, and nobody else.  0 with an exception. */
@@ -146,11 +144,7 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
         PyOS_AfterFork_Child();
     else
         PyOS_AfterFork_Parent();
-    if (pid < 0) {
-        errno = (int)-pid;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    return PyLong_FromLong(pid);
+    return pid < 0 ? raise_errno((int)-pid) : PyLong_FromLong(pid);
 }
 
 PyDoc_STRVAR(join_doc,
@@ -199,10 +193,8 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
         }
         if (result == ETIMEDOUT)
             Py_RETURN_FALSE;
-        if (result != EINTR) {
-            errno = result;
-            return PyErr_SetFromErrno(PyExc_OSError);
-        }
+        if (result != EINTR)
+            return raise_errno(result);
         if (python_interrupted(NULL, (PyObject *)self) < 0)
             return NULL;
     }

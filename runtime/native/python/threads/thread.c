@@ -398,15 +398,13 @@ static int start_with(PyObject *thread, const struct options *o, PyTypeObject *t
                      ? -1
                      : 0;
     if (result < 0) { /* the thread is as before, and may be started again */
-        PyObject *type_, *value, *traceback;
-        PyErr_Fetch(&type_, &value, &traceback);
-        PyObject *registered = NULL;
+        PyObject *raised = PyErr_GetRaisedException(), *registered = NULL;
         if (ident && PyDict_GetItemRef(active, ident, &registered) > 0 && registered == thread)
             PyDict_DelItem(active, ident);
         Py_XDECREF(registered);
         PyObject_SetAttr(thread, name_ident, Py_None);
         PyObject_SetAttr(thread, name_lwp, Py_None);
-        PyErr_Restore(type_, value, traceback);
+        PyErr_SetRaisedException(raised);
     }
     Py_XDECREF(ident);
     Py_DECREF(lwp);

@@ -138,13 +138,6 @@ static int sleep_for_first(struct waiting *w)
 
 /* ---- the first of several ---------------------------------------------------------------------------------------- */
 
-static int raise_errno(int error)
-{
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
-}
-
 static Py_ssize_t find_ready(const struct waiting *w, Py_ssize_t to)
 {
     Py_ssize_t at = 0;
@@ -173,7 +166,7 @@ static int look_for_first(struct waiting *w)
         if (first < w->count || w->deadline == 0 || w->files < w->count) {
             wait_look_at_files(w);
             if (w->error)
-                return raise_errno(w->error);
+                return raise_errno(w->error), -1;
             first = find_ready(w, first);
         }
         if (first == w->count)
@@ -212,7 +205,7 @@ static int wait_for_first(struct waiting *w)
         if (result == 0 || result == ETIMEDOUT)
             return result == 0;
         if (result != EINTR && result != EAGAIN) /* EAGAIN: a thing can be taken by now */
-            return raise_errno(result);
+            return raise_errno(result), -1;
         if (result == EINTR && python_interrupted(NULL, w->given) < 0)
             return -1;
     }

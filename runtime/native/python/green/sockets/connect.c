@@ -1,4 +1,5 @@
 /* connect and connect_ex: CPython's method is called on a socket that does not wait, and again once the first try is under way. */
+#include "python/args.h"
 #include "python/green/sockets/transfer.h"
 
 #include <arpa/inet.h>
@@ -118,10 +119,7 @@ static PyObject *connect_with(int method, PyObject *self, PyObject *const *args,
         return NULL;
     if (method == CONNECT_EX)
         return PyLong_FromLong(c.error);
-    if (!c.error)
-        Py_RETURN_NONE;
-    errno = c.error;
-    return PyErr_SetFromErrno(PyExc_OSError);
+    return c.error ? raise_errno(c.error) : Py_NewRef(Py_None);
 }
 
 PyObject *socket_connect(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)

@@ -86,14 +86,13 @@ static PyObject *turn_of(PyObject *self)
 /* Keeps an exception that is set. */
 static void end_turn(const struct tls_call *c)
 {
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *raised = PyErr_GetRaisedException();
     PyObject *result = call_method(c->turn, NAME("release"), NULL);
+
     if (!result)
         PyErr_WriteUnraisable(c->turn);
     Py_XDECREF(result);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
 }
 
 /* Returns what the stock method does.  The poller's count of events is read in the turn, so that no other thread's try comes between

@@ -1,5 +1,6 @@
 #include "python/green/sockets/transfer.h"
 
+#include "python/args.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
@@ -69,15 +70,15 @@ PyObject *socket_way(int method, PyObject *self, PyObject *flags, PyObject *name
  * keep its turn for good, because there is no point in it. */
 PyObject *socket_go_way(PyObject *way, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *result = socket_call(way, self, args, count, names), *type, *value, *traceback;
+    PyObject *result = socket_call(way, self, args, count, names);
 
     if (result || !park_green || !park_green->explored || !PyErr_ExceptionMatches(PyExc_BlockingIOError))
         return result;
-    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *raised = PyErr_GetRaisedException();
     Py_BEGIN_ALLOW_THREADS
     green_yield();
     Py_END_ALLOW_THREADS
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
     return NULL;
 }
 
@@ -120,10 +121,8 @@ enum tried transfer_woken(struct transfer *t, int result)
         PyErr_Format(PyExc_TimeoutError, "The %s operation timed out", t->operation);
     else if (result == ETIMEDOUT)
         PyErr_SetString(PyExc_TimeoutError, "timed out");
-    else if (result > 0) {
-        errno = result;
-        PyErr_SetFromErrno(PyExc_OSError);
-    }
+    else if (result > 0)
+        raise_errno(result);
     return result ? TRIED_FAILED : TRIED_AGAIN;
 }
 
@@ -157,8 +156,7 @@ static enum tried after_error(int error)
         return TRIED_WAIT;
     if (error == EINTR)
         return PyErr_CheckSignals() < 0 ? TRIED_FAILED : TRIED_AGAIN;
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno(error);
     return TRIED_FAILED;
 }
 
