@@ -40,10 +40,10 @@ class Failure:
 
 def what_failed(failed: Run | Failure) -> str:
     """What has failed, in a few words."""
-    from .telling.words import first_line
+    from .telling.words import of_error
 
     if (error := failed.error) is not None:
-        return ": ".join(filter(None, (type(error).__name__, first_line(str(error)))))
+        return of_error(error)
     return {Ending.LEFT_BEHIND: "threads left behind", Ending.LIMIT: "no end"}.get(Ending(failed.ending), "deadlock")
 
 

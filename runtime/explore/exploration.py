@@ -20,7 +20,7 @@ from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
 from .search.systematic import DIFFERS
-from .search.tried import NO_THREADS, Tried, left_out
+from .search.tried import NO_THREADS, Tried, counted, left_out
 from .tokens import make_token
 
 if TYPE_CHECKING:
@@ -487,7 +487,7 @@ class Exploration:
 
     def _exhausted(self, claim: str, more: str) -> Result:
         end = f"{self.tried.failures()}{more}"  # a report must not keep the session
-        self.result._report = lambda result: f"EXHAUSTED: {claim}{result.runs:,} run{'s' * (result.runs != 1)}, {end}"
+        self.result._report = lambda result: f"EXHAUSTED: {claim}{counted(result.runs, 'run')}, {end}"
         return self.end(Outcome.EXHAUSTED)
 
 

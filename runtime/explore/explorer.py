@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Collection, Generator, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from ..observe.files import Choice
 from .choice import choice_for, names_of
 from .doubts import Failure
 from .exploration import TO_TELL, Exploration, Share
@@ -18,7 +17,7 @@ from .run.loops import plain
 from .run.plans import GRANULARITIES, Ending, Plan, Run, Strikes, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
-from .search.recorded import Done, follow, read_record
+from .search.recorded import follow, read_record
 from .search.shrinking import Schedule
 from .search.strategies import check_strategy, is_systematic, shared
 from .tokens import check_of, read_token
@@ -124,14 +123,21 @@ def explore(
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
+    strikes = Strikes(Strikes.EARLY * bool(early_timeouts) | Strikes.CANCEL * bool(cancel))
+
     def work(number: int, seed: int, runs: int, progress: Callable[[Progress], object] | None) -> Result:
-        strategy_here = shared(strategy, number)
-        strikes = Strikes(Strikes.EARLY * bool(early_timeouts) | Strikes.CANCEL * bool(cancel))
-        return _explore(
-            *(test, strategy_here, runs, seconds, granularity, seed, max_steps, choice, strikes, known, races),
-            record,
-            progress,
-        )
+        with Session(max_steps, choice=choice) as session:
+            exploration = Exploration(session, test, seed, seconds, known, races)
+            search = _Search(exploration, session, shared(strategy, number), granularity, seed, progress)
+            if record:
+                search.before = lambda: follow(record, session, test)
+            if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
+                return search.through(runs, seconds, strikes)
+            before = None if seconds is None else seconds - seconds / _SHARE
+            result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
+            if result.error is not None or exploration.result.runs >= runs:
+                return result
+            return search.through(runs, seconds, strikes)
 
     if workers == 1 or is_systematic(strategy):  # there is one sequence of its plans only
         return work(0, seed, runs, progress)
@@ -139,35 +145,6 @@ def explore(
 
     again = functools.partial(replay, test, max_steps=max_steps, include=include, exclude=exclude)
     return in_processes(work, again, workers, seed, runs, progress)
-
-
-def _explore(
-    test: Callable[[], object],
-    strategy: str,
-    runs: int,
-    seconds: float | None,
-    granularity: str,
-    seed: int,
-    max_steps: int,
-    choice: Choice,
-    strikes: Strikes,
-    known: Collection[str],
-    races: bool,
-    record: list[Done],
-    progress: Callable[[Progress], object] | None,
-) -> Result:
-    with Session(max_steps, choice=choice) as session:
-        exploration = Exploration(session, test, seed, seconds, known, races)
-        search = _Search(exploration, session, strategy, granularity, seed, progress)
-        if record:
-            search.before = lambda: follow(record, session, test)
-        if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
-            return search.through(runs, seconds, strikes)
-        before = None if seconds is None else seconds - seconds / _SHARE
-        result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
-        if result.error is not None or exploration.result.runs >= runs:
-            return result
-        return search.through(runs, seconds, strikes)
 
 
 class _Search:

@@ -112,9 +112,7 @@ class Points:
     def __enter__(self) -> Points:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.be("sync")
         if self._tool >= 0:
             _monitoring.free_tool_id(self._tool)

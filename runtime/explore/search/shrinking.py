@@ -11,7 +11,7 @@ from ..run.plans import AT_GIL, GRANULARITIES, OUT_OF_TURN, Kind, Plan, Step
 
 __all__ = ["Schedule", "Try", "shrink"]
 
-MOST_RUNS = 3000
+_MOST_RUNS = 3000
 _MOST_ALONE = 1000  #: runs with a single deviation
 
 
@@ -75,10 +75,10 @@ Try = Callable[[Plan], Schedule | None]
 
 
 class _Shrinking:
-    def __init__(self, schedule: Schedule, attempt: Try, runs: int, seconds: float) -> None:
+    def __init__(self, schedule: Schedule, attempt: Try, seconds: float) -> None:
         self.now = schedule
         self._attempt = attempt
-        self._left = runs
+        self._left = _MOST_RUNS
         self._until = time.monotonic() + seconds
         self._tried = {schedule.plan}
 
@@ -205,14 +205,12 @@ def _move(shrinking: _Shrinking) -> bool:
     return progress
 
 
-def shrink(
-    schedule: Schedule, attempt: Try, *, seconds: float, runs: int = MOST_RUNS, coarser: bool = False
-) -> Schedule:
-    """The schedule with as few deviations as can be found in that many runs and seconds.
+def shrink(schedule: Schedule, attempt: Try, *, seconds: float, coarser: bool) -> Schedule:
+    """The schedule with as few deviations as can be found in so many seconds.
 
     coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
     """
-    shrinking = _Shrinking(schedule, attempt, runs, seconds)
+    shrinking = _Shrinking(schedule, attempt, seconds)
     for strike in schedule.plan.strikes:
         shrinking.accepts(replace(shrinking.now.plan, strikes=shrinking.now.plan.strikes & ~strike))
     shrinking.accepts_deviations(())

@@ -127,19 +127,19 @@ class Tried:
         """For a report: that there was no failure, except known ones."""
         if not self.known:
             return "no failure"
-        names = (f"\n  {name}, in {_count(runs, 'run')}" for name, runs in sorted(self.known.items()))
+        names = (f"\n  {name}, in {counted(runs, 'run')}" for name, runs in sorted(self.known.items()))
         return f"no failure except known ones:{''.join(names)}"
 
     def spent(self) -> str:
         """For a report."""
         head = (
-            f"BUDGET SPENT: {_count(self.runs, 'run')}, {_count(len(self.schedules), 'distinct schedule')}, "
+            f"BUDGET SPENT: {counted(self.runs, 'run')}, {counted(len(self.schedules), 'distinct schedule')}, "
             f"{self.failures()}"
         )
         end = _TASKS if self.has_tasks else ""
         if not self.has_threads:
             return head + NO_THREADS + end
-        who = f"{_count(self.threads - self.tasks, 'thread')}, {_count(self.tasks, 'task')}"
+        who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"
         size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"
         if self.turns_from:
             size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
@@ -159,5 +159,5 @@ def left_out(unswitched: Iterable[str]) -> list[str]:
     ] * bool(names)
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"

@@ -8,6 +8,7 @@ import textwrap
 from ...observe.files import name_of_file
 from ..results import Outcome, Result
 from ..run.plans import Ending
+from ..search.tried import counted
 from .events import CAUGHT, DATA, RAISE, Event, Line, Thing
 from .story import Story
 from .why import BETWEEN, claims, facts
@@ -311,7 +312,7 @@ def chosen(heights: list[int], ratings: list[int], room: int) -> set[int]:
 
 def left_out(lines: list[Line]) -> str:
     steps = sum(line.steps for line in lines)
-    return f"... {steps:,} step{'' if steps == 1 else 's'}" if steps else f"... {len(lines):,} more"
+    return f"... {counted(steps, 'step')}" if steps else f"... {len(lines):,} more"
 
 
 def notes_of(story: Story, line: Line, brief: bool = False) -> str:
@@ -348,7 +349,7 @@ def realism(result: Result) -> str:
 
 
 def closing(result: Result) -> list[str]:
-    runs = f"after {result.runs:,} run{'' if result.runs == 1 else 's'}, {result.seconds:.2g} s"
+    runs = f"after {counted(result.runs, 'run')}, {result.seconds:.2g} s"
     what = "FOUND" if result.outcome is Outcome.FOUND else f"{result.outcome.value.upper()} found"
     lines = [
         f"{what} by {result.found_by} {runs}; {realism(result)}; replays {result.replays}/{result.replayed}.",

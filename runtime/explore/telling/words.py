@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...observe.files import name_of_file
 from ...observe.source import Place
 from ..run.plans import Ending, Kind
+from ..search.tried import counted
 from .events import RAISE, Event, Thing, Wait
 from .story import Story, places_of
 
@@ -18,9 +19,9 @@ __all__ = [
     "deviation",
     "doing",
     "failed_at",
-    "first_line",
     "headline",
     "joined",
+    "of_error",
     "short",
     "stacks",
     "stopped",
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 
-def joined(words: list[str], last: str = "and") -> str:
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+def joined(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def at(place: Place | None) -> str:
@@ -42,8 +43,10 @@ def short(place: Place | None) -> str:
     return place.short if place is not None else "a line that is not known"
 
 
-def first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].strip()
+def of_error(error: BaseException | None, default: str = "") -> str:
+    """Its type, and the first line of its text."""
+    text = str(error).strip().partition("\n")[0].strip() or default
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 # ---- what failed -----------------------------------------------------------------------------------------------------
@@ -62,11 +65,8 @@ def headline(story: Story) -> str:
 
 
 def _exception(story: Story) -> str:
-    kind = type(story.run.error).__name__
-    said = first_line(str(story.run.error))
-    if not said and isinstance(story.run.error, AssertionError) and (where := story.raised_at):
-        said = where[-1].text
-    return f"{kind}: {said}" if said else kind
+    where = story.raised_at if isinstance(story.run.error, AssertionError) else None
+    return of_error(story.run.error, where[-1].text if where else "")
 
 
 def failed_at(story: Story) -> str:
@@ -87,11 +87,9 @@ def causes(story: Story) -> list[str]:
         is_cause = error.__cause__ is not None
         error = error.__cause__ if is_cause or error.__suppress_context__ else error.__context__
         if error is not None:
-            said = first_line(str(error))
-            what = f"{type(error).__name__}: {said}" if said else type(error).__name__
             places = places_of(error)
             where = f", raised at {at(places[-1])} in {places[-1].function}()" if places else ""
-            found.append(f"{'caused by' if is_cause else 'while handling'} {what}{where}")
+            found.append(f"{'caused by' if is_cause else 'while handling'} {of_error(error)}{where}")
     return found
 
 
@@ -127,12 +125,8 @@ def _livelock(story: Story) -> str:
     if steps := story.repeated:
         who = joined([story.name(thread) for thread in dict.fromkeys(event.thread for event in steps)])
         verb = "repeats" if len({event.thread for event in steps}) == 1 else "repeat"
-        return f"{who} {verb} {_count(len(steps), 'step')} without end"
+        return f"{who} {verb} {counted(len(steps), 'step')} without end"
     return f"the threads repeat {story.cycle.length:,} steps without end"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 # ---- things ----------------------------------------------------------------------------------------------------------
@@ -173,7 +167,7 @@ _PLAIN: dict[int, str] = {
 }
 
 
-def doing(story: Story, event: Event, brief: bool = False) -> str:
+def doing(story: Story, event: Event, brief: bool) -> str:
     """What there is to say beside the line; "" if the line says it all."""
     if event.waits:
         return _comes_to_wait(story, event, brief)

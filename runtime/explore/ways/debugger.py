@@ -26,7 +26,7 @@ from ..run.session import LONGER, Session
 from ..telling.recorder import Recorder
 from ..telling.story import Story
 from ..telling.tasks import frames_of
-from ..telling.words import at, deviation, first_line, headline, stopped, waiting
+from ..telling.words import at, deviation, headline, of_error, stopped, waiting
 from ..tokens import read_token
 
 __all__ = ["debug", "without_breakpoints"]
@@ -221,7 +221,7 @@ class _Debugger(pdb.Pdb):
             return
         self.reset()
         with _silence():
-            self._tell(f"raises {': '.join(filter(None, (type(error).__name__, first_line(str(error)))))}")
+            self._tell(f"raises {of_error(error)}")
             self.interaction(None, _own(error.__traceback__))
 
     def _tell(self, why: str) -> None:

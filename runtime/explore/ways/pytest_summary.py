@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ..search.tried import left_out
+from ..search.tried import counted, left_out
 from ..telling.orders import figure, merged
 from .pytest_suite import option
 
@@ -29,15 +29,11 @@ def summarize(terminal: pytest.TerminalReporter, reports: Iterable[Any]) -> None
         if orders := merged(pair for test in explored for pair in test["orders"]):
             terminal.write_line(figure(orders))
     if alone := sum(test["outcome"] == "no thread" for test in tests):
-        terminal.write_line(f"{_number(alone, 'test')} start{'s' * (alone == 1)} no thread")
+        terminal.write_line(f"{counted(alone, 'test')} start{'s' * (alone == 1)} no thread")
     for line in [*_found(tests), *_known(tests, option(terminal.config, "known") or {}), *_others(tests)]:
         terminal.write_line(line)
     if (file := option(terminal.config, "json")) is not None:
         _write(Path(file), tests)
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _counts(tests: list[dict[str, Any]]) -> str:
@@ -46,7 +42,7 @@ def _counts(tests: list[dict[str, Any]]) -> str:
     seeds = {test["seed"] for test in tests} - {None}  # a replay has none
     seed = f"; seed {seeds.pop()}" if len(seeds) == 1 else ""
     return (
-        f"{_number(len(tests), 'test')}: {_number(runs, 'run')}, {seconds:.1f} s, {distinct:,} distinct schedules; "
+        f"{counted(len(tests), 'test')}: {counted(runs, 'run')}, {seconds:.1f} s, {distinct:,} distinct schedules; "
         + ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
         + seed
     )
@@ -68,7 +64,7 @@ def _known(tests: list[dict[str, Any]], reasons: dict[str, str]) -> Iterator[str
     seen: dict[str, list[str]] = {}
     for test in tests:
         for name, runs in test["known"].items():
-            seen.setdefault(name, []).append(f"  {test['nodeid']}, in {_number(runs, 'run')}")
+            seen.setdefault(name, []).append(f"  {test['nodeid']}, in {counted(runs, 'run')}")
     for name, lines in seen.items():
         yield f"known: {name}{f': {reasons[name]}' if name in reasons else ''}"
         yield from lines
