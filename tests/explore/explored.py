@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+from conftest import TREE
+
 from runtime.explore import Outcome, explore
+from runtime.observe.files import name_of_file
 
 Test = Callable[..., object]
 PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
@@ -33,3 +39,14 @@ def by_chance(runs: int, strategy: str = "auto") -> Callable[[Test], Test]:
 def finds(error: type[BaseException]) -> Callable[[Test], Test]:
     """In some order the body fails with that error."""
     return lambda test: _explored(test, (Outcome.FOUND,), error, {"runs": 3000, "seed": 1})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_the_tree() -> Iterator[None]:
+    """Files are named as from the current folder, and what is longer than a line is cut off."""
+    before = Path.cwd()
+    os.chdir(TREE)
+    name_of_file.cache_clear()
+    yield
+    os.chdir(before)
+    name_of_file.cache_clear()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import run_threads
 
 from runtime.explore import Outcome, explore, replay
 from runtime.explore.run.plans import Plan
@@ -31,11 +32,7 @@ def gap(lock: Any) -> Callable[[], None]:
                 old, pools[0] = pools[0], ["connection"]
             old.clear()
 
-        threads = [threading.Thread(target=work) for work in (use, evict)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(threading.Thread(target=work) for work in (use, evict))
         assert found
 
     return test
@@ -83,11 +80,7 @@ def test_a_find_that_needs_no_such_point_has_none() -> None:
 
     def test() -> None:
         seen[:] = [0]
-        threads = [threading.Thread(target=add) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(threading.Thread(target=add) for _ in range(2))
         assert seen[-1] == 2
 
     for strategy in ("pct", "random", "pos"):

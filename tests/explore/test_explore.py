@@ -600,11 +600,7 @@ def test_a_thousand_threads() -> None:  # what they have allocated stays with th
 
     def test() -> None:
         order: list[int] = []
-        threads = [threading.Thread(target=order.append, args=(number,)) for number in range(1000)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(threading.Thread(target=order.append, args=(number,)) for number in range(1000))
         assert order[-1] == 999
 
     result = explore(test, runs=20, seed=1, granularity="sync")
@@ -1047,11 +1043,7 @@ def test_what_a_failed_run_left_to_the_collector_is_not_there_in_the_next() -> N
                 pass
         node = Node()
         left.add(node)
-        threads = [threading.Thread(target=take, args=pair) for pair in ((first, second), (second, first))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(threading.Thread(target=take, args=pair) for pair in ((first, second), (second, first)))
         node.itself = None
 
     found = explore(test, seed=1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import ROOT, lwp, python, refusal
+from conftest import ROOT, lwp, python, refusal, run_threads
 
 from runtime.explore import Outcome, Result, Target, explore, replay
 from runtime.explore.settings import SettingsError
@@ -71,11 +71,7 @@ def load(site: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleT
 
 def count_twice(module: ModuleType) -> None:
     counter = module.Counter()
-    threads = [threading.Thread(target=counter.add) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threading.Thread(target=counter.add) for _ in range(2))
     assert counter.n == 2
 
 
@@ -159,11 +155,7 @@ def test_modules_of_python_can_be_included() -> None:
         source = random.Random(1)
         source.gauss()
         found: list[float] = []
-        threads = [threading.Thread(target=lambda: found.append(source.gauss())) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_threads(threading.Thread(target=lambda: found.append(source.gauss())) for _ in range(2))
         assert found[0] != found[1]
 
     without = explore(gauss_in_two_threads, granularity="opcode", runs=1000, seed=1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from child_programs import Child
+from conftest import run_thread
 
 from runtime import native
 from runtime.explore import LeftBehind, Outcome, explore
@@ -85,9 +86,7 @@ def test_what_threads_log_that_are_not_unwound(records: Records) -> None:
             except ValueError:
                 logging.exception("work")
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=work))
 
     result = explore(test, runs=20, seed=1)
     assert result.error is None
@@ -234,9 +233,7 @@ def test_a_handler_that_a_run_leaves_in_the_root_logger_is_not_in_the_next_run(r
     def test() -> None:
         seen.append(list(logging.root.handlers))
         logging.root.addHandler(logging.NullHandler())
-        thread = threading.Thread(target=logging.error, args=("said",))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=logging.error, args=("said",)))
 
     before = list(logging.root.handlers)
     result = explore(test, runs=10, seed=1)
@@ -259,9 +256,7 @@ def test_the_first_call_of_a_logger_has_the_steps_of_later_calls() -> None:
 
         logger = logging.getLogger(f"never.asked.{len(loggers)}")
         loggers.append(logger)
-        thread = threading.Thread(target=log)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=log))
 
     assert explore(test, runs=5, seed=1, granularity="sync").outcome is not Outcome.FOUND
     assert set(steps) == {0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,11 +15,11 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
-from conftest import TREE
+from conftest import run_thread, run_threads
+from explored import in_the_tree  # noqa: F401 - all tests run there
 
 import runtime
 from runtime.explore import Outcome, Result
-from runtime.observe.files import name_of_file
 
 pytestmark = pytest.mark.loads
 
@@ -152,13 +151,9 @@ def crowd() -> None:
             with right:
                 pass
 
-    threads = [
+    run_threads(
         threading.Thread(target=eat, args=(forks[i], forks[(i + 1) % 20]), name=f"philosopher-{i}") for i in range(20)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    )
 
 
 def long_way() -> None:
@@ -178,17 +173,6 @@ def long_way() -> None:
 
 
 ALL = [deadlock, lost_update, lost_wakeup, left_behind, livelock, early_timeout, itself, crowd, long_way]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _in_the_tree() -> Iterator[None]:
-    """Files are named as from the current folder, and what is longer than a line is cut off."""
-    before = Path.cwd()
-    os.chdir(TREE)
-    name_of_file.cache_clear()
-    yield
-    os.chdir(before)
-    name_of_file.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -391,9 +375,7 @@ def test_an_exception_in_a_thread_names_the_thread() -> None:
         def body() -> None:
             raise LookupError("no such thing")
 
-        thread = threading.Thread(target=body, name="reader")
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=body, name="reader"))
 
     report = found(thrown).report()
     assert re.match(rf"LookupError: no such thing at \S*{HERE}:\d+ in body\(\), reader ", in_one_line(report))

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
-from conftest import python
+from conftest import python, run_thread
 from corpus import together
 
 from runtime.explore import Outcome, explore
@@ -28,9 +28,7 @@ def of_each_run(look: Callable[[], Any], runs: int = RUNS) -> list[Any]:
     seen: list[Any] = []
 
     def test() -> None:
-        thread = threading.Thread(target=lambda: seen.append(look()))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lambda: seen.append(look())))
 
     result = explore(test, runs=runs, seed=1, granularity="sync")
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
@@ -163,9 +161,7 @@ def test_a_scheduler_by_the_time_of_day_comes_to_its_job() -> None:
                 wake.wait(left)
             ran.append(True)
 
-        thread = threading.Thread(target=loop)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=loop))
         assert ran
 
     result = explore(test, runs=100, seed=1)
@@ -225,9 +221,7 @@ def test_chance_differs_within_a_run(name: str) -> None:
 
     def look() -> int:
         drawn = [draw() for _ in range(5)]
-        thread = threading.Thread(target=lambda: drawn.extend(draw() for _ in range(5)))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lambda: drawn.extend(draw() for _ in range(5))))
         return len(set(drawn))
 
     assert set(of_each_run(look)) == {10}

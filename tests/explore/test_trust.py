@@ -17,7 +17,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
-from conftest import SLOW, in_child
+from conftest import SLOW, in_child, run_thread
 from corpus import together
 
 from runtime.explore import DeadlockFound, Livelock, Outcome, Result, explore, replay
@@ -598,9 +598,7 @@ def test_it_is_back_in_time_though_threads_do_not_end(slow: float) -> None:  # e
         threading.Thread(target=stay, daemon=True).start()
 
     def blocks_in_c() -> None:
-        thread = threading.Thread(target=lambda: ctypes.CDLL(None).sleep(1000))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lambda: ctypes.CDLL(None).sleep(1000)))
 
     for test in (catches_all, blocks_in_c):
         began = time.monotonic()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
 import pytest
-from conftest import TREE
+from explored import in_the_tree  # noqa: F401 - all tests run there
 
 import runtime
 from runtime.explore import Outcome, Result
@@ -20,23 +19,11 @@ from runtime.explore.run.plans import Plan
 from runtime.explore.run.session import Session
 from runtime.explore.telling.recorder import Recorder
 from runtime.explore.tokens import read_token
-from runtime.observe.files import name_of_file
 
 pytestmark = pytest.mark.loads
 
 HERE = Path(__file__).name
 GRANULARITIES = ["sync", "gil", "opcode"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _in_the_tree() -> Iterator[None]:
-    """Files are named as from the current folder."""
-    before = Path.cwd()
-    os.chdir(TREE)
-    name_of_file.cache_clear()
-    yield
-    os.chdir(before)
-    name_of_file.cache_clear()
 
 
 def found(test: Callable[[], object], granularity: str = "sync", seed: int = 1) -> Result:

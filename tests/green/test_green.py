@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_forked_child, refuse, run_threads, until_alone, wait_until_parked
+from conftest import (
+    Child,
+    NativeHelper,
+    in_forked_child,
+    refuse,
+    run_thread,
+    run_threads,
+    until_alone,
+    wait_until_parked,
+)
 
 import runtime
 from runtime import Thread, scheduler, sync
@@ -995,9 +1004,7 @@ def test_fork_in_a_green_thread(child: Child) -> None:
             assert threading.get_native_id() == os.getpid()
             assert [thread.name for thread in threading.enumerate()] == ["forks"]
             assert not other.is_alive()
-            lwp = runtime.Thread(target=ended.append, args=(1,))
-            lwp.start()
-            lwp.join()
+            run_thread(runtime.Thread(target=ended.append, args=(1,)))
             scheduler.sleep(0.001)
             again = green.spawn(ended.append, 2)
             again.join()  # the thread that has forked has the LWP, and lends it

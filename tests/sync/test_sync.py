@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, Child, needs_gil
+from conftest import FREE_THREADED, ROOT, Child, needs_gil, run_thread
 from sync_helpers import PATIENCE, wait_until_asleep
 
 import runtime
@@ -489,9 +489,7 @@ def test_with_frees_the_lock_without_memory(name: str, child: Child) -> None:
             leave()
         except MemoryError:
             _testcapi.remove_mem_hooks()
-        thread = threading.Thread(target=lambda: print(lock.acquire(False)))
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lambda: print(lock.acquire(False))))
 
     assert child(without_memory, name).stdout == "True\n"
 
