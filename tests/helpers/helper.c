@@ -528,11 +528,6 @@ void *resolver_state(void)
 
 static __thread int counter;
 
-int count_up(void)
-{
-    return ++counter;
-}
-
 void *counter_address(void)
 {
     return &counter;

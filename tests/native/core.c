@@ -519,7 +519,6 @@ static void signals(void)
     CHECK(atomic_load(&handled) > 0);
 }
 
-/* What the tools must find, in a thread of ours. */
 /* ---- green threads ----------------------------------------------------------------------------------------------- */
 
 enum { TIMERS = 100, GREENS = 8 };
@@ -598,6 +597,8 @@ static void greens(void)
         scheduler_free(scheduler);
     }
 }
+
+/* ---- what the tools must find, in a thread of ours --------------------------------------------------------------- */
 
 static void write_behind(void *arg)
 {

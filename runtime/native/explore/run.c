@@ -271,8 +271,8 @@ static void count_progress(void)
 /* Makes this the thread that goes on. */
 static struct explored *resume_thread(struct explored *thread)
 {
-    if (thread->state == EXPLORED_ASLEEP && wait_table_leave(&thread->green->waiter, thread->result))
-        thread->state = EXPLORED_WOKEN;
+    if (thread->state == EXPLORED_ASLEEP)
+        wait_table_leave(&thread->green->waiter, thread->result);
     thread->state = EXPLORED_RUNNING;
     thread->green->explored = thread;
     if (thread->loop)
