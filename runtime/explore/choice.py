@@ -16,8 +16,6 @@ from pathlib import Path
 from ..observe.files import Choice, is_runtimes_own, library_of
 from .settings import Included, SettingsError, nearest_above, read_toml, table_in
 
-__all__ = ["choice_for", "names_of"]
-
 
 def names_of(option: str, names: Iterable[str]) -> list[str]:
     """TypeError: they are no names, or one text."""

@@ -14,8 +14,6 @@ from ..observe.files import is_program
 from .run.plans import TIMEOUT, Ending, Kind, Plan, Run, State, Step, Strikes
 from .run.session import LONGER, Session
 
-__all__ = ["Doubts", "Failure", "lacks", "waited", "waited_for_file", "what_failed"]
-
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND)  # a thread waits at the end
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # files, memory, watches of inotify(7)
 _FULL_PATIENCE, _PATIENCE = 1.0, 0.05  # seconds; the first: FULL_PATIENCE of native/explore/run.c

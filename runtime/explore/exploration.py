@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .telling.story import Story
     from .telling.undoing import Gap, Trial
 
-__all__ = ["TO_TELL", "TO_TELL_OF_SHARE", "Exploration", "Share"]
-
 _REPLAYS, _LOOKS = 10, 4
 _ENOUGH = 0.9  # of the replays: otherwise more than the order of threads decides
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most

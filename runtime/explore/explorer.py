@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
 from .doubts import Failure
-from .exploration import TO_TELL, Exploration, Share
+from .exploration import TO_TELL, Exploration
 from .results import Inconclusive, Progress, Result
 from .run.loops import plain
 from .run.plans import GRANULARITIES, Ending, Plan, Run, Strikes, last_steps
@@ -21,8 +21,6 @@ from .search.recorded import follow, read_record
 from .search.shrinking import Schedule
 from .search.strategies import check_strategy, is_systematic, shared
 from .tokens import check_of, read_token
-
-__all__ = ["Progress", "Share", "explore", "explored", "options_of_replay", "replay"]
 
 _TRIES = 3
 _TELL_EVERY = 0.2  # seconds

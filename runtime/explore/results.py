@@ -7,21 +7,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-__all__ = [
-    "CallbackRaised",
-    "DeadlockFound",
-    "DestroyedPending",
-    "Find",
-    "Inconclusive",
-    "LeftBehind",
-    "Livelock",
-    "NeverRetrieved",
-    "Outcome",
-    "Progress",
-    "Result",
-    "Unwound",
-]
-
 
 class Unwound(BaseException):
     """Ends a thread of a run that is over. The program must let it pass, as it must GeneratorExit."""

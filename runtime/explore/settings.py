@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KEYS", "Included", "SettingsError", "nearest_above", "read_table", "read_toml", "table_in"]
-
 _TABLE = "[tool.lwp.explore]"
 #: Of the table.
 KEYS = (

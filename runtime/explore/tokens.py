@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from .run.plans import GRANULARITIES, Plan, Run, Strikes
 
-__all__ = ["BadToken", "Token", "make_token", "read_token"]
-
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"([sgo])([0-9]*)(e?)(c?)(r?)-([0-9a-z]{1,4})((?:-[0-9a-z]{1,7}\.[0-9a-z]{1,2})*)")
 _MOST_STEPS, _MOST_THREADS = 2**32, 1024  # explore.h: steps are numbered in 32 bits, EXPLORE_THREADS

@@ -15,8 +15,6 @@ from multiprocessing.connection import Connection, Pipe, wait
 from .results import Inconclusive, Outcome, Progress, Result
 from .search.tried import Tried
 
-__all__ = ["Gathering", "how_it_ended", "in_processes", "seed_of", "sendable", "shares_of"]
-
 #: (number, seed, runs, progress): explores, in this process.
 Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
 

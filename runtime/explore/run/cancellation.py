@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["cancel", "may_cancel", "says_that_it_struck", "tasks_with_timeouts"]
-
 
 def may_cancel(task: Any) -> bool:
     """Whether it is none of the test's own: what run_until_complete() runs, and what anyio's plugin runs tests in."""

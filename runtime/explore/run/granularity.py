@@ -15,8 +15,6 @@ from typing import Any
 from ... import native
 from ...observe.files import Choice, is_excluded, is_program, library_of
 
-__all__ = ["UNMENTIONED", "Look", "Points"]
-
 #: Told the running frame, its thread's number, the steps so far, and what is raised with its traceback, or None twice.
 #: True: the thread comes to a point there, and is looked at again after it.
 Look = Callable[[FrameType, int, int, BaseException | None, TracebackType | None], bool]

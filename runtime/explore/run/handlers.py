@@ -21,8 +21,6 @@ from typing import Any
 from ... import native
 from .quiet import replace
 
-__all__ = ["Handlers"]
-
 _OF_TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 

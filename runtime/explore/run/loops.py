@@ -11,8 +11,6 @@ from typing import Any
 from ... import native
 from ..results import CallbackRaised, DestroyedPending, Find, NeverRetrieved
 
-__all__ = ["lost", "plain", "under_control", "woken"]
-
 
 def plain(test: Callable[..., Any]) -> Callable[..., Any]:
     """The test; an async function as one that runs it in a loop of its own."""

@@ -15,8 +15,6 @@ from typing import Any
 from ... import native
 from .quiet import replace
 
-__all__ = ["Numbers"]
-
 
 class Numbers:
     """Within a `with` of the thread that explores."""

@@ -10,23 +10,6 @@ from typing import NamedTuple
 
 from ... import native
 
-__all__ = [
-    "GRANULARITIES",
-    "IN_TURN",
-    "OUT_OF_TURN",
-    "STEP",
-    "Ending",
-    "Kind",
-    "Made",
-    "Plan",
-    "Plans",
-    "Run",
-    "Series",
-    "State",
-    "Step",
-    "Strikes",
-]
-
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")
 

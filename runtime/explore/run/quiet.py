@@ -19,8 +19,6 @@ from ..results import Unwound
 from . import cancellation
 from .loops import lost, under_control, woken
 
-__all__ = ["Quiet", "replace"]
-
 _AWAITS = 100  # that a coroutine may come to while it is closed
 
 

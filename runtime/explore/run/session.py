@@ -30,8 +30,6 @@ from .numbers import Numbers
 from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
 from .quiet import Quiet, replace
 
-__all__ = ["LONGER", "Session", "Watch"]
-
 LONGER = 10  #: times as many steps: what goes on for that long may be a livelock
 _CLEAN_EVERY, _COLLECT_EVERY = 100, 32  # runs
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to

@@ -35,8 +35,6 @@ from ..run.plans import (
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
 
-__all__ = ["partial_orders"]
-
 #: What a step touches: 2 * object, + 1 if it may change it.  None: not known, so it matters to all.
 Touched = tuple[int, ...] | None
 

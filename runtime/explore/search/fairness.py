@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Fairness"]
-
 _PATIENCE = 3  #: times that a thread gets nowhere, before the threads that had no turn since the last time go first
 _TURNS = 4  #: turns of a task count as one such time: a task that awaits asyncio.sleep(0) may do much in each
 

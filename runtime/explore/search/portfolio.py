@@ -11,8 +11,6 @@ from ..results import Inconclusive
 from ..run.plans import GRANULARITIES, RUN_COSTS, Plan, Run, Strikes
 from .strategies import is_systematic, strategy
 
-__all__ = ["Portfolio"]
-
 _AUTO = ("pct", "random", "pos", "dpor")
 _CHANCE = tuple(name for name in _AUTO if not is_systematic(name))
 _FIRST_TURN, _LONGEST_TURN = 1000, 32_000  #: in steps; 10,000 take about a millisecond

@@ -21,8 +21,6 @@ from ...chaos import KINDS
 from ..run.plans import Kind, Plan, Step, last_steps
 from ..run.session import Session
 
-__all__ = ["BadRecord", "Done", "follow", "read_record"]
-
 _MOST_OPERATIONS = 20_000  # a run has fewer steps
 _MOST_COMPARED = 2000  # operations of a thread, between what begins and what ends alike: that takes the square of it
 _SECONDS = 10.0  # for all runs that follow

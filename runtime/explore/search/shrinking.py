@@ -9,8 +9,6 @@ from functools import cached_property
 
 from ..run.plans import AT_GIL, GRANULARITIES, OUT_OF_TURN, Kind, Plan, Step
 
-__all__ = ["Schedule", "Try", "shrink"]
-
 _MOST_RUNS = 3000
 _MOST_ALONE = 1000  #: runs with a single deviation
 

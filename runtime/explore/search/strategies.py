@@ -12,8 +12,6 @@ from ..run.plans import Plan, Plans, Series, Strikes
 from .dpor import partial_orders
 from .systematic import depth_first
 
-__all__ = ["check_strategy", "is_systematic", "shared", "some_plans", "strategy"]
-
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4

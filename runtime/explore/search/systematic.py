@@ -10,8 +10,6 @@ from ..results import Inconclusive
 from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, Strikes, threads_in
 from .fairness import Fairness
 
-__all__ = ["DIFFERS", "SWITCHES", "check_begin", "depth_first", "what_is_left_out"]
-
 DIFFERS = "the test does not do the same each time that its threads run in the same order"
 _CHOSEN = 20  #: its place in a step
 _MOST_BYTES = 1 << 26  #: for the beginnings of schedules that are kept for the next bound

@@ -11,8 +11,6 @@ from typing import Any
 
 from ..run.plans import GRANULARITIES, Made, Plan, Run
 
-__all__ = ["NO_THREADS", "Coverage", "Tried", "chance_missed", "left_out"]
-
 _MOST_NAMES = 6  # of libraries in a report
 
 #: What ends a report of runs without a second thread.

@@ -18,8 +18,6 @@ from ...observe.stored import ABSENT, UNKNOWN, changed, class_name, is_shareable
 from ..results import Unwound
 from .operands import DELETES, READS, WRITES, Data, Use, data_of, root_of, uses_of, value_of
 
-__all__ = ["Access", "Accesses", "Look", "Owner", "Raised", "conflict", "stack_of"]
-
 _MOST_LOOKS = 400_000
 _MOST_NAMED = 100  # owners
 _TRIES = 3  # to find an owner's name

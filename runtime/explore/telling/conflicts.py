@@ -15,8 +15,6 @@ from ... import native
 from ..run.plans import THREAD, Kind, Step
 from .accesses import Access, conflict
 
-__all__ = ["Conflict", "conflicts"]
-
 #: Steps by which a thread learns what others have done before, and by which it makes known what it has done.  A wait
 #: is both: a barrier's waiters learn of each other.
 _LEARNS = frozenset((Kind.ACQUIRE, Kind.TRY, Kind.READ, Kind.WAIT, Kind.WAKE))

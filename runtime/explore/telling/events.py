@@ -12,8 +12,6 @@ from ...observe.source import Place
 from ..run.plans import TIMEOUT, Kind
 from .accesses import Access, Raised
 
-__all__ = ["CAUGHT", "DATA", "RAISE", "Event", "Holding", "Line", "Note", "Thing", "Wait", "lines_of"]
-
 #: Kinds of events that are no steps: the exception with which a run has failed, an exception that was caught, a use
 #: of data.
 RAISE, CAUGHT, DATA = -1, -2, -3

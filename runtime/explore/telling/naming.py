@@ -12,8 +12,6 @@ from ...observe.files import is_program, short
 from ..run.plans import Ending
 from .story import Story
 
-__all__ = ["name_of_error", "name_of_find"]
-
 _KINDS = {Ending.DEADLOCK: "DeadlockFound", Ending.LEFT_BEHIND: "LeftBehind", Ending.LIMIT: "Livelock"}
 _MOST = 4  # functions
 

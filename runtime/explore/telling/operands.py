@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 from ...observe.source import expression_at, instruction_at, instruction_before, variables
 from ...observe.stored import ABSENT, UNKNOWN, attribute, class_name, container, item, module_of, shown, size, token
 
-__all__ = ["DELETES", "READS", "WRITES", "Data", "Use", "data_of", "root_of", "uses_of", "value_of"]
-
 READS, WRITES, DELETES = "reads", "writes", "deletes"
 
 #: Methods of builtin containers that only read; the others write.

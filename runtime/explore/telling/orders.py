@@ -11,8 +11,6 @@ from typing import Any
 from .conflicts import Conflict
 from .words import short
 
-__all__ = ["Orders", "figure", "merged"]
-
 _MOST = 10  # pairs that are named
 
 

@@ -16,8 +16,6 @@ from .story import Story
 from .why import claims, facts
 from .words import at, causes, deviation, failed_at, headline, stacks, waiting
 
-__all__ = ["page"]
-
 _MOST_ROWS = 400
 _COLOURS = 8  # of locks: --lock-0 ... in page.css
 _MOST_ARROWS = 40  # below the columns

@@ -14,8 +14,6 @@ from .accesses import Access
 from .conflicts import Conflict, conflicts
 from .words import short
 
-__all__ = ["Race", "Races"]
-
 _MOST = 20  # pairs
 
 _Side = tuple[str, int, str]

@@ -23,8 +23,6 @@ from .state import state_of
 from .story import Story
 from .tasks import awaited_by, begin_of, callback_of, frames_of, holds, name_of
 
-__all__ = ["Recorder"]
-
 _TRIES = 4  # to find an object's name
 
 

@@ -14,8 +14,6 @@ from .story import Story
 from .why import BETWEEN, claims, facts
 from .words import at, causes, deviation, doing, failed_at, headline, joined, stacks, waiting
 
-__all__ = ["chosen", "closing", "made", "notes_of", "rated", "realism", "report"]
-
 _WIDTH = 100
 _HEIGHT = 40
 _SHORTEST = 16  # the length that a line of source is cut to, at least

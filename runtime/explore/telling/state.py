@@ -15,8 +15,6 @@ from typing import Any
 
 from ...observe.source import variables
 
-__all__ = ["state_of"]
-
 _FRAMES = 6  # of the program, the innermost first
 _ITEMS = 16  # of a container or an object
 _DEPTH = 2  # containers and objects in one another

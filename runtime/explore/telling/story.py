@@ -20,8 +20,6 @@ from .accesses import Access, Raised, conflict
 from .events import CAUGHT, DATA, RAISE, Event, Holding, Line, Note, Thing, Wait, lines_of
 from .undoing import Reason
 
-__all__ = ["Story", "places_of"]
-
 _LONGEST_CYCLE = 24  # events, of all threads together; a longer cycle is told for each thread
 _CYCLES = 3  # times at least that something is repeated
 _LOOKED_AT = 6000  # events

@@ -11,8 +11,6 @@ from ...observe.files import is_program
 from ...observe.lines import entered
 from ...observe.source import Place, variables
 
-__all__ = ["awaited_by", "begin_of", "callback_of", "frames_of", "holds", "name_of"]
-
 #: What a task waits for, or holds, in a method of it.
 _PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "TaskGroup")
 

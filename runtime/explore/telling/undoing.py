@@ -17,8 +17,6 @@ from typing import NamedTuple
 from ..run.plans import Kind, Plan, Run, Step
 from .accesses import Access, Look, conflict
 
-__all__ = ["Attempt", "Gap", "Reason", "Trial", "reasons"]
-
 _MOST_TRIED = 24  # accesses in front of a switch, and behind it
 _MOST_DEVIATIONS = 4
 _MOST_PLACES = 8  # for a block that waits for locks

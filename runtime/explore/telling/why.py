@@ -8,9 +8,6 @@ from .accesses import Access
 from .story import Story
 from .words import called, short
 
-__all__ = ["BETWEEN", "Fact", "claims", "facts", "facts_as_dicts"]
-
-
 _DEEPEST = 5  # calls
 
 BETWEEN, LATE = "between these two", "only later"

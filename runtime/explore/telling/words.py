@@ -12,22 +12,6 @@ from .story import Story, places_of
 _MOST_CAUSES = 3
 _DEEPEST = 4  # calls of a stack
 
-__all__ = [
-    "at",
-    "called",
-    "causes",
-    "deviation",
-    "doing",
-    "failed_at",
-    "headline",
-    "joined",
-    "of_error",
-    "short",
-    "stacks",
-    "stopped",
-    "waiting",
-]
-
 
 def joined(words: list[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -26,8 +26,6 @@ from ..tokens import BadToken
 from ..workers import Gathering, how_it_ended, seed_of, sendable, shares_of
 from .targets import Output, Target
 
-__all__ = ["ClusterError", "explore_on"]
-
 _LEAST = 1000  # runs of a task; with fewer, its start would be most of its time
 _LOOK_EVERY = 0.2  # seconds between looks whether another task has found something
 _PACKAGE, _, _MODULE = __name__.partition(".")  # the first name may be another elsewhere, see lwp_runtime

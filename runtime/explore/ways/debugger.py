@@ -29,8 +29,6 @@ from ..telling.tasks import frames_of
 from ..telling.words import at, deviation, headline, of_error, stopped, waiting
 from ..tokens import read_token
 
-__all__ = ["debug", "without_breakpoints"]
-
 _NEVER = -1  # bdb's stoplineno after `continue`
 _PATIENCE = 1e6  # seconds that a prompt may take
 _IN_VAIN = (Ending.DEADLOCK, Ending.LEFT_BEHIND, Ending.LIMIT)

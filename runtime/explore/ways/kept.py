@@ -16,8 +16,6 @@ from pathlib import Path
 
 from ..tokens import BadToken, read_token
 
-__all__ = ["Kept"]
-
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
 _IGNORED = (
     "# Tokens of tests that failed, which `pytest --lwp-explore` replays first. Cache them, don't commit them.\n*\n"

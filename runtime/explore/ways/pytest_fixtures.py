@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from _pytest.tmpdir import tmppath_result_key
 
-__all__ = ["Fixtures"]
-
 
 class Fixtures:
     """Within a `with`, in a run: fixtures of the scope `function` and setup_method() are made, and ended at its end.

@@ -23,17 +23,6 @@ from .debugger import debug
 from .pytest_fixtures import Fixtures
 from .targets import Output, options_of, why_not
 
-__all__ = [
-    "check_options",
-    "debug_item",
-    "end_fixtures",
-    "explore_item",
-    "is_explored",
-    "options_for",
-    "reason_against",
-    "renew",
-]
-
 OPTIONS = tuple(name for name in inspect.signature(explore).parameters if name not in ("test", "progress"))
 _fixtures: pytest.StashKey[Fixtures] = pytest.StashKey()  # there is one for all explorations of a test
 #: Fixtures with which a test looks at what it prints.

@@ -37,8 +37,6 @@ from .pytest_items import (
     renew,
 )
 
-__all__ = ["Suite", "option"]
-
 _SEED = "lwp_explore_seed"  # of a worker's input
 _TO_TELL = TO_TELL_OF_SHARE + 2  # seconds that a find may take after the test's time, with the run that it cuts off
 

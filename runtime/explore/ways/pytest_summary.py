@@ -14,8 +14,6 @@ from ..search.tried import counted, left_out
 from ..telling.orders import figure, merged
 from .pytest_suite import option
 
-__all__ = ["summarize"]
-
 
 def summarize(terminal: pytest.TerminalReporter, reports: Iterable[Any]) -> None:
     """reports: all that pytest has; those of explored tests have `lwp_explore`."""

@@ -25,8 +25,6 @@ from ... import native
 from ...observe.files import is_library, is_program
 from ..run.loops import plain
 
-__all__ = ["Output", "Target", "TargetError", "options_of", "why_not"]
-
 Test = Callable[[], object]
 
 
