@@ -98,24 +98,18 @@ class Gathering:
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
-def sendable(answer: object) -> object:
-    """A result, or an exception, that another process can have."""
+def answer_of(call: Callable[[], Result]) -> object:
+    """What it returns or raises, as another process can have it."""
+    answer: object
+    try:
+        answer = call()
+    except BaseException as error:
+        answer = error
     try:
         pickle.loads(pickle.dumps(answer))
     except Exception:
         return RuntimeError(f"{type(answer).__name__}: {answer}")
     return answer
-
-
-def _work(work: Work, number: int, seed: int, runs: int, to_parent: Connection) -> None:
-    """In a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-    answer: object
-    try:
-        answer = work(number, seed, runs, to_parent.send)
-    except BaseException as error:
-        answer = error
-    to_parent.send(sendable(answer))
 
 
 def how_it_ended(code: int) -> str:
@@ -135,7 +129,8 @@ class _Worker:
             try:
                 for pipe in (self.said, *others):  # otherwise no write would fail when the parent has ended
                     pipe.close()
-                _work(work, number, seed, runs, to_parent)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+                to_parent.send(answer_of(lambda: work(number, seed, runs, to_parent.send)))
                 status = 0
             finally:
                 os._exit(status)

@@ -23,7 +23,7 @@ from ..explorer import explore, options_of_replay, replay
 from ..results import Progress, Result
 from ..search.strategies import is_systematic, shared
 from ..tokens import BadToken
-from ..workers import Gathering, how_it_ended, seed_of, sendable, shares_of
+from ..workers import Gathering, answer_of, how_it_ended, seed_of, shares_of
 from .targets import Output, Target
 
 _LEAST = 1000  # runs of a task; with fewer, its start would be most of its time
@@ -207,13 +207,8 @@ def serve() -> None:
         os.chdir(job["folder"])
     install()
     lwp_runtime.give_way()
-    answer: object
-    try:
-        answer = _serve(job)
-    except BaseException as error:
-        answer = error
     with out:
-        out.write(pickle.dumps(sendable(answer)))
+        out.write(pickle.dumps(answer_of(lambda: _serve(job))))
 
 
 def _serve(job: dict[str, Any]) -> Result:
