@@ -98,13 +98,12 @@ static void wake_spare(struct carrier *c)
     futex_wake(&c->word, 1, PARK_PRIVATE);
 }
 
-static int sleep_as_spare(struct carrier *c, int64_t deadline)
+static void sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
     park_unlock(&c->scheduler->lock);
-    int result = futex_wait(&c->word, 1, deadline, PARK_PRIVATE);
+    futex_wait(&c->word, 1, deadline, PARK_PRIVATE);
     park_lock(&c->scheduler->lock);
-    return result;
 }
 
 /* ---- timers, files and signals ----------------------------------------------------------------------------------- */

@@ -114,11 +114,11 @@ static void come_to(const char *does, const struct point_site *site, enum explor
     struct call *call = my_call;
     struct explored *me = points->me();
     int has_gil = PyGILState_Check(), result = -1;
-    PyObject *word = NULL, *type, *value, *traceback;
+    PyObject *word = NULL;
 
     if (!has_gil)
         PyEval_RestoreThread(call->tstate);
-    PyErr_Fetch(&type, &value, &traceback); /* what the C is about to raise: a report's notes are Python */
+    PyObject *raised = PyErr_GetRaisedException(); /* what the C is about to raise: a report's notes are Python */
     my_call = NULL;
     if (!at)
         result = points->point(me, &(struct explore_op){kind, NULL, can, deadline});
@@ -127,7 +127,7 @@ static void come_to(const char *does, const struct point_site *site, enum explor
     my_call = call;
     if (result < 0 || points->is_unwinding())
         longjmp(call->out, 1);
-    PyErr_Restore(type, value, traceback);
+    PyErr_SetRaisedException(raised);
     note_step(me, does, site);
     if (!has_gil)
         PyEval_SaveThread();
@@ -597,17 +597,11 @@ static PyObject *interrupt(PyObject *module, PyObject *thread)
 /* Of the last run: (thread, what it did, where, to what). */
 static PyObject *list_steps(PyObject *module, PyObject *unused)
 {
-    PyObject *list = PyList_New(step_count);
+    PyObject *list = PyList_New(0);
 
-    for (int i = 0; list && i < step_count; i++) {
-        const struct point_site *site = steps[i].site;
-        PyObject *one = Py_BuildValue("(isss)", steps[i].thread, steps[i].does, site ? site->where : "", site ? site->text : "");
-        if (!one) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, one);
-    }
+    for (struct step *step = steps; step < steps + step_count; step++)
+        append_to(&list, Py_BuildValue("(isss)", step->thread, step->does, step->site ? step->site->where : "",
+                                       step->site ? step->site->text : ""));
     return list;
 }
 

@@ -21,7 +21,8 @@ static struct shelf {
 static int cached;
 static atomic_int cache_lock; /* order: docs/architecture.md */
 
-size_t context_round(size_t wanted)
+/* To few sizes, so that contexts can be used again. */
+static size_t rounded_size(size_t wanted)
 {
     size_t step = page_size();
 
@@ -48,7 +49,7 @@ struct context *context_get(size_t stack_size)
 {
     struct context *context = NULL;
 
-    stack_size = context_round(stack_size);
+    stack_size = rounded_size(stack_size);
     park_lock(&cache_lock);
     struct shelf *shelf = shelf_for(stack_size);
     if (shelf && (context = shelf->top)) {

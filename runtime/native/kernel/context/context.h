@@ -41,9 +41,6 @@ struct context {
 /* Bytes of scratch memory in each context.  Set before the first context is made: all have the same. */
 extern size_t context_scratch;
 
-/* The stack size that a context for `wanted` bytes has.  Rounded up to few sizes, so that the cache can reuse contexts. */
-size_t context_round(size_t wanted);
-
 /* A context with at least stack_size bytes of stack, from the cache or new.  NULL with errno set (ENOMEM). */
 struct context *context_get(size_t stack_size);
 

@@ -170,7 +170,7 @@ static PyObject *run_all(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
 
 /* ---- calls of a green thread ------------------------------------------------------------------------------------- */
 
-PyObject *scheduler_yield(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+static PyObject *yield_turn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     Py_BEGIN_ALLOW_THREADS
     green_yield();
@@ -212,7 +212,7 @@ PyObject *scheduler_sleep(PyObject *module, PyObject *seconds)
     if (sleep_deadline(seconds, &deadline) < 0)
         return NULL;
     if (deadline == 0)
-        return scheduler_yield(module, NULL);
+        return yield_turn(module, NULL);
     return python_sleep_on(&(struct python_sleep){python_sleep_until, &deadline, .what = "sleep"}, NULL) < 0 ? NULL
                                                                                                              : Py_NewRef(Py_None);
 }
@@ -513,7 +513,7 @@ static PyType_Spec scheduler_spec = {
 };
 
 static PyMethodDef functions[] = {
-    {"yield_", scheduler_yield, METH_NOARGS,
+    {"yield_", yield_turn, METH_NOARGS,
      "yield_($module, /)\n--\n\n"
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},
     {"sleep", scheduler_sleep, METH_O,

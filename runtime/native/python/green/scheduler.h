@@ -9,9 +9,8 @@ struct scheduler;
 /* The scheduler behind a Python object; NULL with a TypeError. */
 struct scheduler *python_scheduler(PyObject *op);
 
-/* sleep() and yield_() of the module. */
+/* sleep() of the module. */
 PyObject *scheduler_sleep(PyObject *module, PyObject *seconds);
-PyObject *scheduler_yield(PyObject *module, PyObject *unused);
 
 /* Makes the carriers that a scheduler with LWPs of its own is missing: 0 or errno. */
 int python_spawn_carriers(struct scheduler *scheduler);
