@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["run_aside"]
-
 
 def run_aside(command: str, *arguments: str | Path) -> int:
     """Has `lwp COMMAND` done; its exit status."""

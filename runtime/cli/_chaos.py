@@ -11,8 +11,6 @@ from ..observe.watchdog import teller
 from ._main import at_end, at_exception, failed
 from ._options import private
 
-__all__ = ["begin"]
-
 
 def begin(seed: int, record: Path | None, tasks: bool) -> None:
     """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails.

@@ -16,8 +16,6 @@ from rich.text import Text
 from ..observe.rows import Row, busiest, rows
 from ._output import table
 
-__all__ = ["View", "count", "draw"]
-
 _SHARE = 1 / 30  # the share of the time that drawing may take: 13 ms with a screenful of threads
 
 

@@ -13,8 +13,6 @@ from ..observe.waits import describe_cycle, is_deadlock, waiting
 from ..observe.watchdog import teller
 from ._main import at_end, failed
 
-__all__ = ["watch_order"]
-
 
 def watch_order(status: int | None) -> None:
     """Watches from now on. status: the process's exit status if there is something to report and its own would be 0."""

@@ -16,8 +16,6 @@ from rich.text import Text
 from ._options import private
 from ._output import table, time
 
-__all__ = ["Files", "begin", "print_tables"]
-
 _MOST_ROWS = 20
 
 

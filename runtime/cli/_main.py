@@ -15,8 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, ModuleType, TracebackType
 
-__all__ = ["at_end", "at_exception", "failed", "note_interrupt", "run_main"]
-
 # An interpreter that runs a file only borrows the names of its `__main__`, and writes there when it has printed the
 # traceback (_PyRun_SimpleFileObject).
 _first_main = sys.modules["__main__"]

@@ -6,8 +6,6 @@ from collections.abc import Collection
 
 import click
 
-__all__ = ["Names", "unknown"]
-
 
 def unknown(kind: str, name: str, known: Collection[str], otherwise: str) -> str:
     """Says that there is none of that name, and which may be meant; if none is like it, what to do."""

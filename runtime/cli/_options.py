@@ -11,24 +11,6 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = [
-    "LOOPBACK",
-    "Json",
-    "address",
-    "check_plot",
-    "check_timeline",
-    "file_option",
-    "json_option",
-    "pid_argument",
-    "plot_option",
-    "private",
-    "profile_options",
-    "save_plot",
-    "seconds",
-    "timeline_file",
-    "write_file",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOOPBACK = "127.0.0.1"

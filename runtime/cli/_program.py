@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import click
 
-__all__ = ["end_options_after", "forget_click", "options_before"]
-
 
 def options_before(command: click.Command, args: list[str]) -> Iterator[int]:
     """The places of the command's own options in a command line, and of the word after them, if there is one.

@@ -13,8 +13,6 @@ from ..observe import recording
 from ._aside import run_aside
 from ._main import at_end, at_exception
 
-__all__ = ["DEFAULT_SIZE", "PATIENCE", "REASONS", "begin", "note_deadlock"]
-
 REASONS = ("deadlock", "signal", "exception")
 DEFAULT_SIZE = 32 << 20  #: bytes
 PATIENCE = 10.0  #: seconds of a standstill, unless --watchdog says otherwise

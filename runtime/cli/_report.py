@@ -11,8 +11,6 @@ from typing import Any
 from ..observe.statistics import measure
 from ._main import at_end, note_interrupt
 
-__all__ = ["begin"]
-
 _begun = 0.0
 _PLACES = 5  # in C code, of those that blocked longest
 

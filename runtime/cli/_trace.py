@@ -8,8 +8,6 @@ from pathlib import Path
 from ..observe import recording
 from ._main import at_end, note_interrupt
 
-__all__ = ["record"]
-
 
 def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     """Records from here on; the timeline is made when the process ends."""

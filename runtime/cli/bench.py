@@ -21,9 +21,6 @@ from ._names import unknown
 from ._options import Json, check_plot, json_option, plot_option, save_plot
 from ._output import console, size, table, time
 
-__all__ = ["Found", "bench", "chosen", "progress", "show_list", "show_machine"]
-
-
 R = TypeVar("R", bound=Any)  # with a name and a text
 
 

@@ -23,8 +23,6 @@ from ._options import Json, json_option
 from ._output import console, size, table
 from ._version import version
 
-__all__ = ["Feature", "doctor", "features"]
-
 
 @dataclass(frozen=True)
 class Feature:

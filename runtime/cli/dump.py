@@ -12,8 +12,6 @@ from ..observe.stacks import stack_lines
 from ._options import Json, json_option, pid_argument
 from ._output import duration
 
-__all__ = ["dump", "dump_facts", "dump_text"]
-
 
 def dump_facts(pid: int) -> dict[str, Any]:
     """The dump of a process, also if its Python doesn't answer; Unanswered: it can't be asked."""

@@ -20,8 +20,6 @@ from ._program import end_options_after, forget_click, options_before
 if TYPE_CHECKING:
     from ..explore import Progress, Result, Target
 
-__all__ = ["explore"]
-
 _STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4, "cancellation": 5}
 _RUNS, _STEPS = 1000, 20_000
 _FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST

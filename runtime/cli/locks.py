@@ -14,8 +14,6 @@ from ._locks import Files, print_tables
 from ._options import Json, json_option, pid_argument, profile_options, seconds
 from ._output import console
 
-__all__ = ["locks"]
-
 
 def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
     """The facts of so many seconds; of a program that counts already, of all the time since it has begun.

@@ -12,8 +12,6 @@ import click
 from ._options import Json, json_option
 from ._output import console, duration, table
 
-__all__ = ["ps"]
-
 _LOOK = 0.2  # seconds in which a program that is not asleep does something
 
 

@@ -17,8 +17,6 @@ from ._options import pid_argument, seconds, timeline_file
 if TYPE_CHECKING:
     from ..observe.trace import Timeline
 
-__all__ = ["borrow", "record"]
-
 
 @contextmanager
 def _signals() -> Iterator[int]:

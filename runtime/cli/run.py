@@ -21,8 +21,6 @@ from ._program import end_options_after, forget_click, options_before
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["Program", "run"]
-
 
 class Program(NamedTuple):
     """What is to be run, and how."""

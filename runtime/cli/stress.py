@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..stress._run import Mix
     from ..stress._watch import Failure
 
-__all__ = ["stress"]
-
 _ROUND = 5  # seconds that a mix runs in one process when there is time for several
 
 

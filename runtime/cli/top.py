@@ -18,8 +18,6 @@ from ._live import count, draw
 from ._options import pid_argument, seconds
 from ._output import console
 
-__all__ = ["top"]
-
 #: By what rows are sorted: a key from a row and its share of a CPU.
 _BY: dict[str, Callable[[Row, float], Any]] = {
     "cpu": lambda row, share: -share,

@@ -9,8 +9,6 @@ import click
 
 from ._options import address, pid_argument
 
-__all__ = ["watch"]
-
 
 @click.command(short_help="Serve a page that shows a running program's threads.")
 @pid_argument

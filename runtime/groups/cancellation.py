@@ -49,9 +49,6 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 from .. import native
 from ..observe.groups import members
 
-__all__ = ["Cancelled", "Members", "Request", "Scope", "checked_seconds", "checkpoint", "deadline_in", "enter"]
-__all__ += ["fail_after", "leave", "move_on_after", "raise_before", "shield"]
-
 checkpoint = native.checkpoint
 
 

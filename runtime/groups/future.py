@@ -8,8 +8,6 @@ from .. import native
 from ..observe.groups import Cancellation, by, latest
 from .cancellation import Request, Scope, raise_before
 
-__all__ = ["BaseFuture", "cancelled_for"]
-
 _Result = TypeVar("_Result")
 
 

@@ -32,8 +32,6 @@ from .waiting import wait
 if TYPE_CHECKING:
     from ..observe.places import ForeignLocks
 
-__all__ = ["Group"]
-
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 

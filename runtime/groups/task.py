@@ -14,8 +14,6 @@ from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave, raise_before
 from .future import BaseFuture
 
-__all__ = ["Task", "TaskStatus"]
-
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 from .. import native
 from .cancellation import checked_seconds
 
-__all__ = ["ALL_COMPLETED", "FIRST_COMPLETED", "as_completed", "wait"]
-
 _Thing = TypeVar("_Thing")
 
 FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given

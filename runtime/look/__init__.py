@@ -7,6 +7,4 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SHEET"]
-
 SHEET = Path(__file__).with_name("look.css")

@@ -25,8 +25,6 @@ from .rows import busiest, rows, task_file
 from .source import others_frames
 from .waits import Look, Wait, describe_cycle, is_deadlock, look, name_of, waiting
 
-__all__ = ["answer", "dump"]
-
 _MOST_ROWS = 1000
 
 

@@ -18,8 +18,6 @@ from typing import Any
 from .folders import folders, is_private
 from .listening import numbers
 
-__all__ = ["Unanswered", "WithoutPython", "age", "ask", "command", "programs"]
-
 PATIENCE = 15  # seconds that a program has for an answer, which is more than it takes for itself
 
 

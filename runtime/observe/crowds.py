@@ -7,8 +7,6 @@ from collections.abc import Callable, Hashable, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
-__all__ = ["FEW", "Calls", "Crowds", "some"]
-
 FEW = 3  #: threads that do the same and are told one by one; of more, so many are named
 
 T = TypeVar("T")

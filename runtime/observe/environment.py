@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["STUCK", "TRACE", "WATCHDOG", "begin", "leave"]
-
 WATCHDOG = "LWP_WATCHDOG"  #: seconds for which the program stands still before a report
 STUCK = "LWP_STUCK"  #: seconds for which a thread waits for a lock before a report
 TRACE = "LWP_TRACE"  #: file for records; %p in its name stands for the process's number

@@ -8,19 +8,6 @@ import os
 import sysconfig
 from collections.abc import Generator
 
-__all__ = [
-    "RUNTIME",
-    "Choice",
-    "choosing",
-    "is_excluded",
-    "is_library",
-    "is_program",
-    "is_runtimes_own",
-    "library_of",
-    "name_of_file",
-    "short",
-]
-
 #: The folder of the runtime's own files.
 RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 

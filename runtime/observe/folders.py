@@ -9,8 +9,6 @@ import os
 import stat
 from contextlib import suppress
 
-__all__ = ["folders", "is_private", "own_folder"]
-
 
 def folders() -> list[str]:
     """Where programs of this user have their sockets, each named by its pid; the preferred folder first."""

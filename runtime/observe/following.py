@@ -19,8 +19,6 @@ from .records import CHUNK, FULL, MAGIC, Life, Part, Records
 from .timeline import Arrow, Count, Span, Track
 from .trace import OBJECT_HEAD, Reader
 
-__all__ = ["Batch", "Change", "Follower", "records_of"]
-
 _KEPT = 10**10  # ns: what a thread has done to others is forgotten after that
 _LATE = 2 * 10**8  # ns: so late may a record become visible, for the first batch
 

@@ -12,8 +12,6 @@ from typing import Any
 from .crowds import Crowds
 from .waits import rings
 
-__all__ = ["dump_of"]
-
 
 def _any_code() -> None: ...
 

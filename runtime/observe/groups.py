@@ -8,9 +8,6 @@ from typing import Final, NamedTuple, Protocol
 
 from .. import native
 
-__all__ = ["CALL", "CANCELLED", "GROUP", "TASK", "Cancellation", "Counts", "Member", "by", "counts", "described"]
-__all__ += ["end_awaited", "latest", "members", "path"]
-
 
 class Member(Protocol):
     """A thread that is in groups."""

@@ -29,8 +29,6 @@ from .source import (
     with_class,
 )
 
-__all__ = ["attribute_of", "awaited_as", "called_at", "entered", "expression_text", "receiver", "taken_at"]
-
 # ---- where the holder of a lock took it ------------------------------------------------------------------------------
 #
 # It is found from the stack that the holder has now, because an acquire records nothing for this.  The exception table

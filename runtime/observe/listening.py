@@ -14,8 +14,6 @@ from contextlib import suppress
 from .. import native
 from .folders import own_folder
 
-__all__ = ["LISTEN", "begin", "numbers"]
-
 LISTEN = "LWP_LISTEN"  #: 0: the process is not to be asked
 
 

@@ -22,8 +22,6 @@ from .names import Called, kind_of, made
 from .sites import note_makings
 from .waits import name_of
 
-__all__ = ["LockOrder"]
-
 _LONGEST = 5  # locks of a circle
 _MOST_STEPS = 200_000  # of the search for circles
 _MOST_OF_AN_ORDER = 16  # takings that are kept, of different threads and under different other locks

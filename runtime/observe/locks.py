@@ -26,8 +26,6 @@ from .sites import note_makings
 from .source import at, others_frames
 from .waits import kind_of_type, name_of
 
-__all__ = ["HELD", "begin", "end", "facts", "forget"]
-
 #: What another thread holds, or has not begun yet.  All other waits are for something to happen: threads that are idle
 #: wait so too.
 HELD = ("GIL", "lock", "rlock", "semaphore", "items")

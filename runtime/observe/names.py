@@ -19,8 +19,6 @@ from .. import native
 from .files import is_program, short
 from .source import class_of, program_frames, tree_of, variables
 
-__all__ = ["Called", "Names", "Origin", "all_attributes", "kind_of", "made", "made_at", "made_by"]
-
 T = TypeVar("T")
 
 

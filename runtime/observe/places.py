@@ -14,8 +14,6 @@ from .. import native
 from .source import at, passed_on
 from .waits import name_of, waiting
 
-__all__ = ["ForeignLocks", "left_running"]
-
 
 def _line_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; "" for a thread that has none."""

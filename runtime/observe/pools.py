@@ -17,8 +17,6 @@ from .files import RUNTIME
 from .source import outwards
 from .waits import Wait, Waiting
 
-__all__ = ["Exhausted", "exhausted"]
-
 _POOL = os.path.join(RUNTIME, "pool.py")  # a floor above
 
 

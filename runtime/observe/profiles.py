@@ -10,9 +10,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["pprof", "speedscope"]
-
-
 # ---- pprof -----------------------------------------------------------------------------------------------------------
 
 #: Go's names for the first two (runtime/pprof's block and mutex profiles); a sample has one value for each.

@@ -21,19 +21,6 @@ from typing import Any
 from .folders import own_folder
 from .sites import note_makings
 
-__all__ = [
-    "DEFAULT_SIZE",
-    "LEFT",
-    "borrow",
-    "finish",
-    "give_back",
-    "look_back",
-    "name_things",
-    "own_file",
-    "record",
-    "stop",
-]
-
 DEFAULT_SIZE = 16 << 20  #: bytes of records, of 32 each
 LEFT = 3  #: files of killed programs that stay in the folder of sockets
 

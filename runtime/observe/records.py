@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 from .timeline import Span, Timeline, Track
 
-__all__ = ["AWAKE", "CHUNK", "FULL", "MAGIC", "Blocked", "Kind", "Life", "Part", "Record", "Records", "thread_name"]
-
 _HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
 MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 7, 4096, 4096
 CHUNK = struct.Struct("=IIiIIIQ")

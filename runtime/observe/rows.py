@@ -20,8 +20,6 @@ from .crowds import FEW
 from .source import at, others_frames
 from .waits import Wait, name_of, waiting
 
-__all__ = ["Row", "busiest", "note_starts", "rows", "task_file"]
-
 _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", "t": "traced", "I": "idle"}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["SYNCHRONISING", "note_makings"]
-
 _STANDARD = os.path.dirname(os.__file__)
 
 #: The beginnings of the names of files whose lines are not the program's: they pass on the operations by which it

@@ -21,34 +21,6 @@ from typing import Any, NamedTuple
 from .files import RUNTIME, is_program, short
 from .sites import SYNCHRONISING
 
-__all__ = [
-    "Place",
-    "at",
-    "class_of",
-    "expression_at",
-    "expression_of",
-    "forget",
-    "instruction_at",
-    "instruction_before",
-    "instructions_of",
-    "is_inner",
-    "kept",
-    "object_in",
-    "object_text_in",
-    "others_frames",
-    "outwards",
-    "passed_on",
-    "place_at",
-    "place_in",
-    "place_of",
-    "positions_of",
-    "program_frames",
-    "segment_of",
-    "tree_of",
-    "variables",
-    "with_class",
-]
-
 _LONGEST_CALL = 30
 
 

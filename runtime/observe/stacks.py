@@ -8,8 +8,6 @@ from typing import Any
 
 from .files import is_library, is_runtimes_own
 
-__all__ = ["stack_lines"]
-
 #: The outermost frames of a thread, which are the same for all.
 _BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
 

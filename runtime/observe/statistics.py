@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ..native import lwp_measure, lwp_statistics
 
-__all__ = ["Statistics", "measure", "statistics"]
-
 
 @dataclass(frozen=True)
 class Statistics:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from ..native import steps_read, steps_record
 
-__all__ = ["STEP_NAMES", "Step", "record_steps"]
-
 
 @dataclass(frozen=True)
 class Step:

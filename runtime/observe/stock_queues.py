@@ -15,8 +15,6 @@ from .. import native
 from .lines import attribute_of, expression_text, receiver
 from .source import outwards, variables
 
-__all__ = ["Awaited", "awaited", "called", "called_by_pools"]
-
 
 class Awaited(NamedTuple):
     """The queue for whose next item a thread sleeps."""

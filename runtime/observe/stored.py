@@ -13,22 +13,6 @@ import threading
 import types
 from typing import Any
 
-__all__ = [
-    "ABSENT",
-    "UNKNOWN",
-    "attribute",
-    "changed",
-    "class_name",
-    "container",
-    "is_shareable",
-    "item",
-    "keys_of",
-    "module_of",
-    "shown",
-    "size",
-    "token",
-]
-
 
 class _Sign:
     def __init__(self, text: str) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track"]
-
 
 class State(Enum):
     """What a thread does; the value is its name in pictures."""

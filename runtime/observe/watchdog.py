@@ -25,8 +25,6 @@ from .sites import note_makings
 from .stacks import stack_lines
 from .waits import Wait, Waiting, calls, circle_line, describe_cycle, is_deadlock, name_of, waiting
 
-__all__ = ["Watchdog", "report", "seconds_from", "teller", "watchdog"]
-
 _NEVER = 1e9  # seconds
 
 #: Files whose frames are not the program's, nor are the frames below them.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["CHILDREN", "GREEN", "HOOK", "STACK_SIZE", "TIME_SLICE", "begin", "has_hook", "pass_on", "python_path"]
-
 HOOK = "lwp_runtime.pth"
 CHILDREN = "LWP_CHILDREN"  #: not empty: Python processes run on the runtime
 STACK_SIZE = "LWP_STACK_SIZE"  #: if set, bytes of stack for each of their threads

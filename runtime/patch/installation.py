@@ -19,8 +19,6 @@ from ..bootstrap import define_as
 from ..observe import environment, listening
 from ..scheduler import TIME_SLICE, Scheduler
 
-__all__ = ["install", "installed", "is_installed", "uninstall"]
-
 
 def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
     """Runs function(*args, **kwargs) in a new thread and returns its ident; as _thread.start_new_thread."""

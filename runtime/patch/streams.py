@@ -21,8 +21,6 @@ from typing import Any
 from .. import native
 from ..sync import RLock
 
-__all__ = ["CALLS", "STAND_INS", "Raw", "can_be_stream", "reopen_stdin", "stream", "would_block"]
-
 #: What stands in for os.read, readv and write, by name; blocking/files.py adds them.
 CALLS: dict[str, Callable[..., Any]] = {}
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._run import Mix
 
-__all__ = ["BROKEN", "THEMES", "load", "round_seed"]
-
 THEMES = (
     "sync",
     "threads",

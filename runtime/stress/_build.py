@@ -8,8 +8,6 @@ from pathlib import Path
 
 from ._run import LeftOut
 
-__all__ = ["build"]
-
 
 def build(name: str, source: str, language: str = "c") -> Path:
     """A shared library from the source text, in the working directory; LeftOut if there is no compiler."""

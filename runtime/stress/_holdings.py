@@ -10,8 +10,6 @@ from pathlib import Path
 from .. import scheduler
 from ..native import aside_tids, context_counts, lwp_reap
 
-__all__ = ["POOLS", "Holdings", "is_pool"]
-
 #: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).
 POOLS = range(2 << 40, 30 << 40) if sysconfig.get_config_var("Py_GIL_DISABLED") else range(0)

@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["WORKERS", "Entry", "Journal", "Standing"]
-
 WORKERS = 256  # places; the first is the main thread's
 _ENTRIES = 4096  # operations that are kept
 

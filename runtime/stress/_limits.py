@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ..observe import limits
 
-__all__ = ["child_hit", "limit_hit", "sleeps_in_semaphore"]
-
 #: What the machine must allow for a failure to count as the runtime's, which is more than any mix needs.
 _TASKS, _DESCRIPTORS = 1000, 256
 

@@ -22,9 +22,6 @@ from .. import Thread, scheduler
 from ._holdings import Holdings
 from ._journal import Journal
 
-__all__ = ["FAILED", "LEFT_OUT", "MIXES", "Broken", "LeftOut", "Mix", "Run", "Worker"]
-__all__ += ["beside", "check", "join_all", "mix", "turns"]
-
 FAILED, LEFT_OUT = 70, 77  # exit statuses of the process that a mix runs in
 
 _NOISE = 64 << 20  # bytes that Python and malloc's arenas may keep

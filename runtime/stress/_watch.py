@@ -20,8 +20,6 @@ from ._journal import Journal
 from ._limits import child_hit, limit_hit
 from ._run import FAILED, LEFT_OUT, Mix
 
-__all__ = ["Failure", "Outcome", "watch"]
-
 _LAST = 40  # operations that a report shows
 _OUTPUT = 60_000  # bytes of the process's output that a report shows, at most
 

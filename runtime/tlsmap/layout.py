@@ -12,8 +12,6 @@ from typing import Any
 
 from ..native.structures import facts, ffi, lib
 
-__all__ = ["Layout", "Module", "Place", "Segment", "layout", "pthread_places", "rseq_area", "tcb_places"]
-
 
 @dataclass(frozen=True)
 class Module:

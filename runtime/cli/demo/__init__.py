@@ -12,8 +12,6 @@ import click
 
 from .._names import Names
 
-__all__ = ["demo"]
-
 #: Name and line of each demo, here so that listing them imports none.
 DEMOS = {
     "files": "A child closes its parent's file descriptor: CLONE_FILES.",

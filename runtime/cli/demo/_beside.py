@@ -18,8 +18,6 @@ from rich.text import Text
 
 from .._output import table
 
-__all__ = ["Untraced", "calls_of_both", "is_mark", "show_calls", "traced"]
-
 #: os.access() of a file that doesn't exist: a mark among the other calls.
 _PROGRAM = """
 import os

@@ -9,8 +9,6 @@ from .._output import size
 from ..figures._page import Steps
 from ..figures._svg import PARTS, Figure, arrow, group, line, rect, text
 
-__all__ = ["life_figure", "memory_figure", "steps_of"]
-
 _STORY = "docs/how-a-thread-is-made.md"
 #: By step, or by its group: the section that explains it.
 _SECTIONS = {

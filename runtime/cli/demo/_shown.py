@@ -13,8 +13,6 @@ from rich.console import Console
 from .._options import Json, html_option, json_option, write_file
 from .._output import console
 
-__all__ = ["print_code", "print_more", "shows", "threads_option"]
-
 _NATIVE = Path(__file__).parents[2] / "native"
 _STORY = "docs/how-a-thread-is-made.md"
 

@@ -16,8 +16,6 @@ from rich.text import Text
 from ...look import SHEET
 from ._svg import FIGURE_CSS, Figure
 
-__all__ = ["Steps", "page"]
-
 _HERE = Path(__file__).parent
 
 

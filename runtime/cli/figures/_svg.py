@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from ...look import SHEET
 
-__all__ = ["FIGURE_CSS", "PARTS", "Figure", "arrow", "group", "line", "rect", "text"]
-
 FIGURE_CSS = Path(__file__).with_name("figure.css")
 
 #: The colours of a thread's memory, in a terminal too; black is read on each, except on the guard's.

@@ -11,8 +11,6 @@ from ...observe.trace import read
 from ..dump import dump_facts, dump_text
 from ..trace import _page
 
-__all__ = ["CONTROLS", "control"]
-
 _MOST = 3600  # s
 CONTROLS = ("dump", "record", "watchdog")
 

@@ -12,8 +12,6 @@ from ...observe.trace import Track
 from ..trace._layout import about, cut, thread_name
 from ..trace._page import LOOK, Flat
 
-__all__ = ["Feed"]
-
 _LONGEST = 200  # letters of a name
 _MOST_TEXTS = 20_000  # that are remembered: a text that comes again later is told again
 

@@ -12,8 +12,6 @@ from ...observe.asking import Unanswered, ask
 from ...observe.following import records_of
 from ..record import borrow
 
-__all__ = ["Recording"]
-
 _RENEWED = 20  # s after which the program is asked again
 _LASTS = 60  # s for which it records without that
 

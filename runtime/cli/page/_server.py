@@ -33,8 +33,6 @@ from ._feed import Feed
 from ._recording import Recording
 from ._snapshot import about_thread, locks_table, moment
 
-__all__ = ["NoAddress", "Server"]
-
 _PERIOD = 0.1  # s between two batches
 _SHARE = 50  # a dump that takes a second is asked for every 50 seconds
 _STREAMS = 8  # at once

@@ -13,8 +13,6 @@ from typing import Any
 from ...observe.stacks import stack_lines
 from ..trace._layout import cut
 
-__all__ = ["about_thread", "locks_table", "moment"]
-
 _LONGEST = 200  # letters of a text
 _MOST = 200  # nodes, rows of a table, tasks of a group, lines of a stack
 

@@ -10,8 +10,6 @@ import click
 
 from .._options import Json, html_option, json_option
 
-__all__ = ["tls"]
-
 _ALL = "*"
 
 

@@ -10,8 +10,6 @@ from ..figures._page import Steps
 from ..figures._svg import PARTS, Figure, arrow, group, rect, text
 from .map import exactly, notes, plain, signed, value
 
-__all__ = ["steps_of"]
-
 _LEFT, _BOX, _WIDTH = 112, 248, 440  # px
 _LEAST, _FIELD = 22, 19
 _STACK, _BLOCK = 110, 260

@@ -12,8 +12,6 @@ from .._options import check_timeline, private, seconds
 if TYPE_CHECKING:
     from ...observe.trace import Timeline
 
-__all__ = ["trace", "write_timeline"]
-
 
 def write_timeline(timeline: Timeline, file: Path, why: str | None = None) -> None:
     """Writes it as the file's name says, and on standard error what it holds.

@@ -9,8 +9,6 @@ from typing import TextIO
 from ...observe.trace import State, Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names, ticks
 
-__all__ = ["write"]
-
 _LEFT, _WIDTH, _TOP, _ROW, _BAR = 210, 1400, 88, 22, 14  # px
 _MARK = 2  # px: of a mark's width
 _MOST_ROWS, _MOST_ARROWS = 300, 50

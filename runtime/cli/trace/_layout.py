@@ -10,21 +10,6 @@ from dataclasses import dataclass, field
 
 from ...observe.trace import Span, State, Timeline, Track
 
-__all__ = [
-    "ARROWS",
-    "COLOURS",
-    "LEGEND",
-    "Row",
-    "about",
-    "cut",
-    "label",
-    "rows",
-    "says",
-    "thread_name",
-    "thread_names",
-    "ticks",
-]
-
 #: The colour-blind tell them apart too.
 COLOURS = {
     State.RUNNING: "#0072b2",

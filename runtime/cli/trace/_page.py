@@ -15,8 +15,6 @@ from ...look import SHEET
 from ...observe.trace import Arrow, Span, State, Timeline, Track
 from ._layout import ARROWS, COLOURS, LEGEND, about, cut, label, rows, says, thread_names
 
-__all__ = ["LOOK", "SCRIPT", "STYLE", "Flat", "write"]
-
 STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ("timeline.css", "timeline.js"))
 _STATES = list(State)
 _LONGEST = 1000  # letters of a text

@@ -11,8 +11,6 @@ from typing import Any, TextIO
 
 from ...observe.trace import Arrow, Span, State, Timeline, Track
 
-__all__ = ["write"]
-
 _Event = dict[str, Any]
 
 _BEYOND_TIDS = 1 << 22  # the kernel's PID_MAX_LIMIT

@@ -14,8 +14,6 @@ from ... import native
 from .. import streams
 from .stand_in import METHODS, stands_in_for
 
-__all__ = ["close_and_wake"]
-
 _stock_close, _stock_close_socket, _stock_dup2, _stock_closerange = os.close, socket.close, os.dup2, os.closerange
 
 

@@ -23,8 +23,6 @@ from ..streams import CALLS
 from .stand_in import STAND_INS, may_block, stands_in_for
 from .waiting import OUT, Patience, ask_until_true, by_helper, on_helper, on_helper_at_once
 
-__all__ = ["PART", "pread"]
-
 _stock_read, _stock_readv, _stock_write, _stock_writev = os.read, os.readv, os.write, os.writev
 _stock_pread, _stock_preadv, _stock_pwrite, _stock_sendfile = os.pread, os.preadv, os.pwrite, os.sendfile
 _stock_poll = select.poll

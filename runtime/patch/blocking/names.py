@@ -9,8 +9,6 @@ from typing import Any
 from .stand_in import stands_in_for
 from .waiting import by_helper, on_helper
 
-__all__ = ["getaddrinfo", "is_numeric"]
-
 
 def is_numeric(family: int, address: Any) -> bool:
     try:

@@ -11,8 +11,6 @@ from typing import Any
 
 from ... import native
 
-__all__ = ["METHODS", "STAND_INS", "may_block", "replaces", "stands_in_for"]
-
 #: (stock, what stands in for it); of two for the same function the later one counts
 STAND_INS: list[tuple[Any, Any]] = []
 #: (class, name of the method, what stands in for it)

@@ -11,8 +11,6 @@ from typing import Any
 from ... import native
 from ...scheduler import spawn
 
-__all__ = ["IN", "OUT", "Patience", "ask_until_true", "by_helper", "on_helper", "on_helper_at_once"]
-
 _stock_select = select.select
 IN, OUT = select.POLLIN, select.POLLOUT
 
