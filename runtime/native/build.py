@@ -138,6 +138,7 @@ SOURCES = [
     "observe/listen.c",
     "demo/cost.c",
     "demo/tlsdemo.c",
+    "python/heaps.c",
     "python/threads/gil_state.c",
     "python/args.c",
     "python/groups/cancel.c",

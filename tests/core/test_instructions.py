@@ -29,7 +29,8 @@ LIMITS = {
     "start and join": 0.45,
 }
 if FREE_THREADED:  # there both take more
-    LIMITS |= {"with Lock": 0.56, "Lock, failed try": 0.46, "RLock pair": 0.58, "start and join": 0.72}
+    LIMITS |= {"Lock pair": 0.68, "with Lock": 0.56, "Lock, failed try": 0.46, "RLock pair": 0.58}
+    LIMITS |= {"start and join": 0.2}
 
 SCRIPT = """
 import ctypes, sys, threading

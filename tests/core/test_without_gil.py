@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, in_child, run_thread, run_threads, wait_until_parked
+from conftest import FREE_THREADED, in_child, resident, run_thread, run_threads, wait_until_parked
 
 import runtime
 from runtime import sync
@@ -186,6 +186,89 @@ def test_without_memory_for_its_state_a_start_fails() -> None:
         thread.join()
     assert refused
     assert threading.active_count() == 1
+
+
+@needs_no_gil
+@in_child
+def test_the_collector_finds_what_ended_threads_have_left() -> None:
+    """More threads than the number of ends after which the allocator itself looks at it."""
+    import gc
+    import weakref
+
+    class Ring(list[object]):
+        pass
+
+    left: list[weakref.ref[Ring]] = []
+
+    def leave() -> None:
+        for _ in range(20):
+            ring = Ring()
+            ring.append(ring)
+            left.append(weakref.ref(ring))
+
+    gc.disable()
+    for _ in range(300):
+        run_threads([runtime.Thread(target=leave) for _ in range(2)])
+    assert sum(one() is not None for one in left) == 300 * 2 * 20
+    gc.collect()
+    assert not any(one() for one in left)
+
+
+@needs_no_gil
+@in_child
+def test_the_collector_finds_what_a_finalizer_makes_at_a_threads_end() -> None:
+    """It takes new segments of the allocator, of 32 MiB, while the thread's memory is given up."""
+    import gc
+    import weakref
+
+    class Ring(list[object]):
+        pass
+
+    def make() -> None:
+        for _ in range(700_000):
+            ring: list[Any] = [None]
+            ring[0] = ring
+            rings.append(ring)
+        last = Ring()
+        last.append(last)
+        left.append(weakref.ref(last))
+
+    class Last:
+        def __del__(self) -> None:
+            make()
+
+    rings: list[list[Any]] = []
+    left: list[weakref.ref[Ring]] = []
+    local = threading.local()
+    gc.disable()
+    for number in range(2):  # of two ends in a row the allocator itself looks at one at most
+        run_thread(runtime.Thread(target=lambda: setattr(local, "last", Last())))
+        blocks = sys.getallocatedblocks()
+        rings.clear()
+        gc.collect()
+        assert len(left) == number + 1
+        assert left[-1]() is None
+        assert sys.getallocatedblocks() < blocks - 1_000_000
+
+
+@needs_no_gil
+@in_child
+def test_the_next_threads_take_the_memory_of_ended_ones() -> None:
+    """Also of one with a block that has a segment of the allocator to itself, from 16 MiB on."""
+    local = threading.local()
+
+    def small() -> None:
+        local.kept = [{number: str(number)} for number in range(2000)]
+
+    def big() -> None:
+        local.kept = bytearray(20 << 20)
+
+    for target in (small, big):
+        run_thread(runtime.Thread(target=target))
+        before = resident()
+        for _ in range(300):
+            run_thread(runtime.Thread(target=target))
+        assert resident() - before < 60 << 20
 
 
 @in_child

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import gc
 import math
 import os
 import queue
@@ -22,7 +23,7 @@ from typing import Any
 from weakref import WeakSet
 
 import pytest
-from conftest import in_child, python, run_thread, run_threads
+from conftest import FREE_THREADED, in_child, python, run_thread, run_threads
 from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -460,6 +461,22 @@ def test_time_passes_when_no_thread_can_go_on() -> None:
     began = time.monotonic()
     passes(test, runs=20)
     assert time.monotonic() - began < 20
+
+
+def test_nine_hundred_runs_are_few_collections_of_all_objects() -> None:
+    """Of 3 ms and more. Without a GIL each collection is one."""
+    full: list[str] = []
+
+    def hear(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and (FREE_THREADED or info["generation"] == 2):
+            full.append(phase)
+
+    gc.callbacks.append(hear)
+    try:
+        explore(lambda: together(int), runs=900, strategy="random", seed=1)
+    finally:
+        gc.callbacks.remove(hear)
+    assert len(full) < 4
 
 
 def test_sleeping_threads_wake_in_the_order_of_their_deadlines() -> None:

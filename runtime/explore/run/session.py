@@ -31,7 +31,8 @@ from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
 from .quiet import Quiet, replace
 
 LONGER = 10  #: times as many steps: what goes on for that long may be a livelock
-_CLEAN_EVERY, _COLLECT_EVERY = 100, 32  # runs
+#: Runs. Without a GIL the collector has no generations, so that the cheap collection looks at all objects too.
+_CLEAN_EVERY, _COLLECT_EVERY = 1000 if "t" in sys.abiflags else 100, 32
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 #: Told at each point of a run: the thread's number, the kind of what comes next, its object, the run's clock.

@@ -27,6 +27,11 @@ static inline PyObject *compat_needs_no_gil(PyObject *module)
     return module;
 }
 
+/* Where a thread's heaps are declared, for heaps.c: where each thread has its own, and that file has run. */
+#if defined(Py_GIL_DISABLED) && !SINCE(14)
+#define COMPAT_HEAPS_HEADER <internal/pycore_interp.h>
+#endif
+
 /* ---- 3.12 -------------------------------------------------------------------------------------------------------- */
 
 enum {

@@ -22,6 +22,7 @@
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_queue.h"
 #include "python/threads/gil_state.h"
+#include "python/heaps.h"
 #include "python/rooms.h"
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
@@ -209,7 +210,7 @@ static void run_python(void *arg)
     atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
-    PyThreadState_Clear(tstate);
+    heaps_clear_state(tstate);
     EVENT(EVENT_LEAVES_GIL, 0, 0);
     waker_forget_creator();
     PyThreadState_DeleteCurrent();
