@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from ..observe.statistics import measure
@@ -75,8 +74,7 @@ def _print_report() -> None:
         table.add_row("switches from one to another", f"{green.switches:,}")
         table.add_row("times that none could go on", f"{green.sleeps:,}")
         table.add_row("handed over by one in C code", f"{green.hand_overs:,}")
-        for library, function, times, seconds in sorted(native.blocked_in_c(), key=lambda place: -place[3])[:_PLACES]:
-            where = " of ".join(filter(None, (function, Path(library).name.partition(".")[0])))
+        for where, times, seconds in sorted(native.blocked_in_c(), key=lambda place: -place[2])[:_PLACES]:
             table.add_row(f"blocked in {where}", f"{times:,} time{'s' * (times > 1)}, {_seconds(seconds)}")
     if found.measured:
         table.add_row("start latency, p50", _seconds(found.latency_p50))

@@ -41,7 +41,8 @@ def _head(crowd: dict[str, Any], now: float) -> str:
     about = f" of {crowd['group']}" if crowd["group"] else ""
     about += f" (cancelled: {crowd['cancelled']})" if crowd["cancelled"] else ""
     state = crowd["state"].replace("waits", "wait" if many else "waits", 1)
-    does = _waits(crowd["wait"], now, many) if crowd["wait"] else state
+    lasts = "" if crowd["since"] is None else f", {'the first ' * many}for {now - crowd['since']:.1f} s"
+    does = _waits(crowd["wait"], now, many) if crowd["wait"] else state + lasts
     if len(threads) > FEW:
         return f"{len(threads):,} threads{about}: {does}: {some(threads, lambda one: repr(one['name']))}"
     return ", ".join(_with_tid(one) for one in threads) + f"{about}: {does}"

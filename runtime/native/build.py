@@ -208,8 +208,8 @@ SOURCES = [
     "python/chaos/operations.c",
     "python/chaos/control.c",
     "python/observe/trace.c",
-    "python/observe/watch.c",
     "python/observe/frames.c",
+    "python/observe/watch.c",
     "python/observe/asked.c",
     "python/module.c",
 ]

@@ -20,6 +20,7 @@ from .. import native
 from . import locks, recording, stock_queues
 from .crowds import Calls, Crowds
 from .groups import described, latest, path
+from .places import InC, in_c
 from .pools import exhausted
 from .rows import busiest, rows, task_file
 from .source import others_frames
@@ -56,8 +57,10 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
     }
 
 
-def _state(green: str | None, tid: int | None, frame: FrameType | None = None) -> str:
+def _state(green: str | None, tid: int | None, frame: FrameType | None = None, c: InC | None = None) -> str:
     """What a thread does that is in none of our waits; green: a green thread's state."""
+    if c is not None:
+        return c.where
     if idle := stock_queues.awaited(frame, tid):
         return f"waits for {idle.thing}"
     if green in ("ready", "asleep"):
@@ -73,7 +76,7 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
     """The threads that run Python, those that do the same together; the largest crowds first."""
     waits = {wait.ident: wait for wait in seen.waiting.waits}
     green, me = native.green_states(), threading.get_ident()
-    frames = others_frames()
+    frames, foreign = others_frames(), in_c()
     found = Crowds()
     stacks: dict[Calls, list[list[Any]]] = {}
     for ident, where in reversed(seen.calls.items()):  # the oldest thread first
@@ -81,7 +84,8 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
             continue
         wait = waits.get(ident)
         tid = None if green.get(ident, "running") != "running" else seen.tids[ident]
-        state = "waits" if wait else _state(green.get(ident), tid, frames.get(ident))
+        c = None if wait else foreign.get(ident)
+        state = "waits" if wait else _state(green.get(ident), tid, frames.get(ident), c)
         group, cancelled = described(ident)
         groups = path(ident)
         alike = wait and (wait.kind, wait.holder, wait.deadline is None)
@@ -90,9 +94,9 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
             if where not in stacks:
                 stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
             said = {"state": state, "group": group, "groups": groups, "cancelled": cancelled, "stack": stacks[where]}
-            found.begin(key, {**said, "wait": wait and _of_wait(wait)})
+            found.begin(key, {**said, "since": c and c.since, "wait": wait and _of_wait(wait)})
         thread = {"name": seen.name_of(ident), "tid": tid, "ident": ident}
-        found.join(key, thread, wait.address if wait else 0, wait.since if wait else 0)
+        found.join(key, thread, wait.address if wait else 0, wait.since if wait else c.since if c else 0)
     return found.all()
 
 

@@ -26,6 +26,7 @@ class Crowds:
     """Gathers threads into crowds, which are data for JSON: what is said of all of a crowd, and "threads".
 
     "wait" of a crowd is None, or tells one of its waits, the "since" of the first, and of how many "things" they are.
+    "since" of the crowd is when the first has come into C code; None if its threads are not there, or it isn't known.
     """
 
     def __init__(self) -> None:
@@ -39,12 +40,15 @@ class Crowds:
         self._found[key] = {**said, "threads": []}
 
     def join(self, key: Hashable, thread: dict[str, Any], address: int, since: float) -> None:
-        """One more thread for a crowd that has begun.  address, since: of its wait, if the crowd has one."""
+        """One more thread for a crowd that has begun.  address, since: of its wait, if the crowd has one, and since of
+        its call in C."""
         crowd, addresses = self._found[key], self._addresses[key]
         crowd["threads"].append(thread)
         addresses.add(address)
         if (wait := crowd["wait"]) is not None:
             wait["since"], wait["things"] = min(wait["since"], since), len(addresses)
+        elif crowd["since"] is not None:
+            crowd["since"] = min(crowd["since"], since)
 
     def all(self) -> list[dict[str, Any]]:
         """The largest first."""

@@ -6,28 +6,10 @@ The process has written it without the GIL: native/python/observe/asked.c.
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 from typing import Any
 
 from .crowds import Crowds
 from .waits import rings
-
-
-def _any_code() -> None: ...
-
-
-@lru_cache(maxsize=4096)
-def _line(first: int, offset: int, table: str) -> int:
-    """The line of an instruction, from a code object's first line and its table of lines."""
-    try:
-        code = _any_code.__code__.replace(co_firstlineno=first, co_linetable=bytes.fromhex(table))
-        return next((line or first for begin, end, line in code.co_lines() if begin <= offset < end), first)
-    except (ValueError, OverflowError):  # the thread ran while it was read
-        return first
-
-
-def _stack(frames: list[list[Any]]) -> list[list[Any]]:
-    return [[file, _line(first, offset, table), function] for file, function, first, offset, table in frames]
 
 
 def _name(tid: int | None, ident: int, pid: int) -> str:
@@ -36,42 +18,44 @@ def _name(tid: int | None, ident: int, pid: int) -> str:
 
 def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
     """The dump; its threads have no names, and their primitives only types."""
-    waits = {ident: (tid, *rest) for ident, tid, *rest in seen["waits"]}
-    tids = {ident: tid for ident, tid, _ in seen["threads"]} | {ident: tid for ident, (tid, *_) in waits.items()}
+    waits = {ident: wait for ident, _, *wait in seen["lwps"] if wait}
+    tids = {ident: tid for ident, tid, *_ in seen["threads"] + seen["lwps"]}
     names = {ident: _name(tid, ident, pid) for ident, tid in tids.items()}
 
     def thing(ident: int) -> str:
-        _, kind, address, holder, *_ = waits[ident]
+        kind, address, holder, *_ = waits[ident]
         by = f" held by {names.get(holder, f'ident {holder}')!r}" if holder else ""
         return f"{kind} at {address:#x}{by}"
 
     def wait_of(ident: int) -> dict[str, Any] | None:
         if ident not in waits:
             return None
-        _, kind, address, holder, since, deadline = waits[ident]
+        kind, address, holder, since, deadline = waits[ident]
         by = {"holder": names.get(holder), "holder_ident": holder or None, "taken": ""}
         told = {"kind": kind, "for": thing(ident), "called": "", "address": address}
         return {**told, **by, "since": since, "deadline": deadline}
 
     found = Crowds()
-    for ident, tid, frames in seen["threads"]:
+    for ident, _, stack in seen["threads"]:
+        tid = tids[ident]
         if tid == seen["own"]:  # it wants the GIL, to answer
             continue
         call = seen["tasks"].get(str(tid), "no system call")
-        wait, stack = wait_of(ident), _stack(frames)
+        wait = wait_of(ident)
         state = "waits" if wait else "runs" if call == "no system call" else call if " " in call else f"in {call}"
-        if tid == seen["holder"]:
+        if ident == seen["holder"]:
             state += ", has the GIL or had it last"
         key = (state, str(stack), wait and wait["for"])
         if key not in found:
-            found.begin(key, {"state": state, "wait": wait, "group": "", "groups": (), "cancelled": "", "stack": stack})
+            said = {"state": state, "since": None, "wait": wait, "stack": stack}
+            found.begin(key, {**said, "group": "", "groups": (), "cancelled": ""})
         thread = {"name": names[ident], "tid": tid, "ident": ident}
         found.join(key, thread, wait["address"] if wait else 0, wait["since"] if wait else 0)
     crowds = found.all()
     circles = []
-    for ring in rings({ident: holder for ident, (_, _, _, holder, _, _) in waits.items()}):
+    for ring in rings({ident: holder for ident, (_, _, holder, _, _) in waits.items()}):
         text = ", ".join(f"{names[ident]!r} waits for {thing(ident)}" for ident in ring)
-        certain = all(waits[ident][5] is None for ident in ring)
+        certain = all(waits[ident][4] is None for ident in ring)
         told = {"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]}
         circles.append({**told, "idents": list(ring)})
     return {

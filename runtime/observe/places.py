@@ -1,4 +1,5 @@
-"""Which line of the program a thread is at, and whether it sleeps in a lock that isn't the runtime's."""
+"""Which line of the program a thread is at, in which C code of others it is, and whether it sleeps in a lock that isn't
+the runtime's."""
 
 from __future__ import annotations
 
@@ -9,16 +10,33 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from threading import Thread
 from types import FrameType
+from typing import NamedTuple
 
 from .. import native
 from .source import at, passed_on
 from .waits import name_of, waiting
 
 
-def _line_of(frame: FrameType | None) -> str:
+def line_of(frame: FrameType | None) -> str:
     """The innermost line of the program, "FILE:LINE in FUNCTION"; "" for a thread that has none."""
     frame = passed_on(frame)
     return "" if frame is None else at(frame)
+
+
+class InC(NamedTuple):
+    """A green thread in C code of others that has released the GIL."""
+
+    tid: int  #: its LWP's
+    where: str  #: the library or its function, as `--report` names it, and the system call: "in _ctypes (read)"
+    since: float  #: time.monotonic()
+
+
+def in_c() -> dict[int, InC]:
+    """The green threads that are in such code, by ident."""
+    return {
+        ident: InC(tid, f"in {place}{f' ({call})' if (call := native.call_of(tid)) else ''}", since)
+        for ident, (tid, place, since) in native.in_c().items()
+    }
 
 
 def _sleep_in_futex(tid: int | None) -> str:
@@ -57,7 +75,7 @@ class ForeignLocks:
         self._seen = seen
         self._told.update(found)
         frames = sys._current_frames() if found else {}
-        return [(thread, _line_of(frames.get(thread.ident or 0))) for thread in found]
+        return [(thread, line_of(frames.get(thread.ident or 0))) for thread in found]
 
 
 _GRACE = 0.1  # seconds for threads that are about to end
@@ -87,6 +105,6 @@ def _described(thread: Thread, said: str, frame: FrameType | None) -> str:
     with suppress(Exception):  # of a derived class
         target = getattr(thread, "_target", None) or thread.run
         about.append(f"target {getattr(target, '__qualname__', target)}")
-    if place := _line_of(frame):
+    if place := line_of(frame):
         about.append(f"at {place}")
     return f"{said} ({', '.join(about)})" if about else said

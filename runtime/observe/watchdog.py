@@ -20,6 +20,7 @@ from .. import native
 from ..placement import different
 from .crowds import FEW, Calls, some
 from .groups import described
+from .places import InC, in_c, line_of
 from .pools import exhausted
 from .sites import note_makings
 from .stacks import stack_lines
@@ -79,7 +80,7 @@ def _standing(found: Waiting) -> list[str]:
 _Turn = tuple[int, int, int]
 
 
-def _describe_turn(ident: int, seconds: float, others: int, computes: bool, sliced: bool) -> str:
+def _describe_turn(ident: int, tid: int, seconds: float, others: int, computes: bool, sliced: bool) -> str:
     threads = f"{others} green thread{'s' if others > 1 else ''}"
     if computes:
         waits, its = ("wait", "their") if others > 1 else ("waits", "its")
@@ -87,9 +88,9 @@ def _describe_turn(ident: int, seconds: float, others: int, computes: bool, slic
     else:
         frame = sys._current_frames().get(ident)
         place = "" if frame is None else f"{frame.f_code.co_name}() at {frame.f_code.co_filename}:{frame.f_lineno}"
-        said = (
-            f"a call in C holds the LWP that {threads} could run on, for {seconds:.1f} s: {name_of(ident)!r} in {place}"
-        )
+        call = f" ({call})" if (call := native.call_of(tid)) else ""
+        held = f"the LWP that {threads} could run on, for {seconds:.1f} s"
+        said = f"a call in C holds {held}: {name_of(ident)!r} in {place}{call}"
     return said if sliced else f"{said}; with --time-slice the others would go on"
 
 
@@ -126,6 +127,22 @@ def _line_of_many(waits: list[Wait], now: float) -> str:
     return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
 
 
+def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
+    """A line for each thread that is in C code; threads that came there from one line share one."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    frames = sys._current_frames()
+    for ident, call in sorted(found.items(), key=lambda one: one[1].since):
+        alike.setdefault((call.where, line_of(frames.get(ident))), []).append(ident)
+    lines = []
+    for (where, line), idents in alike.items():
+        names = some(idents, lambda ident: _with_tid(ident, found[ident].tid))
+        of_many = f"{len(idents):,} threads are {where}, the first"
+        said = of_many if len(idents) > 1 else f"{names} is {where},"
+        at_line = f", at {line}" if line else ""
+        lines.append(f"{said} for {now - found[idents[0]].since:.1f} s{at_line}{f': {names}' * (len(idents) > 1)}")
+    return lines
+
+
 def _left(deadline: float | None, now: float) -> str:
     return "" if deadline is None else f", {deadline - now:.1f} s to its timeout"
 
@@ -134,6 +151,7 @@ def report(why: str, found: Waiting) -> str:
     """A report: why it is written, all circles and waits, and all Python stacks."""
     now = time.monotonic()
     lines = [f"lwp: {why}", *_standing(found), *_lines(found.waits, now)]
+    lines += [f"  {line}" for line in _in_c_lines(in_c(), now)]
     tids = {**native.tids(), **{wait.ident: wait.tid for wait in found.waits}}
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
 
@@ -228,8 +246,8 @@ class Watchdog:
     """Reports when the program stands still; a thread that is not the program's calls look().
 
     seconds: how long it stands still before a report; there is one report until something moves again.  A circle that
-    lasts as long is reported too, and a green thread that keeps an LWP from others for as long.  None: nothing of that
-    is reported.
+    lasts as long is reported too, and a green thread that keeps an LWP from others for as long.  One that is as long in
+    C code that has released the GIL has a line.  None: nothing of that is reported.
     stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder, and one for
     a circle.  None: no such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
@@ -254,6 +272,7 @@ class Watchdog:
         self._told: set[_Circle] = set()
         self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
         self._held_told: set[_Turn] = set()
+        self._in_c_told: set[tuple[int, float]] = set()  # ident, and since when
         _stack(calls()[threading.get_ident()])  # now, because this loads modules
 
     def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
@@ -272,16 +291,27 @@ class Watchdog:
         """Reports a program that seems to stand still, if it does, or a circle that lasts.  Returns whether it has
         reported.
 
-        It also reports threads that are stuck, which doesn't count.
+        It also reports threads that are stuck or in C code for long, which doesn't count.
         """
         still = still and _all_sleep()  # if one doesn't sleep, it only got no CPU
         found = waiting()  # after that, or the report could name a wait that ended before
         told = self._seconds is not None and self._look_for_standstill(self._seconds, still, found)
+        if self._seconds is not None:
+            self._look_into_c(self._seconds, told)
         if self._stuck is not None and not told:
             self._look_for_stuck(self._stuck, found)
         if told and self._then is not None:
             self._then()
         return told
+
+    def _look_into_c(self, seconds: float, told: bool) -> None:
+        """told: there was a report, which has these lines."""
+        now = time.monotonic()
+        long = {ident: call for ident, call in in_c().items() if now - call.since >= seconds}
+        new = {ident: call for ident, call in long.items() if (ident, call.since) not in self._in_c_told}
+        for line in [] if told else _in_c_lines(new, now):
+            self._tell(f"lwp: {line}{self._busy_with()}\n")
+        self._in_c_told = {(ident, call.since) for ident, call in long.items()}
 
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
         locks = _stuck_locks(found, seconds)
@@ -330,7 +360,7 @@ class Watchdog:
             if lasts >= seconds and turn not in self._held_told:
                 self._held_told.add(turn)
                 computes = not still and (cpu - cpu_then > lasts / 10 or _runs(tid))
-                said = _describe_turn(ident, lasts, others, computes, sliced)
+                said = _describe_turn(ident, tid, lasts, others, computes, sliced)
         self._held = held
         self._held_told &= held.keys()
         return said

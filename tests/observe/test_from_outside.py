@@ -396,6 +396,64 @@ threading.Event().wait()
     assert "20 threads: wait for event Order.packed, and 19 others like it, the first for " in text
 
 
+IN_C = """
+import ctypes, os, threading
+libc, (reads, writes) = ctypes.CDLL(None), os.pipe()
+def read():
+    libc.read(reads, ctypes.create_string_buffer(1), 1)
+threading.Thread(target=read, name="reader").start()
+print("ready", flush=True)
+"""
+
+
+def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
+    with run(IN_C, "--green") as program:
+        found = program.dump_when(lambda found: crowd(found, "reader")["since"])
+        text = program.ask("dump", program.pid).stdout
+    assert 0 < crowd(found, "reader")["since"] < found["now"]
+    assert crowd(found, "reader")["state"] == "in _ctypes (read)"
+    assert re.search(
+        r"^'reader' \(tid \d+\): in _ctypes \(read\), for \d+\.\d s\n.* line 5, in read\n", text, re.MULTILINE
+    )
+
+
+MOVED = """
+import ctypes, threading
+libc = ctypes.PyDLL(None)  # a call that gives up the GIL may come back on another LWP
+first, moved, kept = [], [], threading.Event()
+def moves():
+    first.append(libc.gettid())
+    kept.wait()
+    moved.append(1)
+    libc.dprintf(2, b"%d\\n", libc.gettid())
+    libc.pause()
+def computes():
+    if libc.gettid() in first:
+        kept.set()
+        while not moved:
+            pass
+print("ready", flush=True)
+threading.Thread(target=moves).start()
+while not moved:
+    thread = threading.Thread(target=computes)
+    thread.start()
+    thread.join()
+"""
+
+
+@needs_gil("Python answers all the same")
+def test_dump_without_the_gil_knows_the_lwp_that_a_green_thread_has_moved_to(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with run(MOVED, "--green") as program:
+        found = program.dump_when(lambda found: "without" in found)
+    tid = int(capfd.readouterr().err)
+    keeper = next(one for one in found["crowds"] if "has the GIL" in one["state"])
+    assert [thread["tid"] for thread in keeper["threads"]] == [tid]
+    assert keeper["state"].startswith("in pause, ")
+    assert lines(keeper)[0] == "program.py:10 moves"
+
+
 GIL = """
 import ctypes, threading
 lock = threading.Lock()

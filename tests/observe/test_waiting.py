@@ -658,7 +658,7 @@ for target in (wait_in_c, other, other, other):
         (
             IN_C,
             r"lwp: a call in C holds the LWP that [1-4] green threads? could run on, for \d\.\d s: "
-            r"'Thread-1 \(wait_in_c\)' in wait_in_c\(\) at <string>:8; with --time-slice the others would go on",
+            r"'Thread-1 \(wait_in_c\)' in wait_in_c\(\) at <string>:8 \(read\); with --time-slice the others would go",
         ),
     ],
     ids=["computes", "in C"],
@@ -669,6 +669,75 @@ def test_watchdog_names_the_thread_that_holds_the_lwp(program: str, expected: st
     )
     assert re.search(expected, done.stderr), done.stderr
     lwp("run", "--green", "--watchdog", "2", "--watchdog-exit", "7", "-c", COMPUTES)
+
+
+IN_C_WITHOUT_GIL = """
+import ctypes, os, threading, time
+libc, (reads, writes) = ctypes.CDLL(None), os.pipe()
+def read():
+    libc.read(reads, ctypes.create_string_buffer(1), 1)
+def beat():
+    while True:
+        time.sleep(0.01)
+def start(*targets):
+    threads = [threading.Thread(target=target) for target in targets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+IS_IN_C = r"'Thread-\d \(read\)' \(tid \d+\) is in _ctypes \(read\), for \d+\.\d s, at program.py:5 in read\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--lwps", "3"), ("--lwps", "3", "--time-slice", "0")], ids=" ".join)
+def test_watchdog_names_c_code_that_has_released_the_gil(options: tuple[str, ...], tmp_path: Path) -> None:
+    command = (*WATCHED, "--green", *options)
+    said = told(tmp_path, IN_C_WITHOUT_GIL + "start(beat, read)\n", "is in _ctypes", *command)
+    assert re.fullmatch(f"lwp: {IS_IN_C}", said), said
+    said = told(tmp_path, IN_C_WITHOUT_GIL + "start(read)\n", "in <module>", *command)
+    assert re.search(rf"^lwp: no thread has gone on for 0.2 s\n  'MainThread' waits.*\n  {IS_IN_C}", said, re.M), said
+
+
+@in_child
+def test_watchdog_tells_of_each_call_in_c_once() -> None:
+    import ctypes
+    import re
+
+    from runtime import native
+    from runtime.observe.watchdog import Watchdog
+
+    runtime.install(green=True)
+    libc, (reads, writes), said = ctypes.CDLL(None), os.pipe(), list[str]()
+    watchdog = Watchdog(0.01, said.append)
+
+    all_back = threading.Barrier(5)
+
+    def read() -> None:
+        for _ in range(2):
+            all_back.wait()
+            libc.read(reads, ctypes.create_string_buffer(1), 1)
+
+    def look(before: float) -> float:
+        """Once all threads have been in calls that began after that for long enough."""
+        since: list[float] = []
+        while len(since) < 5 or min(since) <= before or time.monotonic() < max(since) + 0.01:
+            since = [since for *_, since in native.in_c().values()]
+        assert not watchdog.look(False)
+        assert not watchdog.look(False)
+        return max(since)
+
+    threads = [threading.Thread(target=read, name=f"reader {i}") for i in range(5)]
+    for thread in threads:
+        thread.start()
+    first = look(0)
+    os.write(writes, bytes(5))
+    look(first)
+    os.write(writes, bytes(5))
+    for thread in threads:
+        thread.join()
+    names = r"'reader \d' \(tid \d+\), " * 2 + r"'reader \d' \(tid \d+\) and 2 more"
+    line = rf"lwp: 5 threads are in _ctypes \(read\), the first for \d\.\d s, at .*.py:\d+ in .*read: {names}\n"
+    assert [re.fullmatch(line, text) is not None for text in said] == [True, True], said
 
 
 def test_watchdog_works_when_stderr_is_closed(tmp_path: Path) -> None:
@@ -824,7 +893,10 @@ def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
     assert done.stdout == ("" if way in ("while flushing", "with the GIL") else "before\n")
     assert done.stderr.endswith("lwp: the process ends with status 42\n")
     begin, last = {
-        "with the GIL": ("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL", "no more to tell"),
+        "with the GIL": (
+            "lwp: nothing moves, and a thread that sleeps in C code keeps the GIL: ",
+            "there is no more to tell" if FREE_THREADED else "program.py:3 in <module>",
+        ),
         "in a circle, while another thread goes on": ("lwp: deadlock for more than 0.2 s\n", "beat()"),
     }.get(way, ("lwp: no thread has gone on for 0.2 s\n", "in wait"))
     assert done.stderr.startswith(begin)
@@ -837,14 +909,16 @@ def test_watchdog_leaves_a_program_that_ends_by_itself() -> None:
 
 @pytest.mark.slow
 def test_a_long_computation_that_keeps_the_gil_is_no_standstill() -> None:
-    """The watching thread does not get the GIL for longer than it waits for one that somebody sleeps with."""
+    """The watching thread does not get the GIL for longer than it waits for a sleeper's.  It says so."""
     source = (
         "import time\n"
         "begin = time.thread_time()\n"
         "sum(range(1_000_000))\n"
         "sum(range(int(7_000_000 / (time.thread_time() - begin))))  # 7 seconds in C, without a switch\n"
     )
-    assert lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source, timeout=100).stderr == ""
+    said = lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source, timeout=100).stderr
+    once = r"lwp: a thread that runs has not given up the GIL: LWP \d+, for \d+ s, at <string>:4 in <module>\n"
+    assert re.fullmatch("" if FREE_THREADED else once, said), said
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,8 @@ static void watch_runner(struct carrier *c)
         if ((moved && !runner_blocks(s)) || sleeps)
             continue;
         check_events(s);
-        if (c->generation == s->generation && s->head && s->moves == seen && atomic_load(&s->idle) == BUSY) {
+        /* If no thread could go on this LWP sleeps in place of the runner, and not every tick: nobody watches a thread in C. */
+        if (c->generation == s->generation && (s->head || runner_blocks(s)) && s->moves == seen && atomic_load(&s->idle) == BUSY) {
             if (s->runner)
                 begin_to_help(s->runner);
             s->runner = c;

@@ -1,8 +1,11 @@
 #include "green/foreign.h"
 
 #include "green/carrier.h"
+#include "green/switch.h"
 
+#include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 
 enum {
     PLACES = 1024,
@@ -13,11 +16,25 @@ enum {
 /* Where C code of others gives up the GIL.  Kept for good: the code could only be unloaded by dlclose(3), which CPython never calls. */
 struct foreign_place {
     const void *_Atomic code;
+    const char *_Atomic function, *_Atomic library; /* what foreign_seen has; NULL: not yet */
     atomic_int expected; /* so many of the next calls are expected to block.  Relaxed: it is a guess */
     atomic_long blocked; /* how often it has */
     atomic_llong ns;     /* for how long in all */
 };
 static struct foreign_place places[PLACES];
+
+/* The thread that finds the place does it, without the GIL: dladdr(3) waits for the linker's lock, which a thread that wants the GIL may have.
+ * dladdr(3) gives the exported function before the address, whatever its size. */
+static __attribute__((cold, noinline)) void find_names(struct foreign_place *place, const void *code)
+{
+    const ElfW(Sym) *symbol = NULL;
+    Dl_info info = {0};
+    int known = dladdr1(code, &info, (void **)&symbol, RTLD_DL_SYMENT);
+    int inside = known && info.dli_sname && symbol && (uintptr_t)code - (uintptr_t)info.dli_saddr < symbol->st_size;
+
+    atomic_store(&place->function, inside ? info.dli_sname : "");
+    atomic_store(&place->library, known ? info.dli_fname : "");
+}
 
 /* NULL: the table is full. */
 static struct foreign_place *place_of(const void *code)
@@ -27,7 +44,13 @@ static struct foreign_place *place_of(const void *code)
     for (size_t i = hash; i < hash + TRIES; i++) {
         struct foreign_place *place = &places[i % PLACES];
         const void *found = atomic_load_explicit(&place->code, memory_order_relaxed);
-        if (found == code || (!found && atomic_compare_exchange_strong(&place->code, &found, code)) || found == code)
+        if (found == code)
+            return place;
+        if (!found && atomic_compare_exchange_strong(&place->code, &found, code)) {
+            find_names(place, code);
+            return place;
+        }
+        if (found == code) /* another thread was first */
             return place;
     }
     return NULL;
@@ -54,13 +77,31 @@ static void learn_from(struct foreign_place *place, int64_t ns, const struct sch
         atomic_store_explicit(&place->expected, expected - 1, memory_order_relaxed);
 }
 
-void foreign_blocked(void (*see)(const void *code, long times, int64_t ns, void *arg), void *arg)
+static struct foreign_seen see_place(struct foreign_place *place)
+{
+    const char *function = atomic_load(&place->function), *library = atomic_load(&place->library);
+
+    return (struct foreign_seen){function ? function : "", library ? library : ""};
+}
+
+void foreign_blocked(void (*see)(const struct foreign_seen *place, long times, int64_t ns, void *arg), void *arg)
 {
     for (int i = 0; i < PLACES; i++) {
         long times = atomic_load_explicit(&places[i].blocked, memory_order_relaxed);
+        struct foreign_seen place = see_place(&places[i]);
         if (times)
-            see(places[i].code, times, atomic_load_explicit(&places[i].ns, memory_order_relaxed), arg);
+            see(&place, times, atomic_load_explicit(&places[i].ns, memory_order_relaxed), arg);
     }
+}
+
+int64_t foreign_since(void *tp, struct foreign_seen *place)
+{
+    struct green *green = *green_of(tp);
+    int64_t since = green ? atomic_load_explicit(&green->in_c_since, memory_order_acquire) : 0;
+
+    if (since)
+        *place = see_place(atomic_load_explicit(&green->in_c, memory_order_relaxed));
+    return since < 0 ? -since : since;
 }
 
 /* Whether the scheduler has several LWPs, so that one can take the place of another. */
@@ -78,11 +119,15 @@ static int runs_on_runner(const struct green *me)
 void foreign_enter(const void *code)
 {
     struct green *me = park_green;
+    struct foreign_place *place = has_places(me->scheduler) ? place_of(code) : NULL;
 
-    if (!has_places(me->scheduler) || !runs_on_runner(me) || !(me->in_c = place_of(code)))
+    if (!place)
         return;
-    atomic_store_explicit(&me->in_c_since, park_now(), memory_order_relaxed);
-    if (atomic_load_explicit(&me->in_c->expected, memory_order_relaxed))
+    atomic_store_explicit(&me->in_c, place, memory_order_relaxed);
+    int runs = runs_on_runner(me);
+    int64_t now = runs ? park_now() : -park_clock(CLOCK_MONOTONIC_COARSE);
+    atomic_store_explicit(&me->in_c_since, now, memory_order_release); /* foreign_since() then sees the place, too */
+    if (runs && atomic_load_explicit(&place->expected, memory_order_relaxed))
         carrier_enters_c(me->carrier);
 }
 
@@ -92,10 +137,9 @@ void foreign_leave(void)
     struct scheduler *s = me->scheduler;
     int64_t since = atomic_load_explicit(&me->in_c_since, memory_order_relaxed);
 
-    if (since) {
-        atomic_store_explicit(&me->in_c_since, 0, memory_order_relaxed);
-        learn_from(me->in_c, park_now() - since, s);
-    }
+    atomic_store_explicit(&me->in_c_since, 0, memory_order_relaxed);
+    if (since > 0)
+        learn_from(atomic_load_explicit(&me->in_c, memory_order_relaxed), park_now() - since, s);
     if (has_places(s) && (!runs_on_runner(me) || atomic_load(&s->idle) == IDLE_IN_C))
         carrier_leaves_c(me);
 }

@@ -21,7 +21,15 @@
 void foreign_enter(const void *code);
 void foreign_leave(void);
 
+/* A place in C code of others: the function, if the library exports it, otherwise "", and the library's file, "" if the code is in none. */
+struct foreign_seen {
+    const char *function, *library;
+};
+
 /* Each place that has blocked: how often, and for how long in all. */
-void foreign_blocked(void (*see)(const void *code, long times, int64_t ns, void *arg), void *arg);
+void foreign_blocked(void (*see)(const struct foreign_seen *place, long times, int64_t ns, void *arg), void *arg);
+
+/* Since when the green thread with that thread pointer, which must not end meanwhile, is in such code, and where; 0: it is not. */
+int64_t foreign_since(void *tp, struct foreign_seen *place);
 
 #endif

@@ -2,8 +2,11 @@
 
 #include "kernel/base/number.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 uintptr_t calls_gil[2];
 
@@ -42,6 +45,19 @@ int calls_read(const char *line)
         if (calls[i].number == number)
             return i;
     return CALLS_OTHER;
+}
+
+int calls_of(const char *tid)
+{
+    char path[300], line[256];
+
+    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    if (fd >= 0)
+        close(fd);
+    line[length > 0 ? length : 0] = 0;
+    return calls_read(line);
 }
 
 const char *calls_name(int number)

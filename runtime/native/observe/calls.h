@@ -12,6 +12,9 @@ extern uintptr_t calls_gil[2];
 
 /* The number of what that line of the file says.  Only calls that may sleep have names, the others are CALLS_OTHER. */
 int calls_read(const char *line);
+
+/* Of the task with that tid now; CALLS_NONE also if the task is gone. */
+int calls_of(const char *tid);
 const char *calls_name(int number);
 
 #endif

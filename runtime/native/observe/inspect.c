@@ -223,3 +223,9 @@ int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
     glibc_unlock_threads();
     return 1;
 }
+
+void inspect_each_soon(void (*see)(uintptr_t ident, int tid, void *arg), void *arg)
+{
+    for (int tries = 0; !inspect_each(see, arg) && tries < 100; tries++)
+        usleep(1000);
+}

@@ -55,6 +55,9 @@ int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union
 void inspect_await(void);
 int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
 
+/* The same for a caller without the GIL, which waits for a tenth of a second only: the thread that has the lock may never go on. */
+void inspect_each_soon(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
+
 /* Copies memory that may be unmapped at any time.  0, or errno if any part can't be read. */
 int inspect_copy_memory(void *into, uintptr_t from, size_t size);
 

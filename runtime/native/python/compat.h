@@ -119,6 +119,13 @@ static inline int compat_blocking(PyObject *given)
 #define COMPAT_FRAME_HEADER <internal/pycore_frame.h>
 #endif
 
+/* A code object's lines, once more, where it has them at hand. */
+#if SINCE(12)
+#define COMPAT_LINES_AT_HAND _co_monitoring
+#else
+#define COMPAT_LINES_AT_HAND _co_linearray
+#endif
+
 /* The address of the GIL's state, for a file that has the internal headers: each interpreter has one from 3.12 on. */
 #if SINCE(12)
 #define COMPAT_GIL() PyInterpreterState_Get()->ceval.gil

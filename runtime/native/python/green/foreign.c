@@ -6,8 +6,7 @@
 #include "python/green/foreign.h"
 #include "python/rooms.h"
 
-#include <dlfcn.h>
-#include <link.h>
+#include <string.h>
 
 static PyThreadState *(*save_thread)(void);
 static void (*restore_thread)(PyThreadState *tstate);
@@ -44,26 +43,22 @@ void python_watch_foreign(void)
 
 /* ---- which have blocked ------------------------------------------------------------------------------------------ */
 
-/* The function, if the library exports it: dladdr(3) gives the exported function before the address, whatever its size. */
-static const char *function_at(const void *code, const char **library)
+PyObject *python_foreign_name(const struct foreign_seen *place)
 {
-    const ElfW(Sym) *symbol = NULL;
-    Dl_info info;
+    const char *slash = strrchr(place->library, '/'), *library = slash ? slash + 1 : place->library;
+    char text[300];
 
-    if (!dladdr1(code, &info, (void **)&symbol, RTLD_DL_SYMENT))
-        return *library = "";
-    *library = info.dli_fname;
-    return info.dli_sname && symbol && (uintptr_t)code - (uintptr_t)info.dli_saddr < symbol->st_size ? info.dli_sname : "";
+    snprintf(text, sizeof text, "%s%s%.*s", place->function, *place->function ? " of " : "", (int)strcspn(library, "."), library);
+    return PyUnicode_DecodeFSDefault(*text ? text : "C code of no library");
 }
 
-static void add_place(const void *code, long times, int64_t ns, void *list)
+static void add_place(const struct foreign_seen *place, long times, int64_t ns, void *list)
 {
-    const char *library, *function = function_at(code, &library);
-    PyObject *place = Py_BuildValue("(O&sld)", PyUnicode_DecodeFSDefault, library, function, times, (double)ns / PARK_SECOND);
+    PyObject *one = Py_BuildValue("(Nld)", python_foreign_name(place), times, (double)ns / PARK_SECOND);
 
-    if (place && !PyErr_Occurred())
-        PyList_Append(list, place);
-    Py_XDECREF(place);
+    if (one && !PyErr_Occurred())
+        PyList_Append(list, one);
+    Py_XDECREF(one);
 }
 
 static PyObject *blocked_in_c(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -79,7 +74,7 @@ static PyObject *blocked_in_c(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(u
 
 static PyMethodDef functions[] = {
     {"blocked_in_c", blocked_in_c, METH_NOARGS,
-     "[(library, exported function or '', how often, seconds)]: where C code of others has blocked."},
+     "[(\"FUNCTION of LIBRARY\", or the library alone, how often, seconds)]: where C code of others has blocked."},
     {0},
 };
 

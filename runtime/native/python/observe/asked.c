@@ -46,20 +46,6 @@ static char *tell_with_gil(const char *question, int (*taken)(void))
 
 /* ---- without the GIL --------------------------------------------------------------------------------------------- */
 
-/* The number of the system call that the task is in; CALLS_NONE also if the task is gone. */
-static int call_of(const char *tid)
-{
-    char path[300], line[256];
-
-    snprintf(path, sizeof path, "/proc/self/task/%s/syscall", tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
-    if (fd >= 0)
-        close(fd);
-    line[length > 0 ? length : 0] = 0;
-    return calls_read(line);
-}
-
 static void write_tasks(FILE *out)
 {
     DIR *tasks = opendir("/proc/self/task");
@@ -68,7 +54,7 @@ static void write_tasks(FILE *out)
     /* cppcheck-suppress readdirCalled ; no other thread has this stream: glibc's readdir(3) is safe, readdir_r deprecated */
     for (struct dirent *task; tasks && (task = readdir(tasks));)
         if (task->d_name[0] != '.') {
-            fprintf(out, "%s\"%s\":\"%s\"", between, task->d_name, calls_name(call_of(task->d_name)));
+            fprintf(out, "%s\"%s\":\"%s\"", between, task->d_name, calls_name(calls_of(task->d_name)));
             between = ",";
         }
     if (tasks)
@@ -80,49 +66,50 @@ struct writer {
     const char *between;
 };
 
-/* Under the lock of glibc's lists, so the thread doesn't end; what it waits for may be gone. */
-static void write_wait(uintptr_t ident, int tid, void *arg)
+/* What the thread waits for may be gone. */
+static void write_wait(FILE *out, const struct wait *wait)
 {
-    struct writer *writer = arg;
-    struct wait wait;
+    uintptr_t object = (uintptr_t)wait->object;
     LockObject lock;
     unsigned long holder = 0;
 
-    if (inspect_copy_memory(&wait, ident + (uintptr_t)wait_offset, sizeof wait) != 0 || !wait.object)
-        return;
-    uintptr_t object = (uintptr_t)wait.object;
     if (inspect_copy_memory(&lock, object, sizeof lock) == 0 && (Py_TYPE(&lock) == lock_type || Py_TYPE(&lock) == rlock_type))
         holder = lock.owner;
-    fprintf(writer->out, "%s[%lu,%d,", writer->between, (unsigned long)ident, tid);
-    frames_write_type(writer->out, object);
-    fprintf(writer->out, ",%lu,%lu,%.6f,", (unsigned long)object, holder, (double)wait.since / PARK_SECOND);
-    if (wait.deadline == PARK_FOREVER)
-        fputs("null]", writer->out);
+    fputc(',', out);
+    frames_write_type(out, object);
+    fprintf(out, ",%lu,%lu,%.6f,", (unsigned long)object, holder, (double)wait->since / PARK_SECOND);
+    if (wait->deadline == PARK_FOREVER)
+        fputs("null", out);
     else
-        fprintf(writer->out, "%.6f]", (double)wait.deadline / PARK_SECOND);
-    writer->between = ",";
+        fprintf(out, "%.6f", (double)wait->deadline / PARK_SECOND);
 }
 
-static void write_waits(FILE *out)
+/* [ident, tid], and of a thread that waits its wait.  Under the lock of glibc's lists, so the thread doesn't end. */
+static void write_lwp(uintptr_t ident, int tid, void *arg)
 {
-    struct writer writer = {out, ""};
+    struct writer *writer = arg;
+    struct wait wait;
 
-    for (int tries = 0; !inspect_each(write_wait, &writer) && tries < 100; tries++)
-        usleep(1000); /* a thread that starts or ends has the lock of glibc's lists; it may be one that never goes on */
+    fprintf(writer->out, "%s[%lu,%d", writer->between, (unsigned long)ident, tid);
+    if (inspect_copy_memory(&wait, ident + (uintptr_t)wait_offset, sizeof wait) == 0 && wait.object)
+        write_wait(writer->out, &wait);
+    fputc(']', writer->out);
+    writer->between = ",";
 }
 
 static char *tell_without_gil(const char *why)
 {
+    unsigned long switches;
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
 
     if (!out)
         return NULL;
-    fprintf(out, "{\"without\":\"%s\",\"holder\":%lu,\"own\":%d,\"tasks\":{", why, frames_gil_holder(), listen_tid(0));
+    fprintf(out, "{\"without\":\"%s\",\"holder\":%lu,\"own\":%d,\"tasks\":{", why, frames_gil_holder(&switches), listen_tid(0));
     write_tasks(out);
-    fputs("},\"waits\":[", out);
-    write_waits(out);
+    fputs("},\"lwps\":[", out);
+    inspect_each_soon(write_lwp, &(struct writer){out, ""});
     fputs("],\"threads\":", out);
     frames_write(out);
     fputs("}\n", out);
@@ -212,7 +199,7 @@ static PyObject *call_name(PyObject *Py_UNUSED(module), PyObject *op)
     if (number == -1 && PyErr_Occurred())
         return NULL;
     snprintf(tid, sizeof tid, "%ld", number);
-    int call = call_of(tid);
+    int call = calls_of(tid);
     return call == CALLS_NONE ? Py_NewRef(Py_None) : PyUnicode_FromString(calls_name(call));
 }
 

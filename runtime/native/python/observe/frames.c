@@ -9,6 +9,7 @@
 #include "python/compat.h"
 #include "python/observe/frames.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_THREADS = 100000, MOST_FRAMES = 200, LONGEST_TEXT = 1000, LONGEST_TABLE = 100000 };
@@ -17,7 +18,7 @@ enum { MOST_THREADS = 100000, MOST_FRAMES = 200, LONGEST_TEXT = 1000, LONGEST_TA
 static struct places {
     size_t threads, next, ident, tid, frame;                     /* of an interpreter; of a thread state */
     size_t previous, code, instruction, owner;                   /* of a frame */
-    size_t file, function, first_line, line_table, instructions; /* of a code object */
+    size_t file, function, instructions;                         /* of a code object */
 } places;
 static uintptr_t interpreter, gil;
 
@@ -27,13 +28,10 @@ static void find_places(void)
     const _Py_DebugOffsets *at = &_PyRuntime.debug_offsets;
 
     places = (struct places){
-        at->interpreter_state.threads_head, at->thread_state.next,
-        at->thread_state.thread_id,         at->thread_state.native_thread_id,
-        at->thread_state.current_frame,     at->interpreter_frame.previous,
-        at->interpreter_frame.executable,   at->interpreter_frame.instr_ptr,
-        at->interpreter_frame.owner,        at->code_object.filename,
-        at->code_object.qualname,           at->code_object.firstlineno,
-        at->code_object.linetable,          at->code_object.co_code_adaptive,
+        at->interpreter_state.threads_head, at->thread_state.next,           at->thread_state.thread_id,
+        at->thread_state.native_thread_id,  at->thread_state.current_frame,  at->interpreter_frame.previous,
+        at->interpreter_frame.executable,   at->interpreter_frame.instr_ptr, at->interpreter_frame.owner,
+        at->code_object.filename,           at->code_object.qualname,        at->code_object.co_code_adaptive,
     };
 }
 #else
@@ -51,8 +49,6 @@ static void find_places(void)
         offsetof(_PyInterpreterFrame, owner),
         offsetof(PyCodeObject, co_filename),
         offsetof(PyCodeObject, co_qualname),
-        offsetof(PyCodeObject, co_firstlineno),
-        offsetof(PyCodeObject, co_linetable),
         offsetof(PyCodeObject, co_code_adaptive),
     };
 }
@@ -93,14 +89,13 @@ static void write_character(FILE *out, unsigned long character)
 }
 
 /* A str; "?" if it can't be read. */
-static void write_text(FILE *out, uintptr_t text)
+static void write_letters(FILE *out, uintptr_t text)
 {
     PyASCIIObject head;
     unsigned char data[4 * LONGEST_TEXT];
 
-    fputc('"', out);
     if (!is_of(text, &PyUnicode_Type) || inspect_copy_memory(&head, text, sizeof head) != 0 || !head.state.compact) {
-        fputs("?\"", out);
+        fputc('?', out);
         return;
     }
     size_t kind = head.state.kind, length = head.length < 0 ? 0 : head.length > LONGEST_TEXT ? LONGEST_TEXT : (size_t)head.length;
@@ -109,25 +104,12 @@ static void write_text(FILE *out, uintptr_t text)
         length = 0;
     for (size_t i = 0; i < length; i++)
         write_character(out, kind == 1 ? data[i] : kind == 2 ? ((uint16_t *)data)[i] : ((uint32_t *)data)[i]);
-    fputc('"', out);
 }
 
-/* A bytes object, in hexadecimal. */
-static void write_bytes(FILE *out, uintptr_t bytes)
+static void write_text(FILE *out, uintptr_t text)
 {
-    PyBytesObject head;
-    unsigned char data[512];
-
     fputc('"', out);
-    if (is_of(bytes, &PyBytes_Type) && inspect_copy_memory(&head, bytes, offsetof(PyBytesObject, ob_sval)) == 0
-        && (size_t)Py_SIZE(&head) <= LONGEST_TABLE)
-        for (size_t at = 0, size = (size_t)Py_SIZE(&head), some; at < size; at += some) {
-            some = size - at < sizeof data ? size - at : sizeof data;
-            if (inspect_copy_memory(data, bytes + offsetof(PyBytesObject, ob_sval) + at, some) != 0)
-                break;
-            for (size_t i = 0; i < some; i++)
-                fprintf(out, "%02x", data[i]);
-        }
+    write_letters(out, text);
     fputc('"', out);
 }
 
@@ -149,17 +131,36 @@ void frames_write_type(FILE *out, uintptr_t object)
 
 /* ---- frames ------------------------------------------------------------------------------------------------------ */
 
+/* From copies of the code object and its table, because the thread may run meanwhile.  Zeros end the table, whatever is in it. */
+static int line_at(uintptr_t at, uintptr_t instruction)
+{
+    enum { HEAD = offsetof(PyBytesObject, ob_sval), ZEROS = 64 };
+    PyCodeObject code;
+    PyBytesObject head, *table = NULL;
+
+    if (inspect_copy_memory(&code, at, sizeof code) != 0)
+        return 0;
+    uintptr_t from = (uintptr_t)code.co_linetable, offset = instruction - (at + places.instructions);
+    int line = code.co_firstlineno;
+    if (is_of(from, &PyBytes_Type) && inspect_copy_memory(&head, from, HEAD) == 0 && (size_t)Py_SIZE(&head) <= LONGEST_TABLE
+        && offset < (size_t)Py_SIZE(&code) * sizeof(_Py_CODEUNIT))
+        table = calloc(1, HEAD + (size_t)Py_SIZE(&head) + ZEROS);
+    if (table && inspect_copy_memory(table, from, HEAD + (size_t)Py_SIZE(&head)) == 0) {
+        code.co_linetable = (PyObject *)table;
+        code.COMPAT_LINES_AT_HAND = NULL;
+        int found = PyCode_Addr2Line(&code, (int)offset);
+        line = found > 0 ? found : line;
+    }
+    free(table);
+    return line;
+}
+
 static void write_frame(FILE *out, uintptr_t code, uintptr_t instruction)
 {
-    int first_line = 0;
-
     fputc('[', out);
     write_text(out, word_at(code + places.file));
-    fputc(',', out);
+    fprintf(out, ",%d,", line_at(code, instruction));
     write_text(out, word_at(code + places.function));
-    inspect_copy_memory(&first_line, code + places.first_line, sizeof first_line);
-    fprintf(out, ",%d,%ld,", first_line, (long)(instruction - (code + places.instructions)));
-    write_bytes(out, word_at(code + places.line_table));
     fputc(']', out);
 }
 
@@ -181,14 +182,22 @@ static int is_interpreters_own(uintptr_t frame)
     return inspect_copy_memory(&owner, frame + places.owner, 1) != 0 || owner >= 3;
 }
 
+/* The frame's code object; 0: it has none of a program. */
+static uintptr_t code_of(uintptr_t frame)
+{
+    uintptr_t code = word_at(frame + places.code) & ~(uintptr_t)7; /* from 3.14 on the lowest bits say how it is counted */
+
+    return is_interpreters_own(frame) || !is_of(code, &PyCode_Type) ? 0 : code;
+}
+
 static void write_frames(FILE *out, uintptr_t thread)
 {
     const char *between = "";
 
     fputc('[', out);
     for (uintptr_t at = innermost_frame(thread), i = 0; at && i < MOST_FRAMES; at = word_at(at + places.previous), i++) {
-        uintptr_t code = word_at(at + places.code) & ~(uintptr_t)7; /* from 3.14 on the lowest bits say how it is counted */
-        if (is_interpreters_own(at) || !is_of(code, &PyCode_Type))
+        uintptr_t code = code_of(at);
+        if (!code)
             continue;
         fputs(between, out);
         write_frame(out, code, word_at(at + places.instruction));
@@ -211,7 +220,24 @@ void frames_write(FILE *out)
     fputc(']', out);
 }
 
-unsigned long frames_gil_holder(void)
+void frames_write_innermost(FILE *out, unsigned long ident)
+{
+    uintptr_t thread = word_at(interpreter + places.threads), code = 0;
+
+    for (size_t i = 0; thread && i < MOST_THREADS && word_at(thread + places.ident) != ident; i++)
+        thread = word_at(thread + places.next);
+    uintptr_t at = innermost_frame(thread);
+    for (int i = 0; at && i < MOST_FRAMES && !(code = code_of(at)); i++)
+        at = word_at(at + places.previous);
+    if (!code)
+        return;
+    fputs(", at ", out);
+    write_letters(out, word_at(code + places.file));
+    fprintf(out, ":%d in ", line_at(code, word_at(at + places.instruction)));
+    write_letters(out, word_at(code + places.function));
+}
+
+unsigned long frames_gil_holder(unsigned long *switches)
 {
     struct _gil_runtime_state copy;
 
@@ -219,5 +245,6 @@ unsigned long frames_gil_holder(void)
         return 0;
     uintptr_t holder;
     memcpy(&holder, &copy.last_holder, sizeof holder); /* an atomic pointer to 3.12 */
-    return (unsigned long)(holder ? word_at(holder + places.tid) : 0);
+    *switches = copy.switch_number;
+    return (unsigned long)(holder ? word_at(holder + places.ident) : 0);
 }

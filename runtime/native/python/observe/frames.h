@@ -12,14 +12,18 @@
 /* Tells where the structures lie; the caller has the GIL. */
 void frames_begin(void);
 
-/* Writes a JSON array, of each thread [ident, tid, frames], the frames from the innermost outwards, each [file, function, first line, offset
- * of the instruction, line table in hexadecimal]: code.co_lines() makes a line of the last three. */
+/* Writes a JSON array, of each thread [ident, tid, frames], the frames from the innermost outwards, each [file, line, function].  The tid
+ * of a green thread is that of the first LWP that ran it. */
 void frames_write(FILE *out);
+
+/* Writes ", at FILE:LINE in FUNCTION" for that thread; nothing if it has no Python frame. */
+void frames_write_innermost(FILE *out, unsigned long ident);
 
 /* Writes what a PyObject's type is called, as a JSON string. */
 void frames_write_type(FILE *out, uintptr_t object);
 
-/* The tid of the thread that has the GIL or had it last; 0: it is not known, or there is no GIL. */
-unsigned long frames_gil_holder(void);
+/* The ident of the thread that has the GIL or had it last; 0: it is not known, or there is no GIL.  switches: how often another thread than
+ * before has taken it. */
+unsigned long frames_gil_holder(unsigned long *switches);
 
 #endif

@@ -4,6 +4,7 @@
 #include "observe/inspect.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
+#include "python/green/foreign.h"
 #include "python/pool/future.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"
@@ -21,6 +22,7 @@ struct found {
     unsigned long holder;
     int64_t since, deadline;
     enum green_state state;
+    struct foreign_seen place; /* in C */
 };
 
 struct all {
@@ -79,6 +81,14 @@ static void add_state(uintptr_t ident, int tid, void *arg)
 
     if (state != GREEN_NOT)
         add_found(arg, (struct found){.ident = ident, .tid = tid, .state = state});
+}
+
+static void add_in_c(uintptr_t ident, int tid, void *arg)
+{
+    struct found found = {.ident = ident, .tid = tid};
+
+    if ((found.since = foreign_since(glibc_thread_pointer((void *)ident), &found.place)))
+        add_found(arg, found);
 }
 
 static void add_tid(uintptr_t ident, int tid, void *arg)
@@ -151,6 +161,11 @@ static PyObject *state_of(const struct found *found)
     return PyUnicode_FromString(names[found->state]);
 }
 
+static PyObject *place_of(const struct found *found)
+{
+    return Py_BuildValue("(iNN)", found->tid, python_foreign_name(&found->place), to_seconds(found->since));
+}
+
 static PyObject *tid_of(const struct found *found)
 {
     return PyLong_FromLong(found->tid);
@@ -177,6 +192,11 @@ static PyObject *by_ident(void (*add)(uintptr_t ident, int tid, void *all), PyOb
 static PyObject *list_states(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return by_ident(add_state, state_of);
+}
+
+static PyObject *list_in_c(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return by_ident(add_in_c, place_of);
 }
 
 static PyObject *list_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -228,6 +248,9 @@ static PyObject *look_at_threads(PyObject *module, PyObject *threads)
 static PyMethodDef functions[] = {
     {"green_states", list_states, METH_NOARGS,
      "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
+    {"in_c", list_in_c, METH_NOARGS,
+     "By its ident, of each green thread that is in C code of others without the GIL, if its scheduler has several LWPs: (tid, the code, as\n"
+     "blocked_in_c() names it, since)."},
     {"look", look_at_threads, METH_O,
      "look(threading._active): what waits() returns; by its ident each thread's calls, (code, line) from the innermost outwards; what\n"
      "tids() returns; and a copy of the argument.  All of one moment, with the GIL."},

@@ -4,7 +4,10 @@
 #include "kernel/base/number.h"
 #include "kernel/base/park.h"
 #include "observe/aside.h"
+#include "observe/calls.h"
+#include "observe/inspect.h"
 #include "python/args.h"
+#include "python/observe/frames.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
@@ -75,6 +78,8 @@ static struct {
     atomic_int busy;
     int seconds;     /* that the watching thread is given */
     int without_gil; /* it waits for the GIL.  It is given more time while others run, because one of them may have the GIL */
+    int64_t since;
+    unsigned long keeper, switches; /* of the GIL, as frames_gil_holder() has them */
     pthread_t thread;
     int made;
     atomic_int tid; /* 0: it has not begun */
@@ -125,11 +130,41 @@ static int others_run(void)
     return found;
 }
 
+static void find_keeper(uintptr_t ident, int tid, void *found)
+{
+    if (ident == guard.keeper)
+        *(int *)found = tid;
+}
+
+/* Writes which thread has kept the GIL since the guard began, and where, behind that beginning.  0: it isn't known. */
+static int tell_keeper(const char *beginning)
+{
+    unsigned long switches;
+    char *text = NULL, digits[16];
+    size_t size;
+    int tid = 0, same = guard.keeper && frames_gil_holder(&switches) == guard.keeper && switches == guard.switches;
+    FILE *out = same ? open_memstream(&text, &size) : NULL;
+
+    if (!out)
+        return 0;
+    inspect_each_soon(find_keeper, &tid);
+    snprintf(digits, sizeof digits, "%d", tid);
+    int call = calls_of(digits);
+    fprintf(out, "%s: LWP %d%s%s, for %.0f s", beginning, tid, call == CALLS_NONE ? "" : " in ",
+            call == CALLS_NONE ? "" : calls_name(call), (double)(park_now() - guard.since) / PARK_SECOND);
+    frames_write_innermost(out, guard.keeper);
+    fputc('\n', out);
+    fclose(out);
+    write_line(text);
+    free(text);
+    return 1;
+}
+
 /* Returns when the watching thread has called guard_end(), or its time is over. */
 static void guard_wait(void)
 {
     enum { LOOKS = 10 }; /* a second */
-    int looks = 0, running = 0;
+    int looks = 0, running = 0, told = 0;
 
     while (atomic_load(&guard.busy)) {
         park_wait(&guard.busy, 1, park_now() + PARK_SECOND / LOOKS, PARK_PRIVATE);
@@ -141,9 +176,12 @@ static void guard_wait(void)
          * them has the GIL and computes: go on waiting. */
         if (!guard.without_gil || running < looks / 2)
             return;
+        told = told || tell_keeper("lwp: a thread that runs has not given up the GIL");
         looks = running = 0;
     }
 }
+
+#define SLEEPS "lwp: nothing moves, and a thread that sleeps in C code keeps the GIL"
 
 static void *guard_run(void *unused)
 {
@@ -152,8 +190,8 @@ static void *guard_run(void *unused)
     guard_wait();
     if (!atomic_load(&guard.busy))
         return NULL;
-    if (guard.without_gil)
-        write_line("lwp: nothing moves, and a thread that sleeps in C code keeps the GIL: there is no more to tell\n");
+    if (guard.without_gil && !tell_keeper(SLEEPS))
+        write_line(SLEEPS ": there is no more to tell\n");
     if (watch.status >= 0)
         exit_now();
     return NULL;
@@ -163,6 +201,8 @@ static void guard_begin(int seconds, int without_gil)
 {
     guard.seconds = seconds;
     guard.without_gil = without_gil;
+    guard.since = park_now();
+    guard.keeper = frames_gil_holder(&guard.switches);
     atomic_store(&guard.busy, 1);
     atomic_store(&guard.tid, 0);
     guard.made = aside_create(&guard.thread, NULL, guard_run) == 0;
@@ -309,6 +349,7 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     watch.glance = glance > 0 ? (int64_t)(glance * PARK_SECOND) : watch.patience;
     watch.status = status;
     watch.fd = fd;
+    frames_begin();
     atomic_store(&watch.stop, 0);
     int error;
     watch.making = getpid();
