@@ -28,19 +28,20 @@
 
 enum { LOOKS = 256 };
 
+/* In which that address is; of a pool's entry, with its count.  Not _mi_page_segment(), whose assertions a debug build keeps to itself. */
+static mi_segment_t *segment_of(uintptr_t address)
+{
+    return (mi_segment_t *)(address & ~MI_SEGMENT_MASK);
+}
+
 /* One of those that the thread has; mostly it has no other.  NULL: it has none. */
 static mi_segment_t *first_segment(const struct _mimalloc_thread_state *memory)
 {
     for (int i = 0; i < _Py_MIMALLOC_HEAP_COUNT; i++)
         for (size_t bin = 0; memory->heaps[i].page_count && bin <= MI_BIN_FULL; bin++)
             if (memory->heaps[i].pages[bin].first)
-                return _mi_page_segment(memory->heaps[i].pages[bin].first);
+                return segment_of((uintptr_t)memory->heaps[i].pages[bin].first);
     return NULL;
-}
-
-static mi_segment_t *segment_of(mi_tagged_segment_t tagged)
-{
-    return (mi_segment_t *)(tagged & ~MI_SEGMENT_MASK);
 }
 
 /* The first of a pool carries a count of changes, so that who has seen it before knows when it comes again. */
