@@ -350,6 +350,7 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     watch.status = status;
     watch.fd = fd;
     frames_begin();
+    atomic_store(&python_looks_count, 1);
     atomic_store(&watch.stop, 0);
     int error;
     watch.making = getpid();
@@ -371,6 +372,7 @@ static PyObject *watch_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     if (watch.pid != getpid())
         Py_RETURN_NONE;
     watch.pid = 0;
+    atomic_store(&python_looks_count, 0);
     atomic_store(&watch.stop, 1);
     park_wake(&watch.stop, 1, PARK_PRIVATE);
     Py_BEGIN_ALLOW_THREADS

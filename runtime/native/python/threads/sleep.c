@@ -16,6 +16,7 @@ ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
 int (*python_unwind)(void);
 atomic_long python_looks;
+atomic_int python_looks_count;
 
 enum { FIRST_LOOK = 10000000 }; /* ns */
 
@@ -81,17 +82,18 @@ __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyT
 {
     int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
     int looks = result == EINTR && park_look <= park_now();
-    long slept = looks ? count_sleeps() : 0;
+    int counts = looks && atomic_load_explicit(&python_looks_count, memory_order_relaxed);
+    long slept = counts ? count_sleeps() : 0;
 
     park_cancel = NULL;
     park_look = PARK_FOREVER;
-    if (looks)
+    if (counts)
         atomic_fetch_add(&python_looks, 1); /* the sleep that goes on */
     if (!waits)
         python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : looks ? EAGAIN : result, 0);
     PyEval_RestoreThread(tstate);
-    if (looks)
+    if (counts)
         atomic_fetch_add(&python_looks, count_sleeps() - slept); /* for the GIL */
     if (waits)
         python_wait_ends();

@@ -26,7 +26,10 @@ struct python_sleep {
 
 /* Sleeps once.  Returns what `call` returned; to the main thread EINTR now and then, so that it looks for signals. */
 int python_sleep(const struct python_sleep *how);
-extern atomic_long python_looks; /* sleeps of threads that only looked for signals, so nothing moved (observe/watch.c) */
+/* Sleeps of threads that only looked for signals, so nothing moved (observe/watch.c).  They cost a system call, so that they count only
+ * while somebody watches. */
+extern atomic_long python_looks;
+extern atomic_int python_looks_count;
 
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
