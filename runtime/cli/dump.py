@@ -85,7 +85,8 @@ def _besides(found: dict[str, Any]) -> Iterator[str]:
     for (name, state), count in Counter((one["name"], one["state"]) for one in found["without_python"]).items():
         yield f"no Python: {f'{count:,} x ' * (count > 1)}{name}, {state}"
     for one in found["schedulers"]:
-        yield f"scheduler on tid {one['tid']}: runs {one['runs']!r}, {one['ready']} ready, {one['switches']:,} switches"
+        does = f"runs {one['runs']!r}" if one["runs"] else "idle"
+        yield f"scheduler on tid {one['tid']}: {does}, {one['ready']} ready, {one['switches']:,} switches"
     for one in found["cancellations"]:
         yield f"cancelled: {one['whom']}: {one['why']}"
 

@@ -114,8 +114,15 @@ def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _schedulers() -> list[dict[str, Any]]:
+    there = others_frames()  # without an LWP that runs no thread just now
     return [
-        {"runs": name_of(ident), "tid": tid, "switches": switches, "ready": ready, "slices": sliced}
+        {
+            "runs": name_of(ident) if ident in there else None,
+            "tid": tid,
+            "switches": switches,
+            "ready": ready,
+            "slices": sliced,
+        }
         for ident, tid, switches, ready, sliced in native.green_runners()
     ]
 

@@ -408,13 +408,15 @@ print("ready", flush=True)
 
 def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
     with run(IN_C, "--green") as program:
-        found = program.dump_when(lambda found: crowd(found, "reader")["since"])
+        # Another LWP waits for threads that could go on, and runs none.
+        found = program.dump_when(lambda found: crowd(found, "reader")["since"] and not found["schedulers"][0]["runs"])
         text = program.ask("dump", program.pid).stdout
     assert 0 < crowd(found, "reader")["since"] < found["now"]
     assert crowd(found, "reader")["state"] == "in _ctypes (read)"
     assert re.search(
         r"^'reader' \(tid \d+\): in _ctypes \(read\), for \d+\.\d s\n.* line 5, in read\n", text, re.MULTILINE
     )
+    assert re.search(r"^scheduler on tid \d+: idle, 0 ready, ", text, re.MULTILINE)
 
 
 MOVED = """
