@@ -406,7 +406,8 @@ class Page:
     def __init__(self, watched: Watched, driver: Any) -> None:
         self.driver = driver
         self.driver.get(watched.url)
-        self.until("feed.now > 0 && data.rows.length > 0")
+        # On a busy machine get() has returned before the page's script had run.
+        self.until("typeof feed === 'object' && feed.now > 0 && data.rows.length > 0")
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
