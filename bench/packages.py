@@ -7,15 +7,12 @@ from importlib.util import find_spec
 
 import click
 
-from runtime.cli._options import Json, json_option
+from runtime.cli._options import Json
 from runtime.cli._output import table
 from runtime.cli.bench import chosen, show_list, show_machine
 
 from . import serving
-from .io import counts
-from .workers import measure_servers
-
-CONNECTIONS = "16"
+from .workers import measure_servers, server_options
 
 
 def _why_not(name: str) -> str | None:
@@ -57,12 +54,7 @@ def _cells(served: serving.Served) -> list[str]:
 
 
 @click.command(short_help="How many requests a second servers of other packages answer.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--connections", callback=counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]")
-@click.option("--seconds", type=click.FloatRange(0.01, 60), default=2, metavar="S", help="For each sample.  [2]")
-@click.option("--rounds", type=click.IntRange(2, 1000), default=5, metavar="N", help="Samples of each.  [5]")
-@click.option("--list", "only_list", is_flag=True, help="List the rows.")
-@json_option
+@server_options("16")
 def programs(
     names: tuple[str, ...],
     connections: tuple[int, ...],

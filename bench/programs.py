@@ -10,13 +10,14 @@ thread for each connection, which asks in the way of that package: a call of gRP
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -107,7 +108,7 @@ def django() -> None:
         return HttpResponse(f"/{name}")
 
     class Handler(WSGIRequestHandler):
-        wbufsize = -1  # head and body in one segment, or the body waits for the head's acknowledgement
+        wbufsize = -1  # see servers.py
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -147,33 +148,8 @@ def free_port() -> int:
 # ---- behind http.server ----------------------------------------------------------------------------------------------
 
 
-def serve(connect: Callable[[], Asks]) -> None:
-    """Each connection's thread asks by what it has got from connect()."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # as above
-
-        def setup(self) -> None:
-            super().setup()
-            self.asks = connect()
-
-        def do_GET(self) -> None:
-            body = self.asks(self.path).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = BACKLOG
-
-    with Server((HOST, 0), Handler) as server:
-        ready(server.server_port)
-        server.serve_forever()
+#: `-P` keeps this folder, which has an io.py, out of the path.
+serve = runpy.run_path(str(Path(__file__).with_name("servers.py")))["http"]
 
 
 def grpc() -> None:

@@ -23,6 +23,7 @@ import selectors
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import cast
@@ -51,15 +52,20 @@ def echo() -> None:
         threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
 
-def http() -> None:
+def http(connect: Callable[[], Callable[[str], str]] = lambda: str) -> None:
+    """Each connection's thread asks, by the path, what it has got from connect(); or answers by the path itself."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # keeps the connection
         wbufsize = -1  # head and body in one segment, or the body waits for the head's acknowledgement
 
+        def setup(self) -> None:
+            super().setup()
+            self.asks = connect()
+
         def do_GET(self) -> None:
-            body = self.path.encode()
+            body = self.asks(self.path).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

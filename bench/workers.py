@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
+from functools import partial, reduce
+from typing import Any, TypeVar
 
 import click
 
@@ -18,16 +19,28 @@ from . import NOT_INSTALLED, serving
 from .io import counts, measure_rows, show
 from .load import compiled
 
-CONNECTIONS = "50,1000"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(connections: str) -> Callable[[F], F]:
+    """What a command that measures servers is asked: names, connections, seconds, rounds, only_list, json_to."""
+    options = (
+        click.argument("names", nargs=-1, metavar="[NAME]..."),
+        click.option(
+            "--connections", callback=counts, default=connections, metavar="N,...", help=f"At once.  [{connections}]"
+        ),
+        click.option(
+            "--seconds", type=click.FloatRange(0.01, 60), default=2, metavar="S", help="For each sample.  [2]"
+        ),
+        click.option("--rounds", type=click.IntRange(2, 1000), default=5, metavar="N", help="Samples of each.  [5]"),
+        click.option("--list", "only_list", is_flag=True, help="List the rows."),
+        json_option,
+    )
+    return lambda command: reduce(lambda function, option: option(function), reversed(options), command)
 
 
 @click.command(short_help="How many requests a second gunicorn's workers answer.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--connections", callback=counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]")
-@click.option("--seconds", type=click.FloatRange(0.01, 60), default=2, metavar="S", help="For each sample.  [2]")
-@click.option("--rounds", type=click.IntRange(2, 1000), default=5, metavar="N", help="Samples of each.  [5]")
-@click.option("--list", "only_list", is_flag=True, help="List the rows.")
-@json_option
+@server_options("50,1000")
 def workers(
     names: tuple[str, ...],
     connections: tuple[int, ...],

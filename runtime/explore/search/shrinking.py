@@ -204,7 +204,7 @@ def _move(shrinking: _Shrinking) -> bool:
 
 
 def shrink(schedule: Schedule, attempt: Try, *, seconds: float, coarser: bool) -> Schedule:
-    """The schedule with as few deviations as can be found in so many seconds.
+    """The schedule with the fewest deviations that are found within these seconds.
 
     coarser: whether it may lose its points between bytecodes; a program that spins does not end without them.
     """

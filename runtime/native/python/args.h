@@ -62,7 +62,7 @@ PyObject *raise_errno(int error);
 /* Appends what it takes the reference of.  If that is NULL or can't be appended, the list is dropped: *list is NULL, with an exception. */
 void append_to(PyObject **list, PyObject *one);
 
-/* [(code, line), ...] of this frame, whose reference it takes, and of at most so many with those outside of it.  NULL with an exception. */
+/* [(code, line), ...] of this frame and of those outside of it, at most so many.  Takes the frame's reference.  NULL with an exception. */
 PyObject *list_calls(PyFrameObject *innermost, int most);
 
 #endif

@@ -44,7 +44,8 @@ static mi_segment_t *first_segment(const struct _mimalloc_thread_state *memory)
     return NULL;
 }
 
-/* The first of a pool carries a count of changes, so that who has seen it before knows when it comes again. */
+/* The address of a pool's first segment carries a count of changes: otherwise a thread that has read it could not tell that the segment has
+ * left the pool since, and has come back. */
 static void give_segment(mi_abandoned_pool_t *pool, mi_segment_t *segment)
 {
     mi_tagged_segment_t first = atomic_load_explicit(&pool->abandoned, memory_order_relaxed), tagged;
