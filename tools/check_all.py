@@ -42,7 +42,8 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py", "native/test_faults.py"),
-    *("system/test_course.py", "cli/test_watch.py"),
+    *("system/test_course.py", "system/test_gunicorn.py", "cli/test_watch.py"),
+    *("explore/test_plugin.py", "explore/test_project.py"),  # what pytest and its workers do, and no Python
     *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
     "system/test_docs.py",  # with the debug information that a wheel doesn't have
@@ -60,7 +61,7 @@ OF_THE_PYTHON = (
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
     *("cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
-    *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "plugin", "report", "systematic", "workers")),
+    *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "report", "systematic", "workers")),
 )
 
 TOOLS = {

@@ -147,6 +147,7 @@ def test_gunicorn_with_gevent(python: list[str], tmp_path: Path) -> None:
     """gevent has replaced threading in the workers: threads of a page are greenlets, and so is what they wait in."""
     port = free_port()
     command = [*python, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"127.0.0.1:{port}", "greenlets_app:app"]
+    command += ["--graceful-timeout", "1"]  # as long as a worker of gevent waits for connections that are closed
     with running(command, tmp_path) as (process, _):
         until(lambda: get(port), process)
         with ThreadPoolExecutor(8) as pool:
