@@ -326,8 +326,9 @@ def event_ping_pong(kind: Kind, turns: int = 1_000) -> Figures:
     return (ns / turns,)
 
 
-def semaphore_ping_pong(kind: Kind, turns: int = 1_000) -> Figures:
-    there, back, ball, right = kind.Semaphore(0), kind.Semaphore(0), 0, 0
+def ping_pong(kind: Kind, there: Any, back: Any, turns: int = 1_000) -> Figures:
+    """Two semaphores without a permit, or two locks that are held."""
+    ball, right = 0, 0
 
     def other() -> None:
         nonlocal ball, right
@@ -346,6 +347,25 @@ def semaphore_ping_pong(kind: Kind, turns: int = 1_000) -> Figures:
             right += ball == 2 * turn + 2
         ns = now() - begin
     expect("turns", right, 2 * turns)
+    return (ns / turns,)
+
+
+def contended(kind: Kind, threads: int, turns: int = 20_000) -> Figures:
+    """Threads that all want one lock, again and again."""
+    lock, total = kind.Lock(), 0
+
+    def other() -> None:
+        nonlocal total
+        for _ in range(turns // threads):
+            with lock:
+                total += 1
+
+    begin = now()
+    with partners(kind, threads, other):
+        pass
+    ns = now() - begin
+    expect("turns with the lock", total, turns)
+    expect("the lock works", excludes(kind, lock), True)
     return (ns / turns,)
 
 
@@ -588,6 +608,9 @@ def operations(quick: bool) -> list[Operation]:
             statement("x.acquire(False)", held_lock, lambda _, x: x.locked() and not x.acquire(False)),
         ),
         one("lock-busy", "Lock pair beside computing", lock_beside_computing),
+        one("lock-pingpong", "Lock ping-pong", lambda kind: ping_pong(kind, held_lock(kind), held_lock(kind))),
+        one("lock-of-4", "Lock of 4 threads", lambda kind: contended(kind, 4)),
+        one("lock-of-8", "Lock of 8 threads", lambda kind: contended(kind, 8)),
         one(
             "rlock-pair",
             "RLock acquire + release",
@@ -603,7 +626,11 @@ def operations(quick: bool) -> list[Operation]:
             "Semaphore acquire + release",
             statement("x.acquire(); x.release()", lambda k: k.Semaphore(), excludes),
         ),
-        one("semaphore-pingpong", "Semaphore ping-pong", semaphore_ping_pong),
+        one(
+            "semaphore-pingpong",
+            "Semaphore ping-pong",
+            lambda kind: ping_pong(kind, kind.Semaphore(0), kind.Semaphore(0)),
+        ),
         one("condition-pingpong", "Condition ping-pong", condition_ping_pong),
         one("condition-all", "Condition notify_all to 16", notify_all),
         one("barrier", "Barrier of 4", barrier),

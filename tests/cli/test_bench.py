@@ -263,6 +263,8 @@ def named(name: str) -> Operation:
         ("lock-with", {"Lock": Open}),
         ("lock-try", {"Lock": Open}),
         ("lock-busy", {"Lock": Open}),
+        ("lock-pingpong", {"Lock": Open}),
+        ("lock-of-4", {"Lock": Open}),
         ("rlock-pair", {"RLock": Open}),
         ("event-set", {"Event": Open}),
         ("event-wait", {"Event": Open}),
