@@ -421,7 +421,8 @@ def copy_tree(target: Path) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CFLAGS")
+    """Bytecode is kept: otherwise each process of a test compiles what it imports, a fifth of the processor time."""
+    left_out = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CFLAGS")
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
