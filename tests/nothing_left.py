@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import re
 import sys
@@ -24,11 +25,11 @@ _NOISE = 32 << 20
 #: until a thread takes it over: 70 MiB after three of threading's with 150,000 tuples each.  So what is given out of
 #: them is counted, in place of their pages.
 _BLOCK = 64  # bytes that one of Python's objects takes, about
-_STOCK_STACKS = (
-    40 << 20
-)  # glibc keeps that much of the stacks of its own threads (nptl/allocatestack.c, stack_cache_maxsize)
+#: glibc keeps that much of the stacks of its own threads (nptl/allocatestack.c, stack_cache_maxsize).
+_STOCK_STACKS = 40 << 20
 _PER_CONTEXT = 128 << 10  # resident bytes that a cached context may keep: 64 KiB of stack, TLS, tcache, arena
 _PER_THREAD = 4 << 10  # bytes that Python's allocator may keep for each thread that was alive with the others
+_libc = ctypes.CDLL(None)
 
 
 def _resident() -> int:
@@ -78,4 +79,7 @@ def nothing_left(request: pytest.FixtureRequest, native_helper: NativeHelper) ->
             return
         if time.monotonic() > deadline:
             pytest.fail("left behind by the test:\n  " + "\n  ".join(left))
+        # Free memory: at a heap's top malloc keeps twice the largest block that was mapped and is free again
+        # (mallopt(3), M_TRIM_THRESHOLD), so twice the 16 MiB of a file of records.
+        _libc.malloc_trim(0)
         time.sleep(0.01)
