@@ -33,10 +33,11 @@ class InC(NamedTuple):
 
 def in_c() -> dict[int, InC]:
     """The green threads that are in such code, by ident."""
-    return {
-        ident: InC(tid, f"in {place}{f' ({call})' if (call := native.call_of(tid)) else ''}", since)
-        for ident, (tid, place, since) in native.in_c().items()
-    }
+    states, found = native.green_states(), {}
+    for ident, (tid, place, since) in native.in_c().items():
+        call = native.call_of(tid) if states.get(ident) == "running" else None  # otherwise its LWP is in another thread
+        found[ident] = InC(tid, f"in {place}{f' ({call})' if call else ''}", since)
+    return found
 
 
 def _sleep_in_futex(tid: int | None) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 from commands import lwp
-from conftest import Child, together
+from conftest import ROOT, Child, count_calls, lines_between_marks, together, under_strace
 
 import runtime
 from runtime import scheduler
@@ -41,15 +43,14 @@ def blocks(late: bool, body: str) -> None:
     names |= {"threading": threading, "time": time, "os": os, "mine": mine, "others": others, "select": select}
     names |= {"scheduler": scheduler}
 
-    def learn() -> None:
-        c.usleep(1000)
+    known = threading.Event()
 
     def start(function: Any, *args: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=args)
         thread.start()
         return thread
 
-    start(learn).join()
+    together(known.wait, lambda: (known.set(), c.usleep(1000)))
     exec(body, names | {"start": start})
     print(*said)
 
@@ -159,7 +160,8 @@ def turns_in_c() -> None:
         os.write(pipes[0][1], b".")
         os.write(pipes[3][1], b".")
 
-    together(partial(c.usleep, 1000))
+    known = threading.Event()
+    together(known.wait, lambda: (known.set(), c.usleep(1000)))
     together(look_on, begin, *(partial(round_trips, i) for i in range(count)))
     print(*done)
 
@@ -183,7 +185,8 @@ def count_lwps() -> None:
             lock.release()
 
     lock = threading.Lock()
-    together(partial(c.usleep, 1000))
+    known = threading.Event()
+    together(known.wait, lambda: (known.set(), c.usleep(1000)))
     threads = [threading.Thread(target=read, args=(reads,)) for reads, _ in pipes]
     for thread in threads:
         thread.start()
@@ -245,7 +248,8 @@ def short_calls() -> None:
         return scheduler.green_statistics().hand_overs - before
 
     first = both()
-    together(partial(c.usleep, 1000))
+    known = threading.Event()
+    together(known.wait, lambda: (known.set(), c.usleep(1000)))
     print(first, both())
 
 
@@ -254,6 +258,174 @@ def test_calls_that_return_at_once_are_soon_trusted_again(child: Child) -> None:
     first, later = map(int, child(short_calls).stdout.split())
     assert first < 1000
     assert later < 1000
+
+
+def alone_in_c() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import socket
+
+    c: Any = ctypes.CDLL(None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=listener.accept, daemon=True).start()
+    together(lambda: [c.usleep(1000) for _ in range(20)])
+    print(scheduler.green_statistics().hand_overs)
+
+
+def test_nothing_is_handed_over_by_calls_that_keep_nobody_waiting(child: Child) -> None:
+    assert child(alone_in_c).stdout == "0\n"
+
+
+BESIDE_FILES = """
+import ctypes, os, socket, threading
+import runtime
+runtime.install(green=True, time_slice=1000)
+c = ctypes.CDLL(None)
+turns = 100
+known = threading.Event()
+learn = [threading.Thread(target=known.wait), threading.Thread(target=lambda: (known.set(), c.usleep(1000)))]
+for thread in learn:
+    thread.start()
+for thread in learn:
+    thread.join()
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=listener.accept, daemon=True).start()
+mine, others = socket.socketpair()
+reads, writes = os.pipe()
+
+def answer():
+    byte = ctypes.create_string_buffer(1)
+    for _ in range(turns):
+        others.recv(1)
+        c.read(reads, byte, 1)
+        others.send(byte)
+
+def others_sleep():
+    tasks = set(os.listdir("/proc/self/task")) - {str(threading.get_native_id())}
+    return all(") S " in open(f"/proc/self/task/{task}/stat").read() for task in tasks)
+
+answers = threading.Thread(target=answer)
+answers.start()
+os.access("/begin", 0)
+for _ in range(turns):
+    mine.send(b".")
+    while not others_sleep():
+        os.sched_yield()
+    os.write(writes, b".")
+    mine.recv(1)
+os.access("/end", 0)
+answers.join()
+"""
+
+
+def test_an_lwp_that_sleeps_for_files_is_not_woken_when_another_comes_back_from_c(tmp_path: Path) -> None:
+    """The runner, which the program's write to an eventfd would wake; the other writes are the program's own."""
+    trace = tmp_path / "trace"
+    command = [*under_strace(trace, "-e", "trace=access,write"), sys.executable, "-c", BESIDE_FILES]
+    subprocess.run(command, check=True, timeout=50, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert count_calls(lines_between_marks(trace))["write"] < 1.5 * 100
+
+
+# ---- poll(2) and nanosleep(2) in such code ---------------------------------------------------------------------------
+
+CALLS = """
+class File(ctypes.Structure):
+    _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
+class Time(ctypes.Structure):
+    _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+def poll(timeout, *fds):
+    files = (File * len(fds))(*(File(fd, select.POLLIN) for fd in fds))
+    return c.poll(files, len(fds), timeout), *(file.revents for file in files)
+def nanosleep(ns):
+    return c.nanosleep(ctypes.byref(Time(0, ns)), None)
+def in_callback(call):
+    said = []
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: said.append(call()) or 0)
+    c.qsort((ctypes.c_int * 2)(), 2, 4, function)
+    return said[0]
+"""
+
+
+def waits(late: bool, calls: str, call: str) -> None:
+    """Makes the call in a thread, of whose place in C nothing is known yet.  Another thread could go on then."""
+    if not late:
+        import ctypes
+        import select
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import select
+
+    names: dict[str, Any] = {"c": ctypes.CDLL(None), "ctypes": ctypes, "select": select}
+    exec(calls, names)
+    names["reads"], writes = os.pipe()
+    names["empty"], _ = os.pipe()
+    go_on = threading.Event()
+
+    def wait() -> None:
+        go_on.set()
+        print(eval(call, names))
+
+    def meanwhile() -> None:
+        go_on.wait()
+        print("meanwhile")
+        os.write(writes, b".")
+
+    together(meanwhile, wait)
+    print(scheduler.green_statistics().hand_overs)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["loaded before", "loaded after"])
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("poll(-1, reads)", "(1, 1)"),
+        ("poll(-1, empty, reads)", "(1, 0, 1)"),
+        ("poll(60_000, -1, reads)", "(1, 0, 1)"),
+        ("poll(1, empty)", "(0, 0)"),
+        ("poll(1)", "(0,)"),
+        ("nanosleep(1_000_000)", "0"),
+    ],
+)
+def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(call: str, result: str, late: bool, child: Child) -> None:
+    assert child(waits, late, CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("poll(0, empty)", "(0, 0)"),
+        ("poll(-1, 12345)", "(1, 32)"),
+        ("nanosleep(-1)", "-1"),
+        ("in_callback(lambda: ctypes.PyDLL(None).poll(None, 0, 1))", "0"),  # it keeps the GIL
+    ],
+)
+def test_what_would_not_wait_or_keeps_the_gil_leaves_it_to_nobody(call: str, result: str, child: Child) -> None:
+    assert child(waits, False, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
+
+
+def seen_while_it_polls() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+
+    from runtime import native
+    from runtime.observe.places import in_c
+
+    class File(ctypes.Structure):
+        _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
+
+    reads, writes = os.pipe()
+    thread = threading.Thread(target=lambda: ctypes.CDLL(None).poll(ctypes.byref(File(reads, 1)), 1, -1))
+    thread.start()
+    assert thread.ident
+    while native.green_states().get(thread.ident) != "asleep":
+        os.sched_yield()
+    print(in_c()[thread.ident].where)
+    os.write(writes, b".")
+    thread.join()
+
+
+def test_a_thread_that_polls_in_c_is_seen_there_without_the_call_that_its_lwp_is_in(child: Child) -> None:
+    assert child(seen_while_it_polls).stdout == "in _ctypes\n"
 
 
 BLOCKING = """import ctypes, threading

@@ -234,8 +234,9 @@ static void watch_again(struct scheduler *s)
  * know of.  The cases are at carrier_run(). */
 static int runner_must_look(struct scheduler *s)
 {
-    return s->head || s->out == 0 || (s->timers && s->timers->deadline < s->sleeps_until)
-           || (atomic_load(&s->idle) == IDLE_IN_C && watches_files(s));
+    int in_c = atomic_load(&s->idle) == IDLE_IN_C, files = watches_files(s);
+
+    return s->head || (files ? in_c : s->out == 0) || (s->timers && s->timers->deadline < s->sleeps_until);
 }
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
@@ -391,7 +392,7 @@ static void spawn_watcher(struct scheduler *s)
  *   sleep with a deadline       an idle runner must look, if the deadline comes before its own
  *   yield                       an idle runner must look
  *   end                         gone() wakes the threads that wait for it
- *   (any, the last LWP in one)  an idle runner must look for a deadlock
+ *   (any, the last LWP in one)  an idle runner must look for a deadlock, unless a file could end it
  *
  * A runner that isn't idle sees all this before it sleeps, since it has the lock then. */
 void carrier_run(struct carrier *c)
@@ -535,6 +536,15 @@ void carrier_leaves_c(struct green *me)
         return;
     }
     park_unlock(&s->lock); /* a runner in its base sleeps, and keeps the place: only one LWP may sleep for files */
+}
+
+int carrier_others_go_on(struct scheduler *s, long moves)
+{
+    park_lock(&s->lock);
+    int go_on = s->moves != moves || s->head || (s->timers && s->timers->deadline <= park_now());
+    go_on = go_on || (s->poller && poller_is_ready(s->poller));
+    park_unlock(&s->lock);
+    return go_on;
 }
 
 void carriers_wake(struct scheduler *s)

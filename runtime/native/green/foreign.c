@@ -56,8 +56,9 @@ static struct foreign_place *place_of(const void *code)
     return NULL;
 }
 
-/* A call that blocks unexpectedly costs the others a time slice.  So after it, for as many calls as cost a slice if they are handed over
- * in vain, all calls from there are expected to block: whatever comes, at most twice is lost of what the right guesses would have cost. */
+/* A call that blocks unexpectedly costs the others a time slice, if there are others.  So after it, for as many calls as cost a slice
+ * if they are handed over in vain, all calls from there are expected to block: whatever comes, at most twice is lost of what the right
+ * guesses would have cost. */
 static int as_many_as_cost_a_slice(const struct scheduler *s)
 {
     int64_t calls = (s->slice ? s->slice : TICK) / HAND_OVER;
@@ -65,15 +66,22 @@ static int as_many_as_cost_a_slice(const struct scheduler *s)
     return calls < 1 ? 1 : calls < INT_MAX ? (int)calls : INT_MAX;
 }
 
-static void learn_from(struct foreign_place *place, int64_t ns, const struct scheduler *s)
+static void learn_from_call(struct green *me)
 {
-    int expected = atomic_load_explicit(&place->expected, memory_order_relaxed);
+    struct foreign_place *place = atomic_load_explicit(&me->in_c, memory_order_relaxed);
+    int64_t since = atomic_load_explicit(&me->in_c_since, memory_order_relaxed);
 
-    if (ns > BLOCKS) {
-        atomic_store_explicit(&place->expected, as_many_as_cost_a_slice(s), memory_order_relaxed);
+    if (since <= 0)
+        return;
+    int64_t ns = park_now() - since;
+    int expected = atomic_load_explicit(&place->expected, memory_order_relaxed), blocked = ns > BLOCKS;
+    if (blocked) {
         atomic_fetch_add_explicit(&place->blocked, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&place->ns, ns, memory_order_relaxed);
-    } else if (expected)
+    }
+    if (blocked && carrier_others_go_on(me->scheduler, me->in_c_moves))
+        atomic_store_explicit(&place->expected, as_many_as_cost_a_slice(me->scheduler), memory_order_relaxed);
+    else if (expected)
         atomic_store_explicit(&place->expected, expected - 1, memory_order_relaxed);
 }
 
@@ -116,6 +124,14 @@ static int runs_on_runner(const struct green *me)
     return __atomic_load_n(&me->scheduler->runner, __ATOMIC_RELAXED) == me->carrier;
 }
 
+static void be_in_c(struct green *me, int runs)
+{
+    int64_t now = runs ? park_now() : -park_clock(CLOCK_MONOTONIC_COARSE);
+
+    me->in_c_moves = __atomic_load_n(&me->scheduler->moves, __ATOMIC_RELAXED);
+    atomic_store_explicit(&me->in_c_since, now, memory_order_release); /* foreign_since() then sees the place, too */
+}
+
 void foreign_enter(const void *code)
 {
     struct green *me = park_green;
@@ -125,8 +141,7 @@ void foreign_enter(const void *code)
         return;
     atomic_store_explicit(&me->in_c, place, memory_order_relaxed);
     int runs = runs_on_runner(me);
-    int64_t now = runs ? park_now() : -park_clock(CLOCK_MONOTONIC_COARSE);
-    atomic_store_explicit(&me->in_c_since, now, memory_order_release); /* foreign_since() then sees the place, too */
+    be_in_c(me, runs);
     if (runs && atomic_load_explicit(&place->expected, memory_order_relaxed))
         carrier_enters_c(me->carrier);
 }
@@ -135,11 +150,27 @@ void foreign_leave(void)
 {
     struct green *me = park_green;
     struct scheduler *s = me->scheduler;
-    int64_t since = atomic_load_explicit(&me->in_c_since, memory_order_relaxed);
 
+    learn_from_call(me);
     atomic_store_explicit(&me->in_c_since, 0, memory_order_relaxed);
-    if (since > 0)
-        learn_from(atomic_load_explicit(&me->in_c, memory_order_relaxed), park_now() - since, s);
     if (has_places(s) && (!runs_on_runner(me) || atomic_load(&s->idle) == IDLE_IN_C))
         carrier_leaves_c(me);
+}
+
+int foreign_is_in_c(void)
+{
+    struct green *me = park_green;
+
+    return me && atomic_load_explicit(&me->in_c_since, memory_order_relaxed);
+}
+
+int foreign_wait(struct pollfd *files, int count, int64_t deadline)
+{
+    struct green *me = park_green;
+
+    foreign_leave(); /* with the runner's place again, if it is free, the wait needs no other LWP */
+    be_in_c(me, 0); /* for foreign_since(); nothing is learnt from the wait */
+    int result = green_wait_fds(files, count, deadline);
+    be_in_c(me, runs_on_runner(me));
+    return result;
 }

@@ -41,6 +41,7 @@ struct green {
     _Atomic int64_t in_c_since; /* when it came, as the runner's thread, into the C code of others that it is in; 0: it is in none */
                                 /* Less than 0: not as the runner's; the kernel's latest tick, which costs less to read. */
     struct foreign_place *_Atomic in_c;
+    long in_c_moves; /* the scheduler's `moves` then */
     struct explored *explored; /* of a policy (green/policy.h); NULL: the thread has none */
 };
 

@@ -197,6 +197,8 @@ int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closi
 static int watch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, struct sync_any *any)
 {
     for (int i = 0; i < count; i++) {
+        if (files[i].fd < 0) /* poll(2) leaves it out */
+            continue;
         int result = poller_watch(p, files[i].fd, (unsigned short)files[i].events, &waiters[i], any);
         if (!result)
             continue;

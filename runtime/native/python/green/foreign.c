@@ -1,4 +1,5 @@
-/* The calls by which C code of others gives the GIL up and takes it back: a green thread's lead past its scheduler. */
+/* The calls by which C code of others gives the GIL up and takes it back, and some by which it waits in between: a green thread's lead past
+ * its scheduler. */
 #include "green/foreign.h"
 
 #include "green/replace.h"
@@ -6,7 +7,10 @@
 #include "python/green/foreign.h"
 #include "python/rooms.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <time.h>
 
 static PyThreadState *(*save_thread)(void);
 static void (*restore_thread)(PyThreadState *tstate);
@@ -27,6 +31,41 @@ static void return_to_python(PyThreadState *tstate)
     restore_thread(tstate);
 }
 
+/* ---- its waits --------------------------------------------------------------------------------------------------- */
+
+static int (*libc_poll)(struct pollfd *files, nfds_t count, int timeout);
+static int (*libc_nanosleep)(const struct timespec *time, struct timespec *left);
+
+/* A callback of Python that such code has called has the GIL again. */
+static int may_leave_lwp(void)
+{
+    return foreign_is_in_c() && !PyGILState_Check();
+}
+
+static int poll_or_leave_lwp(struct pollfd *files, nfds_t count, int timeout)
+{
+    int leaves = timeout != 0 && may_leave_lwp(), ready = libc_poll(files, count, leaves ? 0 : timeout);
+
+    if (!leaves || ready)
+        return ready;
+    int result = foreign_wait(files, (int)count, timeout < 0 ? PARK_FOREVER : park_now() + (int64_t)timeout * (PARK_SECOND / 1000));
+    if (result && result != ETIMEDOUT) /* no memory */
+        return libc_poll(files, count, timeout);
+    for (nfds_t i = 0; i < count; i++)
+        ready += files[i].revents != 0;
+    return ready;
+}
+
+static int nanosleep_or_leave_lwp(const struct timespec *time, struct timespec *left)
+{
+    enum { YEARS = 1 << 30 }; /* s */
+    int is_time = (uint64_t)time->tv_sec < YEARS && (uint64_t)time->tv_nsec < PARK_SECOND;
+
+    if (is_time && may_leave_lwp() && foreign_wait(NULL, 0, park_now() + time->tv_sec * PARK_SECOND + time->tv_nsec) == ETIMEDOUT)
+        return 0;
+    return libc_nanosleep(time, left);
+}
+
 void python_watch_foreign(void)
 {
     static int done;
@@ -36,8 +75,11 @@ void python_watch_foreign(void)
     done = 1;
     Py_BEGIN_ALLOW_THREADS /* who has the linker's locks may want the GIL */
     /* If either can't be replaced, a thread that blocks there keeps its LWP for a time slice.  A way back without the way out does nothing. */
-    if (replace_everywhere((void *)PyEval_RestoreThread, "PyEval_RestoreThread", return_to_python, &restore_thread) == 0)
-        (void)replace_everywhere((void *)PyEval_SaveThread, "PyEval_SaveThread", leave_python, &save_thread);
+    if (replace_everywhere((void *)PyEval_RestoreThread, "PyEval_RestoreThread", return_to_python, &restore_thread) == 0
+        && replace_everywhere((void *)PyEval_SaveThread, "PyEval_SaveThread", leave_python, &save_thread) == 0) {
+        (void)replace_everywhere((void *)poll, "poll", poll_or_leave_lwp, &libc_poll);
+        (void)replace_everywhere((void *)nanosleep, "nanosleep", nanosleep_or_leave_lwp, &libc_nanosleep);
+    }
     Py_END_ALLOW_THREADS
 }
 
