@@ -65,10 +65,10 @@ def programs(
 ) -> int:
     """How many requests a second servers of other packages answer.
 
-    Web servers, and http.server in front of what asks by gRPC, psycopg, ZeroMQ, SQLite, websockets and celery, run on
-    stock threads, `lwp run` and `lwp run --green`; the server's processor time for a request is measured too. The
-    server has one core, the load another. For psycopg, PGHOST, PGUSER and PGDATABASE name a PostgreSQL. NAME is one of
-    --list, or the part before a dash for all that begin so.
+    Web servers, and http.server in front of what asks by gRPC, psycopg, ZeroMQ, SQLite, ctypes, websockets and celery,
+    run on stock threads, `lwp run` and `lwp run --green`; the server's processor time for a request is measured too.
+    The server has one core, the load another. For psycopg, PGHOST, PGUSER and PGDATABASE name a PostgreSQL. NAME is one
+    of --list, or the part before a dash for all that begin so.
 
     Exit status 1: a server failed or gave a wrong answer; 130: Ctrl-C.
     """

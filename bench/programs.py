@@ -227,6 +227,21 @@ def sqlite3() -> None:
     serve(connect)
 
 
+def ctypes() -> None:
+    """Blocks in C code, and calls what returns at once from the same place there."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+
+    def ask(path: str) -> str:
+        libc.usleep(300)
+        for _ in range(10):
+            libc.getppid()
+        return path
+
+    serve(lambda: ask)
+
+
 def websockets() -> None:
     from websockets.sync import server as sync
     from websockets.sync.client import connect

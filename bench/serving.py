@@ -81,7 +81,7 @@ WORKERS = [
 #: Servers of other packages, by what must be installed: the programs of programs.py.
 PACKAGES = (
     *("flask", "bottle", "cherrypy", "waitress", "django", "fastapi"),
-    *("grpc", "psycopg", "zmq", "sqlite3", "websockets", "celery"),
+    *("grpc", "psycopg", "zmq", "sqlite3", "ctypes", "websockets", "celery"),
 )
 STOCK_AND_OURS = [replace(way, kinds=PACKAGES, script=PROGRAMS) for way in WAYS[:3]]
 
