@@ -144,6 +144,7 @@ SOURCES = [
     "python/groups/cancel.c",
     "python/groups/group.c",
     "python/threads/chunks.c",
+    "python/kept.c",
     "python/threads/faulthandler.c",
     "python/threads/gil_queue.c",
     "python/threads/gil_waits.c",

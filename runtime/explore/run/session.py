@@ -31,8 +31,10 @@ from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
 from .quiet import Quiet, replace
 
 LONGER = 10  #: times as many steps: what goes on for that long may be a livelock
-#: Runs. Without a GIL the collector has no generations, so that the cheap collection looks at all objects too.
-_CLEAN_EVERY, _COLLECT_EVERY = 1000 if "t" in sys.abiflags else 100, 32
+_COLLECT_EVERY = 32  #: runs
+#: Runs, first and at most. Without a GIL the collector has no generations, so that the cheap collection looks at all
+#: objects too; there a collection that finds nothing has the next one wait twice as long.
+_CLEAN_EVERY, _CLEAN_SELDOM = (1000, 8000) if "t" in sys.abiflags else (100, 100)
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
 
 #: Told at each point of a run: the thread's number, the kind of what comes next, its object, the run's clock.
@@ -60,6 +62,7 @@ class Session:
         self._handlers = Handlers()
         self._numbers = Numbers()
         self._runs = 0
+        self._clean_every = self._clean_at = _CLEAN_EVERY
 
     def __enter__(self) -> Session:
         with ExitStack() as undo:
@@ -124,10 +127,10 @@ class Session:
         self._before_run()
         more = None
         if (series := plan.series) is not None and most > 1:
-            every = _COLLECT_EVERY if self.collects else _CLEAN_EVERY
+            left = _COLLECT_EVERY - self._runs % _COLLECT_EVERY if self.collects else self._clean_at - self._runs
             more = (
                 *(series.seeds, series.depths, series.odds, series.number),
-                *(min(most, every - self._runs % every), series.share, RUN_COSTS),
+                *(min(most, left), series.share, RUN_COSTS),
                 *(time.monotonic_ns() + int(seconds * 1e9), int(run_seconds * 1e9), self._before_run),
             )
         settings = (
@@ -148,8 +151,9 @@ class Session:
         run = Run._make((*of_last, Made._make(made)))
         self._runs += run.made.runs
         # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.
-        if self._runs % _CLEAN_EVERY == 0 or run.failed:
-            gc.collect(0)
+        if self._runs >= self._clean_at or run.failed:
+            self._clean_every = _CLEAN_EVERY if gc.collect(0) else min(self._clean_every * 2, _CLEAN_SELDOM)
+            self._clean_at = self._runs + self._clean_every
         if self.collects and self._runs % _COLLECT_EVERY == 0:
             gc.collect()
         if run.error is not None and _says_something_else(run.error):

@@ -70,6 +70,21 @@ struct context *context_get(size_t stack_size)
     return context;
 }
 
+int context_take(struct context *context)
+{
+    park_lock(&cache_lock);
+    struct context **at = &context->shelf->top;
+    while (*at && *at != context)
+        at = &(*at)->next;
+    int found = *at != NULL;
+    if (found) {
+        *at = context->next;
+        cached--;
+    }
+    park_unlock(&cache_lock);
+    return found;
+}
+
 void context_put(struct context *c, int vanished)
 {
     EVENT(EVENT_RECYCLED, c->tp, c->size);

@@ -36,6 +36,7 @@ struct context {
     enum { BLANK, LOADED, USED, VANISHED } used; /* USED: a thread has called ctype_init() with it.  VANISHED: see context_put() */
     void *signal_stack;           /* see context_signal_stack() */
     char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
+    void *kept;                   /* a higher floor's, for the next thread (python/kept.c) */
 };
 
 /* Bytes of scratch memory in each context.  Set before the first context is made: all have the same. */
@@ -48,6 +49,9 @@ struct context *context_get(size_t stack_size);
  * on this stack.  `vanished`: the thread was lost in a fork, or its process was killed, perhaps in the middle of malloc, so nothing of
  * libc's block is kept. */
 void context_put(struct context *context, int vanished);
+
+/* Takes this context out of the cache.  0: it is not there, because a thread has it. */
+int context_take(struct context *context);
 
 /* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */
 int context_blank(struct context *context);

@@ -6,6 +6,7 @@
 #include "python/threads/boot.h"
 #include "python/explore/parts.h"
 #include "python/explore/point.h"
+#include "python/kept.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"
@@ -511,6 +512,7 @@ static PyObject *end_exploring(PyObject *module, PyObject *unused)
     sync_queue_wakes_all = 0;
     python_unwind = NULL;
     Py_CLEAR(threads_scheduler);
+    kept_drop();
     Py_RETURN_NONE;
 }
 

@@ -23,6 +23,7 @@
 #include "python/threads/gil_queue.h"
 #include "python/threads/gil_state.h"
 #include "python/heaps.h"
+#include "python/kept.h"
 #include "python/rooms.h"
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
@@ -151,6 +152,8 @@ static int green_may_start(void)
  * the page that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
 __attribute__((noinline)) static int make_own_state(struct boot *boot)
 {
+    if ((boot->tstate = kept_take(boot->lwp)))
+        return 1;
     while (!(boot->tstate = new_state(boot->lwp))) {
         if (boot->failed) {
             lwp_uncount_start();
@@ -181,8 +184,9 @@ __attribute__((noinline)) static int call_first(struct boot *boot)
 static void run_python(void *arg)
 {
     struct boot *boot = arg;
+    struct lwp *lwp = boot->lwp;
 
-    if (green_of_lwp(boot->lwp)->scheduler && !green_may_start())
+    if (green_of_lwp(lwp)->scheduler && !green_may_start())
         return;
     if (OWN_STATE && !make_own_state(boot))
         return;
@@ -210,10 +214,15 @@ static void run_python(void *arg)
     atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
-    heaps_clear_state(tstate);
+    int kept = green_of_lwp(lwp)->explored && kept_put(tstate, lwp->context);
+    if (!kept)
+        heaps_clear_state(tstate);
     EVENT(EVENT_LEAVES_GIL, 0, 0);
     waker_forget_creator();
-    PyThreadState_DeleteCurrent();
+    if (kept)
+        PyEval_SaveThread();
+    else
+        PyThreadState_DeleteCurrent();
     waker_do_deferred();
 }
 
@@ -434,6 +443,7 @@ void boot_after_fork(void)
 {
     struct lwp_statistics left; /* kernel/lwp/fork.c's handler has run before this one: it counts the caller at most */
 
+    kept_after_fork();
     lwp_read_statistics(&left);
     atomic_store(&starting, 0);
     atomic_store(&running, left.alive);

@@ -38,6 +38,19 @@ static void chunk_release(void *Py_UNUSED(unused), void *chunk, size_t size)
     below.free(below.ctx, chunk, size);
 }
 
+void chunks_end(PyThreadState *tstate)
+{
+    _PyStackChunk *chunk = tstate->datastack_chunk;
+
+    tstate->datastack_chunk = NULL;
+    tstate->datastack_top = tstate->datastack_limit = NULL;
+    while (chunk) {
+        _PyStackChunk *previous = chunk->previous;
+        chunk_release(NULL, chunk, chunk->size);
+        chunk = previous;
+    }
+}
+
 void chunks_init(void)
 {
     PyObject_GetArenaAllocator(&below);

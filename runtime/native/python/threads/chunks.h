@@ -10,4 +10,7 @@ void chunks_init(void);
 /* Makes that memory the calling thread's first chunk, for the frames of that state only. */
 void chunks_begin_at(void *place, PyThreadState *tstate);
 
+/* Gives all chunks of a state back that outlives its thread. */
+void chunks_end(PyThreadState *tstate);
+
 #endif
