@@ -23,7 +23,7 @@ from typing import Any
 from weakref import WeakSet
 
 import pytest
-from conftest import FREE_THREADED, in_child, python, run_thread, run_threads
+from conftest import FREE_THREADED, in_child, in_forked_child, python, run_thread, run_threads
 from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -872,6 +872,22 @@ def test_processes_that_the_test_starts() -> None:
         together(lambda: subprocess.run(["true"], check=True), lambda: subprocess.run(["false"], check=False))
 
     passes(test, runs=20)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_that_an_explored_thread_forks_joins_threads_of_its_own() -> None:
+    """A join that begins before its thread ends: it once slept as green threads do, which only green threads wake."""
+    ended: list[int] = []
+
+    def join_some() -> None:
+        signal.alarm(60)
+        for _ in range(200):
+            thread = Thread(target=int)
+            thread.start()
+            thread.join()
+
+    passes(lambda: together(lambda: ended.append(in_forked_child(join_some))), runs=3)
+    assert set(ended) == {0}
 
 
 def barrier_of_two() -> None:

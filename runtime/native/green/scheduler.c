@@ -20,9 +20,10 @@ static atomic_int all_lock; /* order: docs/architecture.md */
 
 /* ---- a forked child ---------------------------------------------------------------------------------------------- */
 
+/* An explored thread is attached to nothing any more: what its policy would have sleep and wake is in the parent. */
 void green_after_fork(void)
 {
-    struct scheduler *s = park_green ? park_green->scheduler : NULL;
+    struct scheduler *s = park_green && !park_green->explored ? park_green->scheduler : NULL;
 
     atomic_store(&carriers_maybe_deadlocked, 0);
     atomic_store(&green_lwps_resting, 0);
