@@ -8,7 +8,6 @@
 #include "kernel/base/events.h"
 #include "kernel/context/mapping.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 enum { KEPT = 1024 }; /* contexts in the cache that keep pages of their stacks */
@@ -45,27 +44,21 @@ static struct shelf *shelf_for(size_t stack_size)
     return shelves = shelf;
 }
 
+/* errno is calloc's or mmap's. */
 struct context *context_get(size_t stack_size)
 {
     struct context *context = NULL;
 
-    stack_size = rounded_size(stack_size);
     park_lock(&cache_lock);
-    struct shelf *shelf = shelf_for(stack_size);
+    struct shelf *shelf = shelf_for(rounded_size(stack_size));
     if (shelf && (context = shelf->top)) {
         shelf->top = context->next;
         cached--;
     }
     park_unlock(&cache_lock);
-    if (!shelf) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    if (context) {
+    if (context)
         EVENT(EVENT_REUSE, context->tp, context->size);
-        return context;
-    }
-    if ((context = mapping_new(stack_size)))
+    else if (shelf && (context = mapping_new(shelf->stack_size)))
         context->shelf = shelf;
     return context;
 }
@@ -77,10 +70,8 @@ int context_take(struct context *context)
     while (*at && *at != context)
         at = &(*at)->next;
     int found = *at != NULL;
-    if (found) {
-        *at = context->next;
-        cached--;
-    }
+    *at = found ? context->next : NULL;
+    cached -= found;
     park_unlock(&cache_lock);
     return found;
 }
