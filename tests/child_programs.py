@@ -113,10 +113,16 @@ def in_forked_child(check: Callable[[], object]) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def learn_that_it_blocks(call: Callable[[], object]) -> None:
+    """Makes the call, which blocks in C code of others, beside a thread that could go on."""
+    begun = threading.Event()
+    together(begun.wait, lambda: (begun.set(), call()))
+
+
 #: What programs may call.
 PROVIDED = (
     *(wait_until_parked, until_alone, resident, run_thread, run_threads, together, skip_test, in_forked_child),
-    *(filter_program, refuse),
+    *(filter_program, refuse, learn_that_it_blocks),
 )
 
 Program = Callable[..., object]

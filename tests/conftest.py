@@ -16,6 +16,7 @@ from child_programs import (
     child,
     in_child,
     in_forked_child,
+    learn_that_it_blocks,
     resident,
     run_thread,
     run_threads,

@@ -113,11 +113,10 @@ def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _schedulers() -> list[dict[str, Any]]:
-    there = others_frames()  # without an LWP that runs no thread just now
+def _schedulers(seen: Look) -> list[dict[str, Any]]:
     return [
         {
-            "runs": name_of(ident) if ident in there else None,
+            "runs": name_of(ident) if ident in seen.calls else None,  # an LWP that runs no thread just now has no calls
             "tid": tid,
             "switches": switches,
             "ready": ready,
@@ -154,7 +153,7 @@ def dump() -> dict[str, Any]:
         ],
         "crowds": crowds,
         "without_python": _without_python(crowds),
-        "schedulers": _schedulers(),
+        "schedulers": _schedulers(seen),
         "cancellations": [{"whom": one.whom, "why": one.why} for one in latest],
     }
 

@@ -33,8 +33,9 @@ class InC(NamedTuple):
 
 def in_c() -> dict[int, InC]:
     """The green threads that are in such code, by ident."""
-    states, found = native.green_states(), {}
-    for ident, (tid, place, since) in native.in_c().items():
+    inside, found = native.in_c(), {}
+    states = native.green_states() if inside else {}  # of all green threads, however many
+    for ident, (tid, place, since) in inside.items():
         call = native.call_of(tid) if states.get(ident) == "running" else None  # otherwise its LWP is in another thread
         found[ident] = InC(tid, f"in {place}{f' ({call})' if call else ''}", since)
     return found

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from commands import lwp
-from conftest import ROOT, Child, count_calls, lines_between_marks, together, under_strace
+from conftest import ROOT, Child, count_calls, learn_that_it_blocks, lines_between_marks, together, under_strace
 
 import runtime
 from runtime import scheduler
@@ -43,14 +43,12 @@ def blocks(late: bool, body: str) -> None:
     names |= {"threading": threading, "time": time, "os": os, "mine": mine, "others": others, "select": select}
     names |= {"scheduler": scheduler}
 
-    known = threading.Event()
-
     def start(function: Any, *args: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=args)
         thread.start()
         return thread
 
-    together(known.wait, lambda: (known.set(), c.usleep(1000)))
+    learn_that_it_blocks(partial(c.usleep, 1000))
     exec(body, names | {"start": start})
     print(*said)
 
@@ -160,8 +158,7 @@ def turns_in_c() -> None:
         os.write(pipes[0][1], b".")
         os.write(pipes[3][1], b".")
 
-    known = threading.Event()
-    together(known.wait, lambda: (known.set(), c.usleep(1000)))
+    learn_that_it_blocks(partial(c.usleep, 1000))
     together(look_on, begin, *(partial(round_trips, i) for i in range(count)))
     print(*done)
 
@@ -185,8 +182,7 @@ def count_lwps() -> None:
             lock.release()
 
     lock = threading.Lock()
-    known = threading.Event()
-    together(known.wait, lambda: (known.set(), c.usleep(1000)))
+    learn_that_it_blocks(partial(c.usleep, 1000))
     threads = [threading.Thread(target=read, args=(reads,)) for reads, _ in pipes]
     for thread in threads:
         thread.start()
@@ -248,8 +244,7 @@ def short_calls() -> None:
         return scheduler.green_statistics().hand_overs - before
 
     first = both()
-    known = threading.Event()
-    together(known.wait, lambda: (known.set(), c.usleep(1000)))
+    learn_that_it_blocks(partial(c.usleep, 1000))
     print(first, both())
 
 

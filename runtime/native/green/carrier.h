@@ -17,7 +17,7 @@ void carrier_schedule(struct scheduler *s, struct green *me);
 void carrier_enters_c(struct carrier *c);
 void carrier_leaves_c(struct green *me);
 
-/* Whether another thread has gone on since the runner had made so many moves, or could go on now. */
+/* moves: the scheduler's count at an earlier time.  Whether another thread has gone on since then, or could go on now. */
 int carrier_others_go_on(struct scheduler *s, long moves);
 
 /* Called with the lock.  Wakes all carriers that sleep. */

@@ -184,11 +184,12 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
 
 /* ---- a series of runs: see Series in runtime/explore/run/plans.py ------------------------------------------------- */
 
-/* A run of two threads at gil takes 11.2 us of processor time, of which 5.6 are the test's own Python and its green threads; with a call for
- * each run it took 17.5.  At opcode a run has 149,000 instructions: 59,000 of the test and its green threads, 33,000 of the points of sync,
- * 26,000 with which CPython runs and calls the 68 monitored instructions, and 31,000 of the points between these.  REJECTED.  -O3: 11.9 us, so nothing.
- * Link-time optimisation: 3 % fewer instructions.  Not to look for child processes before each run: 11.4 instead of 11.6, and a child's clock
- * would not be seen. */
+/* A run of two threads at gil takes 11.2 us of processor time, of which 5.6 are the test's own Python and its green threads; with a call
+ * for each run it took 17.5.  At opcode a run has 149,000 instructions: 59,000 of the test and its green threads, 33,000 of the points of
+ * sync, 26,000 with which CPython runs and calls the 68 monitored instructions, and 31,000 of the points between these.
+ *
+ * REJECTED.  -O3: 11.9 us, so nothing.  Link-time optimisation: 3 % fewer instructions.  Not to look for child processes before each run:
+ * 11.4 us instead of 11.6, and a child's clock would not be seen. */
 
 enum { MOST_RUNS = 100, MOST_DEPTH = 9 };
 
