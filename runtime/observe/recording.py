@@ -46,12 +46,12 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def _names(things: list[object]) -> list[str | None]:
+def _names(things: list[tuple[object, int]]) -> list[str | None]:
     """Those that variables have.  What lines call the others, and where they were made, the reader finds out."""
     from .names import Called  # it loads much, and is needed only when a thread has been blocked
 
     called = Called()
-    return [called.by_address(id(thing), type(thing)) or None for thing in things]
+    return [called.by_address(id(thing), type(thing)) or None for thing, _ in things]
 
 
 def _threads() -> Iterator[tuple[int, str, FrameType | None]]:

@@ -167,6 +167,21 @@ def test_what_ends_between_two_recordings_gives_its_room_back(child: Child, tmp_
     assert sum(blocked(one) == ["Event go"] for one in found.tracks) == 20
 
 
+def test_many_primitives_have_their_names(child: Child, tmp_path: Path) -> None:
+    def program(folder: str) -> None:
+        from runtime.observe import trace
+
+        many = [[Event() for _ in range(100)] for _ in range(10)]
+        trace.record(f"{folder}/records")
+        for number in range(1000):
+            many[number // 100][number % 100].wait(1e-9)
+        trace.stop()
+
+    child(program, str(tmp_path))
+    names = set(blocked(track(read(tmp_path / "records"), "MainThread")))
+    assert names >= {f"Event many[{row}][{column}]" for row in range(10) for column in range(100)}
+
+
 def test_green_threads_that_exist_already(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
         from runtime.observe import trace

@@ -34,7 +34,8 @@ static struct named {
     const void *key;
     unsigned half; /* trace_half when its name was asked for */
 } named[1 << NAMED_BITS];
-static PyObject *unnamed, *namer; /* a list of such, and the function that returns their names */
+static PyObject *unnamed; /* a list of (object, key), since the table may have lost the key meanwhile */
+static PyObject *namer; /* returns their names */
 static PyObject *forgotten; /* such a list that was full, or NULL: their ends may run code of the program, so they come later */
 static _Atomic int64_t naming_due;
 static int ends_itself; /* the recording, if the sampler looks at its time */
@@ -105,6 +106,15 @@ static struct named *named_of(PyObject *op)
 
 /* ---- what is recorded -------------------------------------------------------------------------------------------- */
 
+static int append_unnamed(PyObject *op, const void *key)
+{
+    PyObject *pair = Py_BuildValue("(OK)", op, (unsigned long long)(uintptr_t)key);
+    int result = pair ? PyList_Append(unnamed, pair) : -1;
+
+    Py_XDECREF(pair);
+    return result;
+}
+
 /* For sites_quiet().  Its name is found out later; and again when its record may soon be overwritten. */
 static void await_name(PyObject *op, const void *key)
 {
@@ -117,7 +127,7 @@ static void await_name(PyObject *op, const void *key)
         forgotten = new ? unnamed : NULL;
         unnamed = new ? new : unnamed;
     }
-    if (PyList_GET_SIZE(unnamed) < MOST_UNNAMED && PyList_Append(unnamed, op) == 0)
+    if (PyList_GET_SIZE(unnamed) < MOST_UNNAMED && append_unnamed(op, key) == 0)
         *named_of(op) = (struct named){op, key, half};
     PyErr_Clear();
 }
@@ -186,16 +196,15 @@ static void note_made(PyObject *op)
     Py_XDECREF(dropped);
 }
 
-static void note_name_of(PyObject *op, PyObject *name)
+static void note_name_of(PyObject *pair, PyObject *name)
 {
     struct quiet quiet = sites_quiet();
-    struct named *place = named_of(op);
-    const void *key = place->op == op ? place->key : NULL;
-    uint32_t number = key && PyUnicode_Check(name) ? number_of(Py_NewRef(name)) : 0;
+    uint64_t key = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pair, 1));
+    uint32_t number = PyUnicode_Check(name) ? number_of(Py_NewRef(name)) : 0;
 
     sites_go_on(&quiet);
     if (number)
-        trace_note(TRACE_NAMED, 0, number, (uint64_t)(uintptr_t)key, 0);
+        trace_note(TRACE_NAMED, 0, number, key, 0);
 }
 
 static int are_unnamed(void)
@@ -519,7 +528,7 @@ static PyObject *name_all(PyObject *module, PyObject *waited_for)
     struct quiet quiet = sites_quiet();
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(waited_for); i++) {
         PyObject *op = PyList_GET_ITEM(waited_for, i);
-        if (named_of(op)->op == op && PyList_Append(unnamed, op) < 0)
+        if (named_of(op)->op == op && append_unnamed(op, named_of(op)->key) < 0)
             PyErr_Clear();
     }
     sites_go_on(&quiet);
@@ -554,8 +563,8 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
 PyMethodDef trace_functions[] = {
     {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
-     "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of primitives)\n"
-     "returns their names.  False: a recording is under way; now that is its end."},
+     "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of (primitive,\n"
+     "key)) returns their names.  False: a recording is under way; now that is its end."},
     {"trace_there", tell_there, METH_O,
      "trace_there([(ident, name, frame or None)]): after trace_begin(), the threads that there are; the caller is one of them."},
     {"trace_name_things", name_all, METH_O,
