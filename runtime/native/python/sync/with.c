@@ -183,6 +183,7 @@ static int add_quick_method(PyTypeObject *type, const char *name, PyCFunction ru
     method->ordinary = Py_NewRef(ordinary);
     method->run = run;
     method->takes = takes;
+    compat_never_freed((PyObject *)method);
     int result = PyDict_SetItemString(type->tp_dict, name, (PyObject *)method);
     Py_DECREF(method);
     PyType_Modified(type);
@@ -211,5 +212,6 @@ int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave)
     if ((!method_type && !(method_type = (PyTypeObject *)PyType_FromSpec(&method_spec)))
         || (!bound_type && !(bound_type = (PyTypeObject *)PyType_FromSpec(&bound_spec))))
         return -1;
+    compat_never_freed((PyObject *)bound_type);
     return add_quick_method(type, "__enter__", enter, 0) < 0 ? -1 : add_quick_method(type, "__exit__", leave, 3);
 }

@@ -4,6 +4,7 @@
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 #include "python/groups/cancel.h"
+#include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
 
 #include <errno.h>
@@ -210,10 +211,16 @@ struct queue_wait {
     int dozes;
 };
 
+static int is_woken(void *place)
+{
+    return atomic_load_explicit(&((struct sync_place *)place)->word, memory_order_relaxed) == SYNC_WOKEN;
+}
+
 static int wait_in_queue(void *arg)
 {
     struct queue_wait *wait = arg;
 
+    spin_for(is_woken, wait->place, 0);
     return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
 }
 

@@ -20,7 +20,7 @@
 #include COMPAT_HEAPS_HEADER
 #endif
 
-#include "python/heaps.h"
+#include "python/without_gil/heaps.h"
 
 #ifdef COMPAT_HEAPS_HEADER
 

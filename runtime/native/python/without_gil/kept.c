@@ -15,7 +15,7 @@
  *
  * Other threads keep none: memory that they leave is there for all threads. */
 #define Py_BUILD_CORE
-#include "python/kept.h"
+#include "python/without_gil/kept.h"
 
 #ifdef COMPAT_HEAPS_HEADER
 #include COMPAT_HEAPS_HEADER
@@ -25,7 +25,7 @@
 
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
-#include "python/heaps.h"
+#include "python/without_gil/heaps.h"
 #include "python/threads/chunks.h"
 
 enum { MOST_KEPT = 64, NOBODY = 1 }; /* NOBODY: the ident of a kept state; a debug build wants one */
