@@ -231,8 +231,8 @@ def test_cow_page_tables_grow_with_the_memory() -> None:
 
 def test_cow_fork_copies_page_tables_and_the_others_do_not(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    strace = under_strace(trace, "-e", "trace=clone,vfork")
-    subprocess.run([*strace, sys.executable, "-m", "runtime", "demo", "cow", "--max-mb", "10"], cwd=TREE, check=True)
+    command = [sys.executable, "-m", "runtime", "demo", "cow", "--max-mb", "10"]
+    subprocess.run([*under_strace(trace, "-e", "trace=clone,vfork"), *command], cwd=tmp_path, check=True)
     calls = re.findall(r"\b(?:vfork|clone)\(.*", trace.read_text())
     copying = [call for call in calls if call.startswith("clone") and "CLONE_VM" not in call]
     assert len(calls) == 4 * len(copying) > 0

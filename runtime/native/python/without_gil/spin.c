@@ -11,8 +11,8 @@
  *   2. A thread that has spun in vain sleeps at once the next time; after a second spin in vain the next three times, and so on up to
  *      SELDOM.  A thread that waits half a millisecond for each item of a queue used 45 us of processor time for it, and so uses 16.
  *
- * A green thread doesn't spin, but leaves its LWP to the next one.  Nor does an explored thread, to which time doesn't pass: each look would
- * be a step of the run. */
+ * A green thread doesn't spin: it leaves its LWP to the next one.  An explored thread doesn't spin either, because each look would be a step
+ * of the run; its clock stands still, by which it is known here. */
 #include "python/without_gil/spin.h"
 
 #include "kernel/base/park.h"
