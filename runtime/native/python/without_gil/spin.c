@@ -20,7 +20,7 @@
 
 #include <sched.h>
 
-enum { SHORTEST = 500, LONGEST = 40000 /* ns */, SELDOM = 31 };
+enum { SHORTEST = 500 /* ns */, LONGEST = 40000 /* ns */, SELDOM = 31 };
 
 static __thread struct {
     int vain; /* so many sleeps were let pass after the last spin in vain */
