@@ -75,7 +75,7 @@ for kind, (Lock, RLock, Event, Semaphore) in {"ours": ours, "stock": stock}.item
     count(f"{kind} Event wait when set", once, event.wait)
     count(f"{kind} Semaphore pair", pair, semaphore.acquire, semaphore.release)
 threads = {"ours": (Thread, native.current_thread), "stock": (threading.Thread, threading.current_thread)}
-for kind, (Thread, current_thread) in threads.items():  # last: without a GIL an int costs more once threads have ended
+for kind, (Thread, current_thread) in threads.items():  # last: without a GIL ended threads make ints cost more
     count(f"{kind} Thread()", once, lambda: Thread(target=int))
     count(f"{kind} start and join", seldom, lambda: (thread := Thread(target=int), thread.start(), thread.join()))
     thread = Thread(target=count, args=(f"{kind} current_thread", once, current_thread))

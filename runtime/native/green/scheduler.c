@@ -20,7 +20,7 @@ static atomic_int all_lock; /* order: docs/architecture.md */
 
 /* ---- a forked child ---------------------------------------------------------------------------------------------- */
 
-/* An explored thread is attached to nothing any more: what its policy would have sleep and wake is in the parent. */
+/* In the child an explored thread is an ordinary one, because the run that puts it to sleep and wakes it is the parent's. */
 void green_after_fork(void)
 {
     struct scheduler *s = park_green && !park_green->explored ? park_green->scheduler : NULL;

@@ -104,7 +104,7 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
     if (!type || PyModule_AddType(module, type) < 0)
         return NULL;
     compat_never_freed((PyObject *)type);
-    while (PyDict_Next(type->tp_dict, &at, &name, &value))
+    while (WITHOUT_GIL && PyDict_Next(type->tp_dict, &at, &name, &value))
         if (Py_IS_TYPE(value, &PyMethodDescr_Type))
             compat_never_freed(value);
     return type;

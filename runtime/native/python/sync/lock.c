@@ -45,15 +45,15 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
     return EINTR;
 }
 
-static int take_if_free(void *lock)
+static int look_at(void *self)
 {
-    return !sync_lock_held(lock) && sync_lock_try(lock);
+    return lock_take_if_free(self);
 }
 
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
-    if (!interrupted && spin_for(take_if_free, &self->lock, 1))
-        return lock_own(self);
+    if (!interrupted && spin_for(look_at, self, 1))
+        return 1;
     int64_t since = park_now();
 
     for (;; interrupted = 0) {
@@ -222,7 +222,7 @@ static int look_at_lock(const struct thing *thing)
 
 static int take_lock(struct thing *thing)
 {
-    return !sync_lock_held(lock_of(thing)) && sync_lock_try(lock_of(thing)) ? lock_own((LockObject *)thing->object) : 0;
+    return lock_take_if_free((LockObject *)thing->object);
 }
 
 static void give_lock_back(struct thing *thing)

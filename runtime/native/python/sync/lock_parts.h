@@ -11,6 +11,12 @@ static inline int lock_own(LockObject *self)
     return 1;
 }
 
+/* Takes the lock if it is free, or if a fork has lost the thread that it was handed to.  1 taken, 0 not. */
+static inline int lock_take_if_free(LockObject *self)
+{
+    return !sync_lock_held(&self->lock) && sync_lock_try(&self->lock) ? lock_own(self) : 0;
+}
+
 /* Sleeps for the lock: 1 taken, 0 not by the deadline, -1 a signal handler has raised.  queue, baton, interrupted: see lock_take_back(). */
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted);
 
@@ -24,7 +30,7 @@ static inline int lock_take(LockObject *self, int64_t deadline)
     if (sync_lock_try(lock))
         return lock_own(self);
     if (deadline == 0)
-        return !sync_lock_held(lock) && sync_lock_try(lock) ? lock_own(self) : 0;
+        return lock_take_if_free(self);
     return lock_sleep(self, deadline, NULL, NULL, 0);
 }
 

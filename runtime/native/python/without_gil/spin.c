@@ -23,18 +23,17 @@
 enum { SHORTEST = 500 /* ns */, LONGEST = 40000 /* ns */, SELDOM = 31 };
 
 static __thread struct {
-    int vain; /* so many sleeps were let pass after the last spin in vain */
-    int skip; /* so many are still to pass */
+    int pause; /* sleeps without a spin after the last spin in vain; 0: the last spin was not in vain */
+    int left;  /* how many of these sleeps still come */
 } spins;
 
 static int look_often(int (*look)(void *arg), void *arg, int rarer)
 {
-    int64_t begun = park_now(), now = begun, before, next = begun, between = SHORTEST;
+    int64_t begun = park_now(), now, next = begun, between = SHORTEST;
 
     do {
         sched_yield();
-        before = now;
-        if ((now = park_now()) == before) /* an explored thread */
+        if ((now = park_now()) == begun) /* an explored thread */
             return 0;
         if (rarer && now < next)
             continue;
@@ -50,11 +49,11 @@ int spin_for(int (*look)(void *arg), void *arg, int rarer)
 {
     if (!WITHOUT_GIL || park_green)
         return 0;
-    if (spins.skip) {
-        spins.skip--;
+    if (spins.left) {
+        spins.left--;
         return 0;
     }
     int found = look_often(look, arg, rarer);
-    spins.skip = spins.vain = found ? 0 : spins.vain < SELDOM ? spins.vain * 2 + 1 : SELDOM;
+    spins.left = spins.pause = found ? 0 : spins.pause < SELDOM ? spins.pause * 2 + 1 : SELDOM;
     return found;
 }
