@@ -293,6 +293,35 @@ def test_threads_that_take_turns_on_two_processors_seldom_sleep() -> None:
 
 
 @needs_no_gil
+@in_child
+def test_threads_that_take_turns_beside_a_busy_process_sleep() -> None:
+    """A yield there is a time slice of the other process."""
+    import resource
+    import subprocess
+
+    one, other = sync.Semaphore(0), sync.Semaphore(0)
+    slept: list[int] = []
+
+    def take_turns(mine: sync.Semaphore, next_one: sync.Semaphore) -> None:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        for _ in range(500):
+            next_one.release()
+            mine.acquire()
+        slept.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
+
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
+    ) as busy:
+        assert busy.stdout
+        busy.stdout.readline()
+        run_threads([runtime.Thread(target=take_turns, args=args) for args in ((one, other), (other, one))])
+        busy.kill()
+    assert len(slept) == 2
+    assert sum(slept) > 250  # one in nearly each turn; none, when each wait begins with a spin
+
+
+@needs_no_gil
 def test_references_to_what_is_never_freed_are_not_counted() -> None:
     for one in (sync.Lock, *(vars(sync.Lock)[name] for name in ("acquire", "release", "__enter__", "__exit__"))):
         counted = sys.getrefcount(one)
