@@ -74,8 +74,9 @@ for kind, (Lock, RLock, Event, Semaphore) in {"ours": ours, "stock": stock}.item
     event.set()
     count(f"{kind} Event wait when set", once, event.wait)
     count(f"{kind} Semaphore pair", pair, semaphore.acquire, semaphore.release)
+# Threads are counted last, because without a GIL an int takes more instructions once threads have ended.
 threads = {"ours": (Thread, native.current_thread), "stock": (threading.Thread, threading.current_thread)}
-for kind, (Thread, current_thread) in threads.items():  # last: without a GIL ended threads make ints cost more
+for kind, (Thread, current_thread) in threads.items():
     count(f"{kind} Thread()", once, lambda: Thread(target=int))
     count(f"{kind} start and join", seldom, lambda: (thread := Thread(target=int), thread.start(), thread.join()))
     thread = Thread(target=count, args=(f"{kind} current_thread", once, current_thread))

@@ -310,13 +310,14 @@ def test_threads_that_take_turns_beside_a_busy_process_sleep() -> None:
         slept.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with subprocess.Popen(
-        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
-    ) as busy:
-        assert busy.stdout
-        busy.stdout.readline()
-        run_threads([runtime.Thread(target=take_turns, args=args) for args in ((one, other), (other, one))])
-        busy.kill()
+    compute = "import os\nparent = os.getppid()\nprint(flush=True)\nwhile os.getppid() == parent: pass"
+    with subprocess.Popen([sys.executable, "-c", compute], stdout=subprocess.PIPE) as busy:
+        try:
+            assert busy.stdout
+            busy.stdout.readline()
+            run_threads([runtime.Thread(target=take_turns, args=args) for args in ((one, other), (other, one))])
+        finally:
+            busy.kill()
     assert len(slept) == 2
     assert sum(slept) > 250  # one in nearly each turn; none, when each wait begins with a spin
 

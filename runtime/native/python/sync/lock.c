@@ -45,14 +45,14 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
     return EINTR;
 }
 
-static int look_at(void *self)
+static int take_if_free(void *self)
 {
     return lock_take_if_free(self);
 }
 
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
-    if (!interrupted && spin_for(look_at, self, 1))
+    if (!interrupted && spin_for(take_if_free, self, 1))
         return 1;
     int64_t since = park_now();
 

@@ -154,10 +154,10 @@ PyDoc_STRVAR(join_doc,
 "True when it has ended, False when the time is up.  Signal handlers run meanwhile.\n"
 "RuntimeError: the LWP was not started, is detached, or is the calling thread.");
 
-/* A joiner sleeps at once.  REJECTED.  To look for the end for a while first, with sched_yield(2) in between: a start and a join took 17.4
- * in place of 18.4 us on one processor, 31 in place of 33.5 on two; but beside another process that computes, 1,400 in place of 67
- * (python/without_gil/spin.c, 3).  With a pause in between it needs 15 us to find the end on two processors: 30 us and a third more
- * processor time; on one processor a start and a join took twice as long. */
+/* A joiner sleeps at once.  REJECTED.  To look for the end several times before the sleep.  With sched_yield(2) between the looks, a start
+ * and a join took 17.4 us on one processor in place of 18.4, and 31 on two in place of 33.5; but beside another process that computes they
+ * took 1,400 in place of 67 (python/without_gil/spin.c, 3).  With the processor's pause between them, the looks had to go on for 15 us:
+ * on two processors a start and a join took 30 us and a third more processor time, on one twice as long as without looks. */
 struct joining {
     struct lwp *lwp;
     int64_t deadline;

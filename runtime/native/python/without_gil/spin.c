@@ -10,9 +10,9 @@
  *      is not a number of yields that doubles, because on one processor a yield is a turn of the other thread, and then the lock is free.
  *   2. A thread that has spun in vain sleeps at once the next time; after a second spin in vain the next three times, and so on up to
  *      SELDOM.  A thread that waits half a millisecond for each item of a queue used 45 us of processor time for it, and so uses 16.
- *   3. A yield lets all threads run first that want the processor, also those of other programs.  Beside a thread that computed, a turn
- *      of two threads took 1.4 ms, a time slice, and takes 0.05 with sleeps.  So a thread whose spin was LATE sleeps at once as many times
- *      as would have fitted into the spin: then a turn takes twice as long as with sleeps at most.
+ *   3. A yield lets other threads run first, also those of other programs.  Beside a thread that computed, a yield took that thread's
+ *      time slice, and two threads took turns in 1.4 ms; with sleeps they do in 0.05.  So after a spin that took longer than LATE, a thread
+ *      sleeps at once as many times as would have fitted into the spin: a turn takes at most twice as long as if each wait were a sleep.
  *
  * A green thread doesn't spin: it leaves its LWP to the next one.  An explored thread doesn't spin either, because each look would be a step
  * of the run; its clock stands still, by which it is known here. */
@@ -23,7 +23,7 @@
 
 #include <sched.h>
 
-enum { SHORTEST = 500 /* ns */, LONGEST = 40000 /* ns */, SELDOM = 31, A_SLEEP = 10000 /* ns that it takes */ };
+enum { SHORTEST = 500 /* ns */, LONGEST = 40000 /* ns */, LATE = 2 * LONGEST, SELDOM = 31, A_SLEEP = 10000 /* ns that it takes */ };
 
 static __thread struct {
     int pause; /* sleeps without a spin after the last spin in vain; 0: the last spin was not in vain */
@@ -58,7 +58,7 @@ int spin_for(int (*look)(void *arg), void *arg, int rarer)
         return 0;
     }
     int64_t took;
-    int found = look_often(look, arg, rarer, &took), late = took > 2 * LONGEST;
+    int found = look_often(look, arg, rarer, &took), late = took > LATE;
     spins.pause = found && !late ? 0 : spins.pause < SELDOM ? spins.pause * 2 + 1 : SELDOM;
     spins.left = late ? (int)((took < PARK_SECOND ? took : PARK_SECOND) / A_SLEEP) : spins.pause;
     return found;
