@@ -126,6 +126,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
         return
     try:
         patch = lwp_runtime.load("patch.installation")
+        listening = lwp_runtime.load("observe.listening")
         lwp_runtime.load("observe.environment").leave()
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
@@ -133,6 +134,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for a program that calls pytest.main()
+    listening.listen_for_tool()
     _begin_chaos(early_config)
 
 

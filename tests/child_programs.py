@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from lwp_tasks import tasks
 from seccomp import filter_program, refuse
 from this_machine import ROOT, SLOW
 
@@ -122,7 +123,7 @@ def learn_that_it_blocks(call: Callable[[], object]) -> None:
 #: What programs may call.
 PROVIDED = (
     *(wait_until_parked, until_alone, resident, run_thread, run_threads, together, skip_test, in_forked_child),
-    *(filter_program, refuse, learn_that_it_blocks),
+    *(filter_program, refuse, learn_that_it_blocks, tasks),
 )
 
 Program = Callable[..., object]

@@ -17,8 +17,8 @@ def python_path(*folders: object) -> str:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's, with its path, and these variables; a program that runs with it can be asked from outside."""
-    return {**os.environ, "PYTHONPATH": python_path(), "LWP_LISTEN": "1", **variables}
+    """This process's, with its path, and these variables."""
+    return {**os.environ, "PYTHONPATH": python_path(), **variables}
 
 
 def python(

@@ -41,9 +41,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Tests count the LWPs of this process, so it doesn't listen.  The programs that they run do, see commands.py.
-os.environ["LWP_LISTEN"] = "0"
-# These programs are not asked by `lwp ps` of another process's test: what is asked loads modules, and some tests count.
+# Programs of tests are not asked by `lwp ps` of another process's test: what is asked loads modules, and some
+# tests count.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lwp-tests-")
 
 #: What takes seconds to make: a test that needs it is slow.

@@ -41,6 +41,7 @@ MODULES = [
     "runtime.explore",
     "runtime.patch",
     "runtime.placement",
+    "runtime.observe.listening",
     "runtime.observe.limits",
     "runtime.observe.waits",
     "runtime.tlsmap.inspection",

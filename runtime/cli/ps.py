@@ -43,8 +43,8 @@ def _facts(pid: int) -> dict[str, Any]:
 @click.command(short_help="The running programs that can be asked.")
 @json_option
 def ps(json_to: Json | None) -> int:
-    """List your running programs under `lwp run`, runtime.install() or `pytest --lwp`, the oldest first. These are the
-    programs that dump, top, locks, record and watch can ask.
+    """List your running programs under `lwp run` or `pytest --lwp`, and those that have called
+    runtime.observe.listen(), the oldest first. These are the programs that dump, top, locks, record and watch can ask.
 
     The state is "runs" (a thread had a turn within 0.2 s, if only for a moment), "asleep" (none had: it waits for the
     network, for input, or for ever), "deadlock" (threads wait for each other in a circle, or all of a pool for calls
@@ -63,7 +63,10 @@ def ps(json_to: Json | None) -> int:
     if json_to and json_to.take(found):
         return 0
     if not found:
-        click.echo("lwp: none of your programs runs under `lwp run`, runtime.install() or `pytest --lwp`", err=True)
+        click.echo(
+            "lwp: none of your programs runs under `lwp run` or `pytest --lwp`, or has called runtime.observe.listen()",
+            err=True,
+        )
         return 1
     numbers = ("pid", "threads", "since")
     drawn = table(*numbers, "state", "command", right=numbers, fixed=(*numbers, "state"))

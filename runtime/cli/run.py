@@ -140,6 +140,7 @@ class Program(NamedTuple):
         import threading
 
         from .. import patch
+        from ..observe.listening import listen_for_tool
 
         lwps = (self.lwps or 1) if self.green else 0
         if self.stack_size is not None:
@@ -152,6 +153,7 @@ class Program(NamedTuple):
             pass_on(self.stack_size, lwps, self.time_slice)
         given = {} if self.time_slice is None else {"time_slice": self.time_slice or None}
         patch.install(green=self.green, lwps=lwps or 1, **given)
+        listen_for_tool()
         if self.green:
             from ..patch.streams import reopen_stdin
 

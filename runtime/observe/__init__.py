@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from . import limits as limits
     from . import trace as trace
     from . import waits as waits
+    from .listening import listen as listen
 
 _MODULES = ("limits", "trace", "waits")
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = loading(globals(), {}, {name: f".observe.{name}" for name in _MODULES})
+    __getattr__, __dir__ = loading(
+        globals(), {"listen": ".observe.listening"}, {name: f".observe.{name}" for name in _MODULES}
+    )

@@ -97,9 +97,9 @@ def _path(pid: int) -> Path:
             raise Unanswered(f"process {pid} belongs to user {name}, who alone can ask it: sudo -u {name} lwp ...")
         raise Unanswered(f"process {pid} belongs to the user with number {owner}, who alone can ask it")
     raise Unanswered(
-        f"process {pid} ({command(pid)[:100] or 'it has ended'}) can't be asked: neither `lwp run`, runtime.install() "
-        f"nor `pytest --lwp` runs it, or LWP_LISTEN=0 is set. If it is Python, py-spy shows its stacks: "
-        f"py-spy dump --pid {pid}"
+        f"process {pid} ({command(pid)[:100] or 'it has ended'}) can't be asked: neither `lwp run` nor `pytest --lwp` "
+        f"runs it, or LWP_LISTEN=0 is set, and it has not called runtime.observe.listen(). "
+        f"If it is Python, py-spy shows its stacks: py-spy dump --pid {pid}"
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .listening import LISTEN, listen
+
 WATCHDOG = "LWP_WATCHDOG"  #: seconds for which the program stands still before a report
 STUCK = "LWP_STUCK"  #: seconds for which a thread waits for a lock before a report
 TRACE = "LWP_TRACE"  #: file for records; %p in its name stands for the process's number
@@ -24,6 +26,8 @@ def begin(*but: str) -> None:
     if not _unread or sys.flags.ignore_environment:
         return
     del _unread[0]
+    if os.environ.get(LISTEN) == "1":
+        listen()
     said = {name: text for name in (WATCHDOG, STUCK, TRACE) if name not in but and (text := os.environ.get(name))}
     if not said:
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import atexit
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -14,7 +15,9 @@ from contextlib import suppress
 from .. import native
 from .folders import own_folder
 
-LISTEN = "LWP_LISTEN"  #: 0: the process is not to be asked
+__all__ = ["listen"]
+
+LISTEN = "LWP_LISTEN"  #: 1: install() calls listen(); 0: `lwp run` and `pytest --lwp` don't
 
 
 # ---- where -----------------------------------------------------------------------------------------------------------
@@ -63,22 +66,41 @@ def _answer(question: str) -> str:
     return answer(question)
 
 
-def begin() -> None:
-    """Makes the socket and the two threads that serve it, unless LWP_LISTEN=0 says otherwise or no folder can be used.
+def listen() -> None:
+    """Has this process be asked by `lwp ps`, `lwp dump` and their like, as `lwp run` has it: for a service that calls
+    install() itself.  The processes that it forks are asked, too.  Calling it twice is harmless.
 
-    A forked child gets its own.
+    It makes a socket in a folder of the user's, and two threads that serve it, which are not the program's.
+    OSError: there can be no more threads, or no folder for the socket.
     """
+    if not _begin():
+        return
+    os.register_at_fork(before=native.listen_pause, after_in_parent=native.listen_go_on, after_in_child=_begin_in_child)
+    atexit.register(native.listen_end)
+
+
+def listen_for_tool() -> None:
+    """listen() for `lwp run` and its like, unless the user doesn't want it: LWP_LISTEN=0.  The program runs without
+    what can't be."""
     if os.environ.get(LISTEN) == "0" and not sys.flags.ignore_environment:
         return
-    if _listen():
-        os.register_at_fork(before=native.listen_pause, after_in_parent=native.listen_go_on, after_in_child=_listen)
-        atexit.register(native.listen_end)
+    with suppress(OSError):
+        listen()
 
 
-def _listen() -> bool:
+def _begin() -> bool:
+    """False: this process listens already."""
+    if (path := _socket_path()) is None:
+        raise FileNotFoundError(errno.ENOENT, "no folder for a socket can be used", "$XDG_RUNTIME_DIR")
     try:
-        if (path := _socket_path()) is not None:
-            native.listen_begin(path, _answer)
-    except OSError:  # no more threads, no room, a path that is too long: then nobody can ask
+        native.listen_begin(path, _answer)
+    except OSError as error:
+        if error.errno != errno.EALREADY:
+            raise
         return False
-    return path is not None
+    return True
+
+
+def _begin_in_child() -> None:
+    with suppress(OSError):
+        _begin()

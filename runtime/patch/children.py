@@ -75,6 +75,7 @@ def _install() -> None:
     try:
         import lwp_runtime
 
+        from ..observe.listening import listen_for_tool
         from . import installation, streams
 
         if size := os.environ.get(STACK_SIZE):
@@ -89,6 +90,7 @@ def _install() -> None:
             streams.reopen_stdin()
         else:
             installation.install()
+        listen_for_tool()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:
             reason = " ".join(str(error).split())

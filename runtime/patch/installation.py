@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import lwp, native, sync, thread
 from ..bootstrap import define_as
-from ..observe import environment, listening
+from ..observe import environment
 from ..scheduler import TIME_SLICE, Scheduler
 
 
@@ -246,7 +246,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     before.
 
     Threads that run and primitives that exist stay what they are; all work together.  Calling it twice is harmless.
-    A process's first call also begins what LWP_WATCHDOG, LWP_STUCK and LWP_TRACE in the environment ask for.
+    A process's first call also begins what LWP_LISTEN, LWP_WATCHDOG, LWP_STUCK and LWP_TRACE in the environment ask
+    for.  Nothing else of it starts a thread of its own, opens a socket or makes a file.
 
     green: threads of threading and _thread are green threads, on `lwps` LWPs and with `time_slice`, see Scheduler.  The
     LWPs are made for them, and the calling thread stays what it is.
@@ -275,7 +276,6 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if green:
         from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
     environment.begin()
-    listening.begin()
     on = Scheduler(lwps, time_slice) if green else None
     if on:
         on._lend()

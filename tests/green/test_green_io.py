@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TREE, Child, environment, lwp, python, refusal, run_thread, together
+from lwp_tasks import tasks
 
 import runtime
 from runtime import patch, scheduler
@@ -304,8 +305,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
         scope = {**locals()}
         threading.Thread(target=tick, daemon=True).start()
         block() if main else together(block)
-        names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-        assert sum(name not in ("lwp-helper\n", "lwp-listen\n", "lwp-answer\n") for name in names) in lwps
+        assert tasks("self", "lwp-helper") in lwps
         sys.stdout.flush()
 
     result = child(blocks, BLOCKS[name], main, options, lwps)
@@ -461,8 +461,7 @@ def test_a_server_and_its_clients(child: Child) -> None:
         server.shutdown()
         server.server_close()
         assert lengths == [4000] * 100
-        names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-        assert sum(name != "lwp-helper\n" for name in names) == 1, "but for one that looked up the server's name"
+        assert tasks("self", "lwp-helper") == 1, "but for one that looked up the server's name"
 
     child(serve)
 
@@ -886,15 +885,14 @@ def test_a_deadlock_names_the_main_threads_wait(child: Child) -> None:
 
 
 def test_run_green() -> None:
-    program = "import threading, os; threading.Thread(target=lambda: print(len(os.listdir('/proc/self/task')))).start()"
-    quiet = partial(lwp, LWP_LISTEN="0")  # the threads that listen would be counted
-    done = quiet("run", "--green", "--time-slice", "0", "--report", "-c", program)
+    program = "import threading, lwp_tasks; threading.Thread(target=lambda: print(lwp_tasks.tasks())).start()"
+    done = lwp("run", "--green", "--time-slice", "0", "--report", "-c", program)
     assert done.stdout == "1\n"
     assert "of them green" in done.stderr
-    assert quiet("run", "-c", program).stdout == "2\n"
+    assert lwp("run", "-c", program).stdout == "2\n"
     assert "of them green" not in lwp("run", "--report", "-c", program).stderr
-    assert quiet("run", "--green", "--time-slice", "0", "--lwps", "3", "-c", program).stdout == "4\n"
-    assert quiet("run", "--green", "-c", "import os; print(len(os.listdir('/proc/self/task')))").stdout == "1\n"
+    assert lwp("run", "--green", "--time-slice", "0", "--lwps", "3", "-c", program).stdout == "4\n"
+    assert lwp("run", "--green", "-c", "import lwp_tasks; print(lwp_tasks.tasks())").stdout == "1\n"
     for wrong in (("--green", "--lwps", "0"), ("--lwps", "2"), ("--time-slice", "1")):
         refusal(lwp("run", *wrong, "-c", program, status=2))
     for seconds in ("1e-05", "-1", "nan", "soon"):
@@ -1020,7 +1018,7 @@ except KeyboardInterrupt:
 def test_a_server_under_load_from_another_process(options: tuple[str, ...], lwps: set[int]) -> None:
     command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", SERVER]
     right: list[bool] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(LWP_LISTEN="0")) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as server:
         assert server.stdout
         port = int(server.stdout.readline())
 
@@ -1033,9 +1031,9 @@ def test_a_server_under_load_from_another_process(options: tuple[str, ...], lwps
             connection.close()
 
         together(*(partial(ask, number) for number in range(40)))
-        names = [path.read_text() for path in Path(f"/proc/{server.pid}/task").glob("*/comm")]
+        found = tasks(server.pid, "lwp-helper")  # one has looked up the server's name
         server.send_signal(signal.SIGINT)
         assert server.stdout.read() == "interrupted\n"
     assert right == [True] * 400
-    assert sum(name != "lwp-helper\n" for name in names) in lwps  # one has looked up the server's name
+    assert found in lwps
     assert server.returncode == 0

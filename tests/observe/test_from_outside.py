@@ -611,6 +611,59 @@ def test_a_program_that_is_not_to_be_asked(run: Run) -> None:
         assert "LWP_LISTEN=0" in program.ask("dump", program.pid, status=2).stderr
 
 
+SERVICE = """
+import os, sys, threading
+import runtime
+runtime.install()
+assert os.listdir("/proc/self/task") == [str(os.getpid())]
+if "listen" in sys.argv:
+    runtime.observe.listen()
+    runtime.observe.listen()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_service_is_asked_if_it_wants_to_be(run: Run) -> None:
+    """install() alone starts no thread, opens no socket and makes no file."""
+    with run(SERVICE, command=("program.py",)) as program:
+        assert not (program.folder / "lwp").exists()
+        assert "runtime.observe.listen()" in program.ask("dump", program.pid, status=2).stderr
+    with run(SERVICE, command=("program.py", "listen")) as program:
+        assert program.dump()["threads"] == 1
+    with run(SERVICE.replace("assert", "#"), command=("program.py",), LWP_LISTEN="1") as program:
+        assert program.dump()["threads"] == 1
+
+
+def test_listen_says_what_is_in_the_way(tmp_path: Path) -> None:
+    source = """
+import os, runtime.observe
+folder = os.path.join(os.environ["XDG_RUNTIME_DIR"], "x" * 100)
+os.mkdir(folder)
+os.environ["XDG_RUNTIME_DIR"] = folder
+try:
+    runtime.observe.listen()
+except OSError as error:
+    print(error.strerror)
+os.environ["XDG_RUNTIME_DIR"] = os.path.dirname(folder)
+runtime.observe.listen()
+"""
+    assert python("-c", source, XDG_RUNTIME_DIR=str(tmp_path)).stdout == "File name too long\n"
+
+
+def test_no_socket_is_reached_by_other_users(run: Run) -> None:
+    """An abstract socket (unix(7)) has no owner: any process could send to it, and keep the program awake."""
+    with run(DEADLOCK) as program:
+        inodes, addresses = set(), set()
+        for task in Path(f"/proc/{program.pid}/task").iterdir():
+            inodes |= {os.readlink(one).strip("socket:[]") for one in (task / "fd").iterdir()}
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+            *_, inode, address = f"{line} -".split()[:8]
+            if inode in inodes:
+                addresses.add(address)
+        assert addresses == {str(program.folder / "lwp" / str(program.pid))}
+
+
 def test_a_folder_that_others_can_write_is_not_used(run: Run, tmp_path: Path) -> None:
     (tmp_path / "lwp").mkdir()
     (tmp_path / "lwp").chmod(0o777)

@@ -1,9 +1,12 @@
 #include "observe/aside.h"
 
+#include "kernel/glibc/glibc.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +18,25 @@ static _Atomic uint64_t running[ASIDES];
 static int is_of_this_process(uint64_t one)
 {
     return one >> 32 == (uint64_t)getpid();
+}
+
+/* The last counted thread ends the process, as in start_thread() (nptl/pthread_create.c): while pthread_create() had this thread counted, the
+ * last thread of the program may have ended, and have left that to it. */
+static void leave_count(void)
+{
+    if (atomic_fetch_sub(glibc.thread_count, 1) == 1)
+        exit(0);
+}
+
+/* Before start_thread() takes this thread from the count, and ends the process if the program's last thread has ended meanwhile. */
+static void return_to_count(void)
+{
+    int count = atomic_load(glibc.thread_count);
+
+    do {
+        while (count == 0) /* the last thread is in exit(3) */
+            pause();
+    } while (!atomic_compare_exchange_weak(glibc.thread_count, &count, count + 1));
 }
 
 static void *run_listed(void *run)
@@ -30,6 +52,7 @@ static void *run_listed(void *run)
     void *result = ((void *(*)(void *))run)(NULL);
     if (at < ASIDES)
         atomic_store(&running[at], 0);
+    return_to_count();
     return result;
 }
 
@@ -53,6 +76,8 @@ int aside_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*ru
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a thread begins with its creator's */
     int error = pthread_create(thread, attributes, run_listed, (void *)run);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!error)
+        leave_count();
     return error;
 }
 

@@ -4,6 +4,7 @@
 #include "observe/aside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -23,13 +24,11 @@ enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
 static struct {
     const struct listen_answers *answers;
     struct sockaddr_un address;
-    struct sockaddr_un waker; /* of a socket without a file, to which a byte is sent so that the listener looks at `ends` */
-    socklen_t waker_length;
+    int waker; /* in the listener's table: where a byte is written that ends the listener */
     uid_t owner; /* who has made the socket: the process may become another user */
     pid_t pid;   /* of the process that listens; 0: none */
     pthread_t listener, answerer;
     atomic_int ready; /* 1: the socket is there; less than 0: -errno */
-    atomic_int ends;    /* the listener is to end */
     atomic_int serving; /* a client, which may be slow */
     atomic_int closing; /* Python answers no more */
     atomic_int tids[2];
@@ -235,19 +234,17 @@ static int open_socket(void)
     return fd;
 }
 
-/* Makes the socket that wakes the listener; the kernel gives it an address in no folder: unix(7), autobind. */
+/* Makes the pipe that ends the listener.  A thread of the program, in whose table it isn't, opens it by the listener's /proc/self/task/TID/fd,
+ * which the kernel lets a thread of the same process do, and otherwise only a process that could trace this one (fs/proc/fd.c,
+ * proc_fd_permission).  The program may have become another user since: so the pipe itself is open to all. */
 static int open_waker(void)
 {
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int ends[2];
 
-    if (fd < 0)
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0 || fchmod(ends[0], 0666) != 0)
         return -errno;
-    listens.waker = (struct sockaddr_un){.sun_family = AF_UNIX};
-    listens.waker_length = sizeof listens.waker;
-    if (bind(fd, (struct sockaddr *)&listens.waker, sizeof(sa_family_t)) != 0
-        || getsockname(fd, (struct sockaddr *)&listens.waker, &listens.waker_length) != 0)
-        return give_back(fd);
-    return fd;
+    listens.waker = ends[1];
+    return ends[0];
 }
 
 /* Both; -errno if that fails. */
@@ -289,8 +286,7 @@ static void *listener_main(void *unused)
     futex_wake(&listens.ready, 1, PARK_PRIVATE);
     while (!error) {
         poll(fds, 2, -1);
-        /* Only a byte makes it look, so a caller that could not send one knows that it goes on. */
-        if (fds[1].revents && recv(fds[1].fd, &byte, 1, 0) > 0 && atomic_load(&listens.ends))
+        if (fds[1].revents && read(fds[1].fd, &byte, 1) > 0)
             break;
         if (fds[0].revents)
             accept_one(fds[0].fd);
@@ -310,7 +306,6 @@ static void end_answerer(void)
 static int make_both(void)
 {
     atomic_store(&listens.ready, 0);
-    atomic_store(&listens.ends, 0);
     atomic_store(&listens.closing, 0);
     atomic_store(&desk.state, FREE);
     int error = aside_create(&listens.answerer, NULL, answerer_main);
@@ -379,16 +374,13 @@ void listen_end(void)
 /* Closing its sockets needs the listener's own table of descriptors, so it is woken.  0 or errno: it goes on. */
 static int end_listener(void)
 {
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = fd < 0 ? errno : 0;
+    char path[64];
 
-    atomic_store(&listens.ends, 1);
-    if (!error && sendto(fd, "", 1, 0, (struct sockaddr *)&listens.waker, listens.waker_length) < 0)
-        error = errno;
+    snprintf(path, sizeof path, "/proc/self/task/%d/fd/%d", atomic_load(&listens.tids[1]), listens.waker);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK), error = fd >= 0 && write(fd, "", 1) == 1 ? 0 : errno;
     if (fd >= 0)
         close(fd);
-    if (error)
-        atomic_store(&listens.ends, 0);
-    else
+    if (!error)
         pthread_join(listens.listener, NULL);
     return error;
 }
