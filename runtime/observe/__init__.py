@@ -7,11 +7,12 @@ from ..lazily import loading
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import limits as limits
+    from . import listening as listening
     from . import trace as trace
     from . import waits as waits
     from .listening import listen as listen
 
-_MODULES = ("limits", "trace", "waits")
+_MODULES = ("limits", "listening", "trace", "waits")
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = loading(
