@@ -206,6 +206,74 @@ def test_the_timeline_says_what_the_program_calls_a_lock(deadlocked: Watched) ->
             break
 
 
+BUSY = """\
+import threading, time
+def work():
+    while True:
+        time.sleep(0.001)
+for _ in range(8):
+    threading.Thread(target=work, daemon=True).start()
+"""
+IMPATIENT = """\
+from runtime.cli.page import _server
+import socket
+_server._Handler.timeout = 1
+_server.Server.get_request = lambda self: take(self)
+def take(server):
+    client, address = server.socket.accept()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return client, address
+from runtime.cli import main
+main()
+"""
+
+
+def _resident(pid: int) -> int:
+    """Bytes."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) << 10
+
+
+def _open_stream(found: Watched) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # full at once
+    client.connect((found.place.hostname, found.place.port))
+    client.sendall(f"GET {found.place.path}events HTTP/1.1\r\nHost: {found.place.netloc}\r\n\r\n".encode())
+    return client
+
+
+@pytest.mark.slow
+def test_who_does_not_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the program, nor other readers; and what is kept for such a reader has a bound.  With less patience."""
+    start = Watched._start
+
+    def impatient(folder: Path, *arguments: object, **pipes: int) -> subprocess.Popen[str]:
+        if arguments[0] != "watch":
+            return start(folder, *arguments, **pipes)
+        command = [sys.executable, "-c", IMPATIENT, *map(str, arguments)]
+        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, **pipes)
+
+    monkeypatch.setattr(Watched, "_start", staticmethod(impatient))
+    with watched(tmp_path, BUSY, run=()) as found:
+        before = _resident(found.program.pid)
+        silent = [socket.create_connection((found.place.hostname, found.place.port)) for _ in range(100)]
+        for client in silent[64:]:
+            assert client.recv(1) == b""  # it is one too many
+        assert len(os.listdir(f"/proc/{found.watch.pid}/task")) <= 64 + 4
+        for client in silent:
+            client.close()
+        streams = [_open_stream(found) for _ in range(8)]
+        for client in streams:
+            client.recv(20, socket.MSG_PEEK)
+        # 503 until the first of those has lost its place.
+        while (status := found.status(f"{found.place.path}events")) != 200:
+            assert status == 503
+        for client in streams:
+            client.close()
+        assert _resident(found.program.pid) < before + (64 << 20)
+        found.end()
+
+
 GROUPS = """\
 import threading
 from runtime.groups import Group

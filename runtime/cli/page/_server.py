@@ -36,6 +36,7 @@ from ._snapshot import about_thread, locks_table, moment
 _PERIOD = 0.1  # s between two batches
 _SHARE = 50  # a dump that takes a second is asked for every 50 seconds
 _STREAMS = 8  # at once
+_CONNECTIONS = 64  # at once: each has a thread, and whoever is on this machine can open some
 _PATIENCE = 20  # s: for a browser that sends or reads nothing
 _HERE = Path(__file__).parent
 _LONGEST = 1000  # bytes of what a page sends
@@ -108,6 +109,7 @@ class Server(ThreadingHTTPServer):
         self.wanted = threading.Event()  # a page has shown the moment
         self.token = secrets.token_urlsafe(16)
         self.streams = threading.BoundedSemaphore(_STREAMS)
+        self.connections = threading.BoundedSemaphore(_CONNECTIONS)
         self.ended = threading.Event()  # the program has
 
     def serve_until_end(self) -> None:
@@ -151,6 +153,21 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         host, port = str(self.server_address[0]), self.server_address[1]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/{self.token}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self.connections.acquire(blocking=False):
+            return self.shutdown_request(request)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # there can be no more threads
+            self.connections.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is nothing to tell of."""
