@@ -10,19 +10,24 @@ A test that fares worse is run again by stock alone, up to 10 times.  If it fail
 chance on this machine, and is no difference.  On the runtime no test gets a second try.
 
 Both runs are regrtest in one process (`python -m test`), so the runtime is installed before the tests are
-imported.  Tests that start another Python get a stock one in both runs: its threads are not ours.
+imported.  On the runtime the Pythons that the tests start have it too, and listen for `lwp dump`, as a program under
+`lwp run` does: they belong to an environment whose sitecustomize installs it.  (`lwp run --children` tells them by a
+variable, which most of them don't read: tests start them with -I.)  A run that stands still has failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import site
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from venv import EnvBuilder
 from xml.etree import ElementTree
 
 LIST = Path(__file__).resolve().parent.parent / "tests" / "system" / "cpython_differences.txt"
@@ -66,6 +71,17 @@ GREEN = [
     "test_subprocess",
     "test_tempfile",
 ]
+#: What each Python of the environment runs when it starts, except the one that `lwp run` starts.
+SITECUSTOMIZE = """\
+import sys
+
+if sys.orig_argv[1:4] != ["-m", "runtime", "run"]:
+    from lwp_runtime import load
+
+    if load("interpreters").in_main():
+        load("patch").install({green})
+        load("observe.listening").begin()
+"""
 NO_TESTS = 77
 STOCK_TRIES = 10
 
@@ -77,6 +93,18 @@ class RunFailed(Exception):
     """A run that did not get to its end."""
 
 
+@contextmanager
+def installing(green: bool) -> Iterator[str]:
+    """A Python that has the runtime in each of its processes, and the packages that this one has."""
+    with tempfile.TemporaryDirectory() as folder:
+        EnvBuilder(symlinks=True).create(folder)
+        (packages,) = Path(folder, "lib").glob("python*/site-packages")
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
+        (packages / "packages.pth").write_text("".join(lines))
+        (packages / "sitecustomize.py").write_text(SITECUSTOMIZE.format(green=f"{green=}"))
+        yield str(Path(folder, "bin", "python"))
+
+
 def run(
     launcher: list[str], modules: list[str], leave_out: list[str], timeout: float, show: bool, only: Iterable[str] = ()
 ) -> Results:
@@ -85,18 +113,8 @@ def run(
         report, log = Path(folder, "report.xml"), Path(folder, "log")
         choice = [argument for name in leave_out for argument in ("--ignore", name)]
         choice += [argument for name in only for argument in ("--match", name)]
-        command = [
-            sys.executable,
-            *launcher,
-            "-m",
-            "test",
-            "-v",
-            "--junit-xml",
-            str(report),
-            *choice,
-            *modules,
-        ]
-        print("$ python", *launcher, "-m test", *modules, f"({len(leave_out)} left out)", flush=True)
+        command = [*launcher, "-m", "test", "-v", "--junit-xml", str(report), *choice, *modules]
+        print("$ python", *launcher[1:], "-m test", *modules, f"({len(leave_out)} left out)", flush=True)
         begin = time.monotonic()
         try:
             with log.open("wb") as output:
@@ -128,7 +146,7 @@ def fail_in_stock(suspects: list[str], modules: list[str], timeout: float, show:
         if not (left := [name for name in suspects if name not in found]):
             break
         again = [module for module in modules if any(is_of(module, name) for name in left)]
-        results = run([], again, [], timeout, show, left)
+        results = run([sys.executable], again, [], timeout, show, left)
         found |= {name for name in left if results.get(name) == "failed"}
     return found
 
@@ -185,12 +203,13 @@ def main() -> int:
     modules = [name for name in dict.fromkeys(modules + (SLOW if options.all else [])) if shipped(name)]
     leave_out = listed(options.green)
     try:
-        launcher = ["-m", "runtime", "run", *["--green"] * options.green]
-        ours = run(launcher, modules, leave_out + options.without, timeout, options.show)
+        with installing(options.green) as python:
+            launcher = [python, "-m", "runtime", "run", *["--green"] * options.green]
+            ours = run(launcher, modules, leave_out + options.without, timeout, options.show)
         if options.if_needed and "failed" not in ours.values():
             print(f"{len(ours)} tests on the runtime, none failed: nothing to compare")
             return 0
-        stock = run([], modules, options.without, timeout, options.show)
+        stock = run([sys.executable], modules, options.without, timeout, options.show)
         # What fails in stock too is no difference of ours.
         worse = [
             name for name, was in stock.items() if was != "failed" and ours.get(name) != was and name not in leave_out

@@ -30,8 +30,8 @@ def compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compare:
         left, runs = iter(stock), []
 
         def run(launcher: list[str], *_: object) -> dict[str, str]:
-            runs.append("ours" if launcher else "stock")
-            return {TEST: ours if launcher else next(left)}
+            runs.append("ours" if "runtime" in launcher else "stock")
+            return {TEST: ours if "runtime" in launcher else next(left)}
 
         monkeypatch.setattr(cpython_suite, "run", run)
         monkeypatch.setattr(sys, "argv", ["cpython_suite.py", "--green", "test_queue"])
