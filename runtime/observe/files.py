@@ -31,11 +31,14 @@ def choosing(choice: Choice) -> Generator[None]:
         _chosen = before
 
 
-@functools.cache
 def _libraries() -> tuple[str, ...]:
-    """Folders of Python's own modules, then of installed packages."""
     found = dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     return tuple(os.path.join(os.path.realpath(path), "") for path in found if path)
+
+
+#: Folders of Python's own modules, then of installed packages. sysconfig reads files for them, so this asks before the
+#: program begins: the program may become a user who can't read them.
+_LIBRARIES = _libraries()
 
 
 @functools.cache
@@ -53,7 +56,7 @@ def is_library(filename: str) -> bool:
     """Whether the code in that file is Python's, an installed package's or the runtime's, whatever was chosen."""
     if filename.startswith("<frozen") or any(folder in filename for folder in _INSTALLED):
         return True
-    return is_runtimes_own(filename) or os.path.realpath(filename).startswith(_libraries())
+    return is_runtimes_own(filename) or os.path.realpath(filename).startswith(_LIBRARIES)
 
 
 def is_program(filename: str) -> bool:
@@ -88,7 +91,7 @@ def library_of(filename: str) -> str:
 def _in_library(filename: str) -> str:
     """The path in the folder of Python's modules or of installed packages; "": the file is in none."""
     path = os.path.realpath(filename)
-    folder = next((folder for folder in (*_INSTALLED, *_libraries()) if folder in path), "")
+    folder = next((folder for folder in (*_INSTALLED, *_LIBRARIES) if folder in path), "")
     return path.rpartition(folder)[2] if folder else ""
 
 
