@@ -1,0 +1,184 @@
+"""A program ends, forks, takes signals ... as on stock threads, whatever the runtime and its tools keep in its process.
+
+These are the cells of the table in docs/reliability.md: what the program prints, and its exit status.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+PRELUDE = """
+import ctypes, os, signal, sys, threading, time
+def ended(pid):
+    print(os.waitpid(pid, 0)[1], flush=True)
+def in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+def state():  # 32 and 33 are signals of the C library's own
+    lines = dict(line.split(":\\t") for line in open("/proc/thread-self/status").read().splitlines())
+    for name in ("SigBlk", "SigIgn", "SigCgt"):
+        print(name, hex(int(lines[name], 16) & ~(3 << 31)), flush=True)
+"""
+STATE = """
+import os, sys
+lines = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines())
+print(*(lines[name] for name in ("SigBlk", "SigIgn", "SigPnd", "Threads")))
+print(os.listdir("/proc/self/fd")[:-1], sys.argv[1:])
+"""
+
+#: What the program does.
+PROGRAMS = {
+    "a thread's forked child returns": """
+        def fork():
+            pid = os.fork()
+            if pid:
+                ended(pid)
+        in_thread(fork)
+        """,
+    "a forked child ends": """
+        in_thread(int)
+        pid = os.fork()
+        if not pid:
+            in_thread(int)
+            sys.exit(3)
+        ended(pid)
+        """,
+    "forked children take signals": """
+        def fork():
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if not pid:
+                if number == signal.SIGALRM:
+                    signal.setitimer(signal.ITIMER_REAL, 0.01)
+                os.write(writer, b"x")
+                threading.Event().wait()
+            os.read(reader, 1)
+            if number != signal.SIGALRM:
+                os.kill(pid, number)
+            ended(pid)
+        for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGKILL):
+            fork()
+            in_thread(fork)
+        """,
+    "the main thread executes another program": """
+        in_thread(int)
+        os.execv(sys.executable, [sys.executable, "-c", STATE, "of main"])
+        """,
+    "a thread executes another program": """
+        in_thread(lambda: os.execv(sys.executable, [sys.executable, "-c", STATE, "of a thread"]))
+        """,
+    "processes are started": """
+        import subprocess
+        def start():
+            for options in ({}, {"close_fds": False}, {"start_new_session": True}):
+                print(subprocess.run([sys.executable, "-c", STATE], capture_output=True, text=True, **options))
+        start()
+        in_thread(start)
+        """,
+    "masks and handlers": """
+        state()
+        in_thread(state)
+        """,
+    "it is terminated": """
+        threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        threading.Event().wait()
+        """,
+    "it is interrupted": """
+        threading.Thread(target=lambda: (time.sleep(0.05), os.kill(os.getpid(), signal.SIGINT))).start()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("interrupted")
+            raise
+        """,
+    "the main thread waits for a signal": """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
+        print(signal.sigwait([signal.SIGUSR1]))
+        """,
+    "a daemon thread is left": """
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        sys.exit(5)
+        """,
+    "the main thread waits for the others": """
+        threading.Thread(target=lambda: (time.sleep(0.05), print("after main"))).start()
+        """,
+    "a thread ends the process": """
+        threading.Thread(target=os._exit, args=(4,)).start()
+        threading.Event().wait()
+        """,
+    "it becomes another user": """
+        if os.geteuid() == 0:
+            os.chdir("/")
+            os.setresuid(65534, 65534, 65534)
+        in_thread(lambda: print("goes on"))
+        """,
+    "a subinterpreter": """
+        try:
+            import _interpreters as api
+        except ImportError:
+            import _xxsubinterpreters as api
+        def there():
+            interpreter = api.create()
+            api.run_string(interpreter, "import threading, time\\nwith threading.Lock(): time.sleep(0.001)")
+            api.destroy(interpreter)
+        there()
+        in_thread(there)
+        """,
+}
+#: How it is run: what stands before it in its own text, in the environment, and after `lwp run`.
+WAYS: dict[str, tuple[str, dict[str, str], list[str] | None]] = {
+    "installed": ("import runtime; runtime.install()", {}, None),
+    "listens": ("import runtime; runtime.install()", {"LWP_LISTEN": "1"}, None),
+    "run": ("", {}, []),
+    "green": ("", {}, ["--green"]),
+}
+TOOLS = {
+    "report": ["--report"],
+    "watchdog": ["--watchdog", "60", "--stuck", "60"],
+    "locks": ["--locks"],
+    "lock order": ["--lock-order"],
+    "chaos": ["--chaos", "7"],
+    "trace": ["--trace", "trace.html"],
+    "recorder": ["--recorder"],
+    "page": ["--page"],
+    "green watchdog": ["--green", "--watchdog", "60", "--stuck", "60"],
+}
+SLOW_WAYS = {name: ("", dict[str, str](), options) for name, options in TOOLS.items()}
+
+
+def outcome(command: list[str], folder: Path, **variables: str) -> tuple[str, int]:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Fatal" not in done.stderr, done.stderr
+    return done.stdout, done.returncode
+
+
+def program(does: str, folder: Path, first: str = "") -> str:
+    path = folder / "program.py"
+    path.write_text(f"{first}\n{PRELUDE}\n{STATE=}\nif 1:\n{PROGRAMS[does]}")
+    return str(path)
+
+
+@pytest.mark.parametrize("does", PROGRAMS)
+@pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW_WAYS)])
+def test_it_is_as_on_stock_threads(way: str, does: str, tmp_path: Path) -> None:
+    first, variables, options = (WAYS | SLOW_WAYS)[way]
+    stock = outcome([sys.executable, program(does, tmp_path)], tmp_path)
+    launcher = [] if options is None else ["-m", "runtime", "run", *options]
+    ours = outcome([sys.executable, *launcher, program(does, tmp_path, first)], tmp_path, **variables)
+    assert ours == stock
