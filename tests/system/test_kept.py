@@ -119,6 +119,28 @@ PROGRAMS = {
             os.setresuid(65534, 65534, 65534)
         in_thread(lambda: print("goes on"))
         """,
+    "its files and sockets are its user's": """
+        def private(path):
+            seen = os.lstat(path)
+            return not seen.st_mode & 0o077 and seen.st_uid == os.geteuid()
+        for folder in (os.getcwd(), os.environ["XDG_RUNTIME_DIR"]):
+            for base, folders, files in os.walk(folder):
+                open_to_all = [name for name in folders + files if not private(os.path.join(base, name))]
+                print(*sorted({*open_to_all} - {"program.py"}))
+                folders[:] = {*folders} & {*open_to_all}
+        links = set()
+        for task in os.listdir("/proc/self/task"):  # a reader may have a table of descriptors of its own
+            folder = f"/proc/self/task/{task}/fd"
+            for number in os.listdir(folder):
+                try:
+                    links.add(os.readlink(f"{folder}/{number}"))
+                except FileNotFoundError:
+                    pass
+        for line in open("/proc/net/unix").read().splitlines()[1:]:
+            number, path = (line.split(maxsplit=7) + [""])[6:8]
+            if f"socket:[{number}]" in links and path.startswith("@"):
+                print("any user reaches", path)
+        """,
     "a subinterpreter": """
         try:
             import _interpreters as api
@@ -157,7 +179,8 @@ def outcome(command: list[str], folder: Path, **variables: str) -> tuple[str, in
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment(**variables),
+        env=environment(XDG_RUNTIME_DIR=str(folder / "run"), **variables),
+        umask=0,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -178,6 +201,7 @@ def program(does: str, folder: Path, first: str = "") -> str:
 @pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW_WAYS)])
 def test_it_is_as_on_stock_threads(way: str, does: str, tmp_path: Path) -> None:
     first, variables, options = (WAYS | SLOW_WAYS)[way]
+    (tmp_path / "run").mkdir(0o700)
     stock = outcome([sys.executable, program(does, tmp_path)], tmp_path)
     launcher = [] if options is None else ["-m", "runtime", "run", *options]
     ours = outcome([sys.executable, *launcher, program(does, tmp_path, first)], tmp_path, **variables)
