@@ -266,7 +266,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if chaos is not None and report.failed and chaos.held():
         report.sections.append(("threads held by lwp", "\n".join(chaos.report())))
         if (path := item.config.option.lwp_chaos_record) is not None:
-            with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with open(path, "w", encoding="utf-8", opener=lwp_runtime.load("observe.folders").private) as file:
                 file.write(chaos.record())
     return report
 

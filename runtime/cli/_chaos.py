@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ..chaos import Chaos
+from ..observe.folders import private
 from ..observe.watchdog import teller
 from ._main import at_end, at_exception, failed
-from ._options import private
 
 
 def begin(seed: int, record: Path | None, tasks: bool) -> None:

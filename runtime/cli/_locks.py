@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ._options import private
+from ..observe.folders import private
 from ._output import table, time
 
 _MOST_ROWS = 20

@@ -1,5 +1,4 @@
-"""The options that several commands have, --json and --plot, what is done about each, what others take, and how files
-are made."""
+"""The options that several commands have, --json and --plot, what is done about each, and what others take."""
 
 from __future__ import annotations
 
@@ -11,16 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
+from ..observe.folders import private
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOOPBACK = "127.0.0.1"
 PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
-
-
-def private(path: str, flags: int) -> int:
-    """An opener for open(): only the owner may read a file that it makes, because the file may hold the program's
-    data."""
-    return os.open(path, flags, 0o600)
 
 
 def seconds(least: float, most: float = 1e6, zero: bool = False) -> Callable[[str], float]:

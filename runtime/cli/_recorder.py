@@ -59,12 +59,11 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
     try:
         if "signal" not in on:
             records = recording.own_file()
-        records.unlink(missing_ok=True)  # of a process that had this pid
         recording.record(records, size or DEFAULT_SIZE, arguments)
     except OSError as error:
         print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    at_end(lambda: _end(records))
+    at_end(_end)
     maker = _maker = _Maker(records, folder)
     if on & {"deadlock", "exception"}:
         _load()
@@ -72,9 +71,9 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
         at_exception(lambda error, thread: maker.make("exception", f"{error} in {thread!r}"))
 
 
-def _end(records: Path) -> None:
+def _end() -> None:
     if not recording.finish():
-        records.unlink(missing_ok=True)
+        recording.remove()
 
 
 def _load() -> None:

@@ -25,6 +25,8 @@ def _make_timeline(records: Path, file: Path) -> None:
     from ._aside import run_aside
 
     lent = recording.finish()
-    if run_aside("trace", records, file) == 0 and not lent:
-        records.unlink()
+    if not recording.is_there():
+        print(f"lwp: {records}: the program's records were removed meanwhile", file=sys.stderr)
+    elif run_aside("trace", records, file) == 0 and not lent:
+        recording.remove()
     note_interrupt()

@@ -7,12 +7,13 @@ put together one look later, and each batch says until when it is complete.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+import weakref
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from io import FileIO
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from .records import CHUNK, FULL, MAGIC, Life, Part, Records
@@ -55,12 +56,19 @@ class _Growing(Records):
         # by place of a chunk that has or will have new records: whose it was before; None: not known
         self.given: dict[int, tuple[int, int] | None] = {}
         self.missed = 0
+        self.count = max(0, self.size - self.chunks) // self.chunk_size
 
-    def load(self, file: FileIO) -> mmap:
-        return mmap(file.fileno(), 0, access=ACCESS_READ)
+    def load(self, file: FileIO) -> int:
+        self._file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+        return os.fstat(self._file).st_size
+
+    def part(self, at: int, size: int) -> bytes:
+        """It isn't mapped, because a look at what was cut off would be a SIGBUS.  That reads as 0: nothing recorded."""
+        return os.pread(self._file, size, at).ljust(size, b"\0")
 
     def places(self) -> list[int]:
-        hand, count = self.header().hand, self.header().chunks
+        hand, count = self.header().hand, self.count
         self.missed += max(0, hand - self.hand - count) * self.most if self.hand else 0
         for nth in range(max(self.hand, hand - count), hand):
             at = self.chunks + nth % count * self.chunk_size
@@ -72,7 +80,7 @@ class _Growing(Records):
         before = self.taken.get(at)
         part = super().take_chunk(at)
         taken = self.taken.get(at)
-        state, used, _, number, *_ = CHUNK.unpack_from(self.data, at)
+        state, used, _, number, *_ = CHUNK.unpack(self.part(at, CHUNK.size))
         owner = state & ~FULL, number
         if part and taken and (owner != taken[:2] or used < taken[2]):  # meanwhile another thread has it
             del self.taken[at]
@@ -97,7 +105,7 @@ class Follower:
         self._seen: dict[int, int] = defaultdict(int)  # by number of a track: how many of its `seen` were told for good
         self._renamed = False  # primitives, since the last look
         self._unsettled: set[int] = set()  # tracks with spans that were told and may change without a new record
-        self.capacity = self._records.most * self._records.header().chunks  #: records that the file has room for
+        self.capacity = self._records.most * self._records.count  #: records that the file has room for
         self.timeline = self._reader.timeline  #: when it began, and what program it is; its lists are not filled
 
     def take(self, last: bool = False) -> Batch:

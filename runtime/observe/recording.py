@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import errno
 import os
 import sys
 import threading
@@ -29,6 +30,7 @@ _GRACE = 5.0  # seconds after which a recording ends whose borrower has gone
 _OWN = 0  # the program itself, among the borrowers
 
 _path: str | None = None  # the process's file
+_identity: tuple[int, int] | None = None  # of it, because another file may get its name
 _until: dict[int, int] = {}  # who wants the recording, and until when
 _borrowers = 0  # so far
 _lent_file: str | None = None  # made for borrowers, and removed at the end
@@ -72,16 +74,41 @@ def _outermost(frame: FrameType) -> FrameType:
 
 
 def _open(path: str, size: int, arguments: Sequence[str] | None) -> None:
-    global _path
+    global _path, _identity
     from .. import native
 
     if _path is None:
         program = " ".join(sys.argv if arguments is None else arguments)[:1000].encode(errors="replace")
-        native.trace_open(path, size, program)
-        _path = path
+        try:
+            native.trace_open(path, size, program)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                error.strerror = "another program records into it"
+            error.filename = path
+            raise
+        _path, _identity = path, _identity_of(path)
         atexit.register(finish)
     elif _path != path:
         raise RuntimeError(f"this process has its records in {_path}")
+
+
+def _identity_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = os.lstat(path)
+        return found.st_dev, found.st_ino
+    return None
+
+
+def is_there() -> bool:
+    """Whether the name of the process's file still stands for that file."""
+    return _path is not None and _identity_of(_path) == _identity
+
+
+def remove() -> None:
+    """Removes the process's file, if its name still stands for it."""
+    if _path is not None and is_there():
+        with suppress(FileNotFoundError):
+            os.unlink(_path)
 
 
 def _forget_late() -> None:
@@ -157,9 +184,9 @@ def own_file() -> Path:
     return Path(folder, f"{os.getpid()}.records")
 
 
-def _remove(file: Path, pid: int) -> None:
+def _remove(pid: int) -> None:
     if os.getpid() == pid and not finish():
-        file.unlink(missing_ok=True)
+        remove()
 
 
 def borrow(seconds: float, opened: bool = False) -> dict[str, Any]:
@@ -173,10 +200,9 @@ def borrow(seconds: float, opened: bool = False) -> dict[str, Any]:
     with _changing:
         if _path is None:
             file = own_file()
-            file.unlink(missing_ok=True)  # of a process that had this pid
             _open(str(file), DEFAULT_SIZE, None)
             _lent_file = str(file)
-            atexit.register(_remove, file, os.getpid())
+            atexit.register(_remove, os.getpid())
         _borrowers += 1
         if not opened:
             _lent.add(_borrowers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import struct
 import time
 from bisect import bisect_right
@@ -11,14 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from io import FileIO
-from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
 from .timeline import Span, Timeline, Track
 
-_HEADER = struct.Struct("=8sIIIIQqqiiqIIQQQQII")
-MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 7, 4096, 4096
+_HEADER = struct.Struct("=8sIIIIQqqiiqQQQQII")
+MAGIC, _VERSION, _HEADER_SIZE, _LONGEST_TEXT = b"lwptrace", 8, 4096, 4096
 CHUNK = struct.Struct("=IIiIIIQ")
 _RECORD = struct.Struct("=qHHIQQ")
 
@@ -62,8 +62,6 @@ class _Header(NamedTuple):
     pid: int
     finished: int
     ended_ns: int
-    texts_used: int
-    tracks: int
     hand: int
     overwritten: int
     lost: int
@@ -160,11 +158,10 @@ class Records:
 
     def __init__(self, path: Path) -> None:
         with path.open("rb", buffering=0) as file:
-            head = file.read(_HEADER_SIZE)
-            if obstacle := _obstacle(head):
-                raise ValueError(f"{path} {obstacle}")
+            self.check(path, file.read(_HEADER_SIZE))
             file.seek(0)
-            self.data = self.load(file)
+            self.size = self.load(file)
+        self.check(path, self.part(0, _HEADER_SIZE))  # it may have been cut meanwhile
         header = self.header()
         self.chunk_size, self.texts, finished = header.chunk_size, header.texts_size, bool(header.finished)
         self.most = (self.chunk_size - CHUNK.size) // _RECORD.size  # records of a chunk
@@ -187,18 +184,32 @@ class Records:
         )
         self.chunks = _HEADER_SIZE + self.texts
         self.end = self.chunks + header.chunks * self.chunk_size
-        if self.end != len(self.data):
-            self.note_damage(len(self.data), f"is its end, which by its header is at byte {self.end:,}")
+        if self.end != self.size:
+            self.note_damage(self.size, f"is its end, which by its header is at byte {self.end:,}")
         if finished and header.ended_ns < header.begun_ns:
             self.note_damage(56, "the end is before the begin")
             self.timeline.finished = False
         self.timeline.program = self.text(header.arguments)
 
-    def header(self) -> _Header:
-        return _Header(*_HEADER.unpack_from(self.data))
+    @staticmethod
+    def check(path: Path, head: bytes) -> None:
+        if obstacle := _obstacle(head):
+            raise ValueError(f"{path} {obstacle}")
 
-    def load(self, file: FileIO) -> bytes | mmap:
-        return file.read()  # as one object, because joining the head and the rest would hold the whole twice
+    def header(self) -> _Header:
+        return _Header(*_HEADER.unpack(self.part(0, _HEADER.size)))
+
+    def load(self, file: FileIO) -> int:
+        """Returns how many bytes there are."""
+        try:
+            self.data = file.read()
+        except MemoryError:
+            size = os.fstat(file.fileno()).st_size
+            raise ValueError(f"{file.name} can't be read: there is no memory for its {size:,} bytes") from None
+        return len(self.data)
+
+    def part(self, at: int, size: int) -> bytes:
+        return self.data[at : at + size]
 
     def note_damage(self, at: int, what: str) -> None:
         if not self.timeline.running:  # a record that is read while a thread writes it is not damaged
@@ -207,21 +218,21 @@ class Records:
     def text(self, number: int) -> str:
         if number not in self.known_texts:
             at = _HEADER_SIZE + number * 8
-            room = min(self.chunks, len(self.data)) - (at + 4)
-            (length,) = struct.unpack_from("=I", self.data, at) if room >= 0 else (0,)
+            room = min(self.chunks, self.size) - (at + 4)
+            (length,) = struct.unpack("=I", self.part(at, 4)) if room >= 0 else (0,)
             if length > min(room, _LONGEST_TEXT):
                 self.note_damage(at, "is no text, which a record names")
                 length = 0
-            self.known_texts[number] = self.data[at + 4 : at + 4 + length].decode(errors="replace")
+            self.known_texts[number] = self.part(at + 4, length).decode(errors="replace")
         return self.known_texts[number]
 
     def places(self) -> Iterable[int]:
         """Of the chunks that may have records which were not taken."""
-        return range(self.chunks, min(self.end, len(self.data)) - self.chunk_size + 1, self.chunk_size)
+        return range(self.chunks, min(self.end, self.size) - self.chunk_size + 1, self.chunk_size)
 
     def head(self, at: int) -> tuple[int, int, int, int, int, int, int] | None:
         """A chunk's used, track, tid, number, name, nth and thread pointer; None: nothing of this recording."""
-        state, used, *rest = CHUNK.unpack_from(self.data, at)
+        state, used, *rest = CHUNK.unpack(self.part(at, CHUNK.size))
         track = state & ~FULL
         if used > self.most:
             self.note_damage(at, f"is a chunk of {used:,} records, and there is room for {self.most}")
@@ -231,7 +242,7 @@ class Records:
 
     def time_of(self, at: int) -> int:
         ns: int
-        (ns,) = struct.unpack_from("=q", self.data, at)
+        (ns,) = struct.unpack("=q", self.part(at, 8))
         return ns
 
     @functools.cached_property
@@ -283,9 +294,10 @@ class Records:
         first = had[2] if had[:2] == (track, number) else 0
         if used <= first:
             return None
-        begin, end = (at + CHUNK.size + each * _RECORD.size for each in (first, used))
+        begin = at + CHUNK.size + first * _RECORD.size
         self.taken[at] = track, number, used
-        return number, begin, self.data[begin:end], tid, thread_name(self.text(name), nth), pointer
+        data = self.part(begin, (used - first) * _RECORD.size)
+        return number, begin, data, tid, thread_name(self.text(name), nth), pointer
 
     def are_sound(self, records: list[Record], at: int, since: int) -> bool:
         """Whether all records of a chunk are sound.  If not, it drops the first that isn't, and all after it."""

@@ -279,7 +279,6 @@ PROGRAM = "import os, threading\nthread = threading.Thread(target=int); thread.s
         (["tls", "--html", "x.html"], "x.html"),
         (["demo", "createthread", "--html", "x.html"], "x.html"),
         (["run", "--trace", "x.html", "-c", PROGRAM], "x.html"),
-        (["run", "--trace", "x.svg", "-c", f"{PROGRAM}os._exit(0)"], "x.svg.records"),
         (["explore", "--html", "x.html", "x.py::test"], "x.html"),
         pytest.param(["demo", "cow", "--max-mb", "10", "--plot", "x.png"], "x.png", marks=NEEDS_MATPLOTLIB),
     ],

@@ -381,7 +381,7 @@ def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
     with run(SERVES, "--recorder", "--recorder-size", "1M") as program:
         say(program, "wait")
         file = folder / f"{program.pid}.records"
-        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.stat().st_mode & 0o777 == 0o400
         program.ask("record", program.pid, "--last", "1000", "-o", tmp_path / "x.json")
         say(program, "end")
         assert program.process.wait() == 0

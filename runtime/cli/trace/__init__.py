@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._options import check_timeline, private, seconds
+from ...observe.folders import private
+from .._options import check_timeline, seconds
 
 if TYPE_CHECKING:
     from ...observe.trace import Timeline

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ...observe.folders import private
 from ..exploration import TO_TELL_OF_SHARE, Share
 from ..results import Outcome, Result
 from ..run.plans import GRANULARITIES
@@ -383,7 +384,8 @@ def _write_page(folder: Path, nodeid: str, result: Result) -> str:
     file = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', nodeid)}.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(result.page(), encoding="utf-8")
+        with open(file, "w", encoding="utf-8", opener=private) as out:
+            out.write(result.page())
     except OSError as error:
         pytest.fail(f"--lwp-explore-html: {file}: {error.strerror}\n\n{result.report()}", pytrace=False)
     return str(file)

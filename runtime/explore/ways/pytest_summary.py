@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ...observe.folders import private
 from ..search.tried import counted, left_out
 from ..telling.orders import figure, merged
 from .pytest_suite import option
@@ -81,6 +82,7 @@ def _others(tests: list[dict[str, Any]]) -> Iterator[str]:
 
 def _write(file: Path, tests: list[dict[str, Any]]) -> None:
     try:
-        file.write_text(json.dumps(tests, indent=1) + "\n", encoding="utf-8")
+        with open(file, "w", encoding="utf-8", opener=private) as out:
+            out.write(json.dumps(tests, indent=1) + "\n")
     except OSError as error:
         raise pytest.UsageError(f"--lwp-explore-json: {file}: {error.strerror}") from None

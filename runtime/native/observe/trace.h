@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define TRACE_MAGIC "lwptrace"
-enum { TRACE_VERSION = 7, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
+enum { TRACE_VERSION = 8, TRACE_HEADER = 4096, TRACE_TEXTS = 512 * 1024, TRACE_CHUNK = 512 };
 
 enum trace_kind {
     /* What the thread does from here on. */
@@ -96,7 +96,6 @@ struct trace_file {
     int64_t begun_ns, begun_unix_ns; /* the same moment on CLOCK_MONOTONIC and CLOCK_REALTIME */
     int32_t pid, finished; /* finished: the recording was ended, at ended_ns, before the process */
     int64_t ended_ns;
-    atomic_uint texts_used, tracks;
     atomic_ullong hand; /* chunks taken so far */
     atomic_ullong overwritten; /* records dropped with chunks that were taken again */
     atomic_ullong lost; /* records dropped because no chunk could be taken */
