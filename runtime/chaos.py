@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 from . import native
-from .observe.files import is_program, name_of_file
+from .observe.files import is_program, name_of_file, printable
 from .observe.records import thread_name
 from .patch.installation import stock_locks
 
@@ -166,7 +166,7 @@ def _told(
     type_: type | None,
     stack: list[tuple[CodeType, int]] | None,
 ) -> str:
-    who = thread_name(name or "", nth) or ("MainThread" if number == 0 else f"thread {number}")
+    who = printable(thread_name(name or "", nth)) or ("MainThread" if number == 0 else f"thread {number}")
     done = f"{_CALLED.get(what, what)}() of a {type_.__name__}" if type_ is not None else ""
     where = _place(stack or [])
     if kind:
@@ -178,4 +178,5 @@ def _told(
 def _place(stack: list[tuple[CodeType, int]]) -> str:
     """The program's innermost line, or the innermost of all."""
     ours = [one for one in stack if is_program(one[0].co_filename)]
-    return "".join(f"{name_of_file(code.co_filename)}:{line} in {code.co_name}" for code, line in (ours or stack)[:1])
+    shown = (ours or stack)[:1]
+    return "".join(f"{name_of_file(code.co_filename)}:{line} in {printable(code.co_name)}" for code, line in shown)

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from . import native
 from .groups.cancellation import Cancelled, Members, Record, Request, Scope, checkpoint
 from .groups.future import BaseFuture
-from .observe.groups import CALL, Cancellation, by, latest
+from .observe.groups import CALL, by, note
 from .scheduler import Scheduler
 from .sync import Condition, Lock
 from .thread import Thread
@@ -398,7 +398,7 @@ class Executor(futures.ThreadPoolExecutor):
             self._queue.close(_SHUT_DOWN)
         if cancel_running:
             request = self._queue.cancels = Request(self._queue.scopes, by("shutdown()"), again=True)
-            latest.append(Cancellation(f"the calls of {self._thread_name_prefix!r}", request.why))
+            note(f"the calls of {self._thread_name_prefix!r}", request.why)
             request.carry_out()
         if cancel_futures or cancel_running:
             while (future := cast("Future[Any] | None", self._queue.pop())) is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..observe.files import printable
 from ._names import Names
 from ._version import version
 
@@ -130,10 +131,10 @@ def main() -> int:
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
-        print("lwp:", " ".join(error.format_message().split()).rstrip("."), file=sys.stderr)
+        print("lwp:", printable(" ".join(error.format_message().split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
-        print("lwp:", " ".join(str(error).split()), file=sys.stderr)
+        print("lwp:", printable(" ".join(str(error).split())), file=sys.stderr)
         return 1
     except OSError as error:
         if not isinstance(error.filename, _Output):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ..chaos import Chaos
+from ..observe.files import printable
 from ..observe.folders import private
 from ..observe.watchdog import teller
 from ._main import at_end, at_exception, failed
@@ -35,7 +36,7 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
                 tell(f"lwp: {record}: {error.strerror}\n")
         chaos.end()
 
-    at_exception(lambda error, thread: tell_acts(f"{error} in {thread}"))
+    at_exception(lambda error, thread: tell_acts(printable(f"{error} in {thread}")))
     at_end(tell_end)
     try:
         chaos.begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -12,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ..observe.files import printable_lines
 from ..scheduler import Clone
 
 
@@ -47,6 +49,10 @@ class _Table(Table):
     """A table whose columns are as wide as their longest word, as far as there is room for that."""
 
     optional: tuple[str, ...] = ()
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """With names that the program has chosen."""
+        super().add_row(*(printable_lines(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for name in reversed(self.optional):

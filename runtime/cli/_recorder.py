@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..observe import recording
+from ..observe.files import printable
 from ._aside import run_aside
 from ._main import at_end, at_exception
 
@@ -61,7 +62,7 @@ def begin(on: frozenset[str], folder: Path, size: int | None, arguments: tuple[s
             records = recording.own_file()
         recording.record(records, size or DEFAULT_SIZE, arguments)
     except OSError as error:
-        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
+        print(f"lwp: can't record to {printable(str(records))}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     at_end(_end)
     maker = _maker = _Maker(records, folder)

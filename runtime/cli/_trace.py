@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ..observe import recording
+from ..observe.files import printable
 from ._main import at_end, note_interrupt
 
 
@@ -16,7 +17,7 @@ def record(file: Path, size: int | None, arguments: tuple[str, ...]) -> None:
     try:
         recording.record(records, size or recording.DEFAULT_SIZE, arguments)
     except OSError as error:
-        print(f"lwp: can't record to {records}: {error.strerror}", file=sys.stderr)
+        print(f"lwp: can't record to {printable(str(records))}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     at_end(lambda: _make_timeline(records, file))
 
@@ -26,7 +27,7 @@ def _make_timeline(records: Path, file: Path) -> None:
 
     lent = recording.finish()
     if not recording.is_there():
-        print(f"lwp: {records}: the program's records were removed meanwhile", file=sys.stderr)
+        print(f"lwp: {printable(str(records))}: the program's records were removed meanwhile", file=sys.stderr)
     elif run_aside("trace", records, file) == 0 and not lent:
         recording.remove()
     note_interrupt()

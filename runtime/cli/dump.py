@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..observe.files import printable_lines
 from ..observe.stacks import stack_lines
 from ._options import Json, json_option, pid_argument
 from ._output import duration
@@ -111,5 +112,5 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     except Unanswered as error:
         raise click.ClickException(str(error)) from None
     if not (json_to and json_to.take(found)):
-        click.echo("\n".join(dump_text(found, all_frames)))
+        click.echo(printable_lines("\n".join(dump_text(found, all_frames))))
     return 1 if found["pools"] or any(circle["deadlock"] for circle in found["circles"]) else 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ..observe.files import printable
 from ._options import seconds, write_file
 from ._program import end_options_after, forget_click, options_before
 
@@ -93,7 +94,7 @@ def _print(result: Result, output: str) -> None:
         print("\nWhat that run printed:")
         print("".join(f"  {line}\n" for line in output.splitlines()), end="")
     if result.command and result.command not in report:
-        print(f"\nTo see it again: {result.command}")
+        print(f"\nTo see it again: {printable(result.command)}")
 
 
 def _explore(
@@ -140,7 +141,7 @@ def _explore(
         if type(error).__name__ not in ("SkipTest", "Skipped"):
             raise
         line.clear()
-        print("lwp: the test skips itself:", error, file=sys.stderr)
+        print("lwp: the test skips itself:", printable(str(error)), file=sys.stderr)
         return 3
     line.clear()
     if result.error is None and not result._tried.has_threads and (tests := target.tests()):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ..observe.files import printable_lines
+
 
 class Unwound(BaseException):
     """Ends a thread of a run that is over. The program must let it pass, as it must GeneratorExit."""
@@ -131,7 +133,7 @@ class Result:
     def report(self) -> str:
         """What happened, on one screen."""
         text = self._report(self)
-        return f"{text}\n\n{self._races}" if self._races else text
+        return printable_lines(f"{text}\n\n{self._races}" if self._races else text)
 
     def page(self) -> str:
         """The same as an HTML page that needs nothing else. ValueError: nothing was found."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from .. import native
-from ..observe.groups import Cancellation, by, latest
+from ..observe.groups import by, note
 from .cancellation import Request, Scope, raise_before
 
 _Result = TypeVar("_Result")
@@ -54,7 +54,7 @@ class BaseFuture(native.FutureBase, Generic[_Result]):
     def _ask(self, scope: Scope, whom: str) -> None:
         """Has Cancelled raised in the call once more."""
         why = by("cancel()")
-        latest.append(Cancellation(whom, why))
+        note(whom, why)
         Request(lambda _: (scope,), why, again=True).carry_out()
 
 

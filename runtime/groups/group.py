@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native
 from ..lwp import placed
-from ..observe.groups import GROUP, TASK, Cancellation, by, latest
+from ..observe.files import printable
+from ..observe.groups import GROUP, TASK, by, note
 from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread
@@ -113,7 +114,7 @@ class Group(native.GroupBase, Members):
                 raise ValueError(_GREEN)
         self._pid = os.getpid()
         place = sys._getframe(1)
-        self._label = f"group at {os.path.basename(place.f_code.co_filename)}:{place.f_lineno}"
+        self._label = f"group at {printable(os.path.basename(place.f_code.co_filename))}:{place.f_lineno}"
         native.groups_count(GROUP)
         self._scope = Scope(self, None if self._timeout is None else deadline_in(self._timeout))
         # otherwise its tasks would not be asked before the block waits
@@ -361,7 +362,7 @@ class Group(native.GroupBase, Members):
 
     def _ask(self, why: str, again: bool = False) -> None:
         if again or not self._requests:
-            latest.append(Cancellation(self._label, why))
+            note(self._label, why)
             self._requests.append(request := Request(self._ask_all, why, again))
         else:
             request = self._requests[-1]

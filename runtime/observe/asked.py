@@ -19,6 +19,7 @@ from typing import Any
 from .. import native
 from . import locks, recording, stock_queues
 from .crowds import Calls, Crowds
+from .files import printable
 from .groups import described, latest, path
 from .places import InC, in_c
 from .pools import exhausted
@@ -109,7 +110,8 @@ def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for tid in map(int, tasks):
         if tid not in known:
             with suppress(OSError):  # it has ended
-                found.append({"tid": tid, "name": task_file(tid, "comm").strip(), "state": _state(None, tid)})
+                name = printable(task_file(tid, "comm").strip())
+                found.append({"tid": tid, "name": name, "state": _state(None, tid)})
     return found
 
 

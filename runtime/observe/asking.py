@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .files import printable
 from .folders import folders, is_private
 from .listening import numbers
 
@@ -62,7 +63,7 @@ def command(pid: int) -> str:
     words[:1] = [os.path.basename(words[0])]
     if len(words) > 1 and os.path.basename(words[1]) == "lwp":
         words[:2] = ["lwp"]
-    return " ".join(" ".join(words).split())
+    return printable(" ".join(" ".join(words).split()))
 
 
 def age(pid: int) -> float:

@@ -1,4 +1,5 @@
-"""Whose code a file holds: the program's, a library's or the runtime's own; and how its path is shown."""
+"""Whose code a file holds: the program's, a library's or the runtime's own; how its path is shown, and other texts of
+the program's."""
 
 from __future__ import annotations
 
@@ -95,19 +96,35 @@ def _in_library(filename: str) -> str:
     return path.rpartition(folder)[2] if folder else ""
 
 
+def printable(text: str) -> str:
+    """A name or another text of the program's for a line of a report: what can't be printed is escaped as by repr().
+
+    Otherwise a name that has an ESC, or the end of a line, would command the terminal, or make a line that a reader
+    takes for the report's.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a report that is made already: the ends of its lines and its tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 @functools.lru_cache(maxsize=1024)
 def name_of_file(path: str) -> str:
-    """As one would type it from the current folder; a library's without the folder of libraries."""
+    """As one would type it from the current folder; a library's without the folder of libraries; printable."""
     relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else _in_library(path) or path
+    return printable(relative if not relative.startswith("..") else _in_library(path) or path)
 
 
 @functools.lru_cache(maxsize=4096)
 def short(site: str) -> str:
     """FILE:LINE in FUNCTION, or its beginning, without outer functions and folders, except the folder of an
-    __init__.py."""
+    __init__.py; printable."""
     folder, name = os.path.split(site)
     place, within, function = name.partition(" in ")
     if place.startswith("__init__.py"):
         place = os.path.join(os.path.basename(folder), place)
-    return f"{place}{within}{function.rpartition('<locals>.')[2]}"
+    return printable(f"{place}{within}{function.rpartition('<locals>.')[2]}")

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from .. import native
+from .files import printable
 
 
 class Member(Protocol):
@@ -58,6 +59,11 @@ latest: deque[Cancellation] = deque(maxlen=10)
 os.register_at_fork(after_in_child=members.clear)  # the lone thread of a child is in no group
 
 
+def note(whom: str, why: str) -> None:
+    """Something is cancelled."""
+    latest.append(Cancellation(printable(whom), printable(why)))
+
+
 def counts() -> Counts:
     """All of them."""
     return Counts(*native.groups_counts())
@@ -66,19 +72,25 @@ def counts() -> Counts:
 def described(ident: int) -> tuple[str, str]:
     """The group of the thread with this ident, and why it is cancelled; each "" if there is none."""
     member = members.get(ident)
-    return ("", "") if member is None else member.describe()
+    if member is None:
+        return "", ""
+    group, why = member.describe()
+    return printable(group), printable(why)
 
 
 def path(ident: int) -> tuple[str, ...]:
     """Member.path() of the thread with this ident."""
     member = members.get(ident)
-    return () if member is None else member.path()
+    return () if member is None else tuple(map(printable, member.path()))
 
 
 def end_awaited(ident: int, thing: object) -> tuple[str, int]:
     """Member.end_awaited() of the thread with this ident."""
     member = members.get(ident)
-    return ("", 0) if member is None else member.end_awaited(thing)
+    if member is None:
+        return "", 0
+    what, task = member.end_awaited(thing)
+    return printable(what), task
 
 
 def by(what: str, how: str = "by") -> str:

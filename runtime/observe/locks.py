@@ -19,7 +19,7 @@ from typing import Any
 from .. import native
 from . import stock_queues
 from .crowds import FEW
-from .files import short
+from .files import printable, short
 from .lines import awaited_as, called_at
 from .names import Called, made
 from .sites import note_makings
@@ -166,7 +166,7 @@ class _Row:
             if self.unheard
             else None,
             "handed": [
-                {"from": names[giver], "to": names[taker], "count": count}
+                {"from": printable(names[giver]), "to": printable(names[taker]), "count": count}
                 for (giver, taker), count in self.pairs.most_common(3)
             ]
             if self.kind != "join"
@@ -241,7 +241,7 @@ def _several(count: int, kind: str) -> str:
 def _name_one(row: _Row, name: str) -> None:
     if row.of == _SITE:
         whom = f" of {', '.join(sorted(row.joined))}" if 0 < len(row.joined) <= FEW else ""
-        row.name = f"{row.kind}{whom} at {row.place}"
+        row.name = printable(f"{row.kind}{whom} at {row.place}")
     elif row.of == _ITEMS:
         row.name = f"items of {name or row.made or 'a queue'}"
     else:
@@ -296,7 +296,7 @@ def _gil(found: Any) -> dict[str, Any] | None:
             "seconds": kept_ns / 1e9,
             "longest": kept_longest / 1e9,
             "longest_since": short(line) or None,
-            "longest_by": name_of(keeper),
+            "longest_by": printable(name_of(keeper)),
         }
         if kept
         else None,

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from .. import native
-from .files import is_program, short
+from .files import is_program, printable, short
 from .source import class_of, program_frames, tree_of, variables
 
 T = TypeVar("T")
@@ -66,7 +66,8 @@ class Names:
                 return None
             name, value, origin = found
             known.setdefault(id(value), (value, name, origin))
-        return known[address][1:] if type(known[address][0]) is kind else None
+        thing, name, origin = known[address]
+        return (printable(name), origin) if type(thing) is kind else None
 
 
 def _of_all(test: list[FrameType], others: list[FrameType], values: Iterator[int]) -> Iterator[_Part]:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from .. import native
+from .files import printable
 from .source import at, passed_on
 from .waits import name_of, waiting
 
@@ -106,7 +107,7 @@ def _described(thread: Thread, said: str, frame: FrameType | None) -> str:
     about = []
     with suppress(Exception):  # of a derived class
         target = getattr(thread, "_target", None) or thread.run
-        about.append(f"target {getattr(target, '__qualname__', target)}")
+        about.append(printable(f"target {getattr(target, '__qualname__', target)}"))
     if place := line_of(frame):
         about.append(f"at {place}")
     return f"{said} ({', '.join(about)})" if about else said

@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from .files import printable
 from .timeline import Span, Timeline, Track
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqQQQQII")
@@ -223,7 +224,7 @@ class Records:
             if length > min(room, _LONGEST_TEXT):
                 self.note_damage(at, "is no text, which a record names")
                 length = 0
-            self.known_texts[number] = self.part(at + 4, length).decode(errors="replace")
+            self.known_texts[number] = printable(self.part(at + 4, length).decode(errors="replace"))
         return self.known_texts[number]
 
     def places(self) -> Iterable[int]:

@@ -17,6 +17,7 @@ from .. import native
 from ..placement import different
 from . import stock_queues
 from .crowds import FEW
+from .files import printable
 from .source import at, others_frames
 from .waits import Wait, name_of, waiting
 
@@ -109,16 +110,19 @@ class _Seen:
     def row(self) -> Row:
         """OSError: it has ended."""
         if self.tid is None:
-            return Row(name_of(self.thread.ident), None, self.state, self.waits, None, None, self.start)
+            name = printable(name_of(self.thread.ident))
+            return Row(name, None, self.state, self.waits, None, None, self.start)
         stat = task_file(self.tid, "stat").rpartition(")")[2].split()[0]
         name = task_file(self.tid, "comm").strip() if self.thread is None else name_of(self.thread.ident, self.tid)
         state = self.state or _STATES.get(stat, "ending")
-        return Row(name, self.tid, state, self.waits, self.cpu, _switches(self.tid), self.start, different(self.tid))
+        return Row(
+            printable(name), self.tid, state, self.waits, self.cpu, _switches(self.tid), self.start, different(self.tid)
+        )
 
 
 def _row_of_many(alike: list[_Seen]) -> Row:
     oldest = min(alike, key=lambda seen: seen.tid or 0)  # mostly: the order of the list changes with the CPU time
-    name = f"{len(alike):,} x {name_of(oldest.thread.ident)}"
+    name = f"{len(alike):,} x {printable(name_of(oldest.thread.ident))}"
     cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
     return Row(name, None, oldest.state or "asleep", oldest.waits, cpu, None, oldest.start, count=len(alike))
 
@@ -171,5 +175,5 @@ def _where(wait: Wait | stock_queues.Awaited | None, frame: FrameType | None) ->
     if wait.kind == "join":
         return f"{wait.thing} {place}"
     # A narrow terminal shows the beginning.
-    holder = f"of {wait.holder_name}" if wait.holder_name else ""
+    holder = f"of {printable(wait.holder_name)}" if wait.holder_name else ""
     return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from .files import RUNTIME, is_program, short
+from .files import RUNTIME, is_program, printable, short
 from .sites import SYNCHRONISING
 
 _LONGEST_CALL = 30
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        return linecache.getline(self.file, self.line).strip()
+        return printable(linecache.getline(self.file, self.line).strip())
 
     @property
     def segment(self) -> str:
@@ -316,9 +316,9 @@ def is_inner(frame: FrameType) -> bool:
 
 def place_at(frame: FrameType, of_program: bool, library: FrameType | None) -> Place:
     code = frame.f_code
-    via = library.f_code.co_qualname if library is not None else ""
+    via = printable(library.f_code.co_qualname) if library is not None else ""
     line = frame.f_lineno or _line_before(code, frame.f_lasti)
-    return Place(code.co_filename, line, code.co_name, of_program, via, code, frame.f_lasti)
+    return Place(code.co_filename, line, printable(code.co_name), of_program, via, code, frame.f_lasti)
 
 
 def _line_before(code: CodeType, offset: int) -> int:

@@ -6,7 +6,7 @@ import linecache
 from collections.abc import Iterator
 from typing import Any
 
-from .files import is_library, is_runtimes_own
+from .files import is_library, is_runtimes_own, printable
 
 #: The outermost frames of a thread, which are the same for all.
 _BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")
@@ -35,6 +35,6 @@ def stack_lines(stack: list[list[Any]], all_frames: bool = True) -> Iterator[str
         if left_out:
             yield f"  ({left_out} frame{'s' * (left_out > 1)} of libraries)"
             left_out = 0
-        yield f'  File "{file}", line {line}, in {function.rpartition("<locals>.")[2]}'
+        yield printable(f'  File "{file}", line {line}, in {function.rpartition("<locals>.")[2]}')
         if text := linecache.getline(file, line).strip():
-            yield f"    {text}"
+            yield f"    {printable(text)}"

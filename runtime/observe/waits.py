@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import native
 from .crowds import Calls
+from .files import printable
 from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
 from .names import Called
@@ -154,7 +155,7 @@ def _described(thing: Any) -> str:
     if isinstance(thing, _IMPORT_LOCK):
         return f"of module {thing.name!r}"
     try:
-        return repr(thing)
+        return printable(repr(thing))
     except Exception:  # of a derived class
         return object.__repr__(thing)
 

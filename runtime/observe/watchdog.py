@@ -19,6 +19,7 @@ from contextlib import suppress
 from .. import native
 from ..placement import different
 from .crowds import FEW, Calls, some
+from .files import printable, printable_lines
 from .groups import described
 from .places import InC, in_c, line_of
 from .pools import exhausted
@@ -87,7 +88,8 @@ def _describe_turn(ident: int, tid: int, seconds: float, others: int, computes: 
         said = f"{name_of(ident)!r} has run for {seconds:.1f} s while {threads} {waits} for {its} turn"
     else:
         frame = sys._current_frames().get(ident)
-        place = "" if frame is None else f"{frame.f_code.co_name}() at {frame.f_code.co_filename}:{frame.f_lineno}"
+        code = frame and frame.f_code
+        place = printable(f"{code.co_name}() at {code.co_filename}:{frame.f_lineno}") if frame and code else ""
         call = f" ({call})" if (call := native.call_of(tid)) else ""
         held = f"the LWP that {threads} could run on, for {seconds:.1f} s"
         said = f"a call in C holds {held}: {name_of(ident)!r} in {place}{call}"
@@ -234,7 +236,7 @@ def teller(fd: int) -> Callable[[str], None]:
     lock."""
 
     def tell(text: str) -> None:
-        left = text.encode(errors="backslashreplace")
+        left = printable_lines(text).encode(errors="backslashreplace")
         with suppress(OSError):  # a pipe without a reader
             while left:
                 left = left[os.write(fd, left) :]

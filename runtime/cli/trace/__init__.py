@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...observe.files import printable
 from ...observe.folders import private
 from .._options import check_timeline, seconds
 
@@ -22,12 +23,12 @@ def write_timeline(timeline: Timeline, file: Path, why: str | None = None) -> No
     from . import _drawing, _page, _perfetto
 
     writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
-    timeline.program = f"{why}: {timeline.program}" if why else timeline.program
+    timeline.program = printable(f"{why}: {timeline.program}") if why else timeline.program
     with open(file, "w", encoding="utf-8", opener=private) as out:
         writers[file.suffix](timeline, out)
     begin = f"lwp: {why}: " if why else ""
     how = " (open it at ui.perfetto.dev)" if file.suffix == ".json" else ""
-    click.echo(f"{begin}{file}: {timeline.summary()}{how}", err=True)
+    click.echo(printable(f"{begin}{file}: {timeline.summary()}{how}"), err=True)
 
 
 @click.command(short_help="Make a timeline of the records that a killed program has left.")

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from ... import native
-from ...observe.files import Choice, choosing
+from ...observe.files import Choice, choosing, printable
 from ...observe.source import program_frames
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
@@ -199,7 +199,7 @@ def _place(inner: FrameType | None) -> str:
     text = f"{os.path.relpath(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
     if inner is not frame:
         text += f" (in {inner.f_code.co_name} of {os.path.basename(inner.f_code.co_filename)})"
-    return text
+    return printable(text)
 
 
 class _Signals:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from types import CodeType
 
-from ...observe.files import is_program, short
+from ...observe.files import is_program, printable, short
 from ..run.plans import Ending
 from .story import Story
 
@@ -38,5 +38,7 @@ def name_of_find(story: Story) -> str:
 
 
 def _name(kind: str, codes: list[CodeType]) -> str:
-    functions = [f"{short(code.co_filename)}:{code.co_qualname.rpartition('<locals>.')[2]}" for code in codes]
+    functions = [
+        printable(f"{short(code.co_filename)}:{code.co_qualname.rpartition('<locals>.')[2]}") for code in codes
+    ]
     return " ".join([kind, *dict.fromkeys(functions[:_MOST])])

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ... import native
-from ...observe.files import is_program
+from ...observe.files import is_program, printable
 from ...observe.source import Place
 from ...observe.waits import rings
 from ..results import Find
@@ -89,7 +89,7 @@ class Story:
     def name(self, thread: int) -> str:
         at = self._threads.index(thread) if thread in self._threads else len(self._started)
         started = self._started[at] if at < len(self._started) else ""
-        return self._names.get(thread) or started or f"thread {thread}"
+        return printable(self._names.get(thread) or started or f"thread {thread}")
 
     @cached_property
     def _threads(self) -> list[int]:
@@ -414,7 +414,7 @@ def places_of(error: BaseException | None) -> list[Place]:
     """The program's own lines, in the order of the calls."""
     frames = [*traceback.walk_tb(error.__traceback__)] if error is not None else []
     codes = [(frame.f_code, line) for frame, line in frames if is_program(frame.f_code.co_filename)]
-    return [Place(code.co_filename, line, code.co_name, True, "", code, -1) for code, line in codes]
+    return [Place(code.co_filename, line, printable(code.co_name), True, "", code, -1) for code, line in codes]
 
 
 def _thread_of(number: int) -> int | None:

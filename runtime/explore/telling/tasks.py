@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
-from ...observe.files import is_program
+from ...observe.files import is_program, printable
 from ...observe.lines import entered
 from ...observe.source import Place, variables
 
@@ -62,7 +62,7 @@ def holds(frames: Iterable[FrameType]) -> Iterator[tuple[object, Place]]:
         code = frame.f_code
         for thing, line in entered(frame):
             if _is_primitive(thing):
-                yield thing, Place(code.co_filename, line, code.co_name, True, "", code, 0)
+                yield thing, Place(code.co_filename, line, printable(code.co_name), True, "", code, 0)
 
 
 def _is_primitive(thing: object) -> bool:
@@ -87,4 +87,4 @@ def callback_of(handle: Any) -> Place | None:
 def _begin(code: CodeType | None) -> Place | None:
     if code is None or not is_program(code.co_filename):
         return None
-    return Place(code.co_filename, code.co_firstlineno, code.co_name, True, "", code, 0)
+    return Place(code.co_filename, code.co_firstlineno, printable(code.co_name), True, "", code, 0)

@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...observe.files import is_program
+from ...observe.files import is_program, printable
 from ..choice import choice_for, names_of
 from ..run.plans import Ending, Kind, Plan, Run, State
 from ..run.session import LONGER, Session
@@ -223,7 +223,7 @@ class _Debugger(pdb.Pdb):
             self.interaction(None, _own(error.__traceback__))
 
     def _tell(self, why: str) -> None:
-        self.message(f"\n--- in {self._prompts.name(self._thread)}: {why}")
+        self.message("\n" + printable(f"--- in {self._prompts.name(self._thread)}: {why}"))
 
     def trace_dispatch(self, frame: FrameType, event: str, arg: Any) -> Any:
         if native.explore_unwinding():  # the run is over
@@ -247,7 +247,7 @@ class _Debugger(pdb.Pdb):
         The other threads of the run: what each does, what it waits for, and which thread holds that.
         """
         for line in self._prompts.others(self._thread):
-            self.message(line)
+            self.message(printable(line))
 
 
 def _own(traceback: TracebackType | None) -> TracebackType | None:
