@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from .. import thread
 from ..observe.lock_order import LockOrder
-from ..observe.waits import describe_cycle, is_deadlock, waiting
+from ..observe.waits import deadlocks, describe_cycle, waiting
 from ..observe.watchdog import teller
 from ._main import at_end, failed
 
@@ -21,8 +21,7 @@ def watch_order(status: int | None) -> None:
     order.begin((threading.Thread, thread.Thread))
 
     def tell_and_exit() -> None:
-        deadlocks = [describe_cycle(cycle) for cycle in waiting().cycles if is_deadlock(cycle)]
-        found = [f"lwp: deadlock: {text}\n" for text in deadlocks]
+        found = [f"lwp: deadlock: {describe_cycle(cycle)}\n" for cycle in deadlocks(waiting())]
         found += [f"lwp: lock order: {text}\n" for text in order.report()]
         order.end()
         if found:

@@ -71,7 +71,9 @@ def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
         yield circle_line(circle["deadlock"], circle["text"])
     for pool in found["pools"]:
         yield circle_line(True, pool["text"])
-    in_circles = {name for circle in found["circles"] + found["pools"] for name in circle["threads"]}
+    for lock in found["lost"]:
+        yield lock["text"]
+    in_circles = {name for circle in found["circles"] + found["pools"] + found["lost"] for name in circle["threads"]}
     crowds = sorted(found["crowds"], key=lambda crowd: crowd["threads"][0]["name"] not in in_circles)
     for crowd in crowds:
         yield ""
@@ -100,10 +102,11 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     """Show what each thread of process PID does: what it waits for, since when, which thread holds that and took it
     where, and its stack.
 
-    Threads with the same stack and the same wait are one paragraph. Circles of threads that wait for each other come
-    first, and pools whose threads all wait for calls of the same pool; if one is a deadlock, the exit status is 1. LWPs
-    of C code come last, as "no Python". The process must be one that `lwp ps` lists. It goes on meanwhile. If C code
-    keeps the GIL, so that Python can't answer, stacks and waits are read without Python.
+    Threads with the same stack and the same wait are one paragraph. Circles of threads that wait for each other
+    come first, and pools whose threads all wait for calls of the same pool, and locks whose holders have ended; if
+    one is a deadlock, the exit status is 1. LWPs of C code come last, as "no Python". The process must be one that
+    `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, stacks and waits are
+    read without Python.
     """
     from ..observe.asking import Unanswered
 
@@ -113,4 +116,4 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
         raise click.ClickException(str(error)) from None
     if not (json_to and json_to.take(found)):
         click.echo(printable_lines("\n".join(dump_text(found, all_frames))))
-    return 1 if found["pools"] or any(circle["deadlock"] for circle in found["circles"]) else 0
+    return 1 if found["pools"] or any(one["deadlock"] for one in found["circles"] + found["lost"]) else 0

@@ -11,6 +11,9 @@ _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+#: (ident, tid, object, holder, since, deadline, ended); see waits.c
+_Wait = tuple[int, int, Any, int, float, float | None, tuple[str | None, bool, int] | None]
+
 class LWP:
     def __new__(cls, stack_size: int) -> LWP: ...
     def _begin(
@@ -253,11 +256,11 @@ def listen_go_on() -> None: ...
 def watch_own() -> tuple[int, int] | None: ...
 def watch_stop() -> None: ...
 def tids() -> dict[int, int]: ...
-def waits() -> list[tuple[int, int, Any, int, float, float | None]]: ...
+def waits() -> list[_Wait]: ...
 def look(
     threads: dict[int, Any], /
 ) -> tuple[
-    list[tuple[int, int, Any, int, float, float | None]],
+    list[_Wait],
     dict[int, tuple[tuple[CodeType, int], ...]],
     dict[int, int],
     dict[int, Any],
@@ -362,6 +365,7 @@ def explore_interrupt(ident: int, /) -> None: ...
 def explore_escape() -> None: ...
 
 SYS_FUTEX: int  # of futex(2)
+CODE_BEGINS: int  # bytes from a code object's beginning to its instructions
 THREAD_FLAGS: int
 OWN_FLAGS: int
 

@@ -25,7 +25,7 @@ from .places import InC, in_c
 from .pools import exhausted
 from .rows import busiest, rows, task_file
 from .source import others_frames
-from .waits import Look, Wait, describe_cycle, is_deadlock, look, name_of, waiting
+from .waits import Look, Wait, deadlocks, describe_cycle, is_deadlock, look, lost, name_of, waiting
 
 _MOST_ROWS = 1000
 
@@ -50,7 +50,7 @@ def _of_wait(wait: Wait) -> dict[str, Any]:
         "for": wait.thing,
         "called": wait.called,
         "address": wait.address,
-        "holder": wait.holder_name,
+        "holder": wait.held_by or None,
         "holder_ident": wait.holder,
         "taken": wait.taken,
         "since": wait.since,
@@ -89,7 +89,7 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
         state = "waits" if wait else _state(green.get(ident), tid, frames.get(ident), c)
         group, cancelled = described(ident)
         groups = path(ident)
-        alike = wait and (wait.kind, wait.holder, wait.deadline is None)
+        alike = wait and (wait.kind, wait.holder, wait.held_by, wait.deadline is None)
         key = (where, state, alike, groups, cancelled)
         if key not in found:
             if where not in stacks:
@@ -153,6 +153,15 @@ def dump() -> dict[str, Any]:
             }
             for pool in exhausted(found)
         ],
+        "lost": [
+            {
+                "deadlock": one.deadlock,
+                "text": one.line,
+                "threads": [wait.name for wait in one.waits],
+                "idents": [wait.ident for wait in one.waits],
+            }
+            for one in lost(found)
+        ],
         "crowds": crowds,
         "without_python": _without_python(crowds),
         "schedulers": _schedulers(seen),
@@ -205,7 +214,7 @@ def _watchdog(seconds: float) -> dict[str, Any]:
 
 def _who() -> dict[str, Any]:
     found = waiting()
-    circles = [describe_cycle(cycle) for cycle in found.cycles if is_deadlock(cycle)]
+    circles = [describe_cycle(cycle) for cycle in deadlocks(found)]
     return {**who(), "deadlocks": circles + [str(pool) for pool in exhausted(found)]}
 
 

@@ -16,22 +16,31 @@ def _name(tid: int | None, ident: int, pid: int) -> str:
     return "MainThread" if tid == pid else f"LWP {tid}" if tid else f"ident {ident}"
 
 
+_GONE = "a thread that has ended"  # its name is known to Python alone
+
+
 def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
     """The dump; its threads have no names, and their primitives only types."""
-    waits = {ident: wait for ident, _, *wait in seen["lwps"] if wait}
+    idents = {serial: ident for ident, _, serial, *_ in seen["lwps"] if serial}
+    waits = {
+        ident: (kind, address, idents.get(serial), _GONE if serial and serial not in idents else "", *times)
+        for ident, _, _, *wait in seen["lwps"]
+        if wait
+        for kind, address, serial, *times in [wait]
+    }
     tids = {ident: tid for ident, tid, *_ in seen["threads"] + seen["lwps"]}
     names = {ident: _name(tid, ident, pid) for ident, tid in tids.items()}
 
     def thing(ident: int) -> str:
-        kind, address, holder, *_ = waits[ident]
-        by = f" held by {names.get(holder, f'ident {holder}')!r}" if holder else ""
+        kind, address, holder, gone, *_ = waits[ident]
+        by = f" held by {names[holder]!r}" if holder else f" held by {gone}" if gone else ""
         return f"{kind} at {address:#x}{by}"
 
     def wait_of(ident: int) -> dict[str, Any] | None:
         if ident not in waits:
             return None
-        kind, address, holder, since, deadline = waits[ident]
-        by = {"holder": names.get(holder), "holder_ident": holder or None, "taken": ""}
+        kind, address, holder, gone, since, deadline = waits[ident]
+        by = {"holder": names[holder] if holder else gone or None, "holder_ident": holder, "taken": ""}
         told = {"kind": kind, "for": thing(ident), "called": "", "address": address}
         return {**told, **by, "since": since, "deadline": deadline}
 
@@ -53,9 +62,9 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         found.join(key, thread, wait["address"] if wait else 0, wait["since"] if wait else 0)
     crowds = found.all()
     circles = []
-    for ring in rings({ident: holder for ident, (_, _, holder, _, _) in waits.items()}):
+    for ring in rings({ident: holder for ident, (_, _, holder, *_) in waits.items()}):
         text = ", ".join(f"{names[ident]!r} waits for {thing(ident)}" for ident in ring)
-        certain = all(waits[ident][4] is None for ident in ring)
+        certain = all(waits[ident][5] is None for ident in ring)
         told = {"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]}
         circles.append({**told, "idents": list(ring)})
     return {
@@ -66,6 +75,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         "now": time.monotonic(),
         "circles": circles,
         "pools": [],
+        "lost": [],
         "crowds": crowds,
         "without_python": [],
         "schedulers": [],

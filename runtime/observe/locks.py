@@ -201,7 +201,7 @@ def _wait_on(rows: list[_Row], begun: float) -> None:
     by_line = {(row.type, row.place): row for row in rows if row.of == _SITE}
     still: Counter[_Row] = Counter()
     frames, now = others_frames(), time.monotonic()
-    waits = [(ident, thing, since) for ident, _, thing, _, since, _ in native.waits()]
+    waits = [(ident, thing, since) for ident, _, thing, _, since, *_ in native.waits()]
     for ident, thing in _idle(frames, {ident for ident, *_ in waits}):
         waits.append((ident, thing, begun))  # it doesn't count what it waits, so it has waited all the time
     for ident, thing, since in waits:

@@ -175,5 +175,5 @@ def _where(wait: Wait | stock_queues.Awaited | None, frame: FrameType | None) ->
     if wait.kind == "join":
         return f"{wait.thing} {place}"
     # A narrow terminal shows the beginning.
-    holder = f"of {printable(wait.holder_name)}" if wait.holder_name else ""
+    holder = f"of {printable(wait.held_by)}" if wait.held_by else ""
     return " ".join(filter(None, [wait.kind, wait.called, holder, place, "" if wait.called else wait.what]))

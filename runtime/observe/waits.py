@@ -6,19 +6,20 @@ from __future__ import annotations
 import _frozen_importlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 from .. import native
-from .crowds import Calls
+from .crowds import Calls, some
 from .files import printable
 from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
 from .names import Called
 from .source import others_frames, passed_on
+from .takings import line_of
 
 __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
@@ -59,10 +60,10 @@ class Wait:
     what: str
     address: int  #: id() of that; threads that wait for the same thing have the same
     #: ident of the thread that can end the wait: the owner of an RLock, the thread that took a Lock, that makes a
-    #: future's call, that is joined, or that runs the task a block's end waits for.  None: no certain thread, or it is
-    #: free already.  Another thread may release a Lock, and its taker may have ended.
+    #: future's call, that is joined, or that runs the task a block's end waits for.  None: no certain thread, it is
+    #: free already, or that thread is gone.  Another thread may release a Lock.
     holder: int | None
-    holder_name: str | None  #: that thread's name, as in `name`
+    holder_name: str | None  #: that thread's name, as in `name`; None if that thread is gone and had no known name
     since: float  #: time.monotonic()
     deadline: float | None  #: time.monotonic() at its timeout; None: it has none
     #: Where the holder took the lock, "FILE:LINE in FUNCTION", if its stack shows that: it is inside of a `with`.
@@ -75,6 +76,9 @@ class Wait:
     #: why the thread is cancelled, such as "ValueError in 'Thread-4 (work)'"; it may wait all the same, while it tidies
     #: up
     cancelled: str = ""
+    #: Why the holder is no thread of this process: "has ended", or "belongs to the parent process", which has forked
+    #: this one.  "": it is one, or there is none.
+    gone: str = ""
 
     def __str__(self) -> str:
         return f"{self.name!r}{self.about} waits for {self.thing}"
@@ -89,11 +93,20 @@ class Wait:
     def thing(self) -> str:
         """What it waits for, and which thread holds that, in words."""
         ends = self.kind in ("join", "group")
-        by = f" held by {self.holder_name!r}" if self.holder_name and not ends else ""
+        by = f" held by {held_by}" if not ends and (held_by := self._held_by(repr)) else ""
         taken = f" (taken {'' if self.taken.startswith('perhaps') else 'at '}{self.taken})" if self.taken else ""
         if self.kind == "join" and self.holder_name:
             return f"the end of {self.holder_name!r}"
         return f"{'the end of' if ends else self.kind} {self.called or self.what}{by}{taken}"
+
+    @property
+    def held_by(self) -> str:
+        """The holder, in words; "" if there is none."""
+        return self._held_by(str)
+
+    def _held_by(self, told: Callable[[str], str]) -> str:
+        name = "" if self.holder_name is None else told(self.holder_name)
+        return f"{name or 'a thread'}{', which' if name else ' that'} {self.gone}" if self.gone else name
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,42 @@ def describe_cycle(cycle: Sequence[Wait]) -> str:
 def circle_line(deadlock: bool, text: str) -> str:
     """A circle's text, behind what it is."""
     return f"{'deadlock' if deadlock else 'circle, until a timeout'}: {text}"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Threads that wait without a timeout for one lock whose holder is gone."""
+
+    waits: tuple[Wait, ...]  #: the longest first
+
+    @property
+    def deadlock(self) -> bool:
+        """Whether no thread can end these waits: only its owner can release an RLock, but any thread a Lock."""
+        return self.waits[0].kind == "rlock"
+
+    def __str__(self) -> str:
+        names, first = some(self.waits, lambda wait: repr(wait.name)), self.waits[0]
+        does = f"{names} wait{'s' * (len(self.waits) == 1)} for {first.thing}"
+        return f"{does}; {'no thread can release it' if self.deadlock else 'only another thread can release it'}"
+
+    @property
+    def line(self) -> str:
+        """Its text, behind what it is."""
+        return f"{'deadlock' if self.deadlock else 'lost lock'}: {self}"
+
+
+def lost(seen: Waiting) -> list[Lost]:
+    """Locks whose holders are gone, and for which threads wait without a timeout."""
+    by_lock: dict[int, list[Wait]] = {}
+    for wait in seen.waits:
+        if wait.gone and wait.deadline is None and wait.kind in ("lock", "rlock"):
+            by_lock.setdefault(wait.address, []).append(wait)
+    return [Lost(tuple(waits)) for waits in by_lock.values()]
+
+
+def deadlocks(seen: Waiting) -> list[tuple[Wait, ...]]:
+    """Waits that no thread ends: circles without timeouts, and those for RLocks whose owners are gone."""
+    return [cycle for cycle in seen.cycles if is_deadlock(cycle)] + [one.waits for one in lost(seen) if one.deadlock]
 
 
 def name_of(ident: int, tid: int | None = None) -> str:
@@ -271,13 +320,23 @@ class _Lines:
         return self._known[line]
 
 
-def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Waiting:
+_Ended = tuple[str | None, bool, int]  # what native.waits() tells of a holder that has ended
+
+
+def _gone(ended: _Ended | None) -> str:
+    if ended is None:
+        return ""
+    name, of_parent, _ = ended
+    return "belongs to the parent process" if of_parent and name is None else "has ended"
+
+
+def _known_of(found: list[tuple[int, int, Any, int, float, float | None, _Ended | None]]) -> Waiting:
     tids = {ident: tid for ident, tid, *_ in found}
     frames = others_frames() if found else {}
     ends = {ident: end for ident, _, thing, *_ in found if (end := end_awaited(ident, thing))[0]}
     found = [
-        (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), since, deadline)
-        for ident, tid, thing, holder, since, deadline in found
+        (ident, tid, *_waited_for(thing, ident, ends.get(ident, ("", holder))[1], frames.get(ident)), *rest)
+        for ident, tid, thing, holder, *rest in found
     ]
     lines = _Lines()
     waits = [
@@ -289,15 +348,16 @@ def _known_of(found: list[tuple[int, int, Any, int, float, float | None]]) -> Wa
             what=ends[ident][0] if ident in ends else _described(thing),
             address=id(thing),
             holder=holder or None,
-            holder_name=name_of(holder, tids.get(holder)) if holder else None,
+            holder_name=name_of(holder, tids.get(holder)) if holder else ended and ended[0],
             since=since,
             deadline=deadline,
-            taken=_taken(thing, frames.get(holder)),
+            taken=line_of(ended[2]) if ended else _taken(thing, frames.get(holder)),
             called="" if ident in ends else lines.name(frames.get(ident), thing),
             group=(member := described(ident))[0],
             cancelled=member[1],
+            gone=_gone(ended),
         )
-        for ident, tid, thing, holder, since, deadline in found
+        for ident, tid, thing, holder, since, deadline, ended in found
     ]
     waits.sort(key=lambda wait: wait.since)
     return Waiting(tuple(waits), tuple(_cycles(waits)))

@@ -25,7 +25,7 @@ from .places import InC, in_c, line_of
 from .pools import exhausted
 from .sites import note_makings
 from .stacks import stack_lines
-from .waits import Wait, Waiting, calls, circle_line, describe_cycle, is_deadlock, name_of, waiting
+from .waits import Wait, Waiting, calls, circle_line, deadlocks, describe_cycle, is_deadlock, lost, name_of, waiting
 
 _NEVER = 1e9  # seconds
 
@@ -67,14 +67,15 @@ def _with_tid(ident: int, tid: int | None) -> str:
 
 
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
-    """Circles, and pools whose threads all wait for calls of the same pool."""
-    return [cycle for cycle in found.cycles if is_deadlock(cycle)] + [pool.waits for pool in exhausted(found)]
+    """Also pools whose threads all wait for calls of the same pool."""
+    return [*deadlocks(found), *(pool.waits for pool in exhausted(found))]
 
 
 def _standing(found: Waiting) -> list[str]:
-    """A line for each circle and each of these pools."""
+    """A line for each circle, each of these pools, and each lock whose holder is gone."""
     circles = [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in found.cycles]
-    return circles + [circle_line(True, str(pool)) for pool in exhausted(found)]
+    pools = [circle_line(True, str(pool)) for pool in exhausted(found)]
+    return circles + pools + [one.line for one in lost(found)]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
@@ -109,7 +110,8 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
     stacks = calls()
     for wait in waits:
         where = stacks.get(wait.ident)
-        alike.setdefault((where, wait.about, wait.kind, wait.holder, wait.deadline is None), []).append(wait)
+        key = (where, wait.about, wait.kind, wait.holder, wait.held_by, wait.deadline is None)
+        alike.setdefault(key, []).append(wait)
     lines = []
     for group in alike.values():
         if len(group) > FEW:
@@ -171,9 +173,9 @@ def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
     return {lock: waits for lock, waits in by_lock.items() if waits[0].since < since}
 
 
-def _circle_of(waits: list[Wait], deadlocks: list[tuple[Wait, ...]]) -> tuple[Wait, ...]:
+def _circle_of(waits: list[Wait], standing: list[tuple[Wait, ...]]) -> tuple[Wait, ...]:
     """The deadlock that one of these waits is in, if there is one."""
-    return next((cycle for cycle in deadlocks if not set(cycle).isdisjoint(waits)), ())
+    return next((cycle for cycle in standing if not set(cycle).isdisjoint(waits)), ())
 
 
 def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, busy_with: str, found: Waiting) -> str:
@@ -318,9 +320,9 @@ class Watchdog:
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
         locks = _stuck_locks(found, seconds)
         new = locks.keys() - self._stuck_told
-        deadlocks = _deadlocks(found) if new else []
+        standing = _deadlocks(found) if new else []
         for lock in new:
-            circle = _circle_of(locks[lock], deadlocks)
+            circle = _circle_of(locks[lock], standing)
             if self._stuck_told.isdisjoint((wait.address, wait.holder) for wait in circle):
                 self._tell(_report_stuck(locks[lock], circle, seconds, self._busy_with(), found))
             self._stuck_told.add(lock)

@@ -115,16 +115,6 @@ def test_a_lock_taken_after_a_sleep_has_a_holder() -> None:
             done.set()
 
 
-def test_a_holder_that_has_ended_is_not_named() -> None:
-    lock = sync.Lock()
-    with running(lock.acquire, name="taker") as taker:
-        pass
-    del taker
-    with running(lambda: lock.acquire(), name="waiter") as thread:
-        assert wait_of(thread.ident).holder_name in ("a thread that has ended", "waiter")  # it may have the ident now
-        lock.release()
-
-
 def test_join() -> None:
     done = sync.Event()
     with running(done.wait, name="joined") as joined, running(joined.join) as thread:

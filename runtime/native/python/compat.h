@@ -236,11 +236,13 @@ struct compat_frames {
 #else
 #define COMPAT_FRAME(tstate) (tstate)->cframe->current_frame
 #endif
-/* A frame's code, for a file that has the internal headers. */
+/* A frame's code, and the instruction that it is at, for a file that has the internal headers. */
 #if SINCE(13)
 #define COMPAT_FRAME_CODE(frame) _PyFrame_GetCode(frame)
+#define COMPAT_FRAME_INSTRUCTION(frame) (frame)->instr_ptr
 #else
 #define COMPAT_FRAME_CODE(frame) (frame)->f_code
+#define COMPAT_FRAME_INSTRUCTION(frame) (frame)->prev_instr
 #endif
 #if SINCE(12)
 #define COMPAT_LIMIT(tstate) (tstate)->py_recursion_limit

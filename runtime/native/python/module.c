@@ -10,6 +10,7 @@
 #include "python/chaos/chaos.h"
 #include "python/observe/sites.h"
 #include "python/rooms.h"
+#include "python/sync/serial.h"
 #include "python/threads/sleep.h"
 #include "python/threads/thread.h"
 #include "python/threads/wake.h"
@@ -19,6 +20,7 @@ static void after_fork_in_child(void)
 {
     waker_after_fork();
     python_waits_after_fork();
+    serial_after_fork();
     gil_queue_after_fork();
     gil_crowd_after_fork();
     gil_waits_after_fork();

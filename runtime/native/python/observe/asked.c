@@ -6,6 +6,7 @@
 #include "observe/listen.h"
 #include "python/args.h"
 #include "python/observe/frames.h"
+#include "python/observe/takings.h"
 #include "python/rooms.h"
 #include "python/sync/lock.h"
 #include "python/threads/gil_state.h"
@@ -84,14 +85,16 @@ static void write_wait(FILE *out, const struct wait *wait)
         fprintf(out, "%.6f", (double)wait->deadline / PARK_SECOND);
 }
 
-/* [ident, tid], and of a thread that waits its wait.  Under the lock of glibc's lists, so the thread doesn't end. */
+/* [ident, tid, serial number], and of a thread that waits its wait, with the serial number of the holder.  Under the lock of glibc's lists, so the thread doesn't end. */
 static void write_lwp(uintptr_t ident, int tid, void *arg)
 {
     struct writer *writer = arg;
     struct wait wait;
 
-    fprintf(writer->out, "%s[%lu,%d", writer->between, (unsigned long)ident, tid);
-    if (inspect_copy_memory(&wait, ident + (uintptr_t)wait_offset, sizeof wait) == 0 && wait.object)
+    if (inspect_copy_memory(&wait, ident + (uintptr_t)wait_offset, sizeof wait) != 0)
+        wait = (struct wait){0};
+    fprintf(writer->out, "%s[%lu,%d,%lu", writer->between, (unsigned long)ident, tid, (unsigned long)wait.serial);
+    if (wait.object)
         write_wait(writer->out, &wait);
     fputc(']', writer->out);
     writer->between = ",";
@@ -132,6 +135,7 @@ static PyObject *begin_listening(PyObject *Py_UNUSED(module), PyObject *args)
     Py_XSETREF(teller, Py_NewRef(function));
     gil_place(calls_gil);
     frames_begin();
+    takings_begin();
     Py_BEGIN_ALLOW_THREADS
     error = listen_begin(PyBytes_AS_STRING(path), &answers);
     Py_END_ALLOW_THREADS

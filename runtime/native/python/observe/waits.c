@@ -5,12 +5,14 @@
 #include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/green/foreign.h"
+#include "python/observe/takings.h"
 #include "python/pool/future.h"
 #include "python/sync/lock.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 
 enum { SYS_FUTEX = SYS_futex }; /* as /proc/PID/task/TID/syscall numbers it */
@@ -19,7 +21,8 @@ struct found {
     uintptr_t ident;
     int tid;
     PyObject *object; /* that it waits for, a reference; or NULL */
-    unsigned long holder;
+    unsigned long joined, serial,
+        taker; /* ident of the thread that it joins, or 0; the thread's number; its lock's or future's holder's */
     int64_t since, deadline;
     enum green_state state;
     struct foreign_seen place; /* in C */
@@ -44,10 +47,9 @@ static PyObject *really_for(PyObject *object, const struct sync_place *place)
     return place && place->lock && sync_place_granted(place) ? lock_object(place->lock) : object;
 }
 
-static unsigned long holder_of(PyObject *object)
+/* The serial number of the thread that makes the call or has taken the lock, or 0. */
+static unsigned long taker_of(PyObject *object)
 {
-    if (PyObject_TypeCheck(object, lwp_type))
-        return lwp_ident_alive((LwpObject *)object);
     if (PyObject_TypeCheck(object, future_type))
         return atomic_load_explicit(&((FutureObject *)object)->runner, memory_order_relaxed);
     if (!lock_is_ours(object))
@@ -57,21 +59,26 @@ static unsigned long holder_of(PyObject *object)
     return word == SYNC_HELD || word == SYNC_OWING || word == SYNC_CONTENDED ? atomic_load(&lock->owner) : 0;
 }
 
+/* Threads that don't wait are found too, if they may be holders. */
 static void add_waiter(uintptr_t ident, int tid, void *arg)
 {
-    struct all *all = arg;
     struct wait *wait = (struct wait *)(ident + (uintptr_t)wait_offset);
     PyObject *object = atomic_load(&wait->object); /* in sequential order after the count of readers: python_wait_ends() */
+    struct found found = {.ident = ident, .tid = tid, .serial = serial_of(ident)};
 
-    if (!object)
-        return;
-    object = really_for(object, wait->place);
-    unsigned long holder = holder_of(object);
-    /* It holds what it waits for.  Either it has just taken the lock: it clears its record before it writes the owner, so the record, read
-     * again, is empty.  Or it waits for a lock that it holds already: a deadlock, and to be listed. */
-    if (holder == ident && !atomic_load(&wait->object))
-        return;
-    add_found(all, (struct found){ident, tid, object, holder, wait->since, wait->deadline});
+    if (object) {
+        found.object = really_for(object, wait->place);
+        found.joined = PyObject_TypeCheck(found.object, lwp_type) ? lwp_ident_alive((LwpObject *)found.object) : 0;
+        found.taker = taker_of(found.object);
+        found.since = wait->since;
+        found.deadline = wait->deadline;
+        /* It holds what it waits for.  Either it has just taken the lock: it clears its record before it writes the owner, so the record,
+         * read again, is empty.  Or it waits for a lock that it holds already: a deadlock, and to be listed. */
+        if (found.taker && found.taker == found.serial && !atomic_load(&wait->object))
+            found.object = NULL;
+    }
+    if (found.object || found.serial)
+        add_found(arg, found);
 }
 
 /* Under the lock of glibc's lists, so the thread doesn't end. */
@@ -131,10 +138,31 @@ static PyObject *to_seconds(int64_t ns)
     return ns == PARK_FOREVER ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)ns / PARK_SECOND);
 }
 
-static PyObject *describe_waiter(const struct found *found)
+static int by_serial(const void *one, const void *other)
 {
-    return Py_BuildValue("(kiOkNN)", (unsigned long)found->ident, found->tid, found->object, found->holder, to_seconds(found->since),
-                         to_seconds(found->deadline));
+    unsigned long a = ((const struct found *)one)->serial, b = ((const struct found *)other)->serial;
+
+    return (a > b) - (a < b);
+}
+
+/* (name or None, whether it was a thread of the parent process, instruction at which it took the lock, or 0) */
+static PyObject *describe_ended(const struct found *found)
+{
+    uintptr_t place = lock_is_ours(found->object) ? takings_place((LockObject *)found->object, found->taker) : 0;
+
+    return Py_BuildValue("(NOk)", serial_name(found->taker), serial_is_parents(found->taker) ? Py_True : Py_False,
+                         (unsigned long)place);
+}
+
+/* `all` is sorted by serial numbers. */
+static PyObject *describe_waiter(const struct found *found, const struct all *all)
+{
+    const struct found key = {.serial = found->taker};
+    const struct found *taker = found->taker ? bsearch(&key, all->found, all->count, sizeof key, by_serial) : NULL;
+    PyObject *ended = found->taker && !taker ? describe_ended(found) : Py_NewRef(Py_None);
+
+    return Py_BuildValue("(kiOkNNN)", (unsigned long)found->ident, found->tid, found->object, taker ? taker->ident : found->joined,
+                         to_seconds(found->since), to_seconds(found->deadline), ended);
 }
 
 static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -143,10 +171,12 @@ static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 
     if (find_all(&all, add_waiter) < 0)
         return NULL;
+    qsort(all.found, all.count, sizeof *all.found, by_serial);
     PyObject *list = PyList_New(0);
     for (size_t i = 0; i < all.count; i++) {
-        append_to(&list, describe_waiter(&all.found[i]));
-        Py_DECREF(all.found[i].object);
+        if (all.found[i].object)
+            append_to(&list, describe_waiter(&all.found[i], &all));
+        Py_XDECREF(all.found[i].object);
     }
     PyMem_Free(all.found);
     return list;
@@ -258,11 +288,16 @@ static PyMethodDef functions[] = {
      "By its ident, the tid of each thread, also of pthreads; of a green thread that of an LWP that ran it."},
     {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
-     "deadline or None)."},
+     "deadline or None, ended).  ended: None, or of a holder that has ended (name or None, whether it was a thread of the process\n"
+     "that has forked this one, address of the instruction with which it took the lock, or 0)."},
     {0},
 };
 
 int python_add_waits(PyObject *module)
 {
-    return PyModule_AddIntMacro(module, SYS_FUTEX) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    enum { CODE_BEGINS = offsetof(PyCodeObject, co_code_adaptive) }; /* in a code object its instructions */
+
+    return PyModule_AddIntMacro(module, SYS_FUTEX) < 0 || PyModule_AddIntMacro(module, CODE_BEGINS) < 0
+               ? -1
+               : PyModule_AddFunctions(module, functions);
 }

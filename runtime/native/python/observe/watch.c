@@ -8,6 +8,7 @@
 #include "observe/inspect.h"
 #include "python/args.h"
 #include "python/observe/frames.h"
+#include "python/observe/takings.h"
 #include "python/rooms.h"
 #include "python/threads/sleep.h"
 
@@ -350,6 +351,7 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     watch.status = status;
     watch.fd = fd;
     frames_begin();
+    takings_begin();
     atomic_store(&python_looks_count, 1);
     atomic_store(&watch.stop, 0);
     int error;

@@ -4,7 +4,7 @@
 #include "python/args.h"
 #include "python/sync/common.h"
 #include "python/rooms.h"
-#include "python/threads/sleep.h"
+#include "python/sync/serial.h"
 #include "python/waits/waitable.h"
 
 #include <limits.h>
@@ -24,7 +24,7 @@ static int is_over(FutureObject *self)
 /* Called with the queue's lock, which it releases.  Sleepers go on if the future is over. */
 static void change_state(FutureObject *self, enum future_state state)
 {
-    atomic_store_explicit(&self->runner, state == FUTURE_RUNNING ? my_ident() : 0, memory_order_relaxed);
+    atomic_store_explicit(&self->runner, state == FUTURE_RUNNING ? my_serial() : 0, memory_order_relaxed);
     atomic_store_explicit(&self->state, (int)state, memory_order_release); /* result and exception are there */
     if (is_over(self))
         sync_queue_grant(&self->sleepers, LONG_MAX);

@@ -21,7 +21,7 @@ typedef struct FutureObject {
     PyObject_HEAD
     struct sync_queue sleepers; /* its lock guards what follows */
     atomic_int state; /* enum future_state.  Read without the lock too: released after what it says is there */
-    atomic_ulong runner; /* ident of the thread that makes the call, while it runs */
+    atomic_ulong runner; /* serial number of the thread that makes the call, while it runs */
     int forks; /* the fork_generation whose threads end it */
     PyObject *condition, *waiters, *callbacks; /* NULL until asked for */
     PyObject *call, *result, *exception;

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 PyTypeObject *lock_type;
+void (*lock_taken)(LockObject *self);
 
 struct lock_wait {
     LockObject *self;
@@ -28,7 +29,8 @@ static int wait_for_lock(void *arg)
 
     if (result == 0) { /* in this order, with release: a thread that sees the owner sees the end of its wait too (observe/waits.c) */
         python_wait_ends();
-        atomic_store_explicit(&wait->self->owner, my_ident(), memory_order_release);
+        atomic_store_explicit(&wait->self->owner, my_serial(), memory_order_release);
+        my_wait.locks++;
     }
     return result;
 }
@@ -39,6 +41,8 @@ static int lock_sleep_once(LockObject *self, int64_t deadline, int64_t *since)
     struct lock_wait wait = {self, deadline, since, waker_dozes(deadline)};
     int result = python_sleep(&(struct python_sleep){wait_for_lock, &wait, (PyObject *)self, NULL, *since, deadline, NULL});
 
+    if (result == 0 && lock_taken)
+        lock_taken(self);
     if (result != EAGAIN)
         return result;
     waker_dozed_in_vain();
@@ -110,6 +114,7 @@ PyObject *lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 
     lock_disown(self);
     if (sync_lock_release(&self->lock) != 0) {
+        my_wait.locks++;
         PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
         return NULL;
     }
@@ -128,7 +133,7 @@ PyObject *lock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 
 PyObject *lock_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    lock_disown((LockObject *)op);
+    atomic_store_explicit(&((LockObject *)op)->owner, 0, memory_order_relaxed); /* no thread that could have released it has it */
     sync_lock_reset(&((LockObject *)op)->lock);
     Py_RETURN_NONE;
 }

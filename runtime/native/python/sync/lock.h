@@ -2,18 +2,18 @@
 #ifndef RUNTIME_PRIMITIVES_LOCK_H
 #define RUNTIME_PRIMITIVES_LOCK_H
 
-#include "python/threads/sleep.h"
+#include "python/sync/serial.h"
 #include "kernel/lock/lock.h"
 
 typedef struct {
     PyObject_HEAD
     struct sync_lock lock;
-    atomic_ulong owner; /* ident of the holder; 0: the lock is free, or has just been taken.  A Lock has it for waits() only */
+    atomic_ulong owner; /* serial number of the holder; 0: the lock is free, or has just been taken.  A Lock has it for waits() only */
     PyObject *weak;
 } LockObject;
 
 typedef struct {
-    LockObject base; /* a thread writes its ident to `owner` only while it owns the lock, so one that reads its own ident owns it */
+    LockObject base; /* a thread writes its number to `owner` only while it owns the lock, so one that reads its own owns it */
     atomic_ulong depth; /* written by the owner only: by rlock_set_depth() */
 } RLockObject;
 
@@ -31,7 +31,7 @@ static inline PyObject *lock_object(struct sync_lock *lock)
 
 static inline int rlock_is_mine(RLockObject *self)
 {
-    return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_ident();
+    return atomic_load_explicit(&self->base.owner, memory_order_relaxed) == my_serial();
 }
 
 static inline unsigned long rlock_depth(RLockObject *self)
@@ -48,8 +48,12 @@ static inline void rlock_set_depth(RLockObject *self, unsigned long depth)
 static inline void lock_disown(LockObject *self)
 {
     atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
+    my_wait.locks--;
 }
 void rlock_disown(RLockObject *self);
+
+/* A function of a higher floor: notes where the calling thread takes the lock, which it has.  With the GIL.  NULL: nobody wants to know. */
+extern void (*lock_taken)(LockObject *self);
 
 /* Takes the lock for a thread that entered a queue with `lock` set to it.  1: taken; -1: a signal handler has raised.  *baton is passed
  * before handlers run, because they may sleep in the same queue.  interrupted: handlers are due already. */

@@ -7,7 +7,10 @@
 /* Notes that the calling thread has just taken the lock.  1, for the caller to return. */
 static inline int lock_own(LockObject *self)
 {
-    atomic_store_explicit(&self->owner, my_ident(), memory_order_relaxed);
+    atomic_store_explicit(&self->owner, my_serial(), memory_order_relaxed);
+    my_wait.locks++;
+    if (__builtin_expect(lock_taken != NULL, 0))
+        lock_taken(self);
     return 1;
 }
 

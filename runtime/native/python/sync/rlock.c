@@ -124,7 +124,6 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
     int taken = lock_take(&self->base, PARK_FOREVER);
     if (taken < 0)
         rlock_take_raising(self, depth);
-    atomic_store_explicit(&self->base.owner, owner, memory_order_relaxed);
     rlock_set_depth(self, depth);
     return taken < 0 ? NULL : Py_NewRef(Py_None);
 }
@@ -138,9 +137,9 @@ static PyObject *rlock_at_fork_reinit(PyObject *op, PyObject *unused)
 static PyObject *rlock_repr(PyObject *op)
 {
     RLockObject *self = (RLockObject *)op;
-    unsigned long owner = atomic_load(&self->base.owner);
+    unsigned long owner = atomic_load(&self->base.owner), ident = !owner ? 0 : owner == my_serial() ? my_ident() : serial_ident(owner);
 
-    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, owner,
+    return PyUnicode_FromFormat("<%s %s object owner=%lu count=%lu at %p>", owner ? "locked" : "unlocked", Py_TYPE(op)->tp_name, ident,
                                 rlock_depth(self), op);
 }
 

@@ -26,6 +26,7 @@
 #include "python/without_gil/kept.h"
 #include "python/rooms.h"
 #include "python/green/scheduler.h"
+#include "python/sync/serial.h"
 #include "python/threads/sleep.h"
 #include "python/threads/wake.h"
 #include "green/thread.h"
@@ -124,6 +125,8 @@ static void call_target(struct boot *boot)
     Py_XDECREF(result);
     if (target->body)
         target->body->leave(target->function);
+    else if (serial_may_hold())
+        serial_keep_name(PyUnicode_FromFormat("LWP %d", atomic_load(&boot->lwp->tid)));
     if (boot_has_called)
         boot_has_called();
 }

@@ -71,13 +71,15 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
 
 /* ---- who waits for what ------------------------------------------------------------------------------------------ */
 
-/* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  It is written with the
- * GIL, except at the end of a wait.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and
+/* Every thread has such a record, at the same distance from its ident, so that observe/waits.c finds them all.  The wait is written with
+ * the GIL, except its end.  So an object that a reader with the GIL finds there is alive: the sleeper has a reference, and
  * needs the GIL to go on.  Without a GIL a sleeper waits at the end of its wait for readers: python_waits_read(). */
 struct wait {
     _Atomic(PyObject *) object; /* NULL: the thread doesn't sleep.  Written last: a reader that sees it sees the rest */
     struct sync_place *place;
     int64_t since, deadline;
+    atomic_ulong serial; /* the thread's number (python/sync/serial.h); 0: it has none yet */
+    int locks;           /* the locks that it has taken, without those that it has released: at its end 0 if it holds none */
 };
 extern __thread struct wait my_wait;
 extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */

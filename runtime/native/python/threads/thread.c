@@ -11,6 +11,7 @@
 #include "python/threads/boot.h"
 #include "python/threads/lwp.h"
 #include "python/rooms.h"
+#include "python/sync/serial.h"
 #include "python/green/scheduler.h"
 #include "python/threads/thread.h"
 
@@ -242,6 +243,8 @@ static PyObject *run_thread_object(PyObject *thread)
 
 static void thread_leave(PyObject *thread)
 {
+    if (serial_may_hold())
+        serial_keep_name(PyObject_GetAttr(thread, name_name));
     current = NULL;
     leave_active(thread);
 }
