@@ -134,7 +134,7 @@ def print_tables(console: Console, facts: dict[str, Any]) -> None:
     others = len(waited) - len(shown)
     free = sum(lock["objects"] for lock in locks if not lock["waits"]["count"])
     left = [f"{others:,} more rows are in the JSON"] * bool(others)
-    left += [f"no thread waited for {free:,} other locks"] * bool(free)
+    left += [f"no thread waited for {free:,} other lock{'s' * (free != 1)}"] * bool(free)
     left += [
         text
         for key, text in _LEFT_OUT.items()

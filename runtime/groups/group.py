@@ -101,7 +101,7 @@ class Group(native.GroupBase, Members):
     def __repr__(self) -> str:
         state = "over" if self._closed else "cancelled" if self._requests else "open"
         state = "not entered" if self._scope is None else state
-        return f"<Group {state}, {len(self._tasks)} tasks>"
+        return f"<Group {state}, {len(self._tasks)} task{'s' * (len(self._tasks) != 1)}>"
 
     def __enter__(self) -> Self:
         if self._scope is not None:

@@ -98,7 +98,12 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
             found.begin(key, {**said, "since": c and c.since, "wait": wait and _of_wait(wait)})
         thread = {"name": seen.name_of(ident), "tid": tid, "ident": ident}
         found.join(key, thread, wait.address if wait else 0, wait.since if wait else c.since if c else 0)
-    return found.all()
+    crowds = found.all()
+    for crowd in crowds:
+        if crowd["wait"] and crowd["wait"]["things"] > 1:
+            alike = waits[crowd["threads"][0]["ident"]].alike
+            crowd["wait"] |= {"for": alike.thing, "called": alike.called}
+    return crowds
 
 
 def _without_python(crowds: list[dict[str, Any]]) -> list[dict[str, Any]]:

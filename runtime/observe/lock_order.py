@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import native
 from .files import short
 from .lines import called_at
-from .names import Called, kind_of, made
+from .names import Called, Named, kind_of, made
 from .sites import note_makings
 from .waits import name_of
 
@@ -53,13 +53,13 @@ class Thread:
 class Taking(NamedTuple):
     """A thread took one lock while it held another, or waits for it."""
 
-    who: Thread | int  #: or an ident
+    who: Thread | int  #: or a serial number
     name: str
     moment: Moment | None
     since: int  #: the site where it took the first lock
     at: int  #: the site where it took the second, or waits for it
     others: frozenset[Hashable]  #: the locks that it held besides
-    wanted: tuple[int, int]  #: its ident, and the second lock's id()
+    wanted: tuple[int, int]  #: the thread's serial number, and the second lock's id()
     in_vain: bool  #: it has waited for the second lock, and did not get it in time
 
 
@@ -97,7 +97,7 @@ class LockOrder:
             self._names: dict[int, str] = {}
             self._made: dict[Hashable, int] = {}
             self._elsewhere: dict[int, object] = {}
-            self._waits: set[tuple[int, int]] = set()  # the ident of each thread that waits, and for what
+            self._waits: set[tuple[int, int]] = set()  # the serial number of each thread that waits, and for what
             self._lost = 0
 
     def begin(self, classes: Iterable[Any]) -> None:
@@ -180,18 +180,18 @@ class LockOrder:
         records, elsewhere, self._lost = native.lock_order_take()
         self._elsewhere |= elsewhere
         called = Called()
-        for lock, since, _ in (place for _, _, places, _ in records for place in places):
+        for lock, since, _ in (place for *_, places, _ in records for place in places):
             if id(lock) not in self._kept:
                 self._kept[id(lock)] = lock
                 self._names[id(lock)] = called.by(lock, functools.partial(called_at, native.site_text(since)))
-        for moment, ident, places, in_vain in records:
+        for moment, ident, serial, places, in_vain in records:
             if moment is not None:
                 moment.who.nests = True
             name = moment.who.name if moment is not None else name_of(ident)
-            who = moment.who if moment is not None else ident
+            who = moment.who if moment is not None else serial
             self._made |= {id(lock): site for lock, _, site in places}
             *held, (taken, at, _) = places
-            how = (ident, id(taken)), in_vain
+            how = (serial, id(taken)), in_vain
             for first, since, _ in held:
                 others = frozenset(id(lock) for lock, _, _ in held) - {id(first)}
                 _keep(self._locks[id(first)][id(taken)], Taking(who, name, moment, since, at, others, *how))
@@ -209,7 +209,7 @@ class LockOrder:
         """Each circle in a few lines, those of the same locks first."""
         with self._looking:
             self._take_over()
-            self._waits = {(ident, id(lock)) for ident, _, lock, *_ in native.waits()}
+            self._waits = {(serial, id(lock)) for _, _, lock, *_, serial in native.waits()}
             return self._told_of_all()
 
     def _told_of_all(self) -> list[str]:
@@ -223,26 +223,37 @@ class LockOrder:
             texts.append(f"{self._lost:,} more takings of locks were not recorded: there is room for 131,072")
         return texts
 
-    def _name(self, key: Hashable) -> str:
+    def _name(self, key: Hashable) -> tuple[str, str]:
+        """And what is told of it once: where it was made."""
         if isinstance(key, tuple):
             key, *more = (lock for lock in self._kept if self._kind(lock) == key)
             if more:
-                return f"locks {made(native.site_text(self._made[key]))}"
+                return f"locks {made(native.site_text(self._made[key]))}", ""
         assert isinstance(key, int)
         lock, name = self._kept[key], self._names[key]
         where = made(native.site_text(self._made[key]))
         if where and name and name != where:
-            return f"{name} ({where})"
-        return f"{kind_of(lock)} {where}" if where else name or repr(lock)
+            return name, f" ({where})"
+        return f"{kind_of(lock)} {where}" if where else name or repr(lock), ""
+
+    def _names_of(self, keys: list[Hashable]) -> list[tuple[str, str]]:
+        """Of the locks of a circle, no two with one name."""
+        known = [self._name(key) for key in keys]
+        locks = [(key, name) for key, (name, _) in zip(keys, known, strict=True) if isinstance(key, int)]
+        apart = Called().apart(Named(key, type(self._kept[key]), name, "") for key, name in locks)
+        return [
+            (apart.get((key, name), name) if isinstance(key, int) else name, where)
+            for key, (name, where) in zip(keys, known, strict=True)
+        ]
 
     def _told(self, circle: _Circle) -> str:
-        names = [self._name(key) for key, _ in circle]
-        head = f"{' and '.join(names)}, in both orders" if len(names) == 2 else f"{', then '.join(names)}, in a circle"
+        known = self._names_of([key for key, _ in circle])
+        names, once = [name for name, _ in known], [name + where for name, where in known]
+        head = f"{' and '.join(once)}, in both orders" if len(once) == 2 else f"{', then '.join(once)}, in a circle"
         if isinstance(circle[0][0], tuple):
             head += "; not the same locks of these each time"
         lines = [head]
         for (_, taking), name, then in zip(circle, names, [*names[1:], names[0]], strict=True):
-            name, then = (one.partition(" (made")[0] for one in (name, then))
             where = (
                 f"at {short(native.site_text(taking.at))}, holding {name} since {short(native.site_text(taking.since))}"
             )

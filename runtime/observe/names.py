@@ -11,7 +11,7 @@ import contextlib
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
@@ -35,6 +35,7 @@ _Space = tuple[dict[str, Any], Origin]
 _Part = tuple[str, Any, Origin]
 
 _MOST_VALUES = 3000
+_FAR = 4  # steps from a name to what only a longer name tells from others
 _LEAF = (type(None), bool, int, float, str, bytes, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -51,6 +52,7 @@ class Names:
         values = iter(range(_MOST_VALUES))
         others = [frame for frame in frames if frame not in test]
         self._walks = (_of_all(test, others, values), self._known), (_of_others(test, others, values), self._theirs)
+        self._frames = test, [*test, *others]
 
     def find(self, wanted: object) -> tuple[str, Origin] | None:
         return self.find_at(id(wanted), type(wanted)) or self.find_at(id(wanted), type(wanted), theirs=True)
@@ -69,6 +71,26 @@ class Names:
         thing, name, origin = known[address]
         return (printable(name), origin) if type(thing) is kind else None
 
+    def far(self, objects: Mapping[int, type]) -> dict[int, str]:
+        """The names of those of these objects, by id(), to which more steps lead from what all threads know, or from an
+        object whose method runs, such as `ledger.accounts['ann'].lock` or `Bank.customer.lock`."""
+        test, frames = self._frames
+        left, found = dict(objects), {}
+        for name, value, _ in _of_far([*_globals_of(frames), *_locals_of(test)], [*_owners_of(frames)]):
+            if left.get(id(value)) is type(value):
+                found[id(value)] = name
+                del left[id(value)]
+                if not left:
+                    break
+        names = list(found.values())
+        return {address: name for address, name in found.items() if names.count(name) == 1}
+
+
+def _of_far(shared: list[_Space], owners: list[_Space]) -> Iterator[_Part]:
+    yield from _direct(shared)
+    for spaces in (shared, owners):
+        yield from _deep(spaces, iter(range(_MOST_VALUES)), steps=_FAR, private=False)
+
 
 def _of_all(test: list[FrameType], others: list[FrameType], values: Iterator[int]) -> Iterator[_Part]:
     """Names that are found first are better."""
@@ -86,15 +108,20 @@ def _of_others(test: list[FrameType], others: list[FrameType], values: Iterator[
     yield from _deep([*_owners_of([*test, *others])], iter(range(_MOST_VALUES)))
 
 
-def _deep(spaces: list[_Space], values: Iterator[int]) -> Iterator[_Part]:
-    """Looks inside what the names stand for, and inside what is in that."""
+def _deep(spaces: list[_Space], values: Iterator[int], steps: int = 2, private: bool = True) -> Iterator[_Part]:
+    """Looks inside what the names stand for, and inside what is in that, and so on for so many steps.
+
+    private: also by private attributes of other classes than the program's, such as a Thread's _args.
+    """
     level = [part for part in _direct(spaces) if part[0] != "self"]
-    for _ in range(2):
+    for _ in range(steps):
         inner = []
         for name, value, origin in level:
             if issubclass(type(value), _LEAF):
                 continue
             for part in _parts(name, value, origin):
+                if not private and part[2].name.startswith("_") and not is_program(part[2].file):
+                    continue
                 yield part
                 inner.append(part)
                 if next(values, None) is None:
@@ -173,6 +200,15 @@ def _file_of(cls: type) -> str:
     return getattr(module, "__file__", None) or "<frozen>"
 
 
+class Named(NamedTuple):
+    """An object that is told."""
+
+    address: int
+    kind: type
+    name: str
+    made: str  #: "made at FILE:LINE"; "": not known
+
+
 class Called:
     """What the program calls its primitives, just now: everything that is told of them has these names.
 
@@ -199,6 +235,28 @@ class Called:
             known = self._names.find_at(address, kind, theirs=True)
             return known[0] if known else ""
         return ""
+
+    def apart(self, told: Iterable[Named]) -> dict[tuple[int, str], str]:
+        """For objects that are told together and are called alike, by id() and that name, one that tells them apart: a
+        longer name that all threads know, otherwise with the line where each was made, otherwise with a number."""
+        alike: dict[str, dict[int, Named]] = {}
+        for one in told:
+            alike.setdefault(one.name, {})[one.address] = one
+        found: dict[tuple[int, str], str] = {}
+        for name, objects in alike.items():
+            if len(objects) > 1 and name:
+                found |= {(address, name): text for address, text in self._apart(name, objects).items()}
+        return found
+
+    def _apart(self, name: str, objects: dict[int, Named]) -> dict[int, str]:
+        far: dict[int, str] = {}
+        with contextlib.suppress(Exception):  # it reads the program's own things
+            far = self._names.far({address: one.kind for address, one in objects.items()})
+        rest = sorted(objects.keys() - far.keys())
+        made = [objects[address].made for address in rest]
+        if not all(made) or len(set(made)) < len(made) or name in made:
+            made = [f"#{number}" for number in range(1, len(rest) + 1)]
+        return far | {address: f"{name} {how}" for address, how in zip(rest, made, strict=True)}
 
 
 def kind_of(thing: object) -> str:

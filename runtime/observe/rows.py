@@ -105,6 +105,7 @@ class _Seen:
     cpu: float | None
     state: str  # of a green thread, or of a thread that lends its LWP; "" for others
     waits: str
+    alike: str  # the same, of things that are called alike
     start: str
 
     def row(self) -> Row:
@@ -124,7 +125,7 @@ def _row_of_many(alike: list[_Seen]) -> Row:
     oldest = min(alike, key=lambda seen: seen.tid or 0)  # mostly: the order of the list changes with the CPU time
     name = f"{len(alike):,} x {printable(name_of(oldest.thread.ident))}"
     cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
-    return Row(name, None, oldest.state or "asleep", oldest.waits, cpu, None, oldest.start, count=len(alike))
+    return Row(name, None, oldest.state or "asleep", oldest.alike, cpu, None, oldest.start, count=len(alike))
 
 
 def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:
@@ -143,8 +144,9 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         wait = waits.get(ident)
         idle = None if wait else stock_queues.awaited(frames.get(ident), tid)
         start = "" if thread is None else vars(thread).get("_lwp_start", "")
-        seen = _Seen(thread, tid, cpu, state, _where(wait or idle, frames.get(ident)), start)
-        key = (seen.waits, start, state, tid is None) if wait or idle else object()
+        where, alike_where = (_where(one, frames.get(ident)) for one in (wait or idle, wait.alike if wait else idle))
+        seen = _Seen(thread, tid, cpu, state, where, alike_where, start)
+        key = (seen.alike, start, state, tid is None) if wait or idle else object()
         alike.setdefault(key, []).append(seen)
 
     for cpu, tid in which:

@@ -17,7 +17,7 @@ from .crowds import Calls, some
 from .files import printable
 from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
-from .names import Called
+from .names import Called, Named, made_by
 from .source import others_frames, passed_on
 from .takings import line_of
 
@@ -79,6 +79,8 @@ class Wait:
     #: Why the holder is no thread of this process: "has ended", or "belongs to the parent process", which has forked
     #: this one.  "": it is one, or there is none.
     gone: str = ""
+    #: `called`, without what tells the thing from others that threads wait for and that have this name; "" if none has
+    shared_name: str = ""
 
     def __str__(self) -> str:
         return f"{self.name!r}{self.about} waits for {self.thing}"
@@ -98,6 +100,11 @@ class Wait:
         if self.kind == "join" and self.holder_name:
             return f"the end of {self.holder_name!r}"
         return f"{'the end of' if ends else self.kind} {self.called or self.what}{by}{taken}"
+
+    @property
+    def alike(self) -> Wait:
+        """The same, to be told for several things that are called alike."""
+        return replace(self, called=self.shared_name) if self.shared_name else self
 
     @property
     def held_by(self) -> str:
@@ -130,12 +137,8 @@ def is_deadlock(cycle: Iterable[Wait]) -> bool:
 
 
 def describe_cycle(cycle: Sequence[Wait]) -> str:
-    """A circle in words.  Two things that the program calls by one name have their addresses beside it."""
-    called = [wait.called for wait in cycle]
-    return ", ".join(
-        str(replace(wait, called=f"{wait.called} at {wait.address:#x}") if called.count(wait.called) > 1 else wait)
-        for wait in cycle
-    )
+    """A circle in words."""
+    return ", ".join(map(str, cycle))
 
 
 def circle_line(deadlock: bool, text: str) -> str:
@@ -319,6 +322,20 @@ class _Lines:
             self._known[line] = self._called.by(thing, lambda: awaited_as(thing, frame))
         return self._known[line]
 
+    def tell_apart(self, waits: list[Wait], things: dict[int, Any]) -> list[Wait]:
+        """The waits, with different names for different things."""
+        apart = self._called.apart(
+            Named(wait.address, type(things[wait.address]), wait.called, made_by(things[wait.address]))
+            for wait in waits
+            if wait.called
+        )
+        return [
+            replace(wait, called=apart[wait.address, wait.called], shared_name=wait.called)
+            if (wait.address, wait.called) in apart
+            else wait
+            for wait in waits
+        ]
+
 
 _Ended = tuple[str | None, bool, int]  # what native.waits() tells of a holder that has ended
 
@@ -330,7 +347,7 @@ def _gone(ended: _Ended | None) -> str:
     return "belongs to the parent process" if of_parent and name is None else "has ended"
 
 
-def _known_of(found: list[tuple[int, int, Any, int, float, float | None, _Ended | None]]) -> Waiting:
+def _known_of(found: list[tuple[int, int, Any, int, float, float | None, _Ended | None, int]]) -> Waiting:
     tids = {ident: tid for ident, tid, *_ in found}
     frames = others_frames() if found else {}
     ends = {ident: end for ident, _, thing, *_ in found if (end := end_awaited(ident, thing))[0]}
@@ -357,7 +374,8 @@ def _known_of(found: list[tuple[int, int, Any, int, float, float | None, _Ended 
             cancelled=member[1],
             gone=_gone(ended),
         )
-        for ident, tid, thing, holder, since, deadline, ended in found
+        for ident, tid, thing, holder, since, deadline, ended, _ in found
     ]
+    waits = lines.tell_apart(waits, {id(thing): thing for _, _, thing, *_ in found})
     waits.sort(key=lambda wait: wait.since)
     return Waiting(tuple(waits), tuple(_cycles(waits)))

@@ -122,11 +122,11 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
 
 
 def _line_of_many(waits: list[Wait], now: float) -> str:
-    first = waits[0]
+    others = len({wait.address for wait in waits}) - 1
+    first = waits[0].alike if others else waits[0]
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
     names = some(waits, lambda wait: repr(wait.name))
     times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
-    others = len({wait.address for wait in waits}) - 1
     alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
     return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
 

@@ -30,7 +30,7 @@ static uint64_t mix_in(uint64_t hash, uint64_t more)
 /* Whether this is in the records already; if not, it is from now on. */
 static int is_known(const struct holder *holder, PyObject *lock)
 {
-    uint64_t hash = mix_in(mix_in(mix_in(0, my_ident()), (uintptr_t)holder->moment), (uintptr_t)lock);
+    uint64_t hash = mix_in(mix_in(mix_in(0, my_serial()), (uintptr_t)holder->moment), (uintptr_t)lock);
 
     for (int i = 0; i < holder->count; i++)
         hash = mix_in(hash, (uintptr_t)holder->held[i].lock);
@@ -54,7 +54,7 @@ static PyObject *place_told(PyObject *lock, uint32_t site)
     return Py_BuildValue("OII", lock, site, lock_is_ours(lock) ? site_made(lock) : 0);
 }
 
-/* (moment, ident, (lock, site, where it was made) of each that is held and of the one that is taken, in vain) */
+/* (moment, ident, serial number, (lock, site, where it was made) of each that is held and of the one that is taken, in vain) */
 static void record_taking(const struct holder *holder, PyObject *lock, uint32_t site, int in_vain)
 {
     PyObject *places = PyTuple_New(holder->count + 1), *record = NULL;
@@ -66,7 +66,7 @@ static void record_taking(const struct holder *holder, PyObject *lock, uint32_t 
         PyTuple_SET_ITEM(places, i, one);
     }
     if (complete)
-        record = Py_BuildValue("OkOO", holder->moment ? holder->moment : Py_None, my_ident(), places, in_vain ? Py_True : Py_False);
+        record = Py_BuildValue("OkkOO", holder->moment ? holder->moment : Py_None, my_ident(), my_serial(), places, in_vain ? Py_True : Py_False);
     if (!record || PyList_Append(records, record) < 0)
         lost++;
     PyErr_Clear();
@@ -230,7 +230,7 @@ PyMethodDef lock_order_functions[] = {
     {"lock_order_end", end_watching, METH_NOARGS, "Ends that."},
     {"lock_order_take", take_records, METH_NOARGS,
      "(records, locks that were released by another thread than their taker, by id, number of records that are lost), each once; the records are\n"
-     "(moment or None, ident, ((lock, site, site where it was made), ...), in vain), the last lock taken while the others were held."},
+     "(moment or None, ident, serial number, ((lock, site, site where it was made), ...), in vain), the last lock taken while the others were held."},
     {"lock_order_forget", forget_records, METH_NOARGS, "Forgets what was recorded."},
     {"lock_order_moment", moment_now, METH_NOARGS, "What is known of the calling thread just now, or None."},
     {"lock_order_be_at", set_moment, METH_O, "Sets that."},

@@ -56,6 +56,21 @@ static int is_inside(PyObject *file)
     return 0;
 }
 
+static int begins_with(PyObject *text, const char *beginning)
+{
+    const char *letters = PyUnicode_AsUTF8(text);
+
+    if (!letters)
+        PyErr_Clear();
+    return letters && strncmp(letters, beginning, strlen(beginning)) == 0;
+}
+
+/* Code that dataclasses (Lib/dataclasses.py, _create_fn) or attrs has made: its lines are in no file.  The line that calls it is the program's. */
+static int is_generated(PyCodeObject *code)
+{
+    return begins_with(code->co_qualname, "__create_fn__.<locals>.") || begins_with(code->co_filename, "<attrs generated ");
+}
+
 static struct site *site_of(PyFrameObject *frame)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
@@ -71,7 +86,7 @@ static struct site *site_of(PyFrameObject *frame)
             Py_XDECREF(site->code);
         site->code = (PyCodeObject *)Py_NewRef(code);
         site->instruction = instruction;
-        site->inner = is_inside(code->co_filename);
+        site->inner = is_inside(code->co_filename) || is_generated(code);
         PyObject *text = PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname);
         site->number = number_of(text, instruction);
     }

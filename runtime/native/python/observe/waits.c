@@ -161,8 +161,8 @@ static PyObject *describe_waiter(const struct found *found, const struct all *al
     const struct found *taker = found->taker ? bsearch(&key, all->found, all->count, sizeof key, by_serial) : NULL;
     PyObject *ended = found->taker && !taker ? describe_ended(found) : Py_NewRef(Py_None);
 
-    return Py_BuildValue("(kiOkNNN)", (unsigned long)found->ident, found->tid, found->object, taker ? taker->ident : found->joined,
-                         to_seconds(found->since), to_seconds(found->deadline), ended);
+    return Py_BuildValue("(kiOkNNNk)", (unsigned long)found->ident, found->tid, found->object, taker ? taker->ident : found->joined,
+                         to_seconds(found->since), to_seconds(found->deadline), ended, found->serial);
 }
 
 static PyObject *list_waits(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
@@ -288,7 +288,7 @@ static PyMethodDef functions[] = {
      "By its ident, the tid of each thread, also of pthreads; of a green thread that of an LWP that ran it."},
     {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
-     "deadline or None, ended).  ended: None, or of a holder that has ended (name or None, whether it was a thread of the process\n"
+     "deadline or None, ended, its serial number or 0).  ended: None, or of a holder that has ended (name or None, whether it was a thread of the process\n"
      "that has forked this one, address of the instruction with which it took the lock, or 0)."},
     {0},
 };
