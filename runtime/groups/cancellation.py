@@ -47,7 +47,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from .. import native
-from ..observe.groups import members
+from ..observe.groups import Turns, members
 
 checkpoint = native.checkpoint
 
@@ -88,6 +88,10 @@ class Members:
     def _end_awaited(self, thing: object) -> tuple[str, int]:
         """If the block's end waits for that task: all that it waits for, and the ident of the task's thread."""
         return "", 0
+
+    def _seen_turns(self) -> Turns | None:
+        """None: it has no limit."""
+        return None
 
 
 #: The failure of a task, the deadline, and a request to a group around count as one request: they have one number.
@@ -192,6 +196,11 @@ class Record(native.CancelBase):
         """As observe.groups.Member."""
         group = self.scopes[-1].group if self.scopes else None
         return ("", 0) if group is None else group._end_awaited(thing)
+
+    def turns(self) -> list[Turns]:
+        """As observe.groups.Member."""
+        groups = [scope.group for scope in self.scopes]
+        return [seen for group in groups if group is not None and (seen := group._seen_turns()) is not None]
 
     def begin(self) -> None:
         """The calling thread may be cancelled from now on."""

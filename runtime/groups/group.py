@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 from .. import native
 from ..lwp import placed
 from ..observe.files import printable
-from ..observe.groups import GROUP, TASK, by, note
+from ..observe.groups import GROUP, TASK, Cancellation, Turns, by, latest
 from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread
@@ -85,6 +85,7 @@ class Group(native.GroupBase, Members):
         self._pid = 0
         self._tasks: dict[Task[Any], None] = {}  # not ended
         self._ending: deque[Thread] = deque()  # threads of ended tasks, to be joined
+        self._limit = limit
         self._turns = None if limit is None else deque([None] * limit)  # turns that no task has taken
         self._queue: deque[Task[Any]] = deque()  # tasks without a turn
         self._label = "group"  # with where its block is
@@ -470,6 +471,17 @@ class Group(native.GroupBase, Members):
             said.append(f"{waits} that wait{'s' * (waits == 1)} for a turn")
         number = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
         return f"{self._label} ({number}: {', '.join(said)})", getattr(task.thread, "ident", None) or 0
+
+    def _seen_turns(self) -> Turns | None:
+        if self._limit is None:
+            return None
+        queued = tuple(list(self._queue))
+        waiting = set(map(id, queued))
+        running = [task for task in list(self._tasks) if id(task) not in waiting]
+        idents = {id(task): getattr(task.thread, "ident", None) or 0 for task in running}
+        if len(idents) < self._limit:  # a turn is free, or is just being handed on
+            idents[0] = 0
+        return Turns(id(self), self._label, queued, idents)
 
     def _leave(self) -> None:
         assert self._scope is not None

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from .. import native
 from .files import printable
+
+
+class Turns(NamedTuple):
+    """What a group with a limit has to do."""
+
+    key: int  #: id() of the group
+    group: str  #: such as "group at x.py:9"
+    queued: tuple[object, ...]  #: the tasks that wait for a turn
+    #: By the other tasks' id(), the idents of their threads; 0: it begins or ends just now, or a turn isn't taken.
+    running: dict[int, int]
 
 
 class Member(Protocol):
@@ -24,6 +35,10 @@ class Member(Protocol):
     def end_awaited(self, thing: object) -> tuple[str, int]:
         """If it waits for that thing at a block's end: the group and its tasks, and the ident of a task's thread; "" if
         not."""
+        ...
+
+    def turns(self) -> Iterable[Turns]:
+        """Of the groups with a limit that it is in."""
         ...
 
 

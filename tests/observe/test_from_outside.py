@@ -173,6 +173,100 @@ def test_a_pool_whose_threads_wait_with_a_timeout_may_go_on(run: Run) -> None:
         assert program.dump_when(both_wait_for_a_month)["pools"] == []
 
 
+POOLS = """
+import concurrent.futures as cf, runtime, runtime.pool, threading
+from runtime import Group
+P, Q = POOL(2, "P"), POOL(1, "Q")
+inside, by_hand = threading.Barrier(2), cf.Future()
+begun, full, never = threading.Event(), threading.Event(), threading.Event()
+def task(wait):
+    inside.wait()
+    full.set()
+    wait()
+def both(wait):
+    for _ in range(2):
+        P.submit(task, wait)
+def busy():
+    begun.set()
+    never.wait()
+def other(wait):
+    begun.set()
+    full.wait()
+    wait()
+def limited():
+    with Group(limit=2) as group:
+        for _ in range(2):
+            group.spawn(task, lambda: group.spawn(int).result())
+def grouped():
+    with Group() as group:
+        group.spawn(lambda: P.submit(int).result())
+PROGRAM
+print("ready", flush=True)
+never.wait()
+"""
+_ALL_OF_P = "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the "
+_OF_EACH_OTHER = (
+    "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread left "
+    "for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'"
+)
+_TURNS = "all 2 threads of group at program.py:22 wait for tasks of the same group, which has no turn left for the 2 "
+_GROUPED = "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no thread "
+
+
+@pytest.mark.parametrize(
+    ("pool", "options"), [("cf.ThreadPoolExecutor", ()), ("runtime.pool.Executor", ("--green",))], ids=["cf", "own"]
+)
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("both(lambda: cf.wait([P.submit(int), P.submit(int)]))", _ALL_OF_P + "4 calls"),
+        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_COMPLETED))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_EXCEPTION))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: [*cf.as_completed([P.submit(int)])])", _ALL_OF_P + "2 calls"),
+        ("both(lambda: cf.wait([P.submit(int), by_hand]))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: runtime.wait([P.submit(int)]))", _ALL_OF_P + "2 calls"),
+        (
+            "both(lambda: begun.wait() and Q.submit(int).result()); Q.submit(other, lambda: P.submit(int).result())",
+            _OF_EACH_OTHER,
+        ),
+        ("both(grouped)", _GROUPED),
+        ("threading.Thread(target=limited).start()", _TURNS),
+    ],
+    ids=["wait", "first", "exception", "as_completed", "with another", "runtime.wait", "two", "through", "turns"],
+)
+def test_dump_tells_pools_and_groups_that_wait_for_themselves(
+    run: Run, program: str, said: str, pool: str, options: tuple[str, ...]
+) -> None:
+    if "runtime.wait" in program and pool.startswith("cf."):
+        pytest.skip("runtime.wait() takes futures of runtime.pool")
+    with run(POOLS.replace("POOL", pool).replace("PROGRAM", program), *options) as running:
+        (found,) = running.dump_when(lambda found: found["pools"])["pools"]
+    assert found["text"].startswith(said)
+
+
+def p_waits(found: dict[str, Any]) -> bool:
+    crowds = [crowd for crowd in found["crowds"] if crowd["threads"][0]["name"].startswith("P_")]
+    return sum(len(one["threads"]) for one in crowds if any(line.endswith(" wait_here") for line in lines(one))) == 2
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        "cf.wait([P.submit(int)], timeout=3600)",
+        "[*cf.as_completed([P.submit(int)], timeout=3600)]",
+        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_COMPLETED)",
+        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_EXCEPTION)",
+        "[*cf.as_completed([P.submit(int), by_hand])]",
+        "cf.wait([P.submit(int), Q.submit(int)], return_when=cf.FIRST_COMPLETED)",
+    ],
+    ids=["timeout", "completed, timeout", "first", "exception", "completed", "busy"],
+)
+def test_a_pool_whose_threads_wait_for_something_that_can_come_is_none(run: Run, waits: str) -> None:
+    program = f"Q.submit(busy), begun.wait()\ndef wait_here(): {waits}\nboth(wait_here)"
+    with run(POOLS.replace("POOL", "cf.ThreadPoolExecutor").replace("PROGRAM", program)) as running:
+        assert running.dump_when(p_waits)["pools"] == []
+
+
 SHORT = """
 import threading
 done = threading.Event()
