@@ -61,6 +61,7 @@ def _at_top(found: dict[str, Any]) -> str:
 
 def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
     """The dump, in lines: deadlocks first, then the threads, those of a deadlock and the largest crowds first."""
+    from ..observe.crowds import task_lines
     from ..observe.waits import circle_line
 
     now = found["now"]
@@ -79,6 +80,9 @@ def dump_text(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
         yield ""
         yield _head(crowd, now)
         yield from stack_lines(crowd["stack"], all_frames)
+    if found["tasks"] or found["why_no_tasks"]:
+        yield ""
+        yield from task_lines(found["tasks"], found["why_no_tasks"], now)
     yield from _besides(found)
 
 
@@ -102,11 +106,11 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     """Show what each thread of process PID does: what it waits for, since when, which thread holds that and took it
     where, and its stack.
 
-    Threads with the same stack and the same wait are one paragraph. Circles of threads that wait for each other
-    come first, and pools whose threads all wait for calls of the same pool, and locks whose holders have ended; if
-    one is a deadlock, the exit status is 1. LWPs of C code come last, as "no Python". The process must be one that
-    `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that Python can't answer, stacks and waits are
-    read without Python.
+    Threads with the same stack and the same wait are one paragraph. Circles of threads, or of tasks of asyncio, that
+    wait for each other come first, and pools whose threads all wait for calls of the same pool, and locks whose holders
+    have ended; if one is a deadlock, the exit status is 1. Tasks come below the threads, and LWPs of C code last, as
+    "no Python". The process must be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that
+    Python can't answer, stacks and waits are read without Python.
     """
     from ..observe.asking import Unanswered
 

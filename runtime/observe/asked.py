@@ -25,6 +25,7 @@ from .places import InC, in_c
 from .pools import exhausted
 from .rows import busiest, rows, task_file
 from .source import others_frames
+from .tasks import Tasks
 from .waits import Look, Wait, deadlocks, describe_cycle, is_deadlock, look, lost, name_of, waiting
 
 _MOST_ROWS = 1000
@@ -136,7 +137,7 @@ def _schedulers(seen: Look) -> list[dict[str, Any]]:
 def dump() -> dict[str, Any]:
     """All threads, grouped by what they do, and what is known about circles, pools, groups and schedulers."""
     seen = look()
-    found, crowds = seen.waiting, _crowds(seen)
+    found, crowds, tasks = seen.waiting, _crowds(seen), Tasks()
     return {
         **who(),
         "threads": sum(len(crowd["threads"]) for crowd in crowds),
@@ -148,8 +149,10 @@ def dump() -> dict[str, Any]:
                 "threads": [wait.name for wait in cycle],
                 "idents": [wait.ident for wait in cycle],
             }
-            for cycle in found.cycles
+            for cycle in (*found.cycles, *tasks.cycles())
         ],
+        "tasks": tasks.crowds(),
+        "why_no_tasks": tasks.why_not,
         "pools": [
             {
                 "text": str(pool),
@@ -219,7 +222,7 @@ def _watchdog(seconds: float) -> dict[str, Any]:
 
 def _who() -> dict[str, Any]:
     found = waiting()
-    circles = [describe_cycle(cycle) for cycle in deadlocks(found)]
+    circles = [describe_cycle(cycle) for cycle in (*deadlocks(found), *filter(is_deadlock, Tasks().cycles()))]
     return {**who(), "deadlocks": circles + [str(pool) for pool in exhausted(found)]}
 
 

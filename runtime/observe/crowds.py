@@ -1,9 +1,9 @@
-"""Threads that do the same, told together."""
+"""Threads, and tasks of asyncio, that do the same, told together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
@@ -53,3 +53,23 @@ class Crowds:
     def all(self) -> list[dict[str, Any]]:
         """The largest first."""
         return sorted(self._found.values(), key=lambda crowd: -len(crowd["threads"]))
+
+
+def task_lines(crowds: list[dict[str, Any]], why_not: str, now: float) -> Iterator[str]:
+    """What is told of all tasks, as tasks.py has them.  now: time.monotonic()."""
+    if why_not:
+        yield f"tasks of asyncio are not shown: {why_not}"
+    for loop in dict.fromkeys(crowd["loop"] for crowd in crowds):
+        own = [crowd for crowd in crowds if crowd["loop"] == loop]
+        yield f"tasks of {loop}: {sum(len(crowd['tasks']) for crowd in own):,}"
+        for crowd in own:
+            tasks = sorted(crowd["tasks"], key=lambda name: (len(name), name))
+            many, names = len(tasks) > 1, some(tasks, repr)
+            does = crowd["state"].replace("waits", "wait") if many else crowd["state"]
+            others = crowd["things"] - 1
+            does += f" for {crowd['for']}" if crowd["for"] else ""
+            does += f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
+            whose, end = "the first's" if many else "its", "end" if crowd["kind"] == "sleep" else "timeout"
+            does += "" if crowd["deadline"] is None else f", {max(crowd['deadline'] - now, 0):.1f} s to {whose} {end}"
+            does += f", at {crowd['at']}" if crowd["at"] else ""
+            yield f"  {len(tasks):,} tasks: {does}: {names}" if len(tasks) > FEW else f"  {names}: {does}"

@@ -77,6 +77,8 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         "pools": [],
         "lost": [],
         "crowds": crowds,
+        "tasks": [],
+        "why_no_tasks": "",
         "without_python": [],
         "schedulers": [],
         "cancellations": [],

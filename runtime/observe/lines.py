@@ -5,11 +5,20 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import gc
 import inspect
 import linecache
 from collections.abc import Iterator
 from itertools import pairwise
-from types import CodeType, FrameType
+from types import (
+    AsyncGeneratorType,
+    BuiltinMethodType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    MethodType,
+)
 from typing import Any, NamedTuple
 
 from .. import native
@@ -183,6 +192,62 @@ def _value(expression: ast.expr, frame: FrameType) -> object:
     return _UNKNOWN
 
 
+# ---- coroutines that don't run ---------------------------------------------------------------------------------------
+#
+# The collector tells what is on a coroutine's stack, and may be asked at any moment, whatever the coroutine's thread is
+# doing: the `__aexit__` of each `async with` in whose body the coroutine is, in their order.
+
+_EXITS = ("__exit__", "__aexit__")
+#: What drives a coroutine or a generator, and has no attribute that leads to it.
+_DRIVERS = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable")
+
+
+@functools.lru_cache(maxsize=64)
+def _attributes(cls: Any) -> tuple[str, str] | None:
+    """Of a type of coroutines or generators, also another package's: its frame, and what it awaits."""
+    known = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+    return next((both for both in known if hasattr(cls, both[0])), None)
+
+
+def chain(awaited: Any) -> Iterator[tuple[Any, FrameType]]:
+    """A coroutine or generator that doesn't run, the one that it awaits, and so on, each with its frame."""
+    while awaited is not None:
+        cls: Any = type(awaited)
+        if known := _attributes(cls):
+            if (frame := getattr(awaited, known[0])) is not None:
+                yield awaited, frame
+            awaited = getattr(awaited, known[1])
+        else:
+            inner = gc.get_referents(awaited) if type(awaited).__name__ in _DRIVERS else ()
+            driven = (one for one in inner if type(one) in (CoroutineType, AsyncGeneratorType))
+            awaited = next(driven, next((one for one in inner if type(one).__name__ in _DRIVERS), None))
+
+
+def _left_by(*holders: Any) -> list[Any]:
+    """The context managers whose exit methods these refer to; of a coroutine in the order of its `with` statements."""
+    found = []
+    for one in gc.get_referents(*holders):
+        if type(one) is MethodType or type(one) is BuiltinMethodType:
+            function = getattr(one, "__func__", one)
+            if type(function) in (FunctionType, BuiltinMethodType) and function.__name__ in _EXITS:
+                found.append(one.__self__)
+    return found
+
+
+def managers(holder: Any, frame: FrameType, entering: bool = False) -> Iterator[tuple[Any, str]]:
+    """The context managers in whose bodies a coroutine is, and where each body begins, "" if that isn't known.  Those
+    inside of contextlib's come with them.  entering: the last is just being entered."""
+    if not (found := _left_by(holder)):
+        return
+    lines = [taking.line for taking in _entered(frame)]
+    known = len(lines) == len(found) - entering
+    for number, owner in enumerate(found[: len(found) - entering]):
+        yield owner, at(frame, lines[number]) if known else ""
+        if type(owner).__module__ == "contextlib":
+            yield from ((one, "") for one in _left_by(*(attribute_of(owner, "_exit_callbacks") or ())))
+            yield from (one for inner in [*chain(attribute_of(owner, "gen"))][:1] for one in managers(*inner))
+
+
 @functools.lru_cache(maxsize=1024)
 def called_at(site: str) -> str:
     """What the line at "FILE:LINE in FUNCTION" calls the primitive that it takes, waits for or notifies.
@@ -236,7 +301,7 @@ def expression_text(frame: FrameType) -> str:
     return place_at(frame, True, None).object_text
 
 
-def attribute_of(owner: object, name: str) -> object:
+def attribute_of(owner: object, name: str) -> Any:
     """Looked up without running code of the program; None: there is none."""
     value = _attribute(owner, name)
     return None if value is _UNKNOWN else value

@@ -175,7 +175,7 @@ def _parts(name: str, value: Any, origin: Origin) -> Iterator[_Part]:
             for attribute, item in list(vars(value).items()):
                 if not attribute.startswith("__"):
                     yield f"{name}.{attribute}", item, Origin(_file_of(value), value.__name__, 0, attribute)
-    elif kind.__name__ == "Condition" and kind.__module__ in ("threading", "runtime.sync"):
+    elif kind.__name__ == "Condition" and kind.__module__ in ("threading", "runtime.sync", "asyncio.locks"):
         yield name, value._lock, origin
     else:
         for attribute, item in all_attributes(value):

@@ -109,6 +109,13 @@ def _made(stock: Any, innermost: FrameType | None) -> Iterator[Any]:
             yield frame.f_locals.get("future")
 
 
+def makers() -> dict[int, int]:
+    """By its future's id(), the ident of the thread of a pool that makes a call."""
+    stock, frames = sys.modules.get("concurrent.futures.thread"), sys._current_frames()
+    idents = [ident for pool in _pools(stock) for ident in pool.idents] if stock else []
+    return {id(future): ident for ident in idents for future in _made(stock, frames.get(ident)) if future is not None}
+
+
 def _is_submitting(stock: Any, innermost: FrameType) -> bool:
     """Whether the thread may be about to give a pool one more thread."""
     return any(

@@ -119,7 +119,7 @@ def segment_of(code: CodeType, file: str, offset: int) -> str:
         return ""
     line = linecache.getline(file, first).encode()
     if first != last:
-        return line.decode().strip() if line.lstrip().startswith(b"with ") else ""
+        return line.decode().strip() if line.lstrip().startswith((b"with ", b"async with ")) else ""
     return line[begin:end].decode(errors="replace")
 
 
@@ -162,8 +162,8 @@ def expression_at(code: CodeType, offset: int) -> ast.expr | None:
 
 @functools.lru_cache(maxsize=1024)
 def expression_of(segment: str) -> ast.expr | None:
-    if segment.startswith("with "):  # Python 3.11: the whole statement
-        segment = segment[len("with ") :].partition(":")[0].partition(" as ")[0]
+    if segment.startswith(("with ", "async with ")):  # up to Python 3.12: the whole statement
+        segment = segment.partition("with ")[2].partition(":")[0].partition(" as ")[0]
     try:
         return ast.parse(segment, mode="eval").body
     except (SyntaxError, ValueError):
@@ -225,6 +225,7 @@ def _deed(opcode: str, what: str) -> str:
 def object_in(segment: str) -> ast.expr | None:
     """Whose method is called, or what a `with` takes."""
     node = expression_of(segment)
+    node = node.value if isinstance(node, ast.Await) else node
     return node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node
 
 

@@ -18,13 +18,14 @@ from contextlib import suppress
 
 from .. import native
 from ..placement import different
-from .crowds import FEW, Calls, some
+from .crowds import FEW, Calls, some, task_lines
 from .files import printable, printable_lines
 from .groups import described
 from .places import InC, in_c, line_of
 from .pools import exhausted
 from .sites import note_makings
 from .stacks import stack_lines
+from .tasks import Tasks
 from .waits import Wait, Waiting, calls, circle_line, deadlocks, describe_cycle, is_deadlock, lost, name_of, waiting
 
 _NEVER = 1e9  # seconds
@@ -73,9 +74,12 @@ def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
 
 def _standing(found: Waiting) -> list[str]:
     """A line for each circle, each of these pools, and each lock whose holder is gone."""
-    circles = [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in found.cycles]
     pools = [circle_line(True, str(pool)) for pool in exhausted(found)]
-    return circles + pools + [one.line for one in lost(found)]
+    return _circles(found.cycles) + pools + [one.line for one in lost(found)]
+
+
+def _circles(cycles: Iterable[tuple[Wait, ...]]) -> list[str]:
+    return [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in cycles]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
@@ -154,8 +158,10 @@ def _left(deadline: float | None, now: float) -> str:
 def report(why: str, found: Waiting) -> str:
     """A report: why it is written, all circles and waits, and all Python stacks."""
     now = time.monotonic()
-    lines = [f"lwp: {why}", *_standing(found), *_lines(found.waits, now)]
+    tasks = Tasks()
+    lines = [f"lwp: {why}", *_standing(found), *_circles(tasks.cycles()), *_lines(found.waits, now)]
     lines += [f"  {line}" for line in _in_c_lines(in_c(), now)]
+    lines += [f"  {line}" for line in task_lines(tasks.crowds(), tasks.why_not, now)]
     tids = {**native.tids(), **{wait.ident: wait.tid for wait in found.waits}}
     return "\n".join(lines) + "\n" + "".join(_stacks(tids))
 

@@ -8,7 +8,7 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from ...observe.files import is_program, printable
-from ...observe.lines import entered
+from ...observe.lines import chain, entered
 from ...observe.source import Place, variables
 
 #: What a task waits for, or holds, in a method of it.
@@ -28,17 +28,7 @@ def name_of(task: Any, number: int) -> str:
 
 def frames_of(task: Any) -> list[FrameType]:
     """Of the coroutines of a task that waits, each of which awaits the one before it: the innermost first."""
-    return [*_frames(task.get_coro())][::-1]
-
-
-def _frames(awaited: Any) -> Iterator[FrameType]:
-    while awaited is not None:
-        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(type(awaited), f"{kind}_frame")), None)
-        if kind is None:
-            return
-        if (frame := getattr(awaited, f"{kind}_frame")) is not None:
-            yield frame
-        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return [frame for _, frame in chain(task.get_coro())][::-1]
 
 
 def awaited_by(task: Any, frames: Iterable[FrameType]) -> Any:
