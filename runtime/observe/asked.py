@@ -146,8 +146,9 @@ def dump() -> dict[str, Any]:
             {
                 "deadlock": is_deadlock(cycle),
                 "text": describe_cycle(cycle),
-                "threads": [wait.name for wait in cycle],
-                "idents": [wait.ident for wait in cycle],
+                "threads": [wait.name for wait in cycle if wait.tid],
+                "idents": [wait.ident for wait in cycle if wait.tid],
+                "tasks": [wait.name for wait in cycle if not wait.tid],
             }
             for cycle in (*found.cycles, *tasks.cycles())
         ],

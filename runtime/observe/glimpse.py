@@ -65,7 +65,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
     for ring in rings({ident: holder for ident, (_, _, holder, *_) in waits.items()}):
         text = ", ".join(f"{names[ident]!r} waits for {thing(ident)}" for ident in ring)
         certain = all(waits[ident][5] is None for ident in ring)
-        told = {"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring]}
+        told = {"deadlock": certain, "text": text, "threads": [names[ident] for ident in ring], "tasks": []}
         circles.append({**told, "idents": list(ring)})
     return {
         "pid": pid,

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from types import FrameType
@@ -77,8 +77,8 @@ class Exhausted:
         return f"all {len(pool.idents):,} threads of {name}" if len(pool.idents) > 1 else f"the only thread of {name}"
 
 
-def _pools(stock: Any) -> Iterator[_Pool]:
-    """The pools whose threads are there."""
+def _pools(stock: Any, waiting: Set[int]) -> Iterator[_Pool]:
+    """The pools whose threads are there; with what is in the queue if all of them are among those."""
     holders: dict[int, Any] = {}
     idents = defaultdict(list)
     for reference, queue in tuple(stock._threads_queues.data.items()):
@@ -87,7 +87,9 @@ def _pools(stock: Any) -> Iterator[_Pool]:
             holder = getattr(queue, "_queue", queue)  # of a queue that is made in Python, and of runtime.pool
             holders[id(holder)] = holder
             idents[id(holder)].append(thread.ident)
-    return (_Pool(key, "", tuple(idents[key]), tuple(_queued(stock, one))) for key, one in holders.items())
+    for key, holder in holders.items():
+        queued = _queued(stock, holder) if waiting >= set(idents[key]) else ()
+        yield _Pool(key, "", tuple(idents[key]), tuple(queued))
 
 
 def _queued(stock: Any, holder: Any) -> list[Any]:
@@ -112,7 +114,7 @@ def _made(stock: Any, innermost: FrameType | None) -> Iterator[Any]:
 def makers() -> dict[int, int]:
     """By its future's id(), the ident of the thread of a pool that makes a call."""
     stock, frames = sys.modules.get("concurrent.futures.thread"), sys._current_frames()
-    idents = [ident for pool in _pools(stock) for ident in pool.idents] if stock else []
+    idents = [ident for pool in _pools(stock, set()) for ident in pool.idents] if stock else []
     return {id(future): ident for ident in idents for future in _made(stock, frames.get(ident)) if future is not None}
 
 
@@ -134,8 +136,11 @@ def _variables_now(ident: int) -> dict[str, Any]:
     return next(map(dict, map(attrgetter("f_locals"), frames)))
 
 
-def _need(stock: Any, wait: Wait, thing: Any, frame: FrameType | None) -> tuple[int, set[int]]:
-    """What the thread waits for, and how many of these must come.  A thread is its ident, other things their id()."""
+def _need(stock: Any, wait: Wait, thing: Any, frame: FrameType | None, calls: Set[int]) -> tuple[int, set[int]]:
+    """What the thread waits for, and how many of these must come.  A thread is its ident, other things their id().
+
+    calls: of pools' futures and, by which a thread waits for one of concurrent.futures, of these futures' conditions.
+    """
     if isinstance(thing, tuple):  # runtime.wait(), for the first of these
         return 1, {one.ident if isinstance(one, native.LWP) else id(one) for one in thing}
     if stock and frame is not None and frame.f_code.co_filename == stock._base.__file__:
@@ -147,8 +152,7 @@ def _need(stock: Any, wait: Wait, thing: Any, frame: FrameType | None) -> tuple[
             # With FIRST_EXCEPTION any of them may end the wait.
             of_all = type(waiter) is stock._base._AllCompletedWaiter and not waiter.stop_on_exception
             return (len(futures) if of_all else 1), futures
-    # A thread waits for a Future of concurrent.futures by the Future's condition.
-    return 1, {wait.holder or id(thing)}
+    return 1, {wait.holder if wait.holder and id(thing) not in calls else id(thing)}
 
 
 def _asleep(waits: Mapping[int, Wait]) -> dict[int, Any]:
@@ -166,7 +170,7 @@ def exhausted(seen: Waiting) -> list[Exhausted]:
     stock = sys.modules.get("concurrent.futures.thread")  # loading it could change what the program does at its end
     waits = {wait.ident: wait for wait in seen.waits if wait.deadline is None}
     turns = [one for member in list(members.values()) for one in member.turns()] if waits else []
-    pools = list(_pools(stock)) if stock and waits else []
+    pools = list(_pools(stock, waits.keys())) if stock and waits else []
     pools += {one.key: _Pool(one.key, one.group, tuple(one.running.values()), one.queued) for one in turns}.values()
     if not any(waits.keys() >= {*pool.idents} for pool in pools if pool.idents):
         return []
@@ -183,7 +187,9 @@ def exhausted(seen: Waiting) -> list[Exhausted]:
             condition = getattr(future, "__dict__", {}).get("_condition")
             calls |= {id(one): (1, {by}) for one in (future, condition) if one is not None}
     needs = calls | {pool.key: (1, {*pool.idents}) for pool in pools}
-    needs |= {ident: _need(stock, waits[ident], thing, frames.get(ident)) for ident, thing in asleep.items()}
+    needs |= {
+        ident: _need(stock, waits[ident], thing, frames.get(ident), calls.keys()) for ident, thing in asleep.items()
+    }
     left = stuck(needs)
     if _asleep(waits).keys() != asleep.keys():  # what was read in between is not of one moment
         return []

@@ -168,7 +168,7 @@ class Tasks:
     """All tasks at one look."""
 
     def __init__(self) -> None:
-        tasks: Any = sys.modules.get("asyncio.tasks")
+        tasks: Any = None if sys.is_finalizing() else sys.modules.get("asyncio.tasks")
         self.why_not = ""  #: why they are not shown
         if tasks and sys.version_info >= (3, 14):
             self.why_not = "CPython 3.14 keeps the list of them in C, and it is not read"

@@ -267,6 +267,37 @@ def test_a_pool_whose_threads_wait_for_something_that_can_come_is_none(run: Run,
         assert running.dump_when(p_waits)["pools"] == []
 
 
+TASKS = """
+import asyncio
+async def take(one, other):
+    async with one:
+        await both.wait()
+        async with other:
+            pass
+async def main():
+    global both
+    both, first, second = asyncio.Barrier(2), asyncio.Lock(), asyncio.Lock()
+    print("ready", flush=True)
+    await asyncio.gather(take(first, second), take(second, first), *[asyncio.sleep(3600) for _ in range(1000)])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+@needs_gil("tasks are not shown without a GIL")
+def test_dump_tells_a_circle_of_tasks_below_many_others(run: Run, options: tuple[str, ...]) -> None:
+    with run(TASKS, *options) as program:
+        found = program.dump_when(lambda found: found["circles"])
+        text = program.ask("dump", program.pid, status=1).stdout
+        assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["circles"][0]["text"])
+    assert sorted(found["circles"][0]["tasks"]) == ["Task-2 (take)", "Task-3 (take)"]
+    assert text.splitlines()[1] == f"deadlock: {found['circles'][0]['text']}"
+    assert "tasks of the loop of 'MainThread': 1,003" in text
+    assert re.search(
+        r"^  1,000 tasks: wait for sleep of 3600 s, [\d.]+ s to the first's end, at .*: 'Task-4 ", text, re.M
+    )
+
+
 SHORT = """
 import threading
 done = threading.Event()
