@@ -475,7 +475,7 @@ class Group(native.GroupBase, Members):
     def _seen_turns(self) -> Turns | None:
         if self._limit is None:
             return None
-        queued = tuple(list(self._queue))
+        queued = tuple(self._queue.copy())  # without a GIL another thread may change it meanwhile
         waiting = set(map(id, queued))
         running = [task for task in list(self._tasks) if id(task) not in waiting]
         idents = {id(task): getattr(task.thread, "ident", None) or 0 for task in running}

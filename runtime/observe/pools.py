@@ -133,7 +133,10 @@ def _variables_now(ident: int) -> dict[str, Any]:
     its variables then, and reading them would end the process (gh-125723).
     """
     frames = map(itemgetter(ident), iter(sys._current_frames, None))
-    return next(map(dict, map(attrgetter("f_locals"), frames)))
+    try:
+        return next(map(dict, map(attrgetter("f_locals"), frames)))
+    except KeyError:  # it has ended
+        return {}
 
 
 def _need(stock: Any, wait: Wait, thing: Any, frame: FrameType | None, calls: Set[int]) -> tuple[int, set[int]]:

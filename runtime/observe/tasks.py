@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CellType, FrameType, FunctionType
 from typing import Any
 
@@ -70,11 +70,6 @@ def _leaves(futures: Any) -> Iterator[Any]:
     for one in list(futures or ()):
         children = _get(one, "_children")
         yield from _leaves(children) if children else (one,)
-
-
-def _text_at(frame: FrameType) -> str:
-    """What the line calls what it awaits."""
-    return place_at(frame, True, None).object_text
 
 
 class _Task:
@@ -221,7 +216,8 @@ class Tasks:
             outside = kind == "future" and one.frames and not is_program(one.frames[0].f_code.co_filename)
             what = f"<{type(thing).__name__} at {id(thing):#x}>"
             what, caller = f"in {one.frames[0].f_code.co_qualname}" if outside else what, one.caller
-            called = "" if outside or caller is None else self._called.by(thing, lambda: _text_at(caller))
+            line = partial(place_at, caller, True, None) if caller else None
+            called = "" if outside or line is None else self._called.by(thing, lambda: line().object_text)
         name, by = _name(one.task), self._seen.get(holder)
         by_name, address = _name(by.task) if by else None, id(one.thing or one.waiter)
         return Wait(key, 0, name, kind, what, address, holder or None, by_name, 0, one.deadline, taken, "", called)

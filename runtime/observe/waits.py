@@ -25,6 +25,7 @@ __all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 
+_FUTURES = "concurrent.futures._base"
 _IMPORT_LOCK: type[Any] = vars(_frozen_importlib)["_ModuleLock"]
 
 _KINDS: tuple[tuple[type[Any], str], ...] = (
@@ -207,6 +208,9 @@ def _described(thing: Any) -> str:
     if isinstance(thing, _IMPORT_LOCK):
         return f"of module {thing.name!r}"
     try:
+        if kind_of_type(type(thing)) == "future" and not isinstance(thing, native.FutureBase):
+            # Its repr() takes its lock, which the program may hold.
+            return f"<Future at {id(thing):#x} state={vars(thing)['_state'].lower()}>"
         return printable(repr(thing))
     except Exception:  # of a derived class
         return object.__repr__(thing)
@@ -223,6 +227,8 @@ def kind_of_type(kind: type) -> str:
     """Wait.kind of what has that type."""
     if own := next((name for cls, name in _KINDS if issubclass(kind, cls)), None):
         return own
+    if any(cls.__module__ == _FUTURES for cls in kind.__mro__):
+        return "future"
     if kind.__module__ == "_thread":  # CPython's own locks
         return kind.__name__.lower()
     if kind.__module__ == "_queue":  # SimpleQueue, also of a module that was imported anew
@@ -233,13 +239,18 @@ def kind_of_type(kind: type) -> str:
 def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) -> tuple[Any, int]:
     """The object and its holder, as the program has them.
 
-    threading's own Condition.wait() and the lock of a module that is imported, both in Python, sleep in a lock that the
-    thread itself has taken before: no deadlock.
+    A thread waits for a Future of concurrent.futures by the Future's condition.  threading's own Condition.wait() and
+    the lock of a module that is imported, both in Python, sleep in a lock that the thread itself has taken before: no
+    deadlock.
     """
-    if holder != ident or frame is None:
+    if frame is None:
         return thing, holder
     # Compared by name, because for a derived class the function's globals are a copy of threading's names.
     where = frame.f_globals.get("__name__"), frame.f_code.co_qualname
+    if where in ((_FUTURES, "Future.result"), (_FUTURES, "Future.exception")) and not holder:
+        return frame.f_locals.get("self", thing), 0
+    if holder != ident:
+        return thing, holder
     if where == ("threading", "Condition.wait"):
         return frame.f_locals.get("self", thing), 0
     own = frame.f_locals.get("self")
@@ -313,8 +324,8 @@ class _Lines:
         self._known: dict[object, str] = {}
 
     def name(self, frame: FrameType | None, thing: Any) -> str:
-        """Of a primitive; "" of another thing.  The line of the thread with this frame stands in its stack."""
-        if not isinstance(thing, _PRIMITIVES):
+        """Of a primitive or a future; "" of another thing.  The line of the frame's thread stands in its stack."""
+        if not isinstance(thing, _PRIMITIVES) and kind_of_type(type(thing)) != "future":
             return ""
         program = passed_on(frame)
         line = (id(thing), program and program.f_code, program and program.f_lasti)

@@ -162,6 +162,7 @@ def test_dump_tells_a_pool_whose_threads_wait_for_its_own_calls(run: Run, pool: 
         (found,) = program.dump_when(both_wait_for_a_month)["pools"]
         assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["text"])
         text = program.ask("dump", program.pid, status=1).stdout
+    assert re.search(r"wait for future month, and 1 other like it", text)
     assert sorted(found["threads"]) == ["reports_0", "reports_1"]
     assert text.splitlines()[1] == f"deadlock: {found['text']}"
     assert found["text"].startswith("all 2 threads of a pool wait for calls of the same pool, which has no thread left")
