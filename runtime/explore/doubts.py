@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -111,7 +110,7 @@ class Doubts:
 
         by_file: one of its threads waited for a file.
         """
-        others = set(sys._current_frames()) - {threading.get_ident(), self._session.watch.ident}
+        others = set(native.current_frames()) - {threading.get_ident(), self._session.watch.ident}
         if not (others or by_file):
             return False
         before, self._session.patience = self._session.patience, _FULL_PATIENCE

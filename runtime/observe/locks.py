@@ -6,7 +6,6 @@ native/python/contention/contention.c counts; this module gives the rows names, 
 from __future__ import annotations
 
 import re
-import sys
 import threading
 import time
 from _queue import SimpleQueue
@@ -41,7 +40,7 @@ def begin(lasts: float = 0) -> None:
     """
     note_makings()
     waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
-    threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in sys._current_frames()}
+    threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in native.current_frames()}
     queues = [queue for _, queue in _idle(others_frames(), set())]
     native.contention_begin(SimpleQueue, threads, queues, lasts)
 

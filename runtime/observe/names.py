@@ -216,7 +216,7 @@ class Called:
     """
 
     def __init__(self) -> None:
-        stacks: dict[int, FrameType | None] = dict(sys._current_frames())
+        stacks: dict[int, FrameType | None] = dict(native.current_frames())
         stacks[threading.get_ident()] = sys._getframe().f_back  # a frame that refers to itself would keep what it knows
         main = [*program_frames(stacks.pop(threading.main_thread().ident or 0, None))][::-1]
         self._names = Names(main, [one for frame in stacks.values() for one in [*program_frames(frame)][::-1]])

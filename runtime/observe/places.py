@@ -3,7 +3,6 @@ the runtime's."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Collection, Iterable
@@ -77,7 +76,7 @@ class ForeignLocks:
         found = [thread for thread in lasting if thread not in self._told]
         self._seen = seen
         self._told.update(found)
-        frames = sys._current_frames() if found else {}
+        frames = native.current_frames() if found else {}
         return [(thread, line_of(frames.get(thread.ident or 0))) for thread in found]
 
 
@@ -95,7 +94,7 @@ def left_running(before: Collection[Thread]) -> list[str]:
     if not left:
         return []
     waits = {wait.ident: wait for wait in waiting().waits}
-    frames = sys._current_frames()
+    frames = native.current_frames()
     return [
         _described(thread, str(waits.get(thread.ident, repr(name_of(thread.ident)))), frames.get(thread.ident))
         for thread in left

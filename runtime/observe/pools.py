@@ -113,7 +113,7 @@ def _made(stock: Any, innermost: FrameType | None) -> Iterator[Any]:
 
 def makers() -> dict[int, int]:
     """By its future's id(), the ident of the thread of a pool that makes a call."""
-    stock, frames = sys.modules.get("concurrent.futures.thread"), sys._current_frames()
+    stock, frames = sys.modules.get("concurrent.futures.thread"), native.current_frames()
     idents = [ident for pool in _pools(stock, set()) for ident in pool.idents] if stock else []
     return {id(future): ident for ident in idents for future in _made(stock, frames.get(ident)) if future is not None}
 
@@ -132,7 +132,7 @@ def _variables_now(ident: int) -> dict[str, Any]:
     It is one call in C, which keeps the GIL, because a generator must not end meanwhile: CPython 3.13.0 to 3.13.5 frees
     its variables then, and reading them would end the process (gh-125723).
     """
-    frames = map(itemgetter(ident), iter(sys._current_frames, None))
+    frames = map(itemgetter(ident), iter(native.current_frames, None))
     try:
         return next(map(dict, map(attrgetter("f_locals"), frames)))
     except KeyError:  # it has ended
@@ -177,7 +177,7 @@ def exhausted(seen: Waiting) -> list[Exhausted]:
     pools += {one.key: _Pool(one.key, one.group, tuple(one.running.values()), one.queued) for one in turns}.values()
     if not any(waits.keys() >= {*pool.idents} for pool in pools if pool.idents):
         return []
-    asleep, frames = _asleep(waits), sys._current_frames()
+    asleep, frames = _asleep(waits), native.current_frames()
     if stock and any(_is_submitting(stock, frame) for frame in frames.values()):
         return []
     # What must go on before each future's call is made

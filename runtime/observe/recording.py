@@ -58,8 +58,10 @@ def _names(things: list[tuple[object, int]]) -> list[str | None]:
 
 def _threads() -> Iterator[tuple[int, str, FrameType | None]]:
     """The threads that Python knows, and the calling one only if it is the program's."""
+    from .. import native
+
     known = dict(threading._active)  # type: ignore[attr-defined]
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in native.current_frames().items():
         name = ""
         with suppress(Exception):  # of a derived class
             name = known[ident].name

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from .. import native
 from .files import RUNTIME, is_program, printable, short
 from .sites import SYNCHRONISING
 
@@ -277,7 +278,7 @@ def variables(frame: FrameType) -> Mapping[str, Any]:
 
 def others_frames() -> dict[int, FrameType]:
     """By ident, the innermost frame of each thread that runs Python, except the calling one."""
-    frames = sys._current_frames()
+    frames = native.current_frames()
     frames.pop(threading.get_ident(), None)  # a frame that refers to itself would keep all that it knows
     return frames
 

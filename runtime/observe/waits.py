@@ -190,7 +190,7 @@ def name_of(ident: int, tid: int | None = None) -> str:
         return name
     if tid is not None:
         return f"LWP {tid}"
-    return f"ident {ident}" if ident in sys._current_frames() else "a thread that has ended"
+    return f"ident {ident}" if ident in native.current_frames() else "a thread that has ended"
 
 
 def _name_in(threads: Mapping[int, Any], ident: int) -> str | None:

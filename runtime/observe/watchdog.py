@@ -92,7 +92,7 @@ def _describe_turn(ident: int, tid: int, seconds: float, others: int, computes: 
         waits, its = ("wait", "their") if others > 1 else ("waits", "its")
         said = f"{name_of(ident)!r} has run for {seconds:.1f} s while {threads} {waits} for {its} turn"
     else:
-        frame = sys._current_frames().get(ident)
+        frame = native.current_frames().get(ident)
         code = frame and frame.f_code
         place = printable(f"{code.co_name}() at {code.co_filename}:{frame.f_lineno}") if frame and code else ""
         call = f" ({call})" if (call := native.call_of(tid)) else ""
@@ -138,7 +138,7 @@ def _line_of_many(waits: list[Wait], now: float) -> str:
 def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
     """A line for each thread that is in C code; threads that came there from one line share one."""
     alike: dict[tuple[str, str], list[int]] = {}
-    frames = sys._current_frames()
+    frames = native.current_frames()
     for ident, call in sorted(found.items(), key=lambda one: one[1].since):
         alike.setdefault((call.where, line_of(frames.get(ident))), []).append(ident)
     lines = []

@@ -1,4 +1,4 @@
-"""Other interpreters of this process, whatever this CPython calls the functions, and a program that they run."""
+"""Other interpreters of this process, whatever this CPython calls the functions, and programs that they run."""
 
 from __future__ import annotations
 
@@ -54,3 +54,31 @@ except ImportError as error:
 else:
     raise AssertionError("imported")
 """
+
+#: What readers hook: locks, queues, clocks, chance and sleeps, also in threads of this interpreter.
+WATCHED = """
+import queue, random, threading, time, zlib
+def of_a_subinterpreter():
+    items = queue.SimpleQueue()
+    for _ in range(200):
+        with lock, again:
+            items.put(random.random())
+            items.get()
+    for _ in range(3):
+        time.sleep(time.time() * 0 + 0.002)
+        zlib.compress(bytes(100000))
+lock, again = threading.Lock(), threading.RLock()
+threads = [threading.Thread(target=of_a_subinterpreter) for _ in range(2)]
+for thread in threads:
+    thread.start()
+of_a_subinterpreter()
+for thread in threads:
+    thread.join()
+"""
+
+
+def live(own_gil: bool) -> None:
+    """The life of an interpreter that runs WATCHED."""
+    interpreter = creator(own_gil)()
+    execute(interpreter, WATCHED)
+    api.destroy(interpreter)

@@ -255,7 +255,7 @@ class Watch:
     def _look(self) -> None:
         while found := native.explore_watch(self.patience, self._signals.fd):
             ident, _, self.waits = found
-            self.place = _place(sys._current_frames().get(ident))
+            self.place = _place(native.current_frames().get(ident))
             self.spins = not self.waits
             native.explore_interrupt(0 if self.waits else ident)
             if self.spins and native.explore_watch(_GRACE, -1) == found:

@@ -119,7 +119,7 @@ class Recorder:
 
     def _name_in(self, thing: object, frames: list[FrameType]) -> tuple[str, Origin] | None:
         """Or in the test's frames. These are not kept: a function's variables would outlive its end."""
-        test = _outermost_first(sys._current_frames().get(self._test))
+        test = _outermost_first(native.current_frames().get(self._test))
         own = [] if self._first is None or (task := self._first()) is None else frames_of(task)
         with kept(own + frames):
             return Names([*own[::-1], *test], frames).find(thing)

@@ -16,4 +16,14 @@
 
 PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
 
+/* THE RULE for what stands in for functions of CPython, and for what CPython calls in the whole process, as an audit hook: it serves threads
+ * that are in the main interpreter.  In a thread that is in a subinterpreter it does what stock does, and touches no object of ours, because
+ * that thread has neither the GIL nor, from 3.12 on, the allocator that the object needs.
+ *
+ * The caller has the GIL of the interpreter that it is in. */
+static inline int python_in_main(void)
+{
+    return PyThreadState_Get()->interp == PyInterpreterState_Main();
+}
+
 #endif

@@ -139,8 +139,9 @@ void chaos_point(const struct chaos_place *place)
 /* exec() of a code object: a module or a script is about to run. */
 static int hear_audit(const char *event, PyObject *args, void *unused)
 {
-    PyObject *code = atomic_load(&on) && strcmp(event, "exec") == 0 && PyTuple_GET_SIZE(args) ? PyTuple_GET_ITEM(args, 0) : NULL;
-
+    if (!atomic_load(&on) || strcmp(event, "exec") != 0 || !python_in_main())
+        return 0;
+    PyObject *code = PyTuple_GET_SIZE(args) ? PyTuple_GET_ITEM(args, 0) : NULL;
     if (!code || !PyCode_Check(code))
         return 0;
     PyObject *none = PyObject_CallOneArg(found, code);

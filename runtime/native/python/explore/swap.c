@@ -30,6 +30,13 @@ static PyObject *call_with_tuple(const struct swap_call *call)
 typedef PyObject *array_function(PyObject *self, PyObject *const *args, Py_ssize_t count);
 typedef PyObject *array_names_function(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
+/* `defining` is not the swap's in a subinterpreter, which has types of its own. */
+static PyObject *call_method(const struct swap_call *call, PyTypeObject *defining)
+{
+    PyCMethod stock = (PyCMethod)(void (*)(void))call->swap->stock;
+    return stock(call->self, defining, call->args, (size_t)call->count, call->names);
+}
+
 PyObject *swap_stock(const struct swap_call *call)
 {
     PyCFunction stock = call->swap->stock;
@@ -45,7 +52,7 @@ PyObject *swap_stock(const struct swap_call *call)
     case METH_FASTCALL | METH_KEYWORDS:
         return ((array_names_function *)any)(call->self, call->args, call->count, call->names);
     case METH_FASTCALL | METH_KEYWORDS | METH_METHOD:
-        return ((PyCMethod)any)(call->self, call->swap->defining, call->args, (size_t)call->count, call->names);
+        return call_method(call, call->swap->defining);
     default:
         return call_with_tuple(call);
     }
@@ -79,7 +86,16 @@ PyObject *swap_stock_with(const struct swap_call *call, PyObject *last)
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     const struct swap_call call = {swap, explore_me(), self, args, count, names};
-    return (call.me == NULL) == swap->not_explored ? swap->run(&call) : swap_stock(&call);
+    return (call.me == NULL) == swap->not_explored && python_in_main() ? swap->run(&call) : swap_stock(&call);
+}
+
+PyObject *swap_enter_method(struct swap *swap, PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
+{
+    if (!python_in_main())
+        return call_method(&(struct swap_call){swap, NULL, self, args, count, names}, defining);
+    swap->defining = defining;
+    return swap_enter(swap, self, args, count, names);
 }
 
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs)

@@ -2,7 +2,10 @@
  *
  * A method's PyMethodDef holds a pointer to its function, which CPython reads at each call (Objects/descrobject.c and methodobject.c; the
  * specialized instructions of Python/bytecodes.c too).  So while a program is explored that pointer leads here: every lock is under
- * control, wherever it was made, and none costs more when nothing is explored. */
+ * control, wherever it was made, and none costs more when nothing is explored.
+ *
+ * All interpreters of the process share CPython's PyMethodDefs, so a subinterpreter's threads come here too.  They are led on to what stood
+ * there (python_in_main()). */
 #ifndef RUNTIME_EXPLORE_SWAP_H
 #define RUNTIME_EXPLORE_SWAP_H
 
@@ -31,7 +34,7 @@ struct swap {
     PyMethodDef *def;      /* NULL: not found, or not in force */
     PyCFunction stock;
     int flags;
-    PyTypeObject *defining; /* METH_METHOD's */
+    PyTypeObject *defining; /* METH_METHOD's, in the main interpreter */
     int not_explored;
     int is_quick; /* it is in force, and not by a PyMethodDef */
 };
@@ -58,6 +61,8 @@ void swap_out(const struct swap_table *tables, size_t count);
 
 PyObject *swap_enter(struct swap *swap, PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
 PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *swap_enter_method(struct swap *swap, PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names);
 
 /* A method of that name, with its entries. */
 #define SWAP(id, name_, run_, kind_)                                                                                               \
@@ -84,8 +89,7 @@ PyObject *swap_enter_tuple(struct swap *swap, PyObject *self, PyObject *args, Py
     }                                                                                                                              \
     static PyObject *id##_method(PyObject *self, PyTypeObject *defining, PyObject *const *args, Py_ssize_t count, PyObject *names) \
     {                                                                                                                              \
-        id.defining = defining;                                                                                                    \
-        return swap_enter(&id, self, args, count, names);                                                                          \
+        return swap_enter_method(&id, self, defining, args, count, names);                                                         \
     }                                                                                                                              \
     static struct swap id                                                                                                          \
         = {name_,                                                                                                                  \
