@@ -70,10 +70,21 @@ def test_the_time_to_wait_for_the_database_is_the_runs_own(tmp_path: Path) -> No
     assert result.outcome in PASSED, result.report()
 
 
+@pytest.mark.parametrize("subinterpreter", [False, True])
 @in_child(timeout=60)
-def test_threads_that_share_a_connection_whose_statement_waits() -> None:
-    """The waiting statement holds the connection's mutex, which belongs to one thread though all are on one LWP."""
+def test_threads_that_share_a_connection_whose_statement_waits(subinterpreter: bool) -> None:
+    """The waiting statement holds the connection's mutex, which belongs to one thread though all are on one LWP.
+
+    subinterpreter: there has been one, so CPython no longer says which threads have the GIL.
+    """
     import sqlite3
+
+    if subinterpreter:
+        try:
+            import _interpreters as api
+        except ImportError:
+            import _xxsubinterpreters as api
+        api.destroy(api.create())
 
     from runtime.explore import Outcome, explore
 

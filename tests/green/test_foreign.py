@@ -385,6 +385,19 @@ def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(call: str, result: s
     assert child(waits, late, CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
 
 
+SUBINTERPRETER = """
+try: import _interpreters as api
+except ImportError: import _xxsubinterpreters as api
+api.destroy(api.create())
+"""
+
+
+@pytest.mark.parametrize(("call", "result"), [("poll(-1, reads)", "(1, 1)"), ("nanosleep(1_000_000)", "0")])
+def test_so_it_does_after_a_subinterpreter(call: str, result: str, child: Child) -> None:
+    """From then on CPython's PyGILState_Check() says in each thread that it has the GIL."""
+    assert child(waits, False, SUBINTERPRETER + CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
+
+
 @pytest.mark.parametrize(
     ("call", "result"),
     [

@@ -173,6 +173,18 @@ static inline int PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **va
 }
 #endif
 
+/* Whether the calling thread has a GIL.  PyGILState_Check() says 1 in every thread once there has been a subinterpreter (Python/pylifecycle.c,
+ * check_enabled).  To 3.11 the current state is that of the one GIL's holder, whichever thread that is. */
+static inline int compat_has_gil(void)
+{
+#if SINCE(12)
+    return PyThreadState_GetUnchecked() != NULL;
+#else
+    PyThreadState *holder = PyThreadState_GetUnchecked();
+    return holder && holder == PyGILState_GetThisThreadState();
+#endif
+}
+
 /* Reports what a thread's function has raised. */
 static inline void compat_report_unraisable(PyObject *function)
 {

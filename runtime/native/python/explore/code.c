@@ -165,11 +165,6 @@ static int trace_frame(PyObject *unused, PyFrameObject *frame, int what, PyObjec
     return result < 0 ? -1 : 0;
 }
 
-int code_has_gil(void)
-{
-    return PyThreadState_GetUnchecked() != NULL;
-}
-
 void code_thread_begins(void)
 {
     if (!HAS_MONITORING && points.wanted && explore_me())

@@ -90,7 +90,7 @@ static int cancel_unwound(void)
 /* Threads that have LWPs of their own need the GIL to wake one that is explored. */
 static void *let_others_run(void)
 {
-    return PyGILState_Check() ? PyEval_SaveThread() : NULL;
+    return compat_has_gil() ? PyEval_SaveThread() : NULL;
 }
 
 static void go_on(void *held)
@@ -427,7 +427,7 @@ static void escape_handler(int number)
 {
     sigset_t only;
 
-    if (!atomic_exchange(&escapes, 0) || code_has_gil())
+    if (!atomic_exchange(&escapes, 0) || compat_has_gil())
         return;
     sigemptyset(&only);
     sigaddset(&only, number);

@@ -32,7 +32,4 @@ void locks_free(PyObject *lock);
 /* Called by an explored thread, before its function. */
 void code_thread_begins(void);
 
-/* Whether the calling thread has the GIL. */
-int code_has_gil(void);
-
 #endif

@@ -39,7 +39,7 @@ static int (*libc_nanosleep)(const struct timespec *time, struct timespec *left)
 /* A callback of Python that such code has called has the GIL again. */
 static int may_leave_lwp(void)
 {
-    return foreign_is_in_c() && !PyGILState_Check();
+    return foreign_is_in_c() && !compat_has_gil();
 }
 
 static int poll_or_leave_lwp(struct pollfd *files, nfds_t count, int timeout)
