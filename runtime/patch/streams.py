@@ -160,12 +160,13 @@ def reopen_stdin() -> None:
     sys.stdin = new
 
 
-_stock_input = input
+STOCK_INPUT = input
 
 
-def _input(prompt: object = "", /) -> str:
+def read_input(prompt: object = "", /) -> str:
+    """What stands in for input(), in all threads."""
     if not native.may_block() or type(getattr(sys.stdin, "buffer", None)) is not _Reader or sys.stdout is None:
-        return _stock_input(prompt)
+        return STOCK_INPUT(prompt)
     sys.audit("builtins.input", prompt)
     if sys.stderr is not None:
         sys.stderr.flush()
@@ -173,7 +174,3 @@ def _input(prompt: object = "", /) -> str:
     if not (line := sys.stdin.readline()):
         raise EOFError("EOF when reading a line")
     return line.removesuffix("\n")
-
-
-#: (stock, what stands in for it in all threads)
-STAND_INS = [(_stock_input, native.stand_in(_stock_input, _input, True))]

@@ -21,8 +21,6 @@ from .stand_in import METHODS, STAND_INS, stands_in_for
 __all__ = ["METHODS", "STAND_INS"]
 
 stands_in_for(time.sleep, always=True)(native.sleep)
-STAND_INS += [
-    # Its get() waits for a lock of C; the same in Python waits for a semaphore of threading's.
-    (queue.SimpleQueue, queue._PySimpleQueue),  # type: ignore[attr-defined]
-    *streams.STAND_INS,
-]
+stands_in_for(streams.STOCK_INPUT, always=True)(streams.read_input)
+# Its get() waits for a lock of C; the same in Python waits for a semaphore of threading's.
+STAND_INS.append((queue.SimpleQueue, queue._PySimpleQueue))  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ import os
 import select
 import stat
 from functools import partial
+from types import BuiltinFunctionType
 from typing import Any
 
 from ... import native
@@ -95,8 +96,10 @@ STAND_INS += [
         (_stock_write, _write),
         (_stock_writev, _writev),
     )
+    if type(stock) is BuiltinFunctionType  # not what somebody has put in its place
 ]
-CALLS.update((stock.__name__, dict(STAND_INS)[stock]) for stock in (_stock_read, _stock_readv, _stock_write))
+for _name, _stock in (("read", _stock_read), ("readv", _stock_readv), ("write", _stock_write)):
+    CALLS[_name] = dict(STAND_INS).get(_stock, _stock)
 
 
 @stands_in_for(os.sendfile)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import update_wrapper
+from types import BuiltinFunctionType
 from typing import Any
 
 from ... import native
@@ -24,7 +25,8 @@ def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
     does.
 
     A program takes the replacement for a builtin function too (native/python/green/stand_in.c).  A class that stands in
-    for a class has its name.
+    for a class has its name.  A function of Python that somebody has put in the builtin's place before, as ipykernel's
+    input(), stays.
     """
 
     def decorate(function: Any) -> Any:
@@ -32,6 +34,8 @@ def stands_in_for(stock: Any, *, always: bool = False) -> Callable[[Any], Any]:
             for name in ("__module__", "__name__", "__qualname__"):
                 setattr(function, name, getattr(stock, name))
             STAND_INS.append((stock, function))
+            return function
+        if type(stock) is not BuiltinFunctionType:
             return function
         call = native.stand_in(stock, function, always)
         STAND_INS.append((stock, call))

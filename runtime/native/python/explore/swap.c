@@ -127,6 +127,18 @@ PyObject *swap_lock_behind(PyObject *self)
 
 /* ---- in force ---------------------------------------------------------------------------------------------------- */
 
+/* For a function of a module whose name leads to something else now, because a program has replaced it: what the program puts there mostly
+ * calls the function. */
+static PyMethodDef *defined_method(PyObject *module, const char *name)
+{
+    const PyModuleDef *definition = PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
+    PyMethodDef *def = definition ? definition->m_methods : NULL;
+
+    while (def && def->ml_name && strcmp(def->ml_name, name) != 0)
+        def++;
+    return def && def->ml_name ? def : NULL;
+}
+
 static PyMethodDef *find_method(PyObject *from, const char *name)
 {
     PyObject *dict = PyType_Check(from) ? PyType_GetDict((PyTypeObject *)from) : Py_NewRef(PyModule_GetDict(from));
@@ -135,11 +147,11 @@ static PyMethodDef *find_method(PyObject *from, const char *name)
     Py_DECREF(dict); /* its owner keeps it */
     if (found)
         found = stand_in_behind(python_quick_ordinary(found));
-    return !found ? NULL
+    return !found ? defined_method(from, name)
            : Py_IS_TYPE(found, &PyMethodDescr_Type) || Py_IS_TYPE(found, &PyClassMethodDescr_Type)
                ? ((PyMethodDescrObject *)found)->d_method
            : PyCFunction_CheckExact(found) ? ((PyCFunctionObject *)found)->m_ml
-                                           : NULL;
+                                           : defined_method(from, name);
 }
 
 static PyCFunction entry_of(const struct swap *swap, int flags)
