@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe, wait
 
+from ..patch.blocking.closing import kept_open
 from .results import Inconclusive, Outcome, Progress, Result
 from .search.tried import Tried
 
@@ -130,7 +131,9 @@ class _Worker:
                 for pipe in (self.said, *others):  # otherwise no write would fail when the parent has ended
                     pipe.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-                to_parent.send(answer_of(lambda: work(number, seed, runs, to_parent.send)))
+                with kept_open(to_parent.fileno()):
+                    answer = answer_of(lambda: work(number, seed, runs, to_parent.send))
+                to_parent.send(answer)
                 status = 0
             finally:
                 os._exit(status)

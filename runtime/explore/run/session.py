@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from ... import native
 from ...observe.files import Choice, choosing, printable
 from ...observe.source import program_frames
+from ...patch.blocking.closing import kept_open
 from ...patch.installation import blocking_replaced, stock_locks
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
@@ -207,23 +208,28 @@ class _Signals:
 
     def __init__(self) -> None:
         self.fd = -1  #: it can be read without blocking; -1: the program has the one place for such a file
+        self._undo = ExitStack()
         if threading.current_thread() is not threading.main_thread():
             return
-        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        reads, writes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._undo.callback(_close, reads, writes)
+        before = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
         if before >= 0:
             signal.set_wakeup_fd(before)
-            self._close()
-
-    def _close(self) -> None:
-        os.close(self.fd)
-        os.close(self._write)
-        self.fd = -1
+            self.end()
+            return
+        self.fd = reads
+        self._undo.callback(signal.set_wakeup_fd, -1)
+        self._undo.enter_context(kept_open(reads, writes))
 
     def end(self) -> None:
-        if self.fd >= 0:
-            signal.set_wakeup_fd(-1)
-            self._close()
+        self._undo.close()
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        with suppress(OSError):  # C code of a test may have closed it
+            os.close(fd)
 
 
 class Watch:
