@@ -193,6 +193,7 @@ def test_a_reader_passes_subinterpreters_by(option: str, own_gil: bool, count: i
     assert option != "--locks" or "Waits of" in done.stderr
 
 
+@pytest.mark.slow
 @beside
 @gils
 @pytest.mark.parametrize("options", [(), ("--green",)])
@@ -215,7 +216,7 @@ def test_a_program_with_subinterpreters_is_asked_from_outside(
             said = [
                 lwp(*question, process.pid, *rest, cwd=tmp_path, **folder).stdout
                 for question, *rest in (
-                    *3 * [(("dump",),)],
+                    *2 * [(("dump",),)],
                     (("top", "--once", "--every", "0.1"),),
                     (("locks", "--seconds", "0.3"),),
                     (("record", "--seconds", "0.3"), "-o", "t.json"),
@@ -225,7 +226,7 @@ def test_a_program_with_subinterpreters_is_asked_from_outside(
         finally:
             process.kill()
     assert (process.returncode, out) == (0, "0\n")
-    assert not [text for text in (said if own_gil else said[:4]) if "of_a_subinterpreter" in text]
+    assert not [text for text in (said if own_gil else said[:3]) if "of_a_subinterpreter" in text]
     assert "MainThread" in said[0]
     assert "of_a_subinterpreter" not in (tmp_path / "t.json").read_text()
 
