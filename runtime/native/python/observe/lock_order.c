@@ -66,7 +66,8 @@ static void record_taking(const struct holder *holder, PyObject *lock, uint32_t 
         PyTuple_SET_ITEM(places, i, one);
     }
     if (complete)
-        record = Py_BuildValue("OkkOO", holder->moment ? holder->moment : Py_None, my_ident(), my_serial(), places, in_vain ? Py_True : Py_False);
+        record = Py_BuildValue("OkkOO", holder->moment ? holder->moment : Py_None, my_ident(), my_serial(), places,
+                               in_vain ? Py_True : Py_False);
     if (!record || PyList_Append(records, record) < 0)
         lost++;
     PyErr_Clear();
