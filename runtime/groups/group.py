@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 from .. import native
 from ..lwp import placed
 from ..observe.files import printable
-from ..observe.groups import GROUP, TASK, Cancellation, Turns, by, latest
+from ..observe.groups import GROUP, TASK, Turns, by, note
 from ..placement import Placing
 from ..scheduler import Scheduler
 from ..thread import Thread

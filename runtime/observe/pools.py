@@ -162,7 +162,7 @@ def _asleep(waits: Mapping[int, Wait]) -> dict[int, Any]:
     """What the threads of these waits wait for that have slept since."""
     return {
         ident: thing
-        for ident, _, thing, _, since, _ in native.waits()
+        for ident, _, thing, _, since, *_ in native.waits()
         if ident in waits and waits[ident].since == since
     }
 
