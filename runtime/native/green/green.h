@@ -96,7 +96,7 @@ const char *scheduler_init(void);
  * (scheduler_spawn_carrier) as threads keep theirs; it has two LWPs at least then.
  * NULL with errno set. */
 struct scheduler *scheduler_new(int lwps, int64_t slice);
-/* Only its threads refer to it from now on. */
+/* Only its threads refer to it from now on; it is not served. */
 void scheduler_free(struct scheduler *scheduler);
 
 /* 0; EBUSY: another thread lends it its LWP; EDEADLK: the caller is on a scheduler. */
@@ -115,10 +115,15 @@ int scheduler_missing_carriers(struct scheduler *scheduler);
 void scheduler_carrier_failed(struct scheduler *scheduler); /* one of these carriers could not be made */
 void scheduler_carry(struct scheduler *scheduler);
 void scheduler_stop(struct scheduler *scheduler);
-void scheduler_stop_all(void);
 
 /* Whether no LWP runs it, and the process has no second thread that could lend one. */
 int scheduler_is_orphaned(struct scheduler *scheduler);
+
+/* Whether its threads run now, on its own LWPs or when the caller sleeps. */
+int scheduler_is_run(struct scheduler *scheduler);
+
+/* How many of its threads have not ended, daemons too. */
+int scheduler_threads(struct scheduler *scheduler);
 
 /* How many of its threads the end of the program waits for.  scheduler_await() sleeps until there are none, and returns 0; EINTR: a signal
  * came, or the threads are deadlocked. */

@@ -147,13 +147,6 @@ void scheduler_stop(struct scheduler *s)
     park_unlock(&s->lock);
 }
 
-void scheduler_stop_all(void)
-{
-    for (struct scheduler *s = atomic_load(&all); s; s = s->other)
-        if (s->lwps > 1 && atomic_load(&s->forks) == fork_generation)
-            scheduler_stop(s);
-}
-
 /* ---- a thread that is not green --------------------------------------------------------------------------------- */
 
 /* ns: CPython's switch interval.  So long the thread would wait for the GIL beside a thread that computes. */
@@ -192,6 +185,21 @@ int scheduler_is_orphaned(struct scheduler *s)
 {
     scheduler_forget_lost(s);
     return !atomic_load(&s->attached) && !s->served && green_lwps() == 1;
+}
+
+int scheduler_is_run(struct scheduler *s)
+{
+    scheduler_forget_lost(s);
+    return s->lwps > 1 ? s->served == SERVED : scheduler_lent_by_me(s);
+}
+
+int scheduler_threads(struct scheduler *s)
+{
+    scheduler_forget_lost(s);
+    park_lock(&s->lock);
+    long count = s->threads;
+    park_unlock(&s->lock);
+    return (int)count;
 }
 
 int scheduler_waited(struct scheduler *s)

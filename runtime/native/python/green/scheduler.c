@@ -469,8 +469,12 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
 
 static void scheduler_tp_dealloc(PyObject *op)
 {
-    if (((SchedulerObject *)op)->scheduler)
-        scheduler_free(((SchedulerObject *)op)->scheduler);
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+
+    /* At the interpreter's end nobody has stopped the LWPs of install()'s scheduler: daemon threads in C code go on until the process
+     * ends, as on LWPs of their own.  It is left to them. */
+    if (scheduler && !(scheduler_own_lwps(scheduler) && scheduler_is_run(scheduler)))
+        scheduler_free(scheduler);
     simple_dealloc(op);
 }
 
@@ -484,6 +488,11 @@ static PyObject *get_unfinished(PyObject *op, void *Py_UNUSED(unused))
     return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
 }
 
+static PyObject *get_threads(PyObject *op, void *Py_UNUSED(unused))
+{
+    return PyLong_FromLong(scheduler_threads(((SchedulerObject *)op)->scheduler));
+}
+
 static PyMethodDef scheduler_methods[] = {
     {"run", scheduler_run, METH_NOARGS, NULL},
     {"_lend", scheduler_lend, METH_NOARGS, NULL},
@@ -494,6 +503,7 @@ static PyMethodDef scheduler_methods[] = {
 static PyGetSetDef scheduler_attributes[] = {
     {"tid", get_tid, NULL, "The kernel's id of an LWP that runs its threads, or did last; 0 before.", NULL},
     {"unfinished", get_unfinished, NULL, "How many of its threads that are not daemons have not ended.", NULL},
+    {"_threads", get_threads, NULL, "How many of its threads have not ended, daemons too.", NULL},
     {0},
 };
 

@@ -35,6 +35,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 enum { CROWD = 64 }; /* threads from which on they may crowd before the GIL: gil_crowd.c */
 
@@ -51,6 +52,7 @@ struct boot {
     struct boot_target target; /* with references */
     struct lwp *lwp;
     struct failure *failed;    /* its creator's, if the creator waits; otherwise NULL */
+    int counted;               /* a green thread that its creator has counted as `starting` */
     enum { STARTING, STARTED, RUNNING } stage; /* STARTING, RUNNING: the count of that name includes it */
 };
 
@@ -140,12 +142,22 @@ static void discard_boot(struct boot *boot)
     PyMem_RawFree(boot);
 }
 
-/* A green thread counts as `starting` only from its first turn on, because that may come late, and gate_close() must not wait for it.
- * 0: it must not start, because the interpreter may be gone. */
-static int green_may_start(void)
+/* Whether the main thread sleeps while this green thread runs, so the interpreter can't be finalized meanwhile. */
+static int is_on_main_lwp(struct lwp *lwp)
 {
+    struct scheduler *scheduler = green_of_lwp(lwp)->scheduler;
+
+    return !scheduler_own_lwps(scheduler) && scheduler_tid(scheduler) == getpid();
+}
+
+/* A green thread counts as `starting` only from its first turn on, because that may come late, and gate_close() must not wait for it.  One
+ * that is started after gate_close() is counted by its creator.  0: it must not start, because the interpreter may be gone. */
+static int green_may_start(const struct boot *boot)
+{
+    if (boot->counted)
+        return 1;
     atomic_fetch_add(&starting, 1);
-    if (!atomic_load(&gate_closed))
+    if (!atomic_load(&gate_closed) || (is_on_main_lwp(boot->lwp) && !Py_IsFinalizing()))
         return 1;
     started_one();
     return 0;
@@ -189,7 +201,7 @@ static void run_python(void *arg)
     struct boot *boot = arg;
     struct lwp *lwp = boot->lwp;
 
-    if (green_of_lwp(lwp)->scheduler && !green_may_start())
+    if (green_of_lwp(lwp)->scheduler && !green_may_start(boot))
         return;
     if (OWN_STATE && !make_own_state(boot))
         return;
@@ -284,7 +296,7 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    *boot = (struct boot){tstate, *target, lwp, NULL, STARTING};
+    *boot = (struct boot){.tstate = tstate, .target = *target, .lwp = lwp, .stage = STARTING};
     Py_INCREF(target->function);
     Py_XINCREF(target->args);
     Py_XINCREF(target->kwargs);
@@ -301,18 +313,37 @@ static int not_begun(struct boot *boot, int error)
     return -1;
 }
 
+/* After gate_close() a start returns only when no thread is `starting` any more. */
+static void see_gate(int gives_up_gil)
+{
+    if (!atomic_load(&gate_closed))
+        return;
+    if (gives_up_gil)
+        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
+    else
+        wait_for_starters(NULL);
+}
+
 int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler)
 {
     struct boot *boot = new_boot(lwp, target);
 
     if (!boot)
         return -1;
+    int counted = boot->counted = atomic_load(&gate_closed) && scheduler_is_run(scheduler);
+    atomic_fetch_add(&starting, counted);
     python_give_up_begin();
     int error = python_spawn_carriers(scheduler);
     if (!error)
         error = lwp_start_green(lwp, scheduler, run_python, boot);
     python_give_up_end();
-    return error ? not_begun(boot, error) : 0;
+    if (error && counted)
+        started_one();
+    if (error)
+        return not_begun(boot, error);
+    if (counted)
+        see_gate(1); /* the thread may come to wait for the GIL on the caller's LWP */
+    return 0;
 }
 
 struct cloning {
@@ -354,17 +385,6 @@ static int may_fail(struct boot *boot, struct failure *failed)
         return 0;
     boot->failed = failed;
     return 1;
-}
-
-/* After gate_close() a start returns only when no thread is `starting` any more. */
-static void see_gate(void)
-{
-    if (!atomic_load(&gate_closed))
-        return;
-    if (OWN_STATE) /* the thread may have to stop this thread before it can make a state */
-        python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
-    else
-        wait_for_starters(NULL);
 }
 
 static int await_end(void *lwp)
@@ -409,7 +429,7 @@ int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long 
             gil_queue_unreserve();
         return not_begun(boot, error);
     }
-    see_gate();
+    see_gate(OWN_STATE); /* there the thread may have to stop this thread before it can make a state */
     return wait ? see_begin(boot, lwp, &failed) : 0;
 }
 
@@ -431,7 +451,6 @@ static PyObject *count_running(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
 static PyObject *gate_close(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     atomic_store(&gate_closed, 1);
-    scheduler_stop_all();
     python_sleep(&(struct python_sleep){wait_for_starters, .no_point = 1});
     Py_RETURN_NONE;
 }

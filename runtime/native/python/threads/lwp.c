@@ -170,6 +170,13 @@ static int join_once(void *arg)
     return lwp_join(j->lwp, j->deadline);
 }
 
+int lwp_is_over(LwpObject *self)
+{
+    struct lwp *lwp = self->lwp;
+
+    return !lwp_alive(lwp) || ((lwp->flags & CLONE_THREAD) && Py_IsFinalizing() && lwp->ident != PyThread_get_thread_ident());
+}
+
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 {
     struct joining joining = {.lwp = self->lwp};
@@ -178,6 +185,8 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
 
     if (args_deadline(timeout, &joining.deadline) < 0)
         return NULL;
+    if (lwp_is_over(self) && lwp_alive(self->lwp))
+        Py_RETURN_TRUE; /* its memory stays in use */
     if (joining.deadline == PARK_FOREVER && green_of_lwp(self->lwp)->scheduler && lwp_alive(self->lwp)
         && scheduler_is_orphaned(green_of_lwp(self->lwp)->scheduler)) {
         PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
@@ -232,7 +241,7 @@ static struct lwp *lwp_of_thing(const struct thing *thing)
 
 static int look_at_lwp(const struct thing *thing)
 {
-    return !lwp_alive(lwp_of_thing(thing));
+    return lwp_is_over((LwpObject *)thing->object);
 }
 
 static int enter_lwp(struct thing *thing, struct sync_any *any)
@@ -260,7 +269,7 @@ PyDoc_STRVAR(is_alive_doc,
 
 static PyObject *lwp_is_alive(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(lwp_alive(((LwpObject *)op)->lwp));
+    return PyBool_FromLong(!lwp_is_over((LwpObject *)op));
 }
 
 static PyObject *count_as_ended(PyObject *op, PyObject *Py_UNUSED(unused))

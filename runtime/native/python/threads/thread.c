@@ -496,7 +496,7 @@ static PyObject *thread_is_alive(PyObject *Py_UNUSED(module), PyObject *thread)
 
     if (!lwp)
         return NULL;
-    result = is_lwp ? PyBool_FromLong(lwp_alive(((LwpObject *)lwp)->lwp)) : Py_NewRef(Py_None);
+    result = is_lwp ? PyBool_FromLong(!lwp_is_over((LwpObject *)lwp)) : Py_NewRef(Py_None);
     Py_DECREF(lwp);
     return result;
 }
