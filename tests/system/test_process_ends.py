@@ -134,6 +134,7 @@ ENDS = {
 WAYS = {
     "stock": (),
     "run": ("-m", "runtime", "run"),
+    "green": ("-m", "runtime", "run", "--green"),
     "watched": ("-m", "runtime", "run", "--watchdog", "100", "--trace", "trace.html"),
 }
 

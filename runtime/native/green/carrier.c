@@ -132,7 +132,7 @@ static void fire_timers(struct scheduler *s)
 
 int green_lwps(void)
 {
-    return atomic_load(glibc.thread_count) - atomic_load(&green_lwps_resting);
+    return atomic_load(glibc.thread_count) + atomic_load(&lwps_beside_count) - atomic_load(&green_lwps_resting);
 }
 
 static int watches_files(struct scheduler *s)

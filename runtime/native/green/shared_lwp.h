@@ -12,7 +12,9 @@
  *                   libc's pthread_getattr_np() hands the number in struct pthread to sched_getaffinity(2), and would fail with
  *                   ESRCH, though it knows the stack, and pthread_getschedparam() to sched_getparam(2).  Look-ups of these names
  *                   find functions that know green threads.
- *   thread count    __nptl_nthreads counts LWPs: green threads don't keep the process alive. */
+ *   thread count    The process must end with the last thread of the program, so __nptl_nthreads counts a green thread that LWPs made for
+ *                   it run, and not these LWPs, nor helpers.  A green thread on an LWP that a thread lends isn't counted: it ends with
+ *                   that LWP. */
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
 

@@ -52,6 +52,9 @@ int lwp_start_green(struct lwp *lwp, struct scheduler *scheduler, void (*run)(vo
     *(int *)glibc_field(context->pthread, glibc.tid) = green_lwp_number();
     lwp->leave = leave_lwp;
     atomic_store(&lwp->tid, scheduler_tid(scheduler));
+    lwp->counted = 0;
+    if (scheduler_own_lwps(scheduler))
+        lwp_count_green(lwp);
     lwp_begins(lwp);
     int waited = lwp->waited;
     lwp->waited = 0;

@@ -82,10 +82,13 @@ static void after_fork_in_child(void)
     context_after_fork();
     struct lwp *me = registry_after_fork_in_child((uintptr_t)pthread_self(), reap_lost);
     atomic_store(&lwps_ending, 0);
+    atomic_store(&lwps_beside_count, 0);
     if (!me)
         return;
     atomic_store(&me->tid, gettid());
-    me->flags |= CLONE_THREAD; /* counted in __nptl_nthreads, so the process ends with it: thread_exit_hooks() */
+    me->flags |= CLONE_THREAD;
+    me->counted = 1; /* so the process ends with it: thread_exit_hooks() */
+    me->aside = 0;
     /* fork() had the kernel clear glibc's word at this thread's end; joiners sleep on `alive`. */
     syscall(SYS_set_tid_address, &me->alive);
 }

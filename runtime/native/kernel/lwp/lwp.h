@@ -64,6 +64,8 @@ struct lwp {
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
     char name[32];             /* when it was started: lwp_set_name() */
     int named;                 /* the kernel is told it: prctl(2), PR_SET_NAME, keeps 15 bytes */
+    int aside;                 /* set at (1): an LWP that serves the program's threads, and doesn't keep the process alive */
+    int counted;               /* in __nptl_nthreads: the process lives until it ends */
     void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last function that the thread calls, at (4) */
 };
 
@@ -138,6 +140,9 @@ void lwp_uncount_joiner(struct lwp *lwp, int word);
 /* Sleeps until (5), a short time, since the thread is at (4), and reaps it.  counted: the caller is in `joiners` already. */
 void lwp_await_gone(struct lwp *lwp, int counted);
 
+/* How many LWPs the process has more than __nptl_nthreads says: those that are `aside`, less the green threads that it counts. */
+extern atomic_int lwps_beside_count;
+
 /* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
  * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
  * could wake a thread. */
@@ -151,8 +156,9 @@ extern size_t lwp_size;
 /* (1) -> (2), what lwp_start() does before clone(2): makes the context's memory as a new thread must find it.  0, or errno: still (1). */
 int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
-/* Towards (3): it counts as started.  The floor has set `leave`; it runs thread_run() (thread_main.h) on the context's stack. */
+/* Towards (3): it counts as started.  The floor has set `leave`, and may have called lwp_count_green() before; it runs thread_run() (thread_main.h) on the context's stack. */
 void lwp_begins(struct lwp *lwp);
+void lwp_count_green(struct lwp *lwp);
 
 /* (4) -> (5), after `leave`, when its stack isn't used any more. */
 void lwp_clear_alive(struct lwp *lwp);

@@ -120,6 +120,28 @@ void lwp_begins(struct lwp *lwp)
     EVENT(EVENT_STARTS, lwp->context->tp, lwp);
 }
 
+/* A process of its own isn't counted.  The caller counts itself, so the count doesn't come to 0 here. */
+static void count_lwp(struct lwp *lwp, int is_thread)
+{
+    lwp->counted = is_thread && !lwp->aside;
+    if (is_thread)
+        atomic_fetch_add(lwp->aside ? &lwps_beside_count : glibc.thread_count, 1);
+}
+
+static void uncount_lwp(struct lwp *lwp, int is_thread)
+{
+    lwp->counted = 0;
+    if (is_thread)
+        atomic_fetch_sub(lwp->aside ? &lwps_beside_count : glibc.thread_count, 1);
+}
+
+void lwp_count_green(struct lwp *lwp)
+{
+    lwp->counted = 1;
+    atomic_fetch_add(glibc.thread_count, 1); /* first, so that a look for a deadlock sees an LWP too many and not one too few */
+    atomic_fetch_sub(&lwps_beside_count, 1);
+}
+
 int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg)
 {
     struct context *context = lwp->context;
@@ -129,8 +151,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         return error;
     if (lwp->signal_stack)
         lwp->signal_stack = context_signal_stack(context) != NULL;
-    if (flags & CLONE_THREAD)
-        atomic_fetch_add(glibc.thread_count, 1);
+    count_lwp(lwp, flags & CLONE_THREAD);
     lwp_begins(lwp);
 
     /* A setxid (setuid and its like) signals each thread on glibc's list, and holds this lock until all have answered.  We clone under
@@ -164,8 +185,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 
     if (result < 0) {
         registry_count_not_started();
-        if (flags & CLONE_THREAD)
-            atomic_fetch_sub(glibc.thread_count, 1);
+        uncount_lwp(lwp, flags & CLONE_THREAD);
         undo_listing(lwp);
         return (int)-result;
     }

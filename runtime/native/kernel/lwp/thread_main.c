@@ -89,6 +89,15 @@ static void tidy_libc(struct context *context)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 }
 
+/* The last thread ends the process, as in start_thread(), also after the main thread's pthread_exit. */
+static void leave_count(struct lwp *me)
+{
+    if ((me->counted && me->leave) || (!me->counted && me->aside))
+        atomic_fetch_add(&lwps_beside_count, me->leave ? 1 : -1); /* first: see lwp_count_green() */
+    if (me->counted && atomic_fetch_sub(glibc.thread_count, 1) == 1)
+        exit(0);
+}
+
 static void thread_exit_hooks(struct lwp *me)
 {
     struct context *context = me->context;
@@ -101,15 +110,12 @@ static void thread_exit_hooks(struct lwp *me)
     tidy_libc(context);
     EVENT(EVENT_DESTRUCTORS, me, 0);
     registry_count_ended();
-    if (me->leave) /* it isn't in glibc's count */
-        return;
-    atomic_fetch_add(&lwps_ending, 1);
-    /* The last thread ends the process, as in start_thread(), also after the main thread's pthread_exit. */
-    if ((me->flags & CLONE_THREAD) && atomic_fetch_sub(glibc.thread_count, 1) == 1)
-        exit(0);
+    if (!me->leave)
+        atomic_fetch_add(&lwps_ending, 1);
+    leave_count(me);
 }
 
-atomic_int lwps_ending;
+atomic_int lwps_ending, lwps_beside_count;
 void (*_Atomic lwp_left)(void);
 
 static _Noreturn void thread_exit(struct lwp *me)

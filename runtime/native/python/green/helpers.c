@@ -294,6 +294,7 @@ static int start_helper(void)
 
     if (lwp && none) {
         lwp_set_name(lwp->lwp, "lwp-helper", 1);
+        lwp->lwp->aside = 1; /* its call belongs to a thread that counts */
         result = boot_start(lwp->lwp, &(struct boot_target){helper_function, none, NULL, NULL, NULL}, lwp_thread_flags, 0, 0);
     }
     Py_XDECREF(lwp);

@@ -50,6 +50,7 @@ static int spawn_carrier(struct scheduler *scheduler)
     if (!lwp)
         return errno;
     lwp->signal_stack = atomic_load(&signal_stacks);
+    lwp->aside = 1;
     int error = lwp_start(lwp, lwp_thread_flags, 0, run_carrier, scheduler);
     lwp_release(lwp);
     return error;
