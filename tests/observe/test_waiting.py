@@ -542,7 +542,7 @@ def test_watchdog_tells_of_a_pool_beside_threads_that_go_on(tmp_path: Path) -> N
     head, pool, waits, *_ = said.splitlines()
     assert head == "lwp: deadlock for more than 0.2 s"
     assert pool.startswith("deadlock: all 5 threads of a pool wait for calls of the same pool, ")
-    assert re.match(r"  5 threads wait for condition .*, and 4 others like it, the first for ", waits)
+    assert re.match(r"  5 threads wait for future .*, and 4 others like it, the first for ", waits)
     assert "frames of libraries)\n" in said
     assert "threading.py" not in said
 
