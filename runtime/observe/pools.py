@@ -22,6 +22,12 @@ from .waits import Wait, Waiting
 
 _POOL = os.path.join(RUNTIME, "pool.py")  # a floor above
 
+#: The variables with the futures that the functions of concurrent.futures wait for.  as_completed() is a generator:
+#: without a GIL it may go on while its variables are read.
+_PENDING = {"wait": "not_done"}
+if getattr(sys, "_is_gil_enabled", lambda: True)():
+    _PENDING["as_completed"] = "pending"
+
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -147,7 +153,7 @@ def _need(stock: Any, wait: Wait, thing: Any, frame: FrameType | None, calls: Se
     if isinstance(thing, tuple):  # runtime.wait(), for the first of these
         return 1, {one.ident if isinstance(one, native.LWP) else id(one) for one in thing}
     if stock and frame is not None and frame.f_code.co_filename == stock._base.__file__:
-        pending = {"wait": "not_done", "as_completed": "pending"}.get(frame.f_code.co_name, "")
+        pending = _PENDING.get(frame.f_code.co_name, "")
         names = _variables_now(wait.ident) if pending else {}
         waiter: Any = names.get("waiter")
         if getattr(waiter, "event", None) is thing:
