@@ -35,6 +35,7 @@ class NativeHelper:
         self.dynamic = str(self._compile("tls_dynamic.c"))
         self.variables = str(self._compile("tls_variables.c"))
         self.thread_states = str(self._compile("thread_states.c"))
+        self.in_c = str(self._compile("in_c.c"))
         self.lib: Any = ctypes.CDLL(self.path)
         for name in ("thread_pointer", "key_get", "resolver_state", "ctype_table", "counter_address", "errno_address"):
             getattr(self.lib, name).restype = ctypes.c_void_p

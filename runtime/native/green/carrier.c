@@ -102,6 +102,7 @@ static void sleep_as_spare(struct carrier *c, int64_t deadline)
 {
     atomic_store(&c->word, 1);
     park_unlock(&c->scheduler->lock);
+    green_lwp_block(&c->base);
     futex_wait(&c->word, 1, deadline, PARK_PRIVATE);
     park_lock(&c->scheduler->lock);
 }
@@ -355,11 +356,12 @@ static void be_spare(struct carrier *c)
     }
 }
 
-/* With a slice the runner needs a watcher whenever it enters a thread.  Carriers stay until the generation's end: at most there are two
- * more of them than threads that kept their LWP at one time. */
+/* With a slice the runner needs a watcher whenever it enters a thread, and without one while a thread waits in C code of others and has left
+ * its LWP: the thread may hold a lock for which all other LWPs block there, and only the watcher then sees that its wait is over.  Carriers
+ * stay until the generation's end: at most there are two more of them than threads that kept their LWP at one time, or `lwps`. */
 static int lacks_watcher(struct scheduler *s)
 {
-    return s->slice && !s->watcher && s->begun == s->made;
+    return (s->slice || s->waiting_in_c) && !s->watcher && s->begun == s->made;
 }
 
 /* Releases the lock meanwhile. */
@@ -538,6 +540,22 @@ void carrier_leaves_c(struct green *me)
     park_unlock(&s->lock); /* a runner in its base sleeps, and keeps the place: only one LWP may sleep for files */
 }
 
+void carrier_begins_wait_in_c(struct scheduler *s)
+{
+    park_lock(&s->lock);
+    s->waiting_in_c++;
+    if (lacks_watcher(s))
+        s->turns = -1; /* the runner goes to its base, and there it makes one, before it enters another thread */
+    park_unlock(&s->lock);
+}
+
+void carrier_ends_wait_in_c(struct scheduler *s)
+{
+    park_lock(&s->lock);
+    s->waiting_in_c--;
+    park_unlock(&s->lock);
+}
+
 int carrier_others_go_on(struct scheduler *s, long moves)
 {
     park_lock(&s->lock);
@@ -566,7 +584,7 @@ static void forget_lost(void *of)
     s->runner = s->watcher = s->spares = NULL;
     s->generation++;
     s->threads = 0;
-    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = s->handed = 0;
+    s->turns = s->looked = s->made = s->begun = s->out = s->stopping = s->handed = s->waiting_in_c = 0;
     s->served = s->served ? INHERITED : UNSERVED;
     s->look_at = 0;
     if (s->poller)

@@ -17,6 +17,10 @@ void carrier_schedule(struct scheduler *s, struct green *me);
 void carrier_enters_c(struct carrier *c);
 void carrier_leaves_c(struct green *me);
 
+/* Called around a wait there that leaves the LWP to others. */
+void carrier_begins_wait_in_c(struct scheduler *s);
+void carrier_ends_wait_in_c(struct scheduler *s);
+
 /* moves: the scheduler's count at an earlier time.  Whether another thread has gone on since then, or could go on now. */
 int carrier_others_go_on(struct scheduler *s, long moves);
 

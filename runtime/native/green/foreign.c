@@ -4,6 +4,7 @@
 #include "green/switch.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <link.h>
 
@@ -167,10 +168,14 @@ int foreign_is_in_c(void)
 int foreign_wait(struct pollfd *files, int count, int64_t deadline)
 {
     struct green *me = park_green;
+    int saved = errno;
 
     foreign_leave(); /* with the runner's place again, if it is free, the wait needs no other LWP */
     be_in_c(me, 0); /* for foreign_since(); nothing is learnt from the wait */
+    carrier_begins_wait_in_c(me->scheduler);
     int result = green_wait_fds(files, count, deadline);
+    carrier_ends_wait_in_c(me->scheduler);
     be_in_c(me, runs_on_runner(me));
+    errno = saved;
     return result;
 }

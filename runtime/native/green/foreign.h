@@ -24,7 +24,8 @@
 
 #include <stdint.h>
 
-/* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where. */
+/* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where.  errno is preserved by all that
+ * is called here, as PyEval_SaveThread() and PyEval_RestoreThread() preserve it. */
 void foreign_enter(const void *code);
 void foreign_leave(void);
 

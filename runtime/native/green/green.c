@@ -2,6 +2,7 @@
 
 #include "kernel/arch/arch.h"
 #include "green/carrier.h"
+#include "green/shared_lwp.h"
 #include "green/switch.h"
 #include "kernel/base/poll.h"
 
@@ -28,7 +29,8 @@ static void first_turn(void *arg)
 void green_begin(struct green *green, struct scheduler *s, void *stack_high, void *tp, void (*entry)(void *), void *arg,
                  void (*gone)(struct green *), int waited)
 {
-    *green = (struct green){.scheduler = s, .tp = tp, .entry = entry, .arg = arg, .gone = gone, .waited = waited};
+    *green = (struct green){
+        .scheduler = s, .tp = tp, .mask = green_lwp_mask(), .entry = entry, .arg = arg, .gone = gone, .waited = waited};
     green->sp = arch_swap_begin(stack_high, first_turn, green);
     *green_of(tp) = green;
     scheduler_forget_lost(s);
@@ -51,6 +53,8 @@ _Noreturn void green_end(void)
         me->scheduler->policy->end(me);
     park_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
+    if (me->scheduler->threads == 1 && me->carrier != &me->scheduler->lent)
+        green_lwp_block(me); /* the base that comes next would keep the mask of a thread that is gone */
     carrier_schedule(me->scheduler, me);
     abort(); /* not reached: an ended thread is never resumed */
 }

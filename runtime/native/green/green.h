@@ -30,6 +30,7 @@ struct green {
     struct carrier *carrier; /* whose LWP it is on, or was on last */
     atomic_int tid;          /* the LWP's; 0 before the first turn */
     void *sp, *tp;           /* where it is resumed */
+    uint64_t mask;           /* the signals that it blocks: green/shared_lwp.h */
     int64_t asked;           /* when it first called green_turn_is_over() in this turn; 0: not yet */
     struct green *next;      /* in the queue */
     struct waiter waiter;

@@ -452,8 +452,10 @@ void poller_deliver(struct poller *p, const struct poller_events *events)
 int poller_is_ready(struct poller *p)
 {
     struct pollfd epoll = {.fd = p->epoll, .events = POLLIN};
+    int saved = errno, is = poller_waiters(p) > 0 && poll(&epoll, 1, 0) > 0;
 
-    return poller_waiters(p) > 0 && poll(&epoll, 1, 0) > 0;
+    errno = saved; /* a signal may have ended the call */
+    return is;
 }
 
 void poller_wake(struct poller *p)

@@ -40,7 +40,7 @@ static void begin_carrying(struct scheduler *s, struct carrier *c)
 {
     *c = (struct carrier){.scheduler = s, .generation = s->generation};
     c->in = &c->base;
-    c->base = (struct green){.scheduler = s, .carrier = c, .tp = arch_thread_pointer()};
+    c->base = (struct green){.scheduler = s, .carrier = c, .tp = arch_thread_pointer(), .mask = green_lwp_mask()};
     atomic_store(&c->base.tid, (int)syscall(SYS_gettid));
     atomic_store(&s->tid, atomic_load(&c->base.tid));
     park_green = &c->base;
@@ -123,6 +123,7 @@ void scheduler_carry(struct scheduler *s)
     }
     s->begun++;
     begin_carrying(s, &c);
+    green_lwp_block(&c.base);
     carrier_run(&c);
     park_green = NULL;
 }

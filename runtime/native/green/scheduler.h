@@ -39,6 +39,7 @@ struct scheduler {
     int handed;                /* the runner still sleeps as the spare that it was: runner_hand_over() */
     long moves;                /* of the runner, from one thread to the next or to its base */
     int out;                   /* carriers that are in a thread */
+    int waiting_in_c;          /* threads that have left their LWP within C code of others */
     int watcher_is_off;        /* it sleeps without a timeout, until the runner has threads to run again */
     int generation;
     struct carrier lent;       /* the attached thread's */

@@ -3,7 +3,7 @@
 #include "kernel/arch/arch.h"
 #include "green/replace.h"
 #include "kernel/glibc/glibc.h"
-#include "green/green.h"
+#include "green/scheduler.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -81,6 +81,74 @@ static int green_getschedparam(pthread_t thread, int *policy, struct sched_param
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
+static int (*pthread_sigmask_of_libc)(int, const sigset_t *, sigset_t *);
+static int (*sigprocmask_of_libc)(int, const sigset_t *, sigset_t *);
+
+#define UNKNOWN UINT64_MAX /* no mask has SIGKILL */
+
+/* The kernel is asked for the mask when the thread leaves the LWP, and not before: a child of vfork(2) shares this memory with its parent, and
+ * has a mask of its own. */
+static void note_mask(const sigset_t *set)
+{
+    if (park_green && set)
+        park_green->mask = UNKNOWN;
+}
+
+static int green_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    note_mask(set);
+    return pthread_sigmask_of_libc(how, set, old);
+}
+
+static int green_sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    note_mask(set);
+    return sigprocmask_of_libc(how, set, old);
+}
+
+static void set_mask(const uint64_t *mask, uint64_t *old)
+{
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, old, sizeof *mask);
+}
+
+uint64_t green_lwp_mask(void)
+{
+    uint64_t mask = 0;
+
+    if (park_green && park_green->mask != UNKNOWN)
+        return park_green->mask;
+    set_mask(NULL, &mask);
+    return mask;
+}
+
+void green_lwp_change_mask(struct green *from, struct green *to, int stays)
+{
+    if (from->mask == UNKNOWN || !stays)
+        set_mask(stays ? NULL : &to->mask, &from->mask);
+    if (stays)
+        to->mask = from->mask;
+}
+
+const uint64_t green_all_signals = ~(UINT64_C(3) << (GLIBC_SIGCANCEL - 1));
+
+void green_lwp_block(struct green *me)
+{
+    if (me->mask != green_all_signals)
+        set_mask(&green_all_signals, NULL);
+    me->mask = green_all_signals;
+}
+
+void green_lwp_watch_masks(void)
+{
+    static int done;
+
+    if (!done) {
+        done = 1;
+        (void)replace_everywhere((void *)pthread_sigmask, "pthread_sigmask", green_pthread_sigmask, &pthread_sigmask_of_libc);
+        (void)replace_everywhere((void *)sigprocmask, "sigprocmask", green_sigprocmask, &sigprocmask_of_libc);
+    }
+}
+
 /* What the kernel keeps of a handler (its struct sigaction, not libc's).  A processor whose <asm/signal.h> has an SA_RESTORER keeps a
  * restorer, x86-64 and aarch64 do.  If a member were missing here, rt_sigaction(2) would write the mask over what follows on the caller's
  * stack. */
@@ -104,7 +172,7 @@ static void (*setxid_handler)(int, siginfo_t *, void *);
  * LWP again and again.  So the handler runs with the thread pointer of the native thread. */
 static void in_native_tcb(int signal, siginfo_t *info, void *context)
 {
-    void *tp = arch_thread_pointer(), *native = park_green ? green_native_tp() : tp;
+    void *tp = arch_thread_pointer(), *native = park_green ? park_green->carrier->base.tp : tp;
 
     if (native != tp)
         arch_set_thread_pointer(native);

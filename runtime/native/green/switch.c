@@ -1,5 +1,6 @@
 #include "green/switch.h"
 
+#include "green/shared_lwp.h"
 #include "kernel/arch/arch.h"
 
 #include <limits.h>
@@ -104,6 +105,8 @@ void green_switch(struct scheduler *s, struct green *from, struct green *to)
     to->carrier->in = to;
     atomic_store_explicit(&to->tid, atomic_load_explicit(&from->tid, memory_order_relaxed), memory_order_relaxed);
     s->counts.switches++;
+    if (from->mask != to->mask)
+        green_lwp_change_mask(from, to, to == &to->carrier->base && to->carrier != &s->lent);
     /* The lock is taken before a switch and released after it, on the other stack, so that no LWP resumes a thread before its
      * registers are saved. */
     arch_swap(&from->sp, to->sp, to->tp);

@@ -28,8 +28,8 @@ static void clear_alive(struct green *green)
     lwp_clear_alive(lwp_of_green(green));
 }
 
-/* Registers nothing with the kernel: robust list, rseq area, signal mask, signal stack and name belong to the LWP, which green threads
- * share (green/shared_lwp.h). */
+/* Registers nothing with the kernel: robust list, rseq area, signal stack and name belong to the LWP, which green threads share
+ * (green/shared_lwp.h). */
 static void green_main(void *arg)
 {
     struct lwp *me = arg;

@@ -8,9 +8,14 @@
 #include "python/rooms.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+#define MILLISECOND (PARK_SECOND / 1000)
 
 static PyThreadState *(*save_thread)(void);
 static void (*restore_thread)(PyThreadState *tstate);
@@ -42,28 +47,52 @@ static int may_leave_lwp(void)
     return foreign_is_in_c() && !compat_has_gil();
 }
 
+/* A wait that was not ended by its deadline, because the thread is cancelled or there is no memory, goes on in the kernel. */
+static int64_t rest_until(int64_t deadline)
+{
+    int64_t now = park_now();
+
+    return now < deadline ? deadline - now : 0;
+}
+
+/* After the first call the kernel has read and written the files, so that they can be read and written here: as many as fit its unsigned int
+ * (fs/select.c). */
 static int poll_or_leave_lwp(struct pollfd *files, nfds_t count, int timeout)
 {
     int leaves = timeout != 0 && may_leave_lwp(), ready = libc_poll(files, count, leaves ? 0 : timeout);
 
     if (!leaves || ready)
         return ready;
-    int result = foreign_wait(files, (int)count, timeout < 0 ? PARK_FOREVER : park_now() + (int64_t)timeout * (PARK_SECOND / 1000));
-    if (result && result != ETIMEDOUT) /* no memory */
-        return libc_poll(files, count, timeout);
-    for (nfds_t i = 0; i < count; i++)
+    int64_t deadline = timeout < 0 ? PARK_FOREVER : park_now() + timeout * MILLISECOND;
+    int result = foreign_wait(files, (int)(unsigned)count, deadline);
+    if (result && result != ETIMEDOUT)
+        return libc_poll(files, count, timeout < 0 ? -1 : (int)((rest_until(deadline) + MILLISECOND - 1) / MILLISECOND));
+    for (unsigned i = 0; i < (unsigned)count; i++)
         ready += files[i].revents != 0;
     return ready;
+}
+
+/* Whether a time lies there that nanosleep(2) takes.  If not, a read here could be a SIGSEGV, where the kernel's answer is EFAULT.  futex(2)
+ * reads and checks the time as nanosleep(2) does, and then doesn't sleep, because the word differs (kernel/futex/syscalls.c). */
+static int is_time(const struct timespec *time)
+{
+    int word = 1, saved = errno, is = time && syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, time, NULL, 0) < 0 && errno == EAGAIN;
+
+    errno = saved;
+    return is;
 }
 
 static int nanosleep_or_leave_lwp(const struct timespec *time, struct timespec *left)
 {
     enum { YEARS = 1 << 30 }; /* s */
-    int is_time = (uint64_t)time->tv_sec < YEARS && (uint64_t)time->tv_nsec < PARK_SECOND;
 
-    if (is_time && may_leave_lwp() && foreign_wait(NULL, 0, park_now() + time->tv_sec * PARK_SECOND + time->tv_nsec) == ETIMEDOUT)
+    if (!may_leave_lwp() || !is_time(time) || time->tv_sec >= YEARS)
+        return libc_nanosleep(time, left);
+    int64_t deadline = park_now() + time->tv_sec * PARK_SECOND + time->tv_nsec;
+    if (foreign_wait(NULL, 0, deadline) == ETIMEDOUT)
         return 0;
-    return libc_nanosleep(time, left);
+    int64_t rest = rest_until(deadline);
+    return libc_nanosleep(&(struct timespec){rest / PARK_SECOND, rest % PARK_SECOND}, left);
 }
 
 void python_watch_foreign(void)

@@ -26,7 +26,9 @@
 #include "kernel/base/fork.h"
 #include "kernel/base/park.h"
 #include "green/green.h"
+#include "green/shared_lwp.h"
 #include "kernel/lwp/lwp.h"
+#include "kernel/lwp/thread_main.h"
 #include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/threads/lwp.h"
@@ -45,6 +47,7 @@ struct call {
     PyObject *context, *handled;        /* the caller's context variables, a copy; the exception that it handles, or NULL */
     PyObject *result, *raised;          /* what it has returned; or NULL, and what it has raised */
     int bounded, begun, abandoned;
+    uint64_t mask;                      /* the signals that the caller blocks */
     int forks;                          /* the fork_generation in which it was handed over */
     atomic_int done;                    /* the caller sleeps here */
     struct call *next;
@@ -130,6 +133,7 @@ static struct call *new_call(PyObject *function, PyObject *args, PyObject *kwarg
     call->handled = PyErr_GetHandledException();
     call->bounded = bounded;
     call->forks = fork_generation;
+    call->mask = green_lwp_mask();
     if ((call->context = PyContext_CopyCurrent()))
         return call;
     free_call(call);
@@ -266,6 +270,7 @@ static PyObject *run_helper(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     int forks = fork_generation;
 
     boot_count_running(-1); /* a helper is no thread of the program: _thread._count() */
+    thread_set_signals(&green_all_signals);
     for (;;) {
         struct call *call = next_call();
         if (!call && rest_helper(&me))
@@ -273,11 +278,13 @@ static PyObject *run_helper(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
         if (!call)
             break;
         wake_caller(&me);
+        thread_set_signals(&call->mask);
         run_call(call);
         if (forks != fork_generation) {
             end_in_child(call);
             break;
         }
+        thread_set_signals(&green_all_signals);
         forget_thread();
         me.done = finish_call(call);
     }

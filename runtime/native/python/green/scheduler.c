@@ -132,7 +132,7 @@ static PyObject *scheduler_run(PyObject *op, PyObject *Py_UNUSED(unused))
     return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* The scheduler's own LWPs are made when its first thread is started, and inherit that starter's signal mask, as a stock thread would. */
+/* The scheduler's own LWPs are made when its first thread is started. */
 static PyObject *scheduler_lend(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     return begin_serving(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
@@ -458,6 +458,9 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
     const char *why = scheduler_init();
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
+    Py_BEGIN_ALLOW_THREADS /* who has the linker's locks may want the GIL */
+    green_lwp_watch_masks();
+    Py_END_ALLOW_THREADS
     if (lwps > 1 || slice)
         python_watch_foreign();
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
