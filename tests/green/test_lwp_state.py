@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Child, NativeHelper, together
+from seccomp import refuse
 
 import runtime
 from runtime import scheduler
@@ -219,6 +220,10 @@ SHARED = {
     "name": ("libc.prctl(15, b'changed', 0, 0, 0)", "Path('/proc/thread-self/comm').read_text()"),
     "timer slack": ("libc.prctl(29, 12345, 0, 0, 0)", "libc.prctl(30, 0, 0, 0, 0)"),
     "no_new_privs": ("libc.prctl(38, 1, 0, 0, 0)", "libc.prctl(39, 0, 0, 0, 0)"),
+    "seccomp filter": (
+        "refuse(1 << 20, 1)",  # no system call's number
+        "Path('/proc/thread-self/status').read_text().partition('Seccomp_filters:')[2].split()[0]",
+    ),
     "signal stack": ("libc.sigaltstack(stack, None)", "(libc.sigaltstack(None, found), bytes(found)[:8])[1]"),
     "umask of its own": (
         "(libc.unshare(0x200), os.umask(0o31))",
@@ -231,7 +236,7 @@ SHARED = {
 def shared(sets: str, shows: str) -> None:
     memory = ctypes.create_string_buffer(65536)
     stack = (ctypes.c_size_t * 3)(ctypes.addressof(memory), 0, len(memory))
-    names = {"os": os, "libc": libc, "Path": Path, "stack": stack, "found": (ctypes.c_size_t * 3)()}
+    names = {"os": os, "libc": libc, "Path": Path, "refuse": refuse, "stack": stack, "found": (ctypes.c_size_t * 3)()}
     seen = [eval(shows, names)]
     threads = scheduler.Scheduler()
     threads.spawn(eval, sets, names)

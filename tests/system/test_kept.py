@@ -1,6 +1,6 @@
 """A program ends, forks, takes signals ... as on stock threads, whatever the runtime and its tools keep in its process.
 
-These are the cells of the table in docs/reliability.md: what the program prints, and its exit status.
+docs/reliability.md has the table. What counts is what the program prints, and its exit status.
 """
 
 from __future__ import annotations
