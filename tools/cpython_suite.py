@@ -80,7 +80,7 @@ if sys.orig_argv[1:4] != ["-m", "runtime", "run"]:
 
     if load("interpreters").in_main():
         load("patch").install({green})
-        load("observe.listening").begin()
+        load("observe.listening").listen_for_tool()
 """
 NO_TESTS = 77
 STOCK_TRIES = 10

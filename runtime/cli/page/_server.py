@@ -110,6 +110,7 @@ class Server(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(16)
         self.streams = threading.BoundedSemaphore(_STREAMS)
         self.connections = threading.BoundedSemaphore(_CONNECTIONS)
+        self.making = threading.Lock()  # of a batch: one that a slow reader comes late for has 200 MB of objects
         self.ended = threading.Event()  # the program has
 
     def serve_until_end(self) -> None:
@@ -171,6 +172,10 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is nothing to tell of."""
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -252,7 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send("hello", feed.hello() | {"control": self.server.control})
         shown = None
         while not feed.ended:
-            self._send("news", feed.news(last=self.server.ended.wait(_PERIOD)))
+            last = self.server.ended.wait(_PERIOD)
+            with self.server.making:
+                news = _event("news", feed.news(last=last))
+            self.wfile.write(news)
             self.server.wanted.set()
             if self.server.moment and shown is not self.server.moment:
                 shown = self.server.moment
@@ -260,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send("moment", shown)
 
     def _send(self, event: str, data: dict[str, Any]) -> None:
-        self.wfile.write(f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode())
+        self.wfile.write(_event(event, data))
 
     def version_string(self) -> str:
         return "lwp"
