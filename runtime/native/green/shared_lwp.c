@@ -138,15 +138,18 @@ void green_lwp_block(struct green *me)
     me->mask = green_all_signals;
 }
 
+static void watch_masks(void)
+{
+    (void)replace_everywhere((void *)pthread_sigmask, "pthread_sigmask", green_pthread_sigmask, &pthread_sigmask_of_libc);
+    (void)replace_everywhere((void *)sigprocmask, "sigprocmask", green_sigprocmask, &sigprocmask_of_libc);
+}
+
+/* Several threads may make the first scheduler at one time, and each must find the functions replaced. */
 void green_lwp_watch_masks(void)
 {
-    static int done;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    if (!done) {
-        done = 1;
-        (void)replace_everywhere((void *)pthread_sigmask, "pthread_sigmask", green_pthread_sigmask, &pthread_sigmask_of_libc);
-        (void)replace_everywhere((void *)sigprocmask, "sigprocmask", green_sigprocmask, &sigprocmask_of_libc);
-    }
+    pthread_once(&once, watch_masks);
 }
 
 /* What the kernel keeps of a handler (its struct sigaction, not libc's).  A processor whose <asm/signal.h> has an SA_RESTORER keeps a

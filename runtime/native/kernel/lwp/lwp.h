@@ -156,8 +156,10 @@ extern size_t lwp_size;
 /* (1) -> (2), what lwp_start() does before clone(2): makes the context's memory as a new thread must find it.  0, or errno: still (1). */
 int lwp_prepare(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
-/* Towards (3): it counts as started.  The floor has set `leave`, and may have called lwp_count_green() before; it runs thread_run() (thread_main.h) on the context's stack. */
+/* Towards (3): it counts as started.  The floor has set `leave`; it runs thread_run() (thread_main.h) on the context's stack. */
 void lwp_begins(struct lwp *lwp);
+
+/* Called before lwp_begins() for a thread that LWPs run which are `aside`: until it ends it keeps the process alive in their place. */
 void lwp_count_green(struct lwp *lwp);
 
 /* (4) -> (5), after `leave`, when its stack isn't used any more. */

@@ -85,7 +85,8 @@ static void write_wait(FILE *out, const struct wait *wait)
         fprintf(out, "%.6f", (double)wait->deadline / PARK_SECOND);
 }
 
-/* [ident, tid, serial number], and of a thread that waits its wait, with the serial number of the holder.  Under the lock of glibc's lists, so the thread doesn't end. */
+/* [ident, tid, serial number], and of a thread that waits its wait, with the serial number of the holder.  Under the lock of glibc's lists,
+ * so the thread doesn't end. */
 static void write_lwp(uintptr_t ident, int tid, void *arg)
 {
     struct writer *writer = arg;

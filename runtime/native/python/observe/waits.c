@@ -315,8 +315,8 @@ static PyMethodDef functions[] = {
      "By its ident, the tid of each thread, also of pthreads; of a green thread that of an LWP that ran it."},
     {"waits", list_waits, METH_NOARGS,
      "Of each thread that sleeps for a primitive or a thread of the runtime: (ident, tid, object, ident of its holder or 0, since,\n"
-     "deadline or None, ended, its serial number or 0).  ended: None, or of a holder that has ended (name or None, whether it was a thread of the process\n"
-     "that has forked this one, address of the instruction with which it took the lock, or 0)."},
+     "deadline or None, ended, its serial number or 0).  ended: None, or of a holder that has ended (name or None, whether it was a\n"
+     "thread of the process that has forked this one, address of the instruction with which it took the lock, or 0)."},
     {0},
 };
 
