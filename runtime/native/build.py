@@ -89,6 +89,7 @@ SOURCES = [
     "kernel/glibc/glibc.c",
     "kernel/glibc/descriptors.c",
     "kernel/glibc/modules.c",
+    "kernel/glibc/kept.c",
     "kernel/glibc/probe.c",
     "kernel/glibc/calibrate.c",
     "kernel/lock/lock.c",

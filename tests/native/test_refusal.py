@@ -1,9 +1,15 @@
-"""A C library that is not as it should be is refused by an ImportError that names the check; never by a crash."""
+"""What the import refuses by an ImportError, and never by a crash.
+
+A C library that is not as it should be: the error names the check.  A call that a limit or a filter of the process
+refuses: it names the call.
+"""
 
 from __future__ import annotations
 
 import ast
 import ctypes
+import errno
+import os
 import platform
 import shutil
 import subprocess
@@ -96,6 +102,87 @@ def test_a_library_with_another_pthread_create_is_not_refused(tmp_path: Path) ->
     )
     program = "import runtime; thread = runtime.Thread(target=print, args=('ran',)); thread.start(); thread.join()"
     assert python("-c", program, **environment).stdout == "ran\n"
+
+
+# ---- a limit or a filter of this process, which says nothing of the C library ----------------------------------------
+
+#: The core is loaded first: what fails from there on are the calls of its checks, and not the interpreter's.
+LOADED = """
+import importlib.util, os, resource, sys, threading, types
+sys.path.insert(0, {tests!r})
+from seccomp import refuse
+spec = importlib.util.spec_from_file_location("runtime.native._core", {core!r})
+core = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(core)
+module = types.ModuleType("runtime.native")
+{obstacle}
+try:
+    core.attach(module)
+except (ImportError, MemoryError) as error:
+    os.write(1, (str(error) or "MemoryError").encode())
+else:
+    os.write(1, b"imported")
+os._exit(0)
+"""
+
+
+def attached(obstacle: str) -> str:
+    """What the import says that meets the obstacle after the core is loaded."""
+    core, tests = runtime.native._core.__file__, str(Path(__file__).parents[1])
+    said = python("-c", LOADED.format(core=core, tests=tests, obstacle=obstacle)).stdout
+    assert "C library" not in said, said
+    assert "\n" not in said, said
+    return said
+
+
+SYSTEM_CALLS = """mmap 9 222, mprotect 10 226, munmap 11 215, rt_sigaction 13 134, rt_sigprocmask 14 135,
+    sched_yield 24 124, madvise 28 233, gettid 186 178, futex 202 98, sched_getaffinity 204 123, openat 257 56,
+    set_robust_list 273 99, get_robust_list 274 100, rseq 334 293, clone3 435 435"""
+#: Those that glibc or the check can do without.
+SPARED = ["munmap", "rt_sigaction", "rt_sigprocmask", "sched_yield", "madvise", "set_robust_list", "get_robust_list"]
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.ENOMEM], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", [call.split() for call in SYSTEM_CALLS.split(",")], ids=lambda call: call[0])
+def test_a_system_call_that_a_filter_refuses(call: list[str], error: int) -> None:
+    name, *numbers = call
+    number = numbers[platform.machine() == "aarch64"]
+    said = attached(f"if not refuse({number}, {error}):\n    os.write(1, b'without filters')\n    os._exit(0)")
+    if said == "without filters":
+        pytest.skip(said)
+    if said == "imported":
+        # glibc uses clone(2) instead of clone3(2), and takes an affinity for unknown.  Old glibc registers no rseq.
+        assert (
+            name in SPARED
+            or (name, error) in [("clone3", errno.ENOSYS), ("sched_getaffinity", errno.ENOSYS)]
+            or (name in ("rseq", "clone3") and tuple(map(int, platform.libc_ver()[1].split("."))) < (2, 35))
+        )
+        return
+    assert name not in SPARED
+    assert said.startswith("runtime can't work in this process: "), said
+    made_of_it = name in ("mprotect", "clone3") and error == errno.ENOMEM
+    assert os.strerror(errno.EAGAIN if made_of_it else error) in said, said
+    if name != "openat":  # dlopen has no errno
+        assert ("RLIMIT_AS" if error == errno.ENOMEM else "a seccomp filter") in said, said
+
+
+@pytest.mark.parametrize("first", range(0, 160, 16))
+def test_a_limit_of_memory(first: int) -> None:
+    """One that leaves so many MiB, and up to 15 more: the checks map stacks, and malloc 128 MiB for each thread."""
+    used = "int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()"
+    for left in range(first, first + 16, 2):
+        said = attached(f"resource.setrlimit(resource.RLIMIT_AS, ({used} + ({left} << 20),) * 2)")
+        if said not in ("imported", "MemoryError"):
+            assert said.startswith("runtime can't work in this process: "), (left, said)
+            assert "RLIMIT_AS" in said or "can't be loaded" in said, (left, said)
+
+
+def test_a_limit_of_threads() -> None:
+    if os.getuid() != 0:
+        pytest.skip("it takes another user's id, because root is exempt")
+    said = attached("resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\nos.setuid(65534)")
+    assert said.startswith(f"runtime can't work in this process: pthread_create fails: {os.strerror(errno.EAGAIN)} (")
+    assert "RLIMIT_NPROC" in said
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:

@@ -83,10 +83,10 @@ static PyObject *calibrate_core(void)
     int error;
 
     if (glibc_calibrate(why, sizeof why) != 0)
-        return PyErr_Format(PyExc_ImportError, "runtime can't work with this C library: %s", why);
+        return PyErr_Format(PyExc_ImportError, "%s", why);
     green_thread_init();
     if ((error = lwp_init()) != 0)
-        return PyErr_Format(PyExc_ImportError, "runtime can't register its fork handlers: errno %d", error);
+        return PyErr_Format(PyExc_ImportError, "runtime can't work in this process: pthread_atfork fails: %s", strerror(error));
     sync_init();
     fork_handle(FORK_PYTHON, &fork_handlers);
     Py_RETURN_NONE;

@@ -4,8 +4,11 @@
 #include "kernel/base/number.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <gnu/libc-version.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct glibc_fact facts[64];
@@ -80,6 +83,19 @@ static void list_facts(void)
     add_fact("__nptl_nthreads", (long)glibc.thread_count, GLIBC_SYMBOL, "counted the probes");
 }
 
+/* If these are refused, glibc ends the process: in pthread_join, and in a new thread (nptl/pthread_create.c, start_thread). */
+static int ask_kernel(void)
+{
+    int word = 0;
+
+    if (syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1) < 0)
+        return glibc_failed("futex", errno);
+    /* EINVAL is the kernel's answer: another area is registered (kernel/rseq.c). */
+    if (glibc.rseq_size && syscall(SYS_rseq, NULL, 0, 0, 0) < 0 && errno != EINVAL)
+        return glibc_failed("rseq", errno);
+    return 0;
+}
+
 int glibc_calibrate(char *why, size_t capacity)
 {
     static int done;
@@ -100,7 +116,7 @@ int glibc_calibrate(char *why, size_t capacity)
         return glibc_refuse("__nptl_version says %s", private_version);
     if (dlsym(RTLD_DEFAULT, "__tsan_func_entry")) /* TSan would crash in a thread's first instrumented function */
         return glibc_refuse("ThreadSanitizer is loaded, which only knows the threads that its own pthread_create makes");
-    if (glibc_read_descriptors() || glibc_read_tls(minor) || glibc_probe(minor))
+    if (glibc_read_descriptors() || glibc_read_tls(minor) || ask_kernel() || glibc_probe(minor))
         return -1;
     if ((long)glibc.key_count != sysconf(_SC_THREAD_KEYS_MAX))
         return glibc_refuse("__pthread_keys has %zu entries, sysconf says %ld", glibc.key_count, sysconf(_SC_THREAD_KEYS_MAX));
@@ -109,7 +125,7 @@ int glibc_calibrate(char *why, size_t capacity)
      * thread at exit would kill the process.  Loaded here, a missing one can be reported. */
     /* cppcheck-suppress leakReturnValNotUsed ; it stays loaded */
     if (!dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL))
-        return glibc_refuse("libgcc_s.so.1, which pthread_exit needs, can't be loaded: %s", dlerror());
+        return glibc_not_loaded("libgcc_s.so.1, which pthread_exit needs,");
     list_facts();
     done = 1;
     return 0;

@@ -4,6 +4,7 @@
 #include "kernel/base/park.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,13 +24,40 @@ void glibc_complain_to(char *why, size_t capacity)
 
 int glibc_refuse(const char *format, ...)
 {
-    int n = snprintf(complaint, complaint_capacity, "glibc %s on " ARCH_NAME ": ", glibc.version ? glibc.version : "(unknown)");
+    int n = snprintf(complaint, complaint_capacity, "runtime can't work with this C library: glibc %s on " ARCH_NAME ": ",
+                     glibc.version ? glibc.version : "(unknown)");
     va_list args;
 
     va_start(args, format);
     if (n >= 0 && (size_t)n < complaint_capacity)
         vsnprintf(complaint + n, complaint_capacity - (size_t)n, format, args);
     va_end(args);
+    return -1;
+}
+
+/* pthread_create returns EAGAIN also where mmap has failed with ENOMEM (nptl/pthread_create.c). */
+static const char *likely_cause(int error)
+{
+    switch (error) {
+    case EAGAIN:
+        return "RLIMIT_AS, RLIMIT_NPROC or a cgroup's pids.max may be too low";
+    case ENOMEM:
+        return "RLIMIT_AS or vm.max_map_count may be too low";
+    default:
+        return "a seccomp filter may forbid it";
+    }
+}
+
+int glibc_failed(const char *call, int error)
+{
+    snprintf(complaint, complaint_capacity, "runtime can't work in this process: %s fails: %s (%s)", call, strerror(error),
+             likely_cause(error));
+    return -1;
+}
+
+int glibc_not_loaded(const char *library)
+{
+    snprintf(complaint, complaint_capacity, "runtime can't work in this process: %s can't be loaded: %s", library, dlerror());
     return -1;
 }
 

@@ -105,7 +105,7 @@ struct glibc {
 /* Valid after glibc_calibrate() has returned 0. */
 extern struct glibc glibc;
 
-/* Finds and checks all facts, once.  0, or -1 with `why` saying which check failed and what was found.  Makes and joins two pthreads.
+/* Finds and checks all facts, once.  0, or -1 with `why`: a sentence about the check that failed, or about a call that was refused.  Makes and joins two pthreads.
  * That also ends libc's single-threaded short cuts, with which malloc and stdio would skip their locks while our threads run. */
 int glibc_calibrate(char *why, size_t capacity);
 

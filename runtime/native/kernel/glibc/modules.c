@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PLAUSIBLE_MODULES ((size_t)1 << 20)
@@ -177,6 +178,8 @@ static int find_linker_lock(int minor)
 {
     struct held before, inside;
 
+    if (syscall(SYS_gettid) < 0) /* gettid() sets no errno */
+        return glibc_failed("gettid", errno);
     find_held(&before);
     dl_iterate_phdr(find_in_walk, &inside);
     if (before.count != 0 || inside.count != 1)

@@ -4,7 +4,6 @@
 #include "kernel/arch/arch.h"
 #include "kernel/base/park.h"
 
-#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -33,11 +32,9 @@ struct probe {
     char *resolver;           /* its __resp */
     uint64_t mask;            /* its signal mask */
     const char *tcb;          /* arch_tcb_check()'s result in it */
-    char *libc;               /* libc's TLS block as the thread found it */
-    ptrdiff_t malloc_words[4]; /* from tp to those of it that malloc has changed */
-    int malloc_count;         /* of malloc_words.  -1: malloc failed */
+    struct malloc_words words;
     char *local;
-    atomic_int phase;         /* 1: its copy is made, 2: it may make a thread itself, and end */
+    atomic_int phase;         /* 1: its copy is made, 2: it may make a thread itself, 3: it has tried, and ends */
     int error;
 };
 
@@ -54,7 +51,7 @@ static int find_own_pthread(void)
     int missing;
 
     if (!libc)
-        return glibc_refuse("libc.so.6 can't be loaded: %s", dlerror());
+        return glibc_not_loaded("libc.so.6");
     missing = glibc_symbol_in(libc, "pthread_create", &own_pthread.create) || glibc_symbol_in(libc, "pthread_join", &own_pthread.join);
     dlclose(libc);
     return missing ? -1 : 0;
@@ -63,29 +60,6 @@ static int find_own_pthread(void)
 static void *do_nothing(void *unused)
 {
     return unused;
-}
-
-/* malloc's two words of a thread, tcache and arena, are those of libc's block that the first call changes. */
-static void find_malloc_words(struct probe *p)
-{
-    enum { WORD = sizeof(void *) };
-    char *block = (char *)arch_thread_pointer() + glibc.libc_block;
-    int saved = errno;
-
-    memcpy(p->libc, block, glibc.libc_block_size);
-    void *volatile some = malloc(100); /* volatile, or the compiler leaves it out */
-    errno = saved;
-    if (!some) {
-        p->malloc_count = -1;
-        return;
-    }
-    free(some);
-    for (size_t at = 0; at + WORD <= glibc.libc_block_size; at += WORD)
-        if (memcmp(p->libc + at, block + at, WORD) != 0) {
-            if (p->malloc_count < (int)(sizeof p->malloc_words / sizeof *p->malloc_words))
-                p->malloc_words[p->malloc_count] = glibc.libc_block + (ptrdiff_t)at;
-            p->malloc_count++;
-        }
 }
 
 static void *probe_main(void *arg)
@@ -98,7 +72,7 @@ static void *probe_main(void *arg)
         void *pending;
     } *head = NULL;
 
-    find_malloc_words(p); /* before any other call that may use malloc */
+    glibc_find_malloc_words(&p->words); /* before any other call that may use malloc */
     p->self = (void *)pthread_self();
     p->tid = gettid();
     p->local = &local;
@@ -125,6 +99,7 @@ static void *probe_main(void *arg)
         park_wait(&p->phase, 1, PARK_FOREVER, PARK_PRIVATE);
     pthread_t other;
     p->error = own_pthread.create(&other, NULL, do_nothing, NULL);
+    atomic_store(&p->phase, 3);
     if (p->error == 0)
         own_pthread.join(other, NULL);
     return NULL;
@@ -136,16 +111,17 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
     int error;
 
     p->copy = malloc(glibc.pthread_size);
-    p->libc = malloc(glibc.libc_block_size);
-    if (!p->copy || !p->libc)
-        return glibc_refuse("no memory for the probe");
+    p->words.before = malloc(glibc.libc_block_size);
+    if (!p->copy || !p->words.before)
+        return glibc_failed("malloc", ENOMEM);
     pthread_attr_init(&attr);
     if (own_stack) {
         p->stack = mmap(NULL, PROBE_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
         if (p->stack == MAP_FAILED) {
+            error = errno;
             p->stack = NULL;
             pthread_attr_destroy(&attr);
-            return glibc_refuse("no memory for the probe's stack: %s", strerror(errno));
+            return glibc_failed("mmap", error);
         }
         (void)pthread_attr_setstack(&attr, p->stack, PROBE_STACK);
         sigset_t mask; /* differs from the other probe's mask */
@@ -159,7 +135,7 @@ static int start_probe(struct probe *p, pthread_t *thread, int own_stack)
     error = own_pthread.create(thread, &attr, probe_main, p);
     pthread_attr_destroy(&attr);
     if (error)
-        return glibc_refuse("can't make the probe thread: %s", strerror(error));
+        return glibc_failed("pthread_create", error);
     while (atomic_load(&p->phase) == 0)
         park_wait(&p->phase, 0, PARK_FOREVER, PARK_PRIVATE);
     return 0;
@@ -178,6 +154,9 @@ static void *word_at(const unsigned char *copy, size_t offset)
     memcpy(&value, copy + offset, sizeof value);
     return value;
 }
+
+/* It returns what sched_getaffinity(2) has failed with, except ENOSYS (nptl/pthread_getattr_np.c). */
+static const char getattr_call[] = "pthread_getattr_np, which calls sched_getaffinity,";
 
 /* stackblock and stackblock_size have no descriptor: a thread on our stack holds its address and size there. */
 static int find_stack_fields(const struct probe *own, const struct probe *other)
@@ -203,14 +182,14 @@ static int find_stack_fields(const struct probe *own, const struct probe *other)
         return glibc_refuse("stackblock: %p + %zu does not hold the other probe's frame %p", base, size, (void *)other->local);
     /* ... and third: glibc reads our values back from a descriptor that has nothing else. */
     if (!(fake = calloc(1, glibc.pthread_size)))
-        return glibc_refuse("no memory for a blank descriptor");
+        return glibc_failed("calloc", ENOMEM);
     memcpy(glibc_field(fake, glibc.stackblock), &own->stack, sizeof own->stack);
     size = PROBE_STACK;
     memcpy(glibc_field(fake, glibc.stackblock_size), &size, sizeof size);
     int error = pthread_getattr_np((pthread_t)fake, &attr);
     free(fake);
     if (error)
-        return glibc_refuse("pthread_getattr_np on a blank descriptor: %s", strerror(error));
+        return glibc_failed(getattr_call, error);
     (void)pthread_attr_getstack(&attr, &base, &size);
     pthread_attr_destroy(&attr);
     if (base != own->stack || size != PROBE_STACK)
@@ -244,13 +223,13 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
     enum { JOINABLE = 2, DETACHED = 3 }; /* nptl/descr.h */
     char *fake = calloc(1, glibc.pthread_size);
     size_t size = PROBE_STACK;
-    int found = 0;
+    int found = 0, error = 0;
 
     if (!fake)
-        return glibc_refuse("no memory for a blank descriptor");
+        return glibc_failed("calloc", ENOMEM);
     memcpy(glibc_field(fake, glibc.stackblock), &own->stack, sizeof own->stack);
     memcpy(glibc_field(fake, glibc.stackblock_size), &size, sizeof size);
-    for (size_t at = (glibc.user_stack + 3) & ~(size_t)3; at < glibc.start_routine; at += sizeof(int)) {
+    for (size_t at = (glibc.user_stack + 3) & ~(size_t)3; at < glibc.start_routine && !error; at += sizeof(int)) {
         int one, two, state = DETACHED, reported = PTHREAD_CREATE_JOINABLE;
         pthread_attr_t attr;
 
@@ -259,7 +238,7 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
         if (one != JOINABLE || two != JOINABLE)
             continue;
         memcpy(fake + at, &state, sizeof state);
-        if (pthread_getattr_np((pthread_t)fake, &attr) == 0) {
+        if ((error = pthread_getattr_np((pthread_t)fake, &attr)) == 0) {
             (void)pthread_attr_getdetachstate(&attr, &reported);
             pthread_attr_destroy(&attr);
         }
@@ -271,6 +250,8 @@ static int find_joinstate(const struct probe *own, const struct probe *other, in
         }
     }
     free(fake);
+    if (error)
+        return glibc_failed(getattr_call, error);
     int expected = minor >= 43;
     if (found != expected)
         return glibc_refuse("joinstate: pthread_getattr_np reads whether a thread is detached at %d places, expected %d", found,
@@ -336,30 +317,6 @@ static int find_robust_head(struct probe *p)
     return glibc_refuse("robust_head: get_robust_list(2) returns none, and no empty list lies behind tid");
 }
 
-/* The words of libc's block that a recycled context keeps: malloc's, and the ctype tables. */
-static int find_kept_words(const struct probe *own, const struct probe *other)
-{
-    char *tp = arch_thread_pointer();
-    const ptrdiff_t tables[] = {(char *)__ctype_b_loc() - tp, (char *)__ctype_tolower_loc() - tp, (char *)__ctype_toupper_loc() - tp};
-    int count = own->malloc_count;
-
-    if (count < 0 || other->malloc_count < 0)
-        return glibc_refuse("no memory in the probe");
-    if (count > (int)(sizeof own->malloc_words / sizeof *own->malloc_words) || other->malloc_count != count
-        || memcmp(own->malloc_words, other->malloc_words, (size_t)count * sizeof *own->malloc_words) != 0)
-        return glibc_refuse("libc's TLS block: malloc changes %d words of it in one thread, %d in another, or others", count,
-                            other->malloc_count);
-    glibc.libc_kept_count = 0;
-    for (int i = 0; i < count; i++)
-        glibc.libc_kept[glibc.libc_kept_count++] = own->malloc_words[i];
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        if (tables[i] < glibc.libc_block || tables[i] >= glibc.libc_block + (ptrdiff_t)glibc.libc_block_size)
-            return glibc_refuse("libc's TLS block: a ctype table is at tp%+td, outside", tables[i]);
-        glibc.libc_kept[glibc.libc_kept_count++] = tables[i];
-    }
-    return 0;
-}
-
 static int examine_probes(struct probe *own, struct probe *other, int minor)
 {
     struct probe *both[] = {own, other};
@@ -397,7 +354,7 @@ static int examine_probes(struct probe *own, struct probe *other, int minor)
         return glibc_refuse("tid, robust_head and cancelhandling are at %zu, %zu, %zu: not in that order", glibc.tid, glibc.robust_head,
                             glibc.cancelhandling);
     if (find_stack_fields(own, other) || find_user_stack(own, other) || find_joinstate(own, other, minor)
-        || find_kept_words(own, other))
+        || glibc_find_kept_words(&own->words, &other->words))
         return -1;
     find_for_inspection(own, other, minor);
     return 0;
@@ -421,7 +378,7 @@ static int probe_locks(struct probe *own)
     park_lock(glibc.stack_lock);
     atomic_store(&own->phase, 2);
     park_wake(&own->phase, 1, PARK_PRIVATE);
-    while (!(lists && linker) && park_now() < deadline) {
+    while (!(lists && linker) && atomic_load(&own->phase) != 3 && park_now() < deadline) {
         if (!lists && (lists = has_sleepers(glibc.stack_lock)))
             park_unlock(glibc.stack_lock);
         if (!linker && (linker = has_sleepers(&glibc.linker_lock->__data.__lock)))
@@ -467,11 +424,14 @@ int glibc_probe(int minor)
         }
         if (result == 0 && !on_list(glibc.stack_user, own.self))
             result = glibc_refuse("list: a thread on its own stack is not on _dl_stack_user at offset %zu", glibc.list);
-        if (result == 0)
+        if (result != 0)
+            end_probe(&own, own_thread);
+        else {
             result = probe_locks(&own);
-        end_probe(&own, own_thread);
-        if (result == 0 && own.error)
-            result = glibc_refuse("can't make a thread: %s", strerror(own.error));
+            end_probe(&own, own_thread);
+            if (own.error) /* then it has perhaps not come to the locks */
+                result = glibc_failed("pthread_create", own.error);
+        }
         if (result == 0) {
             /* Its descriptor lay on our stack and is still there: EXITING is what the exit left in cancelhandling. */
             memcpy(&ending, (char *)own.self + glibc.cancelhandling, sizeof ending);
@@ -484,8 +444,8 @@ int glibc_probe(int minor)
         result = glibc_refuse("__libc_single_threaded is still set after a thread was made");
     free(own.copy);
     free(other.copy);
-    free(own.libc);
-    free(other.libc);
+    free(own.words.before);
+    free(other.words.before);
     if (own.stack)
         munmap(own.stack, PROBE_STACK);
     return result;
