@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from functools import update_wrapper
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -241,6 +241,26 @@ def _make_instead(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None
 native.watch_locks(vars(threading), _STOCK_LOCK, native.allocate_lock, _make_instead)
 
 
+#: What the scheduler of install(green=True) was made with, and it; None: install() is not in force so.
+_made: tuple[tuple[int, float | None], Scheduler] | None = None
+#: Those that uninstall() has left to their threads.
+_left: list[tuple[tuple[int, float | None], Scheduler]] = []
+
+
+def _lent_scheduler(*asked: Any) -> tuple[tuple[int, float | None], Scheduler]:
+    """One that goes on since uninstall() and was made with the same, or a new one.  Those without threads end."""
+    for left in list(_left):
+        with suppress(RuntimeError):  # it is on another thread's LWP
+            if left[1]._take_back_if_empty():
+                _left.remove(left)
+            elif left[0] == asked:
+                _left.remove(left)
+                return left
+    on = Scheduler(*asked)
+    on._lend()
+    return asked, on
+
+
 def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> None:
     """Makes threads and primitives of threading and _thread ours from now on, also for modules that were imported
     before.
@@ -258,9 +278,10 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     blocks in another call, keeps all others waiting.
     ValueError: lwps or time_slice without green, or out of bounds; or what one of those variables says is wrong.
     TypeError: green is no bool.
-    RuntimeError: install() is in force without green, no green threads are possible, or the caller is one; or another
-    package (gevent, eventlet) has replaced threading's locks.
+    RuntimeError: install() is in force without green, no green threads are possible, or the caller is one or lends its
+    LWP to some, be it since before uninstall(); or another package (gevent, eventlet) has replaced threading's locks.
     """
+    global _made
     if not isinstance(green, bool):
         raise TypeError(f"green must be True or False, not {green!r}")
     if _undo:
@@ -276,9 +297,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if green:
         from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
     environment.begin()
-    on = Scheduler(lwps, time_slice) if green else None
-    if on:
-        on._lend()
+    _made = _lent_scheduler(lwps, time_slice) if green else None
     for name, value in thread.derived.items():
         # These are not undone, because threads made meanwhile need them; threads that threading makes have them all
         # themselves.
@@ -291,8 +310,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
             if type(value) is FunctionType:
                 _rename(value)
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
-    if on:
-        _replace(threading.Thread, "_lwp_scheduler", on)
+    if _made:
+        _replace(threading.Thread, "_lwp_scheduler", _made[1])
         stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
         for cls, name, method in blocking.METHODS:
             _replace(cls, name, method)
@@ -302,12 +321,15 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
 def uninstall() -> None:
     """Puts back what install() has replaced.  Objects made in between stay valid.
 
-    Green threads that have not ended go on at the end of the program, unless they are daemons.
+    Green threads that have not ended go on where they are, and join() waits for them as before: on the LWPs that were
+    made for them, which stay until the next install(green=True) or the end of the program.  With lwps=1 and
+    time_slice=None they run while the thread that called install() sleeps in a primitive or in join().
     RuntimeError: they are on another thread's LWP, and only that thread may call this.
     """
-    on = threading.Thread._lwp_scheduler if _undo else None  # type: ignore[attr-defined]
-    if on:
-        on._take_back()
+    global _made
+    if _made and not _made[1]._take_back_if_empty():
+        _left.append(_made)
+    _made = None
     while _undo:
         _undo.pop()()
 

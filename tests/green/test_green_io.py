@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, environment, lwp, python, refusal, run_thread, together
+from conftest import ROOT, TREE, Child, environment, in_child, lwp, python, refusal, run_thread, together, until_alone
 from lwp_tasks import tasks
 
 import runtime
@@ -169,6 +169,44 @@ def test_install_and_uninstall() -> None:
         with pytest.raises(ValueError, match=f"{wrong} is for green threads"):
             patch.install(**{wrong: 2})  # type: ignore[arg-type]
     assert not patch.is_installed()
+
+
+@pytest.mark.parametrize("options", [{}, {"lwps": 2}, {"lwps": 2, "time_slice": None}, {"time_slice": None}], ids=str)
+@in_child(timeout=10)
+def test_threads_go_on_after_uninstall(options: dict[str, Any]) -> None:
+    def on() -> object:
+        return vars(threading.Thread)["_lwp_scheduler"]
+
+    runtime.install(green=True, **options)
+    first, go, stay = on(), threading.Event(), threading.Event()
+    going, staying = threading.Thread(target=go.wait), threading.Thread(target=stay.wait, daemon=True)
+    going.start()
+    staying.start()
+    runtime.uninstall()
+    go.set()
+    going.join()
+    assert (going.is_alive(), staying.is_alive()) == (False, True)
+
+    runtime.install(green=True, **options)
+    assert on() is first, "it has a thread, and goes on as install()'s"
+    together(int)
+    runtime.uninstall()
+    refused = ""
+    try:
+        runtime.install(green=True, time_slice=0.1)
+    except RuntimeError as error:
+        refused = str(error)
+    assert ("on a scheduler itself" in refused) == (options == {"time_slice": None}), refused
+    assert on() is not first
+    runtime.uninstall()
+
+    stay.set()
+    staying.join()
+    runtime.install(green=True, **options)
+    assert on() is not first, "it had no threads left"
+    together(int)
+    runtime.uninstall()
+    until_alone()
 
 
 FORKED = "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05')"

@@ -138,16 +138,35 @@ static PyObject *scheduler_lend(PyObject *op, PyObject *Py_UNUSED(unused))
     return begin_serving(((SchedulerObject *)op)->scheduler) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static int refuse_others(struct scheduler *scheduler)
+{
+    if (scheduler_own_lwps(scheduler) || scheduler_lent_by_me(scheduler))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
+    return -1;
+}
+
 static PyObject *scheduler_take_back(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
 
-    if (!scheduler_own_lwps(scheduler) && !scheduler_lent_by_me(scheduler)) {
-        PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
+    if (refuse_others(scheduler) < 0)
         return NULL;
-    }
     stop_running(scheduler);
     Py_RETURN_NONE;
+}
+
+/* An ended thread isn't counted any more when its join() returns (green_finish_switch()). */
+static PyObject *scheduler_take_back_if_empty(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    struct scheduler *scheduler = ((SchedulerObject *)op)->scheduler;
+
+    if (refuse_others(scheduler) < 0)
+        return NULL;
+    if (scheduler_threads(scheduler) > 0)
+        Py_RETURN_FALSE;
+    stop_running(scheduler);
+    Py_RETURN_TRUE;
 }
 
 /* Called at the end of the program.  Returns when all threads except daemons have ended, whichever thread runs their schedulers. */
@@ -492,22 +511,17 @@ static PyObject *get_unfinished(PyObject *op, void *Py_UNUSED(unused))
     return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
 }
 
-static PyObject *get_threads(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(scheduler_threads(((SchedulerObject *)op)->scheduler));
-}
-
 static PyMethodDef scheduler_methods[] = {
     {"run", scheduler_run, METH_NOARGS, NULL},
     {"_lend", scheduler_lend, METH_NOARGS, NULL},
     {"_take_back", scheduler_take_back, METH_NOARGS, NULL},
+    {"_take_back_if_empty", scheduler_take_back_if_empty, METH_NOARGS, NULL},
     {0},
 };
 
 static PyGetSetDef scheduler_attributes[] = {
     {"tid", get_tid, NULL, "The kernel's id of an LWP that runs its threads, or did last; 0 before.", NULL},
     {"unfinished", get_unfinished, NULL, "How many of its threads that are not daemons have not ended.", NULL},
-    {"_threads", get_threads, NULL, "How many of its threads have not ended, daemons too.", NULL},
     {0},
 };
 
