@@ -59,15 +59,17 @@ atexit.register(late)  # runs after all handlers of modules that are imported be
 import threading, time
 import runtime
 runtime.install(**eval(sys.argv[1]))
-asked = []
+asked, begun = [], threading.Event()
 
 def answer():
+    begun.set()
     while True:
         while asked:
             asked.pop().set()
         time.sleep(0.001)
 
 threading.Thread(target=answer, daemon=True).start()
+begun.wait()  # a green thread that has had no turn before the handlers gets none
 """
 
 
