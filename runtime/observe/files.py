@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sysconfig
 from collections.abc import Generator
 
 #: The folder of the runtime's own files.
@@ -32,14 +31,9 @@ def choosing(choice: Choice) -> Generator[None]:
         _chosen = before
 
 
-def _libraries() -> tuple[str, ...]:
-    found = dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return tuple(os.path.join(os.path.realpath(path), "") for path in found if path)
-
-
-#: Folders of Python's own modules, then of installed packages. sysconfig reads files for them, so this asks before the
-#: program begins: the program may become a user who can't read them.
-_LIBRARIES = _libraries()
+#: The folder of Python's own modules; that of installed packages has a name of _INSTALLED.  sysconfig knows it too, but
+#: reads files when asked, which the program may not be allowed to do by then: it may have become another user.
+_STDLIB = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
 
 
 @functools.cache
@@ -57,7 +51,7 @@ def is_library(filename: str) -> bool:
     """Whether the code in that file is Python's, an installed package's or the runtime's, whatever was chosen."""
     if filename.startswith("<frozen") or any(folder in filename for folder in _INSTALLED):
         return True
-    return is_runtimes_own(filename) or os.path.realpath(filename).startswith(_LIBRARIES)
+    return is_runtimes_own(filename) or os.path.realpath(filename).startswith(_STDLIB)
 
 
 def is_program(filename: str) -> bool:
@@ -92,7 +86,7 @@ def library_of(filename: str) -> str:
 def _in_library(filename: str) -> str:
     """The path in the folder of Python's modules or of installed packages; "": the file is in none."""
     path = os.path.realpath(filename)
-    folder = next((folder for folder in (*_INSTALLED, *_LIBRARIES) if folder in path), "")
+    folder = next((folder for folder in (*_INSTALLED, _STDLIB) if folder in path), "")
     return path.rpartition(folder)[2] if folder else ""
 
 

@@ -566,23 +566,36 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     assert "runtime/cli/" not in stacks
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["--green"], ["--green", "--time-slice", "0"]], ids=["LWPs", "green", "one LWP"]
-)
+BLOCK_THAT_NEVER_ENDS = """\
+from runtime import Group, sync
+def waits():
+    sync.Event().wait()
+with Group(limit=2) as group:
+    group.spawn(waits)
+    group.spawn(waits)
+    group.spawn(waits)
+"""
+TASKS = "3 tasks: 'Thread-1 (waits)', 'Thread-2 (waits)', 1 that waits for a turn"
+
+
+@pytest.mark.parametrize("options", [[], ["--green"]], ids=["LWPs", "green"])
 def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], tmp_path: Path) -> None:
     """The main thread wakes up there to look for signals: nothing has moved by that."""
-    source = (
-        "from runtime import Group, sync\ndef waits():\n    sync.Event().wait()\nwith Group(limit=2) as group:\n"
-        "    group.spawn(waits)\n    group.spawn(waits)\n    group.spawn(waits)\n"
-    )
-    (tmp_path / "program.py").write_text(source)
-    said = lwp(
-        "run", *options, *["--watchdog", "2", "--watchdog-exit", "7", "program.py"], cwd=tmp_path, status=7
-    ).stderr
+    (tmp_path / "program.py").write_text(BLOCK_THAT_NEVER_ENDS)
+    watchdog = ["--watchdog", "2", "--watchdog-exit", "7"]
+    said = lwp("run", *options, *watchdog, "program.py", cwd=tmp_path, status=7).stderr
     assert said.startswith("lwp: no thread has gone on for 2 s\n")
-    tasks = "3 tasks: 'Thread-1 (waits)', 'Thread-2 (waits)', 1 that waits for a turn"
-    assert f"\n  'MainThread' waits for the end of group at program.py:4 ({tasks}), for " in said
+    assert f"\n  'MainThread' waits for the end of group at program.py:4 ({TASKS}), for " in said
     assert said.count("(waits)' of group at program.py:4 waits for event ") == 2
+
+
+def test_on_one_lwp_a_block_that_never_ends_is_a_deadlock_also_beside_a_watchdog(tmp_path: Path) -> None:
+    """The watchdog's thread is not the program's, and wakes nobody."""
+    (tmp_path / "program.py").write_text(BLOCK_THAT_NEVER_ENDS)
+    one = ["--green", "--time-slice", "0", "--watchdog", "60"]
+    said = lwp("run", *one, "program.py", cwd=tmp_path, status=1).stderr
+    assert "Deadlock: all green threads sleep" in said
+    assert f"'MainThread' waits for the end of group at program.py:4 ({TASKS})" in said
 
 
 def test_a_signal_handler_at_a_blocks_end_moves() -> None:

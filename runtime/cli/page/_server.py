@@ -36,7 +36,7 @@ from ._snapshot import about_thread, locks_table, moment
 _PERIOD = 0.1  # s between two batches
 _SHARE = 50  # a dump that takes a second is asked for every 50 seconds
 _STREAMS = 8  # at once
-_CONNECTIONS = 64  # at once: each has a thread, and whoever is on this machine can open some
+_CONNECTIONS = 64  # at once: each has a thread, and any user of this machine can open some
 _PATIENCE = 20  # s: for a browser that sends or reads nothing
 _HERE = Path(__file__).parent
 _LONGEST = 1000  # bytes of what a page sends

@@ -5,7 +5,8 @@
  *
  * A PROCESS ENDS AS IF THEY WERE NOT THERE.  glibc ends a process when the last thread that __nptl_nthreads counts returns: the forking
  * thread in a forked child, the last thread after the main thread's pthread_exit().  So they are taken out of that count.  Each counts
- * while pthread_create() makes it and from its return on.  Whoever takes the count to 0, also at these two moments, ends the process.
+ * while pthread_create() makes it and from its return on.  The thread that takes the count to 0, also at these two moments, ends
+ * the process.
  *
  * They get no signals, so those find a thread of the program, of which there is one until the process ends.  (A thread that ends by the
  * bare exit(2), which nothing in glibc or CPython calls, goes past the count: after the last one's the process lives on.) */

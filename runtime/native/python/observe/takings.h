@@ -1,7 +1,7 @@
 /* Where locks were taken, for a holder that has ended: a thread that lives shows it by its stack.
  *
- * Of the runtime's locks only, from takings_begin() on, and not without a GIL.  The place is an instruction's address: what it costs to find
- * the line is paid by who asks (observe/takings.py). */
+ * Of the runtime's locks only, from takings_begin() on, and not without a GIL.  The place is an instruction's address: only
+ * a reader has its line looked up, which takes long (observe/takings.py). */
 #ifndef RUNTIME_TAKINGS_H
 #define RUNTIME_TAKINGS_H
 
