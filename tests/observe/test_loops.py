@@ -105,7 +105,7 @@ def test_a_circle_of_two_locks(how: str) -> None:
     assert text.count("waits for lock") == 2
     for name, other in (("one", "two"), ("two", "one")):
         place = {"take": first_line_of(Two.take) + 1}.get(how)
-        taken = f" (taken at test_tasks.py:{place} in Two.take)" if place else ""
+        taken = f" (taken at test_loops.py:{place} in Two.take)" if place else ""
         assert f" held by {other!r}{taken}" in text
         assert f"{name!r} waits for lock" in text
 
@@ -251,7 +251,7 @@ def test_what_tasks_wait_for() -> None:
     for name, waits, offset in (
         (
             "want",
-            f"lock desk.lock held by 'holds' (taken at test_tasks.py:{first_line_of(Desk.hold) + 1} in Desk.hold)",
+            f"lock desk.lock held by 'holds' (taken at test_loops.py:{first_line_of(Desk.hold) + 1} in Desk.hold)",
             1,
         ),
         ("notified", "condition desk.condition", 2),
@@ -262,11 +262,11 @@ def test_what_tasks_wait_for() -> None:
         ("shield", "the end of 'holds'", 1),
     ):
         function = Desk.hold if name == "holds" else getattr(Desk, name)
-        place = f"test_tasks.py:{first_line_of(function) + offset} in Desk.{function.__name__}"
+        place = f"test_loops.py:{first_line_of(function) + offset} in Desk.{function.__name__}"
         assert f"{name!r}: waits for {waits}, at {place}" in told
     (sleeps,) = [line for line in told if line.startswith("'sleep'")]
     assert sleeps.startswith("'sleep': waits for sleep of 3600 s, 3")
-    assert sleeps.endswith(f" s to its end, at test_tasks.py:{first_line_of(Desk.sleep) + 1} in Desk.sleep")
+    assert sleeps.endswith(f" s to its end, at test_loops.py:{first_line_of(Desk.sleep) + 1} in Desk.sleep")
 
 
 def test_a_call_of_a_pool_is_made_by_a_thread() -> None:
@@ -287,7 +287,7 @@ def test_a_call_of_a_pool_is_made_by_a_thread() -> None:
         return told
 
     (line,) = asyncio.run(main())
-    assert line.startswith("'calls': waits for call made by 'pool_0', at test_tasks.py:")
+    assert line.startswith("'calls': waits for call made by 'pool_0', at test_loops.py:")
 
 
 def test_a_lock_taken_without_a_with_has_no_known_holder() -> None:
@@ -300,7 +300,7 @@ def test_a_lock_taken_without_a_with_has_no_known_holder() -> None:
         return lines()
 
     (line,) = asyncio.run(main())
-    place = f"test_tasks.py:{first_line_of(Desk.acquire) + 1} in Desk.acquire"
+    place = f"test_loops.py:{first_line_of(Desk.acquire) + 1} in Desk.acquire"
     assert line == f"'acquire': waits for lock desk.lock, at {place}"
 
 
@@ -343,7 +343,7 @@ def test_tasks_that_do_the_same_are_told_together() -> None:
     told = asyncio.run(main())
     assert len(told) == 2
     (occur,) = [line for line in told if "event" in line]
-    assert occur.startswith("500 tasks: wait for event desk.event, at test_tasks.py:")
+    assert occur.startswith("500 tasks: wait for event desk.event, at test_loops.py:")
     assert occur.endswith(": 'occur 0', 'occur 1', 'occur 2' and 497 more")
 
 

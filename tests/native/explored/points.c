@@ -137,8 +137,9 @@ static void come_to(const char *does, const struct point_site *site, enum explor
 static int is_settled(const char *text)
 {
     static const char *const settled[]
-        = {"&events_wanted",     "&park_ops",    "&park_cancel_ops", "&cancel_green", "&floors[floor]",     "&self->owner",
-           "&wait->self->owner", "&self->bound", "&lwps_ending",     "&lwp_left",     "glibc.thread_count", "&lwp->refs"};
+        = {"&events_wanted", "&park_ops",          "&park_cancel_ops", "&cancel_green", "&floors[floor]",
+           "&self->owner",   "&wait->self->owner", "&self->bound",     "&lwps_ending",  "&lwps_beside_count",
+           "&lwp_left",      "glibc.thread_count", "&lwp->refs"};
 
     for (size_t i = 0; i < sizeof settled / sizeof *settled; i++)
         if (strcmp(text, settled[i]) == 0)
@@ -413,8 +414,9 @@ static void exit_as(struct ending *ending)
 {
     my_ending = ending;
     ending->state = EXITS;
-    if (!ending->lwp->leave)
-        atomic_fetch_add(glibc.thread_count, 1); /* not before: a run goes on waiting as long as there are LWPs outside of it */
+    ending->lwp->counted = !ending->lwp->leave;
+    /* Not before: a run goes on waiting as long as there are LWPs outside of it. */
+    atomic_fetch_add(glibc.thread_count, ending->lwp->counted);
     if (setjmp(exited) == 0)
         thread_run(ending->lwp);
 }

@@ -120,19 +120,14 @@ void lwp_begins(struct lwp *lwp)
     EVENT(EVENT_STARTS, lwp->context->tp, lwp);
 }
 
-/* A process of its own isn't counted.  The caller counts itself, so the count doesn't come to 0 here. */
-static void count_lwp(struct lwp *lwp, int is_thread)
+/* by: 1, or -1 if it has not come to be; a process of its own isn't counted.  The caller counts itself, so the count doesn't come to 0 here. */
+static void count_lwp(struct lwp *lwp, unsigned long flags, int by)
 {
-    lwp->counted = is_thread && !lwp->aside;
-    if (is_thread)
-        atomic_fetch_add(lwp->aside ? &lwps_beside_count : glibc.thread_count, 1);
-}
+    int is_thread = (flags & CLONE_THREAD) != 0;
 
-static void uncount_lwp(struct lwp *lwp, int is_thread)
-{
-    lwp->counted = 0;
+    lwp->counted = by > 0 && is_thread && !lwp->aside;
     if (is_thread)
-        atomic_fetch_sub(lwp->aside ? &lwps_beside_count : glibc.thread_count, 1);
+        atomic_fetch_add(lwp->aside ? &lwps_beside_count : glibc.thread_count, by);
 }
 
 void lwp_count_green(struct lwp *lwp)
@@ -151,7 +146,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         return error;
     if (lwp->signal_stack)
         lwp->signal_stack = context_signal_stack(context) != NULL;
-    count_lwp(lwp, flags & CLONE_THREAD);
+    count_lwp(lwp, flags, 1);
     lwp_begins(lwp);
 
     /* A setxid (setuid and its like) signals each thread on glibc's list, and holds this lock until all have answered.  We clone under
@@ -185,7 +180,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
 
     if (result < 0) {
         registry_count_not_started();
-        uncount_lwp(lwp, flags & CLONE_THREAD);
+        count_lwp(lwp, flags, -1);
         undo_listing(lwp);
         return (int)-result;
     }
