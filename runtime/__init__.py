@@ -13,6 +13,7 @@ from .lazily import loading
 TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
 if TYPE_CHECKING:
     from . import aio as aio
+    from . import limits as limits
     from . import observe as observe
     from . import patch as patch
     from . import placement as placement
@@ -75,10 +76,10 @@ _HOMES = {
     "wait": ".groups",
     "watchdog": ".observe.watchdog",
 }
-_MODULES = {"aio", "explore", "observe", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread"}
+_MODULES = {"aio", "explore", "limits", "observe", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread"}
 _MODULES |= {"threading", "tls", "tlsmap"}
 _OLD_MODULES = {"green": ".scheduler"}  # these names stay until the release after 0.2
-_OLD_MODULES |= {name: f".observe.{name}" for name in ("limits", "trace", "waits")}
+_OLD_MODULES |= {name: f".observe.{name}" for name in ("trace", "waits")}
 _OLD_MODULES |= {name: f".tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist

@@ -8,8 +8,8 @@ from __future__ import annotations
 import atexit
 import sys
 
-from . import native
-from .observe import limits  # not when a start has failed: what has run out may be what loading it would need
+# limits: not when a start has failed, because what has run out may be what loading it would need
+from . import limits, native
 from .placement import checked, take_place  # not at the first start: the program may have given up the right to read it
 
 TYPE_CHECKING = False  # programs that only start threads load neither typing nor enum, nor these modules

@@ -16,9 +16,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from .. import scheduler
+from .. import limits, scheduler
 from ..native import structures
-from ..observe import limits
 from ._options import Json, json_option
 from ._output import console, size, table
 from ._version import version

@@ -311,8 +311,8 @@ def test_an_unknown_kind_of_picture_is_refused_first(command: list[str], file: s
 
 
 def test_doctor_as_data() -> None:
+    from runtime import limits
     from runtime.native import structures
-    from runtime.observe import limits
 
     shown = lwp("doctor", "--json")
     assert shown.stderr == ""
@@ -343,9 +343,9 @@ def test_doctor_says_first_how_many_threads_fit() -> None:
 
 
 def test_doctor_for_people() -> None:
+    from runtime import limits
     from runtime.cli.doctor import features
     from runtime.native import structures
-    from runtime.observe import limits
 
     shown, everything = "\n".join(doctor()), "\n".join(doctor("--all"))
     for name in [limit.name for limit in limits.limits()]:

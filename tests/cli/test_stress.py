@@ -18,7 +18,7 @@ import pytest
 from commands import environment, lwp, refusal
 from conftest import Child
 
-from runtime.observe import limits
+from runtime import limits
 
 
 def stress(*arguments: str, status: int) -> str:

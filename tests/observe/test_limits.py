@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import python
 
-from runtime.observe import limits
-from runtime.observe.limits import Limit
+from runtime import limits
+from runtime.limits import Limit
 
 
 def said_by(program: str) -> str:
@@ -59,7 +59,7 @@ def test_the_kernels_answer() -> None:
 def test_tasks_are_counted() -> None:
     program = """
 import threading
-from runtime.observe import limits
+from runtime import limits
 end = threading.Event()
 before = limits.tasks()
 threads = [threading.Thread(target=end.wait) for _ in range(20)]
@@ -104,7 +104,7 @@ def test_nproc_is_named() -> None:
 @pytest.mark.root
 def test_nproc_is_not_asked_of_root() -> None:
     program = FILL + "resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\n"
-    program += "from runtime.observe import limits\nend.set()\nfill()\n"
+    program += "from runtime import limits\nend.set()\nfill()\n"
     program += "nproc = limits._nproc()\nprint(nproc.applies, nproc.note)\n"
     uid_map = Path("/proc/self/uid_map").read_text().split()
     if uid_map != ["0", "0", "4294967295"]:
@@ -271,7 +271,7 @@ def test_explain_without_descriptors() -> None:
     """EMFILE: no file of /proc can be read, and no module imported."""
     program = """
 import errno, os, resource
-from runtime.observe import limits
+from runtime import limits
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 print(limits.explain(OSError(errno.EAGAIN, "short")), limits.explain(OSError(errno.ENOMEM, "short")), sep="|")
 """

@@ -13,8 +13,7 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from runtime import tls
-from runtime.observe import limits
+from runtime import limits, tls
 from runtime.tlsmap import variables
 
 # 300 examples each, on a machine that may do much else.
