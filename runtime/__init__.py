@@ -8,13 +8,13 @@ rewrite what is loaded at start-up.)
 
 from __future__ import annotations
 
+from . import tools
 from .lazily import loading
 
 TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
 if TYPE_CHECKING:
     from . import aio as aio
     from . import limits as limits
-    from . import observe as observe
     from . import patch as patch
     from . import placement as placement
     from . import pool as pool
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from . import thread as thread
     from . import threading as threading
     from . import tls as tls
-    from . import tlsmap as tlsmap
     from .clone import THREAD_FLAGS, Clone
-    from .explore import explore, explored, replay
     from .groups import (
         Cancelled,
         Group,
@@ -39,9 +37,11 @@ if TYPE_CHECKING:
         shield,
         wait,
     )
-    from .observe.watchdog import watchdog
     from .patch import install, installed, is_installed, uninstall
     from .thread import Thread
+    from .tools import explore, explored, replay, watchdog
+    from .tools import observe as observe
+    from .tools import tlsmap as tlsmap
 
     ALL_COMPLETED: str  #: for wait(): when all things are ready
     FIRST_COMPLETED: str  #: for wait(): when the first is
@@ -64,26 +64,21 @@ _HOMES = {
     "Thread": ".thread",
     "as_completed": ".groups",
     "checkpoint": ".groups",
-    "explored": ".explore",
     "fail_after": ".groups",
     "install": ".patch",
     "installed": ".patch",
     "is_installed": ".patch",
     "move_on_after": ".groups",
-    "replay": ".explore",
     "shield": ".groups",
     "uninstall": ".patch",
     "wait": ".groups",
-    "watchdog": ".observe.watchdog",
 }
-_MODULES = {"aio", "explore", "limits", "observe", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread"}
-_MODULES |= {"threading", "tls", "tlsmap"}
-_OLD_MODULES = {"green": ".scheduler"}  # these names stay until the release after 0.2
-_OLD_MODULES |= {name: f".observe.{name}" for name in ("trace", "waits")}
-_OLD_MODULES |= {name: f".tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
+_MODULES = {"aio", "limits", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls"}
+_OLD_MODULES = {"green": ".scheduler"}  # this name stays until the release after 0.2
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
-    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | _OLD_MODULES)
+    _HOMES |= tools.NAMES["runtime"]
+    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | _OLD_MODULES | tools.MODULES)
 
     def __getattr__(name: str) -> object:
         if name != "__version__":

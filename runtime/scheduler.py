@@ -1,7 +1,7 @@
 """What runs where: a function in a new LWP, threads on few LWPs, and calls that block on a helper's.
 
 `spawn` is the low-level call; `runtime.Thread` is threading's vocabulary over it.  A Scheduler runs threads in user
-space (green threads).  Some names of runtime/observe/ are here too, and loaded when they are first asked for.
+space (green threads).  Some names of tools are here too (tools.py), and loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from . import native
+from . import native, tools
 from .clone import THREAD_FLAGS, Clone, Context, checked_flags
 from .lazily import loading
 from .lwp import LWP, begin, cannot_start, placed, processes, reserve
@@ -20,23 +20,14 @@ from .placement import Placing
 from .thread import Thread
 
 if TYPE_CHECKING:
-    from .observe.statistics import Statistics, measure, statistics
-    from .observe.steps import Step, record_steps
-    from .observe.waits import Wait, Waiting, waiting
+    from .tools import Statistics, Step, Wait, Waiting, measure, record_steps, statistics, waiting
 
 __all__ = ["LWP", "THREAD_FLAGS", "TIME_SLICE", "Clone", "Context", "Deadlock", "GreenStatistics", "Scheduler"]
 __all__ += ["Statistics", "Step", "Wait", "Waiting", "blocking", "green_statistics", "measure", "record_steps"]
 __all__ += ["sleep", "spawn", "statistics", "wait_fd", "waiting", "yield_"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = loading(
-        globals(),
-        {
-            **dict.fromkeys(("Statistics", "measure", "statistics"), ".observe.statistics"),
-            **dict.fromkeys(("Step", "record_steps"), ".observe.steps"),
-            **dict.fromkeys(("Wait", "Waiting", "waiting"), ".observe.waits"),
-        },
-    )
+    __getattr__, __dir__ = loading(globals(), tools.NAMES["scheduler"])
 
 # ---- a function in a new LWP -----------------------------------------------------------------------------------------
 
@@ -216,7 +207,7 @@ class Scheduler(native.SchedulerBase):
 
     def __init__(self, lwps: int = 1, time_slice: float | None = None) -> None:
         # The base has taken both in __new__(), in C: this is the signature that help() shows.
-        from .observe import waits  # noqa: F401  # for _describe(): in a deadlock a thread may sleep in an import
+        tools.called("in a deadlock")  # loads what _describe() needs: in a deadlock a thread may sleep in an import
 
     def spawn(self, target: Callable[..., object], *args: Any) -> Thread:
         """Starts a Thread that calls target(*args) here.  It runs when its turn comes in run().
@@ -263,11 +254,11 @@ def green_statistics() -> GreenStatistics:
 
 def _describe() -> None:
     """Raises, in the thread that is attached."""
-    from .observe.waits import waiting  # not above: install() would load it, and what it imports, in every process
-
-    found = waiting()
-    lines = "".join(f"\n  {line}" for line in str(found).splitlines()) or " something else than our primitives"
-    raise Deadlock(f"all green threads sleep, and no thread is left that could wake one; they wait for:{lines}")
+    told = "all green threads sleep, and no thread is left that could wake one"
+    if tellers := tools.called("in a deadlock"):
+        lines = "".join(f"\n  {line}" for tell in tellers for line in str(tell()).splitlines())
+        told += f"; they wait for:{lines or ' something else than our primitives'}"
+    raise Deadlock(told)
 
 
 native.set_describe_deadlock(_describe)

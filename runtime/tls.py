@@ -8,23 +8,14 @@ from __future__ import annotations
 
 from threading import local
 
+from . import tools
 from .lazily import loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .tlsmap.comparison import compare
-    from .tlsmap.inspection import inspect
-    from .tlsmap.layout import layout
-    from .tlsmap.variables import variables
+    from .tools import compare, inspect, layout, variables
 
 __all__ = ["compare", "inspect", "layout", "local", "variables"]
 
-_HOMES = {
-    "compare": ".tlsmap.comparison",
-    "inspect": ".tlsmap.inspection",
-    "layout": ".tlsmap.layout",
-    "variables": ".tlsmap.variables",
-}
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = loading(globals(), _HOMES)
+    __getattr__, __dir__ = loading(globals(), tools.NAMES["tls"])

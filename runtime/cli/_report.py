@@ -43,7 +43,7 @@ def _add_process(table: Any) -> None:
 
 def _add_groups(table: Any) -> None:
     """Adds what ended before its time, and why."""
-    from ..observe.groups import counts, latest
+    from ..groups.members import counts, latest
 
     found = counts()
     if found.groups:

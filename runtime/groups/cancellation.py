@@ -47,7 +47,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from .. import native
-from ..observe.groups import Turns, members
+from .members import Turns, members
 
 checkpoint = native.checkpoint
 
@@ -184,21 +184,21 @@ class Record(native.CancelBase):
     scopes: tuple[Scope, ...]
 
     def describe(self) -> tuple[str, str]:
-        """As observe.groups.Member."""
+        """As members.Member."""
         reasons = (scope.asked.why for scope in self.scopes if scope.asked is not None)
         return next(reversed(self.path()), ""), next(reasons, "")
 
     def path(self) -> tuple[str, ...]:
-        """As observe.groups.Member."""
+        """As members.Member."""
         return tuple(label for scope in self.scopes if scope.group is not None and (label := scope.group._label))
 
     def end_awaited(self, thing: object) -> tuple[str, int]:
-        """As observe.groups.Member."""
+        """As members.Member."""
         group = self.scopes[-1].group if self.scopes else None
         return ("", 0) if group is None else group._end_awaited(thing)
 
     def turns(self) -> list[Turns]:
-        """As observe.groups.Member."""
+        """As members.Member."""
         groups = [scope.group for scope in self.scopes]
         return [seen for group in groups if group is not None and (seen := group._seen_turns()) is not None]
 

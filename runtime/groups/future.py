@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from .. import native
-from ..observe.groups import by, note
 from .cancellation import Request, Scope, raise_before
+from .members import by, note
 
 _Result = TypeVar("_Result")
 

@@ -16,22 +16,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
-from .. import native
+from .. import native, tools
 from ..lwp import placed
-from ..observe.files import printable
-from ..observe.groups import GROUP, TASK, Turns, by, note
 from ..placement import Placing
+from ..printable import printable
 from ..scheduler import Scheduler
 from ..thread import Thread
 from .cancellation import Cancelled, Members, Request, Scope, checked_seconds, deadline_in, enter, leave
 from .future import cancelled_for
+from .members import GROUP, TASK, Turns, by, note
 from .task import Task, TaskStatus
 from .waiting import wait
-
-if TYPE_CHECKING:
-    from ..observe.places import ForeignLocks
 
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
@@ -97,7 +94,7 @@ class Group(native.GroupBase, Members):
         self._bare: BaseException | None = None  # what comes out alone
         self._passing: Cancelled | None = None  # a scope around the block was cancelled
         self._awaited: Task[Any] | None = None  # the task that the block's end waits for just now
-        self._foreign: ForeignLocks | None = None  # the locks that hold up its end
+        self._foreign: list[Any] | None = None  # the locks that hold up its end
 
     def __repr__(self) -> str:
         state = "over" if self._closed else "cancelled" if self._requests else "open"
@@ -445,10 +442,10 @@ class Group(native.GroupBase, Members):
             pause *= 2
 
     def _look_for_foreign_locks(self) -> None:
-        from ..observe.places import ForeignLocks  # it loads much that few programs need
-
-        self._foreign = self._foreign or ForeignLocks()
-        for thread, place in self._foreign.look(task.thread for task in list(self._tasks) if task.thread is not None):
+        if self._foreign is None:  # what it loads is much, and few programs need it
+            self._foreign = [make() for make in tools.called("while a group's end waits")]
+        threads = [thread for task in list(self._tasks) if (thread := task.thread) is not None]
+        for thread, place in [found for foreign in self._foreign for found in foreign.look(threads)]:
             at = f" ({place})" if place else ""
             warnings.warn(
                 f"{self._label} is cancelled, but {thread.name!r}{at} sleeps in a lock that is none of this runtime's, "

@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 from .. import native
+from ..groups.members import described, latest, path
 from . import locks, recording, stock_queues
 from .crowds import Calls, Crowds
 from .files import printable
-from .groups import described, latest, path
 from .places import InC, in_c
 from .pools import exhausted
 from .rows import busiest, rows, task_file

@@ -8,6 +8,8 @@ import functools
 import os
 from collections.abc import Generator
 
+from ..printable import printable as printable
+
 #: The folder of the runtime's own files.
 RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -88,17 +90,6 @@ def _in_library(filename: str) -> str:
     path = os.path.realpath(filename)
     folder = next((folder for folder in (*_INSTALLED, _STDLIB) if folder in path), "")
     return path.rpartition(folder)[2] if folder else ""
-
-
-def printable(text: str) -> str:
-    """A name or another text of the program's for a line of a report: what can't be printed is escaped as by repr().
-
-    Otherwise a name that has an ESC, or the end of a line, would command the terminal, or make a line that a reader
-    takes for the report's.
-    """
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def printable_lines(text: str) -> str:

@@ -14,13 +14,13 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .. import native
+from ..groups.members import members
 from .crowds import some
 from .files import RUNTIME
-from .groups import members
 from .source import outwards
 from .waits import Wait, Waiting
 
-_POOL = os.path.join(RUNTIME, "pool.py")  # a floor above
+_POOL = os.path.join(RUNTIME, "pool.py")
 
 #: The variables with the futures that the functions of concurrent.futures wait for.  as_completed() is a generator:
 #: without a GIL it may go on while its variables are read.

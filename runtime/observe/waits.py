@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Any
 
 from .. import native
+from ..groups.members import described, end_awaited
 from .crowds import Calls, some
 from .files import printable
-from .groups import described, end_awaited
 from .lines import awaited_as, taken_at
 from .names import Called, Named, made_by
 from .source import others_frames, passed_on

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .. import native
+from ..groups.members import described
 from ..placement import different
 from .crowds import FEW, Calls, some, task_lines
 from .files import printable, printable_lines
-from .groups import described
 from .places import InC, in_c, line_of
 from .pools import exhausted
 from .sites import note_makings

@@ -75,7 +75,7 @@ def _install() -> None:
     try:
         import lwp_runtime
 
-        from ..observe.listening import listen_for_tool
+        from .. import tools
         from . import installation, streams
 
         if size := os.environ.get(STACK_SIZE):
@@ -90,7 +90,8 @@ def _install() -> None:
             streams.reopen_stdin()
         else:
             installation.install()
-        listen_for_tool()
+        for begin in tools.called("in a process of --children"):
+            begin()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:
             reason = " ".join(str(error).split())

@@ -14,9 +14,8 @@ from functools import update_wrapper
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from .. import lwp, native, sync, thread
+from .. import lwp, native, sync, thread, tools
 from ..bootstrap import define_as
-from ..observe import environment
 from ..scheduler import TIME_SLICE, Scheduler
 
 
@@ -296,7 +295,8 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
     if green:
         from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
-    environment.begin()
+    for begin in tools.called("at install()"):
+        begin()
     _made = _lent_scheduler(lwps, time_slice) if green else None
     for name, value in thread.derived.items():
         # These are not undone, because threads made meanwhile need them; threads that threading makes have them all

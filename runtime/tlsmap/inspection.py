@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..groups import members
 from ..lwp import LWP
 from ..native.structures import ffi, lib
-from ..observe import groups
 from ..placement import described
 from .layout import Layout, Module, Place, Segment, layout, pthread_places, rseq_area, tcb_places
 
@@ -240,7 +240,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         tid=found.tid,
         ident=ident,
         placement=described(found.tid),
-        group=groups.described(ident)[0],
+        group=members.described(ident)[0],
         thread_pointer=found.tp,
         layout=before,
         stack=_stack(found),

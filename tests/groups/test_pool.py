@@ -26,7 +26,7 @@ from conftest import ROOT, TREE, Child, needs_gil
 from kinds import FOREVER, PATIENCE, Failed, both, fail, until
 
 from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
-from runtime.observe import groups
+from runtime.groups import members
 from runtime.pool import Executor, Future
 from runtime.scheduler import Scheduler, sleep
 from runtime.sync import Condition, Event, Lock, Semaphore
@@ -431,8 +431,8 @@ def test_shutdown() -> None:
 def test_nothing_is_kept_of_a_worker() -> None:
     with Executor(1) as executor:
         record = executor.submit(native.cancel_mine).result()
-        assert record in groups.members.values()
-    assert record not in groups.members.values()
+        assert record in members.members.values()
+    assert record not in members.members.values()
     gc.collect()
     alone = object()  # from 3.14 on a local variable that is passed on may count no reference
     assert sys.getrefcount(record) == sys.getrefcount(alone)

@@ -112,6 +112,8 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     [
         ("lwp.py", "def late(): from .thread import Thread", "Floors", "runtime.lwp -> runtime.thread"),
         ("sync.py", "from . import scheduler", "Floors", "runtime.sync -> runtime.scheduler"),
+        ("__init__.py", "def late(): from . import observe", "The core knows no tool", "runtime -> runtime.observe"),
+        ("groups/task.py", "if TYPE_CHECKING: from ..observe import waits", "The core knows no tool", "observe.waits"),
         ("observe/source.py", "from . import waits", "No circles", "observe"),
         ("new.py", "", "Floors", "runtime.new"),
     ],

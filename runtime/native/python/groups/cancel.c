@@ -174,7 +174,7 @@ static PyObject *trace_cancelled(PyObject *Py_UNUSED(module), PyObject *why)
     Py_RETURN_NONE;
 }
 
-/* By kind: runtime/observe/groups.py. */
+/* By kind: runtime/groups/members.py. */
 static atomic_long counts[4];
 
 static PyObject *count_one(PyObject *Py_UNUSED(module), PyObject *kind)

@@ -1,4 +1,4 @@
-"""Which thread is in which group, and what has cancelled what: `runtime.groups` writes it, for reports to read."""
+"""Which thread is in which group, and what has cancelled what, for reports to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
 from .. import native
-from .files import printable
+from ..printable import printable
 
 
 class Turns(NamedTuple):

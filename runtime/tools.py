@@ -1,0 +1,56 @@
+"""What the core knows of its tools: names of theirs that users find in its modules, and what it has them do.
+
+No other module of the core names a tool, and this one names them by strings: a tool is loaded when it is first asked
+for, and where it is not installed the core works without it.  tools.pyi says to type checkers what the names are.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's name, but importing typing takes longer than this whole module
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: By the module of the core in which users find them: names, and the modules that have them.
+NAMES = {
+    "runtime": {"explored": ".explore", "replay": ".explore", "watchdog": ".observe.watchdog"},
+    "scheduler": {
+        **dict.fromkeys(("Statistics", "measure", "statistics"), ".observe.statistics"),
+        **dict.fromkeys(("Step", "record_steps"), ".observe.steps"),
+        **dict.fromkeys(("Wait", "Waiting", "waiting"), ".observe.waits"),
+    },
+    "tls": {
+        "compare": ".tlsmap.comparison",
+        "inspect": ".tlsmap.inspection",
+        "layout": ".tlsmap.layout",
+        "variables": ".tlsmap.variables",
+    },
+}
+
+#: Attributes of the package that are modules.
+MODULES = {name: f".{name}" for name in ("explore", "observe", "tlsmap")}
+# These names stay until the release after 0.2.
+MODULES |= {name: f".observe.{name}" for name in ("trace", "waits")}
+MODULES |= {name: f".tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
+
+#: Functions that the core calls, by when it does, in this order.
+_CALLED = {
+    "at install()": ((".observe.environment", "begin"),),
+    "in a process of --children": ((".observe.listening", "listen_for_tool"),),  # after install()
+    "in a deadlock": ((".observe.waits", "waiting"),),  # str() of the result is part of what a Deadlock says
+    "while a group's end waits": ((".observe.places", "ForeignLocks"),),
+}
+
+
+def called(when: str) -> list[Callable[..., Any]]:
+    """The functions of tools that are to be called then, of those tools that are installed.  Loads them."""
+    from importlib import import_module
+
+    found = []
+    for module, name in _CALLED[when]:
+        try:
+            found.append(getattr(import_module(module, __package__), name))
+        except ModuleNotFoundError as error:  # the tool's package, or what that needs
+            if not f"{__package__}{module}.".startswith(f"{error.name}."):
+                raise
+    return found
