@@ -406,7 +406,7 @@ class Group(native.GroupBase, Members):
 
     def _finish(self, body: BaseException | None, raised: BaseException | None) -> bool:
         """Called at the block's end, and again after each exception before `_over`: native/python/groups/group.c."""
-        if native.explore_unwinding():  # the explored run is over, and what ends this thread ends the others
+        if native.is_unwinding():  # the explored run is over, and what ends this thread ends the others
             self._leave()
             self._closed = self._over = True
             if raised is not None and raised is not body:

@@ -29,7 +29,7 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
         raise TypeError("optional 3rd arg must be a dictionary")
     reserved = lwp.reserve()
     on = getattr(threading.Thread, "_lwp_scheduler", None)  # the attribute is missing before the first install()
-    if (on := on or native.explore_scheduler()) is None:
+    if (on := on or native.under_control()) is None:
         lwp.begin(reserved, function, args, kwargs)
     else:
         reserved._begin_green(function, args, kwargs, on)

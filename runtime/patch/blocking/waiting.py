@@ -30,7 +30,7 @@ def ask_until_true(attempt: Callable[[], Any], patience: Patience) -> Any:
     descriptor."""
     pause = 0.0001
     while not (found := attempt()) and patience.left() != 0:
-        if native.explore_index() >= 0:
+        if native.under_control() is not None:
             _stock_select((), (), (), pause)  # an explored thread's sleep takes no time
         native.sleep(pause)
         pause = min(pause * 2, 0.02)
@@ -44,7 +44,7 @@ def by_helper(stock: Any) -> Any:
 
 def on_helper(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The result of a call on a helper (scheduler.blocking()); the caller's LWP runs other threads meanwhile."""
-    if native.explore_index() >= 0:
+    if native.under_control() is not None:
         return _on_lwp(function, args, kwargs)
     return native.blocking(function, *args, **kwargs)
 
@@ -60,7 +60,7 @@ def on_helper_at_once(
 
     discard: called with a result that nobody waits for any more.
     """
-    if native.explore_index() >= 0:
+    if native.under_control() is not None:
         return _on_lwp(function, args, kwargs or {})
     return native.on_helper(function, args, kwargs, discard)
 

@@ -537,8 +537,8 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return result;
 }
 
-/* `python_unwind` of the copy. */
-static int call_handler(void)
+/* `python_control` of the copy: raises what the handler of a signal raises. */
+static int call_handler(int raise)
 {
     struct call *call = my_call;
 
@@ -548,7 +548,12 @@ static int call_handler(void)
     PyObject *none = PyObject_CallNoArgs(call->handler);
     my_call = call;
     Py_XDECREF(none);
-    return none ? 0 : -1;
+    return !none;
+}
+
+static PyObject *no_scheduler(void)
+{
+    return NULL;
 }
 
 /* (condition, lock): waits as a thread that the end of the interpreter stops when it wants the GIL after its sleep: sleep_or_leave() in
@@ -627,7 +632,9 @@ static PyMethodDef functions[] = {
 
 static int fill(PyObject *module)
 {
-    python_unwind = call_handler;
+    static const struct python_control control = {no_scheduler, call_handler};
+
+    python_control = &control;
     points = PyCapsule_Import("runtime.native.explore_points", 0);
     words = PyDict_New();
     return points && words ? 0 : -1;

@@ -79,13 +79,21 @@ static PyMethodDef run_test_def = {"run_test", run_test, METH_O, NULL};
 
 /* ---- unwinding --------------------------------------------------------------------------------------------------- */
 
-static int cancel_unwound(void)
+static int unwinds_thread(int raise)
 {
-    if (!explore_me() || !explore_is_unwinding())
-        return 0;
-    point_cancel();
-    return -1;
+    int unwinds = explore_me() && explore_is_unwinding();
+
+    if (unwinds && raise)
+        point_cancel();
+    return unwinds;
 }
+
+static PyObject *scheduler_of_thread(void)
+{
+    return explore_me() ? threads_scheduler : NULL;
+}
+
+static const struct python_control control = {scheduler_of_thread, unwinds_thread};
 
 /* Threads that have LWPs of their own need the GIL to wake one that is explored. */
 static void *let_others_run(void)
@@ -336,12 +344,6 @@ static PyObject *silence_points(PyObject *module, PyObject *on)
     return PyBool_FromLong(before);
 }
 
-/* The Scheduler on which the calling thread must start others: None if it is not explored. */
-static PyObject *scheduler_here(PyObject *module, PyObject *unused)
-{
-    return Py_NewRef(explore_me() ? threads_scheduler : Py_None);
-}
-
 /* The calling thread's number in the run; -1: it is not explored. */
 static PyObject *index_(PyObject *module, PyObject *unused)
 {
@@ -493,7 +495,7 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
     Py_XSETREF(point_unwound, Py_NewRef(unwound));
     Py_XSETREF(main_thread, Py_NewRef(thread));
     sync_queue_wakes_all = 1;
-    python_unwind = cancel_unwound;
+    python_control = &control;
     explore_unstick = unstick_thread;
     explore_let_others_run = let_others_run;
     explore_go_on = go_on;
@@ -511,7 +513,7 @@ static PyObject *end_exploring(PyObject *module, PyObject *unused)
     sigaction(escape_signal, &escape_before, NULL);
     point_forget();
     sync_queue_wakes_all = 0;
-    python_unwind = NULL;
+    python_control = NULL;
     Py_CLEAR(threads_scheduler);
     kept_drop();
     Py_RETURN_NONE;
@@ -519,25 +521,16 @@ static PyObject *end_exploring(PyObject *module, PyObject *unused)
 
 static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 {
-    return PyBool_FromLong(explore_me() && explore_is_unwinding());
+    return PyBool_FromLong(unwinds_thread(0));
 }
 
 PyMethodDef explore_functions[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
-    {"explore_end", end_exploring, METH_NOARGS, NULL},
-    {"explore_run", explore_run_, METH_VARARGS, NULL},
-    {"explore_report", report_error, METH_O, NULL},
-    {"explore_steps", list_steps, METH_NOARGS, NULL},
-    {"explore_objects", point_objects, METH_NOARGS, NULL},
-    {"explore_final", list_final, METH_NOARGS, NULL},
-    {"explore_look", look_now, METH_NOARGS, NULL},
-    {"explore_silence", silence_points, METH_O, NULL},
-    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
-    {"explore_watch", watch_run, METH_VARARGS, NULL},
-    {"explore_watching", set_watching, METH_O, NULL},
-    {"explore_interrupt", interrupt_thread, METH_O, NULL},
-    {"explore_escape", escape_thread, METH_NOARGS, NULL},
-    {"explore_scheduler", scheduler_here, METH_NOARGS, NULL},
-    {"explore_index", index_, METH_NOARGS, NULL},
-    {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},      {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},       {"explore_objects", point_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},       {"explore_look", look_now, METH_NOARGS, NULL},
+    {"explore_silence", silence_points, METH_O, NULL},      {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_VARARGS, NULL},       {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},  {"explore_escape", escape_thread, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},           {0},
 };

@@ -540,7 +540,24 @@ static PyType_Spec scheduler_spec = {
     .slots = scheduler_slots,
 };
 
+/* ---- a higher floor that has threads under its control ------------------------------------------------------------ */
+
+static PyObject *under_control(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    PyObject *scheduler = python_control ? python_control->scheduler() : NULL;
+
+    return Py_NewRef(scheduler ? scheduler : Py_None);
+}
+
+static PyObject *is_unwinding(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(python_control && python_control->unwinds(0));
+}
+
 static PyMethodDef functions[] = {
+    {"under_control", under_control, METH_NOARGS,
+     "If the calling thread is one of a run that is explored, the Scheduler on which it must start others; otherwise None."},
+    {"is_unwinding", is_unwinding, METH_NOARGS, "Whether that run is over, and what ends this thread ends the others."},
     {"yield_", yield_turn, METH_NOARGS,
      "yield_($module, /)\n--\n\n"
      "Lets the other threads of the calling thread's scheduler go first; in a thread that is on none, sched_yield(2)."},

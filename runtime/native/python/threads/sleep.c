@@ -15,7 +15,7 @@
 __thread struct wait my_wait;
 ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
-int (*python_unwind)(void);
+const struct python_control *python_control;
 atomic_long python_looks;
 atomic_int python_looks_count;
 
@@ -150,7 +150,7 @@ int python_interrupted(struct scheduler *scheduler, PyObject *object)
 {
     int deadlocked = scheduler_was_deadlocked(scheduler);
 
-    if (python_unwind && python_unwind() < 0)
+    if (python_control && python_control->unwinds(1))
         return -1;
     if (Py_MakePendingCalls() < 0) /* runs signal handlers, and what Py_AddPendingCall() has queued, as a stock wait does */
         return -1;

@@ -39,9 +39,15 @@ int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler)
  * scheduler: the wait was for its threads; or NULL. object: what the wait was for, which the Deadlock names; or NULL. */
 int python_interrupted(struct scheduler *scheduler, PyObject *object);
 
-/* A function of a higher floor, asked before all of these, because what it raises ends the thread. -1 with an exception.  NULL: no
- * thread is to be ended. */
-extern int (*python_unwind)(void);
+/* Functions of a higher floor that has threads under its control, as the explorer has those of a run.  NULL: none are. */
+struct python_control {
+    /* The Scheduler on which the calling thread must start others, borrowed.  NULL: the thread is not under control. */
+    PyObject *(*scheduler)(void);
+    /* 1: the run is over, so the calling thread is to be ended; raise: by an exception, which is set.  python_interrupted() asks this
+     * first, because the exception ends the thread. */
+    int (*unwinds)(int raise);
+};
+extern const struct python_control *python_control;
 
 /* Sets the function that raises Deadlock.  It takes no arguments. */
 void python_set_describe_deadlock(PyObject *function);

@@ -1,6 +1,5 @@
 #include "python/waits/wait.h"
 
-#include "explore/explore.h"
 #include "kernel/base/fork.h"
 #include "kernel/base/poll.h"
 #include "python/args.h"
@@ -274,10 +273,10 @@ static int set_deadline(struct waiting *w, PyObject *timeout)
     return -1;
 }
 
-/* An explored thread sleeps where its run sees it; the run polls for one file of one thread. */
+/* A thread under control sleeps where its run sees it; the run polls for one file of one thread. */
 static int may_sleep(const struct waiting *w)
 {
-    if (explore_me() && w->files)
+    if (w->files && python_control && python_control->scheduler())
         PyErr_SetString(PyExc_NotImplementedError, "runtime.wait() for a file can't be explored");
     return !PyErr_Occurred();
 }
