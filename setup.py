@@ -45,6 +45,6 @@ class BuildStripped(build_ext):  # type: ignore[misc]
 
 
 setup(
-    ext_modules=[BUILD["CORE"]],
+    ext_modules=[BUILD["EXTENSION"]],
     cmdclass={"build_ext": BuildStripped, "build_py": BuildWithHook},
 )

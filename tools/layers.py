@@ -1,10 +1,13 @@
 """Which C file calls which, as the linker sees it: each may call only files before it in build.py's SOURCES.
 
+Those of CORE come first, so none of them calls one of TOOLS; and none may include a header of theirs.
+
     python tools/layers.py [--calls FILE]
 
 Compiles every file and reads the symbols of the objects, so that a call is found whatever header declares it.  A call
-through a function pointer is not found: those are what a floor offers to a higher one.  Exit status 1: a file calls
-upwards, a folder holds too many files, or too many static functions have a name of one word.
+through a function pointer is not found: those are what a floor offers to a higher one.  module.c's list of all entries
+is no call either.  Exit status 1: a file calls upwards, a file of the core includes a header of tools, a folder holds
+too many files, or too many static functions have a name of one word.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from elftools.elf.sections import SymbolTableSection
 NATIVE = Path(__file__).resolve().parent.parent / "runtime" / "native"  # an installed runtime has no C files
 _BUILD = runpy.run_path(str(NATIVE / "build.py"))
 OPTIONS: list[str] = _BUILD["OPTIONS"]
+CORE: list[str] = _BUILD["CORE"]
+TOOLS: list[str] = _BUILD["TOOLS"]
 SOURCES: list[str] = _BUILD["SOURCES"]
 
 MOST_FILES = 12  # in a folder
@@ -72,7 +77,8 @@ def calls() -> Calls:
     result: Calls = defaultdict(set)
     for source, (_, needed) in found.items():
         for name in needed & home.keys():
-            result[source, home[name]].add(name)
+            if not (source == "python/module.c" and name.startswith("entries_")):
+                result[source, home[name]].add(name)
     return dict(result)
 
 
@@ -83,8 +89,33 @@ def bare_names() -> Iterator[str]:
             yield f"{path.relative_to(NATIVE)}:{name}"
 
 
+def is_tools(file: str) -> bool:
+    """Whether a file belongs to the tools.  A header that has no C file of its name belongs where most of its folder
+    does."""
+    source = str(Path(file).with_suffix(".c"))
+    if source in SOURCES:
+        return source in TOOLS
+    beside = [other in TOOLS for other in SOURCES if Path(other).parent == Path(file).parent]
+    return 2 * sum(beside) > len(beside)
+
+
+def headers_of_tools() -> Iterator[tuple[str, str]]:
+    """Each file of the core that includes a header of tools, and that header."""
+    for path in sorted(NATIVE.rglob("*.[ch]")):
+        if not is_tools(file := str(path.relative_to(NATIVE))):
+            headers = re.findall(r'^#include "(.*)"', path.read_text(), re.MULTILINE)
+            yield from ((file, header) for header in headers if is_tools(header))
+
+
+def used_by_tools(found: Calls) -> set[str]:
+    """The names of the core that tools use, without types, macros and inline functions of headers."""
+    return {name for (caller, called), names in found.items() if caller in TOOLS and called in CORE for name in names}
+
+
 def complaints(found: Calls) -> Iterator[str]:
     floor = {source: at for at, source in enumerate(SOURCES)}
+    for file, header in headers_of_tools():
+        yield f"{file} is of the core, and includes a header of tools: {header}"
     for (caller, called), names in sorted(found.items()):
         if floor[called] >= floor[caller]:
             yield f"{caller} calls {called}, which stands above it: {', '.join(sorted(names))}"
@@ -112,7 +143,9 @@ def main() -> int:
     wrong = list(complaints(found))
     for line in wrong:
         print(line)
+    up = sum(caller in CORE and called in TOOLS for caller, called in found)
     print(f"{len(SOURCES)} files, {len(found)} arrows, {len(wrong)} complaints")
+    print(f"{up} arrows from the core to tools, which use {len(used_by_tools(found))} names of the core")
     return bool(wrong)
 
 

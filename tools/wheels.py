@@ -150,7 +150,7 @@ def compile_core(build: dict[str, Any], structures: str, headers: Headers, proce
     command += ["-Wno-macro-redefined"]  # pyconfig.h defines _POSIX_C_SOURCE after the command line has _GNU_SOURCE
     command += ["-g0"]  # as setup.py: function names stay, which zig's linker leaves out with --strip-debug
     command += ["-fno-sanitize=undefined"]  # which zig adds by itself
-    command += [f"-D{name}" for name, _ in build["CORE"].define_macros]
+    command += [f"-D{name}" for name, _ in build["EXTENSION"].define_macros]
     command += [f"-I{folder}" for folder in (NATIVE, *headers.folders)]
     run([*command, *(str(NATIVE / name) for name in build["SOURCES"]), structures, "-o", str(target), "-lm"])
 

@@ -8,6 +8,7 @@ runtime/native/build.py` builds in place.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -78,7 +79,9 @@ OPTIONS = [
 ]
 
 # The C floors, ground floor first: a file calls only files that stand before it.  tools/layers.py checks that.
-SOURCES = [
+
+# What the package is about.  None of these files knows one of TOOLS.
+CORE = [
     # The kernel: how a thread is made, sleeps, ends and is joined.  kernel/README.md says in which order to read it.
     "kernel/arch/x86_64.c",
     "kernel/arch/aarch64.c",
@@ -102,6 +105,7 @@ SOURCES = [
     "kernel/lwp/thread_main.c",
     "kernel/lwp/start.c",
     "kernel/lwp/fork.c",
+    "observe/debug.c",
     # What stands on the kernel, without Python.
     "waits/cancel.c",
     "waits/any.c",
@@ -112,43 +116,22 @@ SOURCES = [
     "green/wait_table.c",
     "green/poller.c",
     "green/shared_lwp.c",
+    "green/listed.c",
     "green/switch.c",
     "green/carrier.c",
     "green/green.c",
     "green/foreign.c",
     "green/scheduler.c",
     "green/thread.c",
-    "explore/record.c",
-    "explore/strategies/strategy.c",
-    "explore/strategies/planned.c",
-    "explore/strategies/random.c",
-    "explore/strategies/pct.c",
-    "explore/strategies/pos.c",
-    "explore/choose.c",
-    "explore/clock.c",
-    "explore/turns.c",
-    "explore/run.c",
-    "observe/steps.c",
-    "observe/trace.c",
-    "observe/debug.c",
-    "observe/inspect.c",
-    "observe/measure.c",
-    "observe/aside.c",
-    "observe/calls.c",
-    "observe/sampler.c",
-    "observe/listen.c",
-    "demo/cost.c",
-    "demo/tlsdemo.c",
+    # Python.
     "python/without_gil/heaps.c",
     "python/threads/gil_state.c",
     "python/args.c",
     "python/groups/cancel.c",
     "python/groups/group.c",
     "python/threads/chunks.c",
-    "python/without_gil/kept.c",
     "python/threads/faulthandler.c",
     "python/threads/gil_queue.c",
-    "python/threads/gil_waits.c",
     "python/threads/gil_crowd.c",
     "python/threads/wake.c",
     "python/without_gil/spin.c",
@@ -181,10 +164,36 @@ SOURCES = [
     "python/threads/lwp.c",
     "python/green/helpers.c",
     "python/threads/thread.c",
+    "python/threads/placement.c",
     "python/waits/file.c",
     "python/waits/things.c",
     "python/waits/wait.c",
     "python/groups/await.c",
+    "python/module.c",
+]
+
+# What looks at threads, has them explored or held, and shows what they are made of.
+TOOLS = [
+    "explore/record.c",
+    "explore/strategies/strategy.c",
+    "explore/strategies/planned.c",
+    "explore/strategies/random.c",
+    "explore/strategies/pct.c",
+    "explore/strategies/pos.c",
+    "explore/choose.c",
+    "explore/clock.c",
+    "explore/turns.c",
+    "explore/run.c",
+    "observe/steps.c",
+    "observe/trace.c",
+    "observe/inspect.c",
+    "observe/measure.c",
+    "observe/aside.c",
+    "observe/calls.c",
+    "observe/sampler.c",
+    "observe/listen.c",
+    "demo/cost.c",
+    "demo/tlsdemo.c",
     "python/explore/swap.c",
     "python/explore/point.c",
     "python/explore/locks.c",
@@ -194,8 +203,8 @@ SOURCES = [
     "python/explore/chance.c",
     "python/explore/loops.c",
     "python/explore/sqlite.c",
+    "python/without_gil/kept.c",
     "python/explore/control.c",
-    "python/threads/placement.c",
     "python/observe/counts.c",
     "python/observe/takings.c",
     "python/observe/waits.c",
@@ -203,6 +212,7 @@ SOURCES = [
     "python/observe/names.c",
     "python/observe/held.c",
     "python/observe/lock_order.c",
+    "python/threads/gil_waits.c",
     "python/contention/delays.c",
     "python/contention/stacks.c",
     "python/contention/told.c",
@@ -216,8 +226,18 @@ SOURCES = [
     "python/observe/frames.c",
     "python/observe/watch.c",
     "python/observe/asked.c",
-    "python/module.c",
 ]
+
+SOURCES = CORE + TOOLS
+
+
+def entries() -> list[str]:
+    """The NAME of each `const struct entries entries_NAME`, in the order of SOURCES: see python/room.h."""
+    definition = re.compile(r"^const struct entries entries_(\w+) =", re.MULTILINE)
+    return [name for source in SOURCES for name in definition.findall((HERE / source).read_text())]
+
+
+OPTIONS.append("-DENTRIES(of)=" + " ".join(f"of({name})" for name in entries()))
 
 #: What structures.py gives to the map of TLS, the demonstrations, and tests.
 STRUCTURES = """
@@ -232,7 +252,22 @@ struct glibc {
     ...;
 };
 extern struct glibc glibc;
+union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
 
+void *arch_thread_pointer(void);
+struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
+extern const struct arch_tcb_field arch_tcb_fields[];
+extern const int arch_tcb_field_count;
+
+/* For the tests: a TLS block as a thread would find it. */
+struct context { char *block_low, *block_high, *tp, *pthread; ...; };
+struct context *context_get(size_t stack_size);
+int context_blank(struct context *context);
+int context_load_tls(struct context *context);
+void context_put(struct context *context, int vanished);
+"""
+if TOOLS:
+    STRUCTURES += """
 struct inspect_module {
     size_t id, generation, image_size, size, align, image;
     ptrdiff_t offset;
@@ -249,21 +284,9 @@ struct inspect_thread {
     size_t stack_used;
     int tid, ours;
 };
-union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
 int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                  struct inspect_block *blocks, size_t count);
-void *arch_thread_pointer(void);
 size_t inspect_stack_used(uintptr_t low, uintptr_t high);
-struct arch_tcb_field { const char *name; size_t offset, size; int in_pthread; const char *users; };
-extern const struct arch_tcb_field arch_tcb_fields[];
-extern const int arch_tcb_field_count;
-
-/* For the tests: a TLS block as a thread would find it. */
-struct context { char *block_low, *block_high, *tp, *pthread; ...; };
-struct context *context_get(size_t stack_size);
-int context_blank(struct context *context);
-int context_load_tls(struct context *context);
-void context_put(struct context *context, int vanished);
 
 int64_t cost_once(int kind);
 
@@ -276,16 +299,19 @@ int tlsdemo_fail(int how);
 INCLUDES = """
 #include "kernel/arch/arch.h"
 #include "kernel/context/context.h"
-#include "demo/cost.h"
-#include "demo/tlsdemo.h"
 #include "kernel/glibc/glibc.h"
-#include "observe/inspect.h"
 #include "python/compat.h"
 
 #define _cffi_init(name, version, context) compat_needs_no_gil(_cffi_init(name, version, context))
 """
+if TOOLS:
+    INCLUDES += """
+#include "demo/cost.h"
+#include "demo/tlsdemo.h"
+#include "observe/inspect.h"
+"""
 
-CORE = Extension(
+EXTENSION = Extension(
     "runtime.native._core",
     sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],
@@ -296,7 +322,7 @@ CORE = Extension(
 
 
 def write_structures(folder: Path) -> str:
-    """Has cffi write the C of _structures, one more source of CORE; its path."""
+    """Has cffi write the C of _structures, one more source of EXTENSION; its path."""
     from cffi import FFI  # not before tools/build_backend.py could name it
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -312,5 +338,9 @@ if __name__ == "__main__":
         raise SystemExit(reason)
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as objects:
-        CORE.sources.append(write_structures(Path(objects)))
-        setup(name="core", ext_modules=[CORE], script_args=["-q", "build_ext", "--inplace", f"--build-temp={objects}"])
+        EXTENSION.sources.append(write_structures(Path(objects)))
+        setup(
+            name="core",
+            ext_modules=[EXTENSION],
+            script_args=["-q", "build_ext", "--inplace", f"--build-temp={objects}"],
+        )

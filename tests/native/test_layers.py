@@ -31,6 +31,24 @@ def test_a_call_upwards_is_found(calls: layers.Calls) -> None:
     ]
 
 
+def test_a_call_from_the_core_to_a_tool_is_found(calls: layers.Calls) -> None:
+    found = {**calls, ("python/module.c", "observe/trace.c"): {"trace_open"}}
+    assert list(layers.complaints(found)) == [
+        "python/module.c calls observe/trace.c, which stands above it: trace_open",
+    ]
+    assert layers.used_by_tools(found) == layers.used_by_tools(calls)
+    assert "park_wait" in layers.used_by_tools(calls)
+
+
+def test_a_header_of_a_tool_in_the_core_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also one that has no C file, in a folder of tools."""
+    monkeypatch.setattr(layers, "NATIVE", tmp_path)
+    for folder, header in ("python/waits", "explore/explore.h"), ("observe", "observe/histogram.h"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "some.h").write_text(f'#include "{header}"\n')
+    assert list(layers.headers_of_tools()) == [("python/waits/some.h", "explore/explore.h")]
+
+
 def test_one_bare_name_too_many_is_found(calls: layers.Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(layers, "MOST_BARE_NAMES", 1)
     monkeypatch.setattr(layers, "NATIVE", tmp_path)

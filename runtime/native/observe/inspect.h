@@ -49,13 +49,8 @@ struct inspect_thread {
 int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
                  struct inspect_block *blocks, size_t count);
 
-/* Calls `see` with pthread_self() and tid of each thread in this process's memory; meanwhile none begins or ends, so `see` must not
- * block.  0: another thread holds the lock of glibc's lists, and nothing was called.  Then release the GIL, call inspect_await(), which
- * sleeps until the lock is free, and try again: a thread must not wait for that lock with the GIL (kernel/glibc/glibc.h). */
-void inspect_await(void);
-int inspect_each(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
-
-/* The same for a caller without the GIL, which waits for a tenth of a second only: the thread that has the lock may never go on. */
+/* listed_each() (green/listed.h) for a caller without the GIL, which waits for a tenth of a second only: the thread that has the lock may
+ * never go on. */
 void inspect_each_soon(void (*see)(uintptr_t ident, int tid, void *arg), void *arg);
 
 /* Copies memory that may be unmapped at any time.  0, or errno if any part can't be read. */

@@ -1,60 +1,32 @@
 /* The extension module, and runtime.native: the types and functions of all files in this folder. */
+#include "python/room.h"
+
+#include "green/thread.h"
 #include "kernel/base/fork.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/lwp.h"
-#include "python/threads/boot.h"
-#include "python/threads/gil_crowd.h"
-#include "python/threads/gil_queue.h"
-#include "python/threads/gil_waits.h"
-#include "python/groups/cancel.h"
-#include "python/chaos/chaos.h"
-#include "python/observe/sites.h"
-#include "python/rooms.h"
-#include "python/sync/serial.h"
-#include "python/threads/sleep.h"
-#include "python/threads/thread.h"
-#include "python/threads/wake.h"
-#include "green/thread.h"
+#include "waits/queue.h"
+
+/* build.py defines ENTRIES(of) as of(NAME) for each file that has an entries_NAME, lower floors first: see room.h. */
+#define DECLARE(name) extern const struct entries entries_##name;
+#define ADDRESS(name) &entries_##name,
+
+ENTRIES(DECLARE)
+static const struct entries *const all[] = {ENTRIES(ADDRESS)};
 
 static void after_fork_in_child(void)
 {
-    waker_after_fork();
-    python_waits_after_fork();
-    serial_after_fork();
-    gil_queue_after_fork();
-    gil_crowd_after_fork();
-    gil_waits_after_fork();
-    boot_after_fork();
-    thread_after_fork();
-    helpers_after_fork();
-    cancel_after_fork();
-    sites_after_fork();
-    contention_after_fork();
-    chaos_after_fork();
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->after_fork)
+            all[i]->after_fork();
 }
 
 static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
 
-static int (*const rooms[])(PyObject *module) = {
-    python_add_cancel,     python_add_group,     python_add_common,    python_add_lock,    python_add_rlock,
-    python_add_event,      python_add_semaphore, python_add_condition, python_add_barrier, python_add_future,
-    python_add_work_queue, python_add_scheduler, python_add_foreign,   python_add_boot,    python_add_lwp,
-    python_add_helpers,    python_add_files,     python_add_thread,    python_add_counts,  python_add_placement,
-    python_add_await,      python_add_waits,     python_add_held,      python_add_points,  python_add_numbers,
-};
-static PyMethodDef *const functions_of_rooms[] = {
-    asked_functions,      chaos_functions, chaos_point_functions, code_functions,  contention_functions, explore_functions,
-    lock_order_functions, loop_functions,  pipe_functions,        site_functions,  socket_functions,     sqlite_functions,
-    stand_in_functions,   thing_functions, tls_functions,         trace_functions, wait_functions,       watch_functions,
-};
-
 static int fill_module(PyObject *module)
 {
-    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
-        if (rooms[i](module) < 0)
-            return -1;
-    for (size_t i = 0; i < sizeof functions_of_rooms / sizeof *functions_of_rooms; i++)
-        if (PyModule_AddFunctions(module, functions_of_rooms[i]) < 0)
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if ((all[i]->add && all[i]->add(module) < 0) || (all[i]->functions && PyModule_AddFunctions(module, all[i]->functions) < 0))
             return -1;
     return 0;
 }
@@ -67,9 +39,6 @@ static PyObject *shared_module(PyObject *for_module)
 
     if (made)
         return made;
-    python_sleep_init();
-    gil_crowd_init();
-    gil_waits_init();
     PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
     Py_XDECREF(name);
     if (new && fill_module(new) < 0)

@@ -74,8 +74,4 @@ void chaos_points_end(void);
 int chaos_operations_begin(PyObject *module, PyObject *lock, PyObject *rlock, PyObject *queue);
 void chaos_operations_end(void);
 
-/* ---- control.c's ------------------------------------------------------------------------------------------------- */
-
-void chaos_after_fork(void);
-
 #endif

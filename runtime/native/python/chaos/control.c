@@ -1,7 +1,7 @@
 /* The beginning and the end of chaos, for runtime/chaos.py. */
 #include "python/chaos/chaos.h"
 
-#include "python/rooms.h"
+#include "python/room.h"
 
 static int on;
 
@@ -69,7 +69,7 @@ static PyObject *begin_record(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-void chaos_after_fork(void)
+static void chaos_after_fork(void)
 {
     if (!on)
         return;
@@ -80,9 +80,11 @@ void chaos_after_fork(void)
     chaos_record_after_fork();
 }
 
-PyMethodDef chaos_functions[] = {
+static PyMethodDef functions[] = {
     {"chaos_begin", begin_chaos, METH_VARARGS, NULL},      {"chaos_begin_anew", begin_anew, METH_O, NULL},
     {"chaos_end", end_chaos, METH_NOARGS, NULL},           {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
     {"chaos_acts", chaos_tell, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
     {"chaos_recorded", chaos_recorded, METH_NOARGS, NULL}, {0},
 };
+
+const struct entries entries_chaos = {.functions = functions, .after_fork = chaos_after_fork};

@@ -18,7 +18,6 @@
 #include "explore/strategies/strategy.h"
 #include "python/args.h"
 #include "python/observe/names.h"
-#include "python/rooms.h"
 #include "python/threads/sleep.h"
 
 #include <math.h>

@@ -9,7 +9,7 @@
 #include "python/chaos/chaos.h"
 
 #include "kernel/base/park.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 enum { PART = 10 };        /* of the time: a restart, and the calls that it leads to, take one in so many at most */
 enum { CALL_COST = 300 };  /* ns, in that */
@@ -174,7 +174,9 @@ void chaos_points_end(void)
     atomic_store(&on, 0);
 }
 
-PyMethodDef chaos_point_functions[] = {
+static PyMethodDef functions[] = {
     POSITIONAL("chaos_instruction", at_instruction, NULL),
     {0},
 };
+
+const struct entries entries_chaos_points = {.functions = functions};

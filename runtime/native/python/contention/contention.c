@@ -14,7 +14,7 @@
 #include "python/observe/sites.h"
 #include "python/contention/stacks.h"
 #include "python/contention/told.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/threads/gil_crowd.h"
@@ -670,7 +670,7 @@ static PyObject *forget_counts(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-void contention_after_fork(void)
+static void contention_after_fork(void)
 {
     if (!on)
         return;
@@ -700,7 +700,7 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
     return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 }
 
-PyMethodDef contention_functions[] = {
+static PyMethodDef functions[] = {
     {"contention_begin", begin_counting, METH_VARARGS,
      "contention_begin(queue, threads, queues, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues\n"
      "of this type.  threads: ident -> (name, what it waits for, or None).  queues: of each thread that sleeps in get() its queue.\n"
@@ -711,3 +711,5 @@ PyMethodDef contention_functions[] = {
     {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
     {0},
 };
+
+const struct entries entries_contention = {.functions = functions, .after_fork = contention_after_fork};

@@ -13,7 +13,7 @@
 #include "python/explore/parts.h"
 
 #include "python/explore/point.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 enum { MATTERS = 1, AT_GIL = 2, LOOKED_AT = 4 };
 
@@ -200,10 +200,12 @@ static PyObject *set_points(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyMethodDef code_functions[] = {
+static PyMethodDef functions[] = {
     {"code_place", make_place, METH_NOARGS, NULL},
     {"code_points", set_points, METH_VARARGS, NULL},
     POSITIONAL("code_instruction", at_instruction, NULL),
     POSITIONAL("code_raise", at_raise, NULL),
     {0},
 };
+
+const struct entries entries_explore_code = {.functions = functions};

@@ -9,7 +9,7 @@
 #include "python/without_gil/kept.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/green/scheduler.h"
 #include "python/threads/thread.h"
 #include "green/thread.h"
@@ -524,7 +524,7 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
     return PyBool_FromLong(unwinds_thread(0));
 }
 
-PyMethodDef explore_functions[] = {
+static PyMethodDef functions[] = {
     {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_end", end_exploring, METH_NOARGS, NULL},
     {"explore_run", explore_run_, METH_VARARGS, NULL},      {"explore_report", report_error, METH_O, NULL},
     {"explore_steps", list_steps, METH_NOARGS, NULL},       {"explore_objects", point_objects, METH_NOARGS, NULL},
@@ -534,3 +534,5 @@ PyMethodDef explore_functions[] = {
     {"explore_interrupt", interrupt_thread, METH_O, NULL},  {"explore_escape", escape_thread, METH_NOARGS, NULL},
     {"explore_index", index_, METH_NOARGS, NULL},           {0},
 };
+
+const struct entries entries_explore = {.functions = functions};

@@ -8,7 +8,7 @@
 
 #include "python/args.h"
 #include "python/explore/point.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <errno.h>
 
@@ -377,7 +377,7 @@ void loops_swap_out(void)
     Py_CLEAR(note_loop);
 }
 
-PyMethodDef loop_functions[] = {
+static PyMethodDef functions[] = {
     {"explore_loops", watch_loops, METH_VARARGS, NULL},
     {"explore_turns", call_handles, METH_VARARGS, NULL},
     {"explore_idle", wait_for_handles, METH_VARARGS, NULL},
@@ -386,3 +386,5 @@ PyMethodDef loop_functions[] = {
     {"explore_tasks", list_tasks, METH_NOARGS, NULL},
     {0},
 };
+
+const struct entries entries_loops = {.functions = functions};

@@ -1,7 +1,7 @@
 #include "python/explore/point.h"
 
 #include "python/groups/cancel.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <errno.h>
 
@@ -117,7 +117,7 @@ static struct explored *calling_thread(void)
 
 static const struct explore_points explore_points = {calling_thread, point, point_at, explore_is_unwinding, point_cancel, &explore_run};
 
-int python_add_points(PyObject *module)
+static int add_points(PyObject *module)
 {
     PyObject *capsule = PyCapsule_New((void *)&explore_points, "runtime.native.explore_points", NULL);
     int result = capsule ? PyModule_AddObjectRef(module, "explore_points", capsule) : -1;
@@ -125,3 +125,5 @@ int python_add_points(PyObject *module)
     Py_XDECREF(capsule);
     return result;
 }
+
+const struct entries entries_explore_points = {.add = add_points};

@@ -9,7 +9,8 @@
  * owner (green/shared_lwp.h). */
 #include "explore/explore.h"
 #include "green/replace.h"
-#include "python/rooms.h"
+#include "python/green/scheduler.h"
+#include "python/room.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -94,4 +95,6 @@ static PyObject *lead_sqlite(PyObject *module, PyObject *sqlite)
     Py_RETURN_NONE;
 }
 
-PyMethodDef sqlite_functions[] = {{"explore_sqlite", lead_sqlite, METH_O, NULL}, {0}};
+static PyMethodDef functions[] = {{"explore_sqlite", lead_sqlite, METH_O, NULL}, {0}};
+
+const struct entries entries_explore_sqlite = {.functions = functions};

@@ -5,7 +5,7 @@
 #include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/explore/point.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/groups/cancel.h"
 #include "python/threads/lwp.h"
 #include "python/green/scheduler.h"
@@ -167,13 +167,13 @@ static PyObject *hash_thing(PyObject *thing, PyObject *unused)
 static PyMethodDef hash_def = {"__hash__", hash_thing, METH_NOARGS, NULL};
 static PyMethodDef numbers[] = {{"explore_counters", make_counters, METH_NOARGS, NULL}, {0}};
 
-int python_add_numbers(PyObject *module)
+static int add_numbers(PyObject *module)
 {
     PyObject *hash = PyDescr_NewMethod(&PyBaseObject_Type, &hash_def);
     int result = hash ? PyModule_AddObjectRef(module, "explore_hash", hash) : -1;
 
     Py_XDECREF(hash);
-    return result < 0 ? -1 : PyModule_AddFunctions(module, numbers);
+    return result;
 }
 
 /* A pool keeps its threads in a set, whose order must be the same in each run, and so must not follow their addresses. */
@@ -434,3 +434,5 @@ void threads_swap_out(void)
     boot_has_called = NULL;
     swap_out(tables, TABLES);
 }
+
+const struct entries entries_explore_threads = {.add = add_numbers, .functions = numbers};

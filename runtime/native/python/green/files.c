@@ -1,5 +1,7 @@
 /* Whether reading a file on a disk would wait for the disk. */
-#include "python/rooms.h"
+#include "python/green/files.h"
+
+#include "python/room.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -51,7 +53,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_files(PyObject *module)
+static int add_files(PyObject *module)
 {
-    return PyModule_AddIntConstant(module, "FILES_LARGE", FILES_LARGE) < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    return PyModule_AddIntConstant(module, "FILES_LARGE", FILES_LARGE);
 }
+
+const struct entries entries_files = {.add = add_files, .functions = functions};

@@ -5,7 +5,7 @@
 #include "green/replace.h"
 #include "kernel/base/park.h"
 #include "python/green/foreign.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -149,7 +149,4 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_foreign(PyObject *module)
-{
-    return PyModule_AddFunctions(module, functions);
-}
+const struct entries entries_foreign = {.functions = functions};

@@ -32,7 +32,7 @@
 #include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/threads/lwp.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <errno.h>
@@ -484,7 +484,7 @@ static PyObject *call_blocking(PyObject *Py_UNUSED(module), PyObject *args, PyOb
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
 /* The calls of lost threads stay in memory with all that they refer to, as everything of a lost thread does. */
-void helpers_after_fork(void)
+static void helpers_after_fork(void)
 {
     memset(&pool, 0, sizeof pool);
 }
@@ -500,11 +500,13 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_helpers(PyObject *module)
+static int add_helpers(PyObject *module)
 {
     PyObject *threading = PyImport_ImportModule("threading");
 
     active = threading ? PyObject_GetAttrString(threading, "_active") : NULL;
     Py_XDECREF(threading);
-    return !active || !(helper_function = PyCFunction_New(&helper_method, NULL)) ? -1 : PyModule_AddFunctions(module, functions);
+    return !active || !(helper_function = PyCFunction_New(&helper_method, NULL)) ? -1 : 0;
 }
+
+const struct entries entries_helpers = {.add = add_helpers, .functions = functions, .after_fork = helpers_after_fork};

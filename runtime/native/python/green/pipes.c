@@ -16,10 +16,12 @@
  * reads from pipes of older Linuxes, but a socket would cost a failing call more. */
 #include "green/green.h"
 #include "python/args.h"
+#include "python/green/files.h"
+#include "python/green/scheduler.h"
 #include "python/green/stand_in.h"
 #include "python/green/tries.h"
 #include "python/python.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "kernel/base/poll.h"
 
 #include <errno.h>
@@ -360,8 +362,10 @@ static PyObject *pipe_function(PyObject *Py_UNUSED(module), PyObject *args)
     return PyErr_Format(PyExc_ValueError, "nothing stands in for %R", stock);
 }
 
-PyMethodDef pipe_functions[] = {
+static PyMethodDef functions[] = {
     {"pipe_function", pipe_function, METH_VARARGS,
      "(stock, other): what stands in for os.read, readv, write or writev; what it doesn't do is done by the other."},
     {0},
 };
+
+const struct entries entries_pipes = {.functions = functions};

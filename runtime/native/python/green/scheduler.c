@@ -8,7 +8,7 @@
 #include "python/args.h"
 #include "python/green/foreign.h"
 #include "python/threads/faulthandler.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <errno.h>
@@ -590,10 +590,12 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_scheduler(PyObject *module)
+static int add_scheduler(PyObject *module)
 {
     green_reports_deadlock = 1;
     green_parallel = WITHOUT_GIL;
     scheduler_spawn_carrier = spawn_carrier;
-    return (scheduler_type = add_type(module, &scheduler_spec)) ? PyModule_AddFunctions(module, functions) : -1;
+    return (scheduler_type = add_type(module, &scheduler_spec)) ? 0 : -1;
 }
+
+const struct entries entries_scheduler = {.add = add_scheduler, .functions = functions};

@@ -9,6 +9,16 @@ struct scheduler;
 /* The scheduler behind a Python object; NULL with a TypeError. */
 struct scheduler *python_scheduler(PyObject *op);
 
+/* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
+int python_sleep_until(void *deadline);
+
+/* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */
+int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
+
+/* Whether the caller is on a scheduler, so that it must leave its LWP to others instead of blocking.  Every such call asks: a loop around
+ * calls that are ready at once would starve the others, so they have their turn here (green_turn_is_over()). */
+int python_may_block(void);
+
 /* sleep() of the module. */
 PyObject *scheduler_sleep(PyObject *module, PyObject *seconds);
 

@@ -11,7 +11,8 @@
  * REJECTED.  To change the stock function's own PyMethodDef, as python/explore/swap.h does: our own calls need the stock function as it is.
  * METH_METHOD: functions that have it are of a type, builtin_method, that hides their documentation. */
 #include "python/green/stand_in.h"
-#include "python/rooms.h"
+#include "python/green/scheduler.h"
+#include "python/room.h"
 
 #include <stddef.h>
 
@@ -129,9 +130,11 @@ static PyObject *stand_in(PyObject *Py_UNUSED(module), PyObject *args)
     return stand_in_make(stock, function, always ? run_always : run_on_scheduler);
 }
 
-PyMethodDef stand_in_functions[] = {
+static PyMethodDef functions[] = {
     {"stand_in", stand_in, METH_VARARGS,
      "(stock, function, always): a builtin function, to a program the stock one, that calls `function` in a thread on a scheduler, or in\n"
      "all; what `function` refuses for its arguments, the stock one does."},
     {0},
 };
+
+const struct entries entries_stand_in = {.functions = functions};

@@ -11,7 +11,7 @@
  * are more than it may have descriptors, and each costs four system calls more. */
 #include "kernel/base/fork.h"
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/common.h"
 #include "python/waits/waitable.h"
 
@@ -229,7 +229,9 @@ static PyType_Spec bell_spec = {
     .slots = bell_slots,
 };
 
-int python_add_await(PyObject *module)
+static int add_await(PyObject *module)
 {
     return add_type(module, &awaited_spec) && (bell_type = add_type(module, &bell_spec)) ? 0 : -1;
 }
+
+const struct entries entries_await = {.add = add_await};

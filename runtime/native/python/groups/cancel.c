@@ -3,7 +3,7 @@
 #include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <unistd.h>
 
@@ -49,7 +49,8 @@ int cancel_raise(void)
     return none ? 0 : -1;
 }
 
-void cancel_after_fork(void)
+/* The lone thread of the child is in no group. */
+static void cancel_after_fork(void)
 {
     mine = NULL; /* its reference is lost, as the groups' threads are */
 }
@@ -212,7 +213,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_cancel(PyObject *module)
+static int add_cancel(PyObject *module)
 {
-    return (cancel_type = add_type(module, &cancel_spec)) ? PyModule_AddFunctions(module, functions) : -1;
+    return (cancel_type = add_type(module, &cancel_spec)) ? 0 : -1;
 }
+
+const struct entries entries_cancel = {.add = add_cancel, .functions = functions, .after_fork = cancel_after_fork};

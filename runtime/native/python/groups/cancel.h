@@ -10,7 +10,7 @@
 #include "python/python.h"
 #include "waits/cancel.h"
 
-extern PyTypeObject *cancel_type; /* once python_add_cancel() has made it */
+extern PyTypeObject *cancel_type; /* once module.c has had cancel.c add it */
 
 /* The calling thread's record, for python_sleep() to sleep with; NULL: nothing may end this sleep. */
 struct park_cancel *cancel_mine(void);
@@ -24,8 +24,5 @@ int cancel_raise(void);
 /* Between these the calling thread is not cancelled: a Condition takes its lock back. */
 void cancel_hold(void);
 void cancel_let(void);
-
-/* Called in a forked child, whose lone thread is in no group. */
-void cancel_after_fork(void);
 
 #endif

@@ -5,7 +5,7 @@
  * raised, and `raised` is what is raised now, the same at first.  If an exception leaves that call before the group is over, the call
  * is made again. */
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 typedef struct {
     PyObject_HEAD
@@ -48,7 +48,9 @@ static PyType_Spec group_spec = {
     .slots = group_slots,
 };
 
-int python_add_group(PyObject *module)
+static int add_group(PyObject *module)
 {
     return add_type(module, &group_spec) ? 0 : -1;
 }
+
+const struct entries entries_group = {.add = add_group};

@@ -7,7 +7,7 @@
 #include "python/args.h"
 #include "python/observe/frames.h"
 #include "python/observe/takings.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/threads/gil_state.h"
 #include "python/threads/sleep.h"
@@ -218,7 +218,7 @@ static PyObject *list_asides(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return list;
 }
 
-PyMethodDef asked_functions[] = {
+static PyMethodDef functions[] = {
     {"call_of", call_name, METH_O,
      "call_of(tid): the system call that the task is in, or \"waiting for the GIL\"; None: in none, or the task is gone.  After\n"
      "listen_begin()."},
@@ -234,3 +234,5 @@ PyMethodDef asked_functions[] = {
      "After the fork: has the main thread make them anew once os.fork(), which looks for threads, has returned."},
     {0},
 };
+
+const struct entries entries_asked = {.functions = functions};

@@ -1,9 +1,7 @@
 /* Counts over all LWPs, and the record of how threads are made. */
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include "observe/steps.h"
-#include "kernel/context/context.h"
-#include "kernel/lwp/lwp.h"
 #include "observe/measure.h"
 #include "python/args.h"
 
@@ -27,22 +25,6 @@ static PyObject *read_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
     return Py_BuildValue("(llllLLLlln)", found.started, found.alive, found.peak, found.measured, (long long)found.latency_p50_ns,
                          (long long)found.latency_p99_ns, (long long)found.cpu_ns, found.voluntary, found.involuntary,
                          (Py_ssize_t)found.stack_used);
-}
-
-static PyObject *reap_ended(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    Py_BEGIN_ALLOW_THREADS
-    lwp_reap();
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
-static PyObject *count_contexts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    struct context_counts counts;
-
-    context_count(&counts);
-    return Py_BuildValue("(lln)", counts.made, counts.cached, (Py_ssize_t)counts.bytes);
 }
 
 static PyObject *switch_record(PyObject *Py_UNUSED(module), PyObject *on)
@@ -73,18 +55,9 @@ static PyObject *read_record(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
 static PyMethodDef functions[] = {
     {"lwp_measure", switch_measuring, METH_O, NULL},
     {"lwp_statistics", read_statistics, METH_NOARGS, "struct lwp_statistics, by its order; times in ns."},
-    {"lwp_reap", reap_ended, METH_NOARGS, "Puts back the contexts of threads that have ended."},
-    {"context_counts", count_contexts, METH_NOARGS, "(made, cached, bytes)."},
     {"steps_record", switch_record, METH_O, "Starts a new record, or ends it."},
     {"steps_read", read_record, METH_NOARGS, "The record: (ns, tid, kind, a, b)."},
     {0},
 };
 
-int python_add_counts(PyObject *module)
-{
-    return PyModule_AddIntConstant(module, "THREAD_FLAGS", (long)lwp_thread_flags) < 0
-                   || PyModule_AddIntConstant(module, "OWN_FLAGS", (long)lwp_own_flags) < 0
-                   || PyModule_AddFunctions(module, functions) < 0
-               ? -1
-               : 0;
-}
+const struct entries entries_counts = {.functions = functions};

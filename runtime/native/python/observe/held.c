@@ -3,7 +3,7 @@
 #include "kernel/base/events.h"
 #include "python/args.h"
 #include "python/observe/sites.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 
@@ -341,7 +341,7 @@ void held_forget_me(void)
 }
 
 /* Now, because install() and other packages replace these names. */
-int python_add_held(PyObject *Py_UNUSED(module))
+static int add_held(PyObject *Py_UNUSED(module))
 {
     PyObject *stock = PyImport_ImportModule("_thread"), *lock = stock ? PyObject_CallMethod(stock, "allocate_lock", NULL) : NULL;
     PyObject *rlock = lock ? PyObject_GetAttrString(stock, "RLock") : NULL;
@@ -357,3 +357,5 @@ int python_add_held(PyObject *Py_UNUSED(module))
     Py_XDECREF(stock);
     return known ? 0 : -1;
 }
+
+const struct entries entries_held = {.add = add_held};

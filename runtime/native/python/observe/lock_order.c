@@ -8,7 +8,7 @@
 #include "python/observe/held.h"
 #include "python/observe/sites.h"
 #include "python/sync/lock.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <stdlib.h>
 
@@ -224,7 +224,7 @@ static PyObject *set_moment(PyObject *module, PyObject *moment)
     Py_RETURN_NONE;
 }
 
-PyMethodDef lock_order_functions[] = {
+static PyMethodDef functions[] = {
     {"lock_order_begin", begin_watching, METH_O,
      "lock_order_begin(hello): watches all locks from now on, also CPython's own.  hello(thread or function) is called in each new thread, and\n"
      "returns its moment.  RuntimeError: they are watched already."},
@@ -237,3 +237,5 @@ PyMethodDef lock_order_functions[] = {
     {"lock_order_be_at", set_moment, METH_O, "Sets that."},
     {0},
 };
+
+const struct entries entries_lock_order = {.functions = functions};

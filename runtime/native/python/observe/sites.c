@@ -2,7 +2,7 @@
 
 #include "kernel/base/events.h"
 #include "kernel/base/park.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 enum { SITES = 1024, MADE_BITS = 14 };
 
@@ -169,7 +169,8 @@ void sites_go_on(struct quiet *quiet)
         PyGC_Enable();
 }
 
-void sites_after_fork(void)
+/* Another thread of the parent may have been in such a part. */
+static void sites_after_fork(void)
 {
     atomic_store(&naming, 0);
 }
@@ -247,9 +248,11 @@ static PyObject *made_at(PyObject *module, PyObject *op)
     return text;
 }
 
-PyMethodDef site_functions[] = {
+static PyMethodDef functions[] = {
     {"sites_begin", begin_sites, METH_O, "sites_begin(inner): from now on, notes where primitives are made.  inner: see sites.h."},
     {"site_text", text_of, METH_O, "FILE:LINE in FUNCTION of a number, or an empty text."},
     {"made_at", made_at, METH_O, "The same of the place where one of the runtime's primitives was made; empty: not known."},
     {0},
 };
+
+const struct entries entries_sites = {.functions = functions, .after_fork = sites_after_fork};

@@ -27,7 +27,4 @@ int site_stack(uint32_t *lines, int most);
 uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
 PyObject *site_text(uint32_t number); /* borrowed: FILE:LINE in FUNCTION, or an empty text */
 
-/* In a forked child, where another thread may have been in such a part. */
-void sites_after_fork(void);
-
 #endif

@@ -5,7 +5,7 @@
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
 #include "observe/calls.h"
-#include "observe/inspect.h"
+#include "green/listed.h"
 #include "observe/sampler.h"
 #include "observe/trace.h"
 #include "python/args.h"
@@ -14,7 +14,7 @@
 #include "python/sync/lock.h"
 #include "python/threads/gil_state.h"
 #include "python/threads/lwp.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <stdlib.h>
@@ -384,11 +384,11 @@ static void tell_threads(struct all *all)
 {
     for (int done = 0; !done;) {
         python_waits_read(1);
-        done = inspect_each(tell_thread, all);
+        done = listed_each(tell_thread, all);
         python_waits_read(0);
         if (!done) {
             Py_BEGIN_ALLOW_THREADS
-            inspect_await();
+            listed_await();
             Py_END_ALLOW_THREADS
         }
     }
@@ -560,7 +560,7 @@ static PyObject *end_trace(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyMethodDef trace_functions[] = {
+static PyMethodDef functions[] = {
     {"trace_open", open_trace, METH_VARARGS, "trace_open(path, bytes, arguments): makes the process's file for records."},
     {"trace_begin", begin_trace, METH_VARARGS,
      "trace_begin(until, namer): records from now on until that time, in ns, unless trace_end() comes first.  namer(list of (primitive,\n"
@@ -572,3 +572,5 @@ PyMethodDef trace_functions[] = {
     {"trace_end", end_trace, METH_NOARGS, "Ends the recording."},
     {0},
 };
+
+const struct entries entries_trace = {.functions = functions};

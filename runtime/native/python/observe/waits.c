@@ -1,14 +1,14 @@
 /* Which thread waits for what: reads the records that threads write before they sleep (python/threads/sleep.h).  And where each is. */
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
-#include "observe/inspect.h"
+#include "green/listed.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
 #include "python/green/foreign.h"
 #include "python/observe/takings.h"
 #include "python/pool/future.h"
 #include "python/sync/lock.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <limits.h>
@@ -106,7 +106,7 @@ static void add_tid(uintptr_t ident, int tid, void *arg)
 static int look_at_all(struct all *all, void (*add)(uintptr_t ident, int tid, void *all))
 {
     python_waits_read(1);
-    int complete = inspect_each(add, all);
+    int complete = listed_each(add, all);
     python_waits_read(0);
     return complete;
 }
@@ -122,7 +122,7 @@ static int find_all(struct all *all, void (*add)(uintptr_t ident, int tid, void 
         }
         while (!look_at_all(all, add)) {
             Py_BEGIN_ALLOW_THREADS
-            inspect_await();
+            listed_await();
             Py_END_ALLOW_THREADS
         }
         if (all->count <= all->capacity)
@@ -320,11 +320,11 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_waits(PyObject *module)
+static int add_waits(PyObject *module)
 {
     enum { CODE_BEGINS = offsetof(PyCodeObject, co_code_adaptive) }; /* in a code object its instructions */
 
-    return PyModule_AddIntMacro(module, SYS_FUTEX) < 0 || PyModule_AddIntMacro(module, CODE_BEGINS) < 0
-               ? -1
-               : PyModule_AddFunctions(module, functions);
+    return PyModule_AddIntMacro(module, SYS_FUTEX) < 0 ? -1 : PyModule_AddIntMacro(module, CODE_BEGINS);
 }
+
+const struct entries entries_waits = {.add = add_waits, .functions = functions};

@@ -9,7 +9,7 @@
 #include "python/args.h"
 #include "python/observe/frames.h"
 #include "python/observe/takings.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <dirent.h>
@@ -392,7 +392,7 @@ static PyObject *watch_own(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
     return Py_BuildValue("(ii)", (int)syscall(SYS_gettid), guard_tid());
 }
 
-PyMethodDef watch_functions[] = {
+static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
      "watch_start(tick, look, every, patience, status=-1, fd=2, glance=0): starts the watching thread.  It calls tick() every `every`\n"
      "seconds.\n"
@@ -405,3 +405,5 @@ PyMethodDef watch_functions[] = {
     {"watch_stop", watch_stop, METH_NOARGS, "Ends the watching thread, after a call that is under way."},
     {0},
 };
+
+const struct entries entries_watch = {.functions = functions};

@@ -3,7 +3,7 @@
 #include "kernel/base/fork.h"
 #include "python/args.h"
 #include "python/sync/common.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/serial.h"
 #include "python/waits/waitable.h"
 
@@ -346,7 +346,9 @@ static PyType_Spec future_spec = {
     .slots = future_slots,
 };
 
-int python_add_future(PyObject *module)
+static int add_future(PyObject *module)
 {
     return (future_type = add_type(module, &future_spec)) ? 0 : -1;
 }
+
+const struct entries entries_future = {.add = add_future};

@@ -16,7 +16,7 @@
 #include "python/groups/cancel.h"
 #include "python/pool/future.h"
 #include "python/sync/common.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <limits.h>
@@ -301,7 +301,9 @@ static PyType_Spec queue_spec = {
     .slots = queue_slots,
 };
 
-int python_add_work_queue(PyObject *module)
+static int add_work_queue(PyObject *module)
 {
     return add_type(module, &queue_spec) ? 0 : -1;
 }
+
+const struct entries entries_work_queue = {.add = add_work_queue};

@@ -6,7 +6,7 @@
 #include "python/args.h"
 #include "python/sync/common.h"
 #include "python/sync/waiters.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <limits.h>
@@ -334,7 +334,9 @@ static PyType_Spec barrier_spec = {
     .slots = barrier_slots,
 };
 
-int python_add_barrier(PyObject *module)
+static int add_barrier(PyObject *module)
 {
     return add_derivable(module, &barrier_spec, &barrier_type);
 }
+
+const struct entries entries_barrier = {.add = add_barrier};

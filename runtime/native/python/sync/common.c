@@ -2,7 +2,7 @@
 
 #include "kernel/base/events.h"
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 PyObject *new_primitive(PyTypeObject *type)
 {
@@ -158,7 +158,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_common(PyObject *module)
+static int add_common(PyObject *module)
 {
-    return (in_python_type = add_type(module, &in_python_spec)) ? PyModule_AddFunctions(module, functions) : -1;
+    return (in_python_type = add_type(module, &in_python_spec)) ? 0 : -1;
 }
+
+const struct entries entries_common = {.add = add_common, .functions = functions};

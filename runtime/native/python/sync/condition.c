@@ -5,7 +5,7 @@
 #include "python/sync/common.h"
 #include "python/sync/waiters.h"
 #include "python/sync/lock.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <limits.h>
@@ -381,7 +381,9 @@ static PyType_Spec condition_spec = {
     .slots = condition_slots,
 };
 
-int python_add_condition(PyObject *module)
+static int add_condition(PyObject *module)
 {
     return add_derivable(module, &condition_spec, &condition_type);
 }
+
+const struct entries entries_condition = {.add = add_condition};

@@ -2,7 +2,7 @@
 #include "python/args.h"
 #include "python/sync/common.h"
 #include "python/sync/waiters.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 #include "python/waits/waitable.h"
 
@@ -198,7 +198,9 @@ static PyType_Spec event_spec = {
     .slots = event_slots,
 };
 
-int python_add_event(PyObject *module)
+static int add_event(PyObject *module)
 {
     return add_derivable(module, &event_spec, &event_type);
 }
+
+const struct entries entries_event = {.add = add_event};

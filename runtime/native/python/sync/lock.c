@@ -5,7 +5,7 @@
 #include "python/groups/cancel.h"
 #include "python/sync/common.h"
 #include "python/sync/with.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
 #include "python/waits/waitable.h"
@@ -267,9 +267,11 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_lock(PyObject *module)
+static int add_lock(PyObject *module)
 {
     if (!(lock_type = add_type(module, &lock_spec)) || python_quick_with(lock_type, lock_enter, lock_release) < 0)
         return -1;
-    return PyModule_AddFunctions(module, functions);
+    return 0;
 }
+
+const struct entries entries_lock = {.add = add_lock, .functions = functions};

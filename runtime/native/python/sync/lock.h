@@ -17,7 +17,7 @@ typedef struct {
     atomic_ulong depth; /* written by the owner only: by rlock_set_depth() */
 } RLockObject;
 
-extern PyTypeObject *lock_type, *rlock_type; /* once python_add_lock() and python_add_rlock() have made them */
+extern PyTypeObject *lock_type, *rlock_type; /* once module.c has had lock.c and rlock.c add them */
 
 static inline int lock_is_ours(PyObject *object)
 {

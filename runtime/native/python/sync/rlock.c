@@ -3,7 +3,7 @@
 #include "python/sync/common.h"
 #include "python/sync/lock_parts.h"
 #include "python/sync/with.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/waits/waitable.h"
 
 #include <limits.h>
@@ -246,7 +246,9 @@ const struct waitable rlock_waitable = {
     .shared = 1,
 };
 
-int python_add_rlock(PyObject *module)
+static int add_rlock(PyObject *module)
 {
     return (rlock_type = add_type(module, &rlock_spec)) ? python_quick_with(rlock_type, rlock_enter, rlock_release) : -1;
 }
+
+const struct entries entries_rlock = {.add = add_rlock};

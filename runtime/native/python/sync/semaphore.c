@@ -2,7 +2,7 @@
 #include "python/args.h"
 #include "python/sync/common.h"
 #include "python/sync/waiters.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 #include "python/waits/waitable.h"
 
@@ -323,7 +323,9 @@ static PyType_Spec semaphore_spec = {
     .slots = semaphore_slots,
 };
 
-int python_add_semaphore(PyObject *module)
+static int add_semaphore(PyObject *module)
 {
     return add_derivable(module, &semaphore_spec, &semaphore_type);
 }
+
+const struct entries entries_semaphore = {.add = add_semaphore};

@@ -1,7 +1,8 @@
 #include "python/sync/serial.h"
 
-#include "observe/inspect.h"
+#include "green/listed.h"
 #include "python/args.h"
+#include "python/room.h"
 
 enum { KEPT = 1000 }; /* names */
 
@@ -34,9 +35,9 @@ unsigned long serial_ident(unsigned long serial)
 {
     struct search search = {serial, 0};
 
-    while (!inspect_each(see_thread, &search)) {
+    while (!listed_each(see_thread, &search)) {
         Py_BEGIN_ALLOW_THREADS
-        inspect_await();
+        listed_await();
         Py_END_ALLOW_THREADS
     }
     return search.ident;
@@ -87,7 +88,9 @@ int serial_is_parents(unsigned long serial)
     return serial <= parents;
 }
 
-void serial_after_fork(void)
+static void serial_after_fork(void)
 {
     parents = atomic_load(&last);
 }
+
+const struct entries entries_serial = {.after_fork = serial_after_fork};

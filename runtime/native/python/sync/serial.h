@@ -17,7 +17,7 @@ static inline unsigned long my_serial(void)
     return __builtin_expect(serial != 0, 1) ? serial : serial_new();
 }
 
-/* The number of the thread with this ident, which can't end meanwhile (observe/inspect.h); 0: it has none. */
+/* The number of the thread with this ident, which can't end meanwhile (green/listed.h); 0: it has none. */
 static inline unsigned long serial_of(uintptr_t ident)
 {
     return atomic_load_explicit(&((struct wait *)(ident + (uintptr_t)wait_offset))->serial, memory_order_relaxed);
@@ -39,7 +39,5 @@ PyObject *serial_name(unsigned long serial);
 
 /* Whether it is the number of a thread of this process's parent, from before the fork. */
 int serial_is_parents(unsigned long serial);
-
-void serial_after_fork(void); /* in the child */
 
 #endif

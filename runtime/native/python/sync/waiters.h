@@ -4,7 +4,7 @@
 
 #include "python/python.h"
 
-extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once their python_add_...() have made them */
+extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once module.c has had their files add them */
 
 /* Its count; 0 also if a thread sleeps in its queue. */
 long semaphore_count(PyObject *op);

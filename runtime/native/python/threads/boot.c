@@ -17,20 +17,19 @@
 #include "kernel/context/context.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/lwp.h"
+#include "kernel/lwp/registry.h"
 #include "python/threads/chunks.h"
 #include "python/threads/faulthandler.h"
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_queue.h"
 #include "python/threads/gil_state.h"
 #include "python/without_gil/heaps.h"
-#include "python/without_gil/kept.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/green/scheduler.h"
 #include "python/sync/serial.h"
 #include "python/threads/sleep.h"
 #include "python/threads/wake.h"
 #include "green/thread.h"
-#include "observe/measure.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -61,6 +60,7 @@ static atomic_int gate_closed; /* the interpreter is about to end: a start retur
 static atomic_int gate_refuses; /* the interpreter makes no more threads: see boot_refused() */
 static atomic_long running;    /* threads inside their Python function, for _thread._count() */
 
+const struct boot_keeps *boot_keeps;
 int (*boot_may_call)(void);
 void (*boot_has_called)(void);
 
@@ -167,7 +167,7 @@ static int green_may_start(const struct boot *boot)
  * the page that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
 __attribute__((noinline)) static int make_own_state(struct boot *boot)
 {
-    if ((boot->tstate = kept_take(boot->lwp)))
+    if (boot_keeps && (boot->tstate = boot_keeps->take(boot->lwp)))
         return 1;
     while (!(boot->tstate = new_state(boot->lwp))) {
         if (boot->failed) {
@@ -229,7 +229,7 @@ static void run_python(void *arg)
     atomic_store_explicit(&boot->lwp->arg, NULL, memory_order_relaxed); /* nothing is left for boot_reclaim() */
     discard_boot(boot);
     atomic_fetch_sub(&running, 1);
-    int kept = green_of_lwp(lwp)->explored && kept_put(tstate, lwp->context);
+    int kept = boot_keeps && green_of_lwp(lwp)->explored && boot_keeps->put(tstate, lwp->context);
     if (!kept)
         heaps_clear_state(tstate);
     EVENT(EVENT_LEAVES_GIL, 0, 0);
@@ -461,14 +461,10 @@ static PyObject *gate_refuse(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     Py_RETURN_NONE;
 }
 
-void boot_after_fork(void)
+static void boot_after_fork(void)
 {
-    struct lwp_statistics left; /* kernel/lwp/fork.c's handler has run before this one: it counts the caller at most */
-
-    kept_after_fork();
-    lwp_read_statistics(&left);
     atomic_store(&starting, 0);
-    atomic_store(&running, left.alive);
+    atomic_store(&running, registry_alive()); /* kernel/lwp/fork.c's handler has run before this one: it counts the caller at most */
 }
 
 size_t boot_stack_size(void)
@@ -509,9 +505,11 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_boot(PyObject *module)
+static int add_boot(PyObject *module)
 {
     waker_init();
     chunks_init();
-    return faulthandler_find() < 0 ? -1 : PyModule_AddFunctions(module, functions);
+    return faulthandler_find() < 0 ? -1 : 0;
 }
+
+const struct entries entries_boot = {.add = add_boot, .functions = functions, .after_fork = boot_after_fork};

@@ -4,6 +4,7 @@
 
 #include "python/python.h"
 
+struct context;
 struct lwp;
 struct scheduler;
 
@@ -37,7 +38,15 @@ size_t boot_stack_size(void);
  * 1 before it returns. */
 void boot_count_running(int more);
 
-void boot_after_fork(void);
+/* Functions of a higher floor that keeps the PyThreadStates of explored threads for later ones.  NULL: nobody does. */
+struct boot_keeps {
+    /* What the context of this thread keeps, as if it were new.  NULL: the context keeps none. */
+    PyThreadState *(*take)(struct lwp *lwp);
+    /* At the calling thread's end: its context keeps its state, which it has to leave by PyEval_SaveThread().  0: the state has to be
+     * cleared. */
+    int (*put)(PyThreadState *tstate, struct context *context);
+};
+extern const struct boot_keeps *boot_keeps;
 
 /* Functions of a higher floor, or NULL.  With the GIL, each new thread calls boot_may_call() before its function, doesn't call the
  * function if that returns 0, and calls boot_has_called() at the end in either case. */

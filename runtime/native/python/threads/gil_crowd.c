@@ -18,8 +18,8 @@
 #include "green/replace.h"
 #include "kernel/glibc/glibc.h"
 #include "python/threads/gil_state.h"
-#include "python/threads/gil_waits.h"
 #include "python/python.h"
+#include "python/room.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -27,6 +27,7 @@
 
 enum { FEW = 16 };
 
+const struct gil_reader *_Atomic gil_reader;
 static struct libc_slot slot;
 static const unsigned long *interval; /* in microseconds; a program may set it */
 static uintptr_t gil[2];
@@ -57,21 +58,23 @@ static int wait_for_gil(pthread_cond_t *cond, pthread_mutex_t *mutex, const stru
         int before = atomic_fetch_add_explicit(&others, 1, memory_order_relaxed);
         moved = later(deadline, (int64_t)(before / FEW) * (int64_t)*interval * 1000);
     }
-    int timed = atomic_load_explicit(&gil_waits_wanted, memory_order_relaxed);
-    if (timed)
-        gil_waits_sleeps();
+    const struct gil_reader *reader = atomic_load_explicit(&gil_reader, memory_order_relaxed);
+    if (reader)
+        reader->sleeps();
     int result = pthread_cond_timedwait(cond, mutex, &moved);
-    if (timed)
-        gil_waits_slept();
+    if (reader)
+        reader->slept();
     atomic_fetch_sub_explicit(counted, 1, memory_order_relaxed);
     return result;
 }
 
-void gil_crowd_init(void)
+/* Finds what is to be replaced. */
+static int add_gil_crowd(PyObject *Py_UNUSED(module))
 {
     slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_cond_timedwait");
     interval = gil_switch_interval();
     gil_place(gil);
+    return 0;
 }
 
 int gil_crowd_begins(void)
@@ -88,8 +91,10 @@ void gil_crowd_ask_at_once(int on)
     asks_at_once = on;
 }
 
-void gil_crowd_after_fork(void)
+static void gil_crowd_after_fork(void)
 {
     atomic_store(&few, 0); /* the threads that waited are lost */
     atomic_store(&others, 0);
 }
+
+const struct entries entries_gil_crowd = {.add = add_gil_crowd, .after_fork = gil_crowd_after_fork};

@@ -2,8 +2,14 @@
 #ifndef RUNTIME_PYTHON_GIL_CROWD_H
 #define RUNTIME_PYTHON_GIL_CROWD_H
 
-/* With the GIL of the main interpreter, once: finds what is to be replaced. */
-void gil_crowd_init(void);
+#include <stdatomic.h>
+
+/* Functions of a higher floor, called around each sleep of a thread that waits for the GIL, with the GIL's mutex.  A thread may sleep
+ * several times in one wait.  NULL: nobody counts waits. */
+struct gil_reader {
+    void (*sleeps)(void), (*slept)(void);
+};
+extern const struct gil_reader *_Atomic gil_reader;
 
 /* With the GIL: there are many threads.  Called again it does nothing.  0; -1: nothing could be replaced. */
 int gil_crowd_begins(void);
@@ -11,7 +17,5 @@ int gil_crowd_begins(void);
 /* For the calling thread's next wait for the GIL, after gil_crowd_begins(): it has waited for the switch interval already, elsewhere, so
  * it asks for the GIL at once, and then as often as others do. */
 void gil_crowd_ask_at_once(int on);
-
-void gil_crowd_after_fork(void);
 
 #endif

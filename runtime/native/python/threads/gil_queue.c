@@ -10,6 +10,7 @@
  * thread that has slept in the queue sleeps for the GIL once more, and without other load an echo to 1,000 connections took 25 us with
  * the queue, 17 without: gil_crowd.c. */
 #include "python/threads/gil_queue.h"
+#include "python/room.h"
 
 #include "waits/queue.h"
 
@@ -90,8 +91,10 @@ void gil_queue_unreserve(void)
     atomic_fetch_sub(&coming, 1);
 }
 
-void gil_queue_after_fork(void)
+static void gil_queue_after_fork(void)
 {
     on_the_way = 0; /* the caller has the GIL; threads that were on the way are lost */
     atomic_store(&coming, 0);
 }
+
+const struct entries entries_gil_queue = {.after_fork = gil_queue_after_fork};

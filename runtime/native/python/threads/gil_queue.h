@@ -12,6 +12,4 @@ void gil_queue_unreserve(void);
 /* Takes the GIL, in a thread whose creator has reserved. */
 void gil_queue_enter(PyThreadState *tstate);
 
-void gil_queue_after_fork(void);
-
 #endif

@@ -3,12 +3,14 @@
 #include "green/replace.h"
 #include "kernel/base/park.h"
 #include "python/python.h"
+#include "python/threads/gil_crowd.h"
 #include "python/threads/gil_state.h"
+#include "python/room.h"
 
 #include <pthread.h>
 #include <string.h>
 
-atomic_int gil_waits_wanted;
+static atomic_int wanted;
 static struct gil_waits sums;
 static uintptr_t gil[2];
 static const unsigned long *interval; /* in microseconds */
@@ -36,7 +38,7 @@ static unsigned long kept_at; /* switches, of the longest wait */
 
 static int wait_for_taker(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
-    if ((uintptr_t)cond - gil[0] < gil[1] - gil[0] && atomic_load_explicit(&gil_waits_wanted, memory_order_relaxed)) {
+    if ((uintptr_t)cond - gil[0] < gil[1] - gil[0] && atomic_load_explicit(&wanted, memory_order_relaxed)) {
         park_lock(&lines);
         dropped.ident = (unsigned long)pthread_self();
         dropped.switches = gil_holder((const void *)gil[0]).switches;
@@ -66,7 +68,7 @@ static void count_kept(int64_t ns)
 
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
 
-void gil_waits_sleeps(void)
+static void gil_waits_sleeps(void)
 {
     unsigned beginning = atomic_load_explicit(&beginnings, memory_order_relaxed);
 
@@ -79,7 +81,7 @@ void gil_waits_sleeps(void)
         sums.most = sums.now;
 }
 
-void gil_waits_slept(void)
+static void gil_waits_slept(void)
 {
     struct gil_holder now = gil_holder((const void *)gil[0]);
 
@@ -102,15 +104,18 @@ void gil_waits_slept(void)
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-void gil_waits_init(void)
+/* Finds what is to be replaced. */
+static int add_gil_waits(PyObject *Py_UNUSED(module))
 {
     slot = libc_slot_of((void *)PyEval_RestoreThread, "pthread_cond_wait");
     interval = gil_switch_interval();
     gil_place(gil);
+    return 0;
 }
 
 void gil_waits_begin(void)
 {
+    static const struct gil_reader reader = {gil_waits_sleeps, gil_waits_slept};
     static int filled;
 
     if (!filled)
@@ -121,12 +126,14 @@ void gil_waits_begin(void)
     memset(&dropped, 0, sizeof dropped);
     atomic_fetch_add(&beginnings, 1);
     park_unlock(&lines);
-    atomic_store(&gil_waits_wanted, 1);
+    atomic_store(&wanted, 1);
+    atomic_store(&gil_reader, &reader);
 }
 
 void gil_waits_end(void)
 {
-    atomic_store(&gil_waits_wanted, 0);
+    atomic_store(&gil_reader, NULL);
+    atomic_store(&wanted, 0);
 }
 
 struct gil_waits gil_waits_read(void)
@@ -137,9 +144,11 @@ struct gil_waits gil_waits_read(void)
     return found;
 }
 
-void gil_waits_after_fork(void)
+static void gil_waits_after_fork(void)
 {
     gil_waits_end();
     atomic_store(&lines, 0);
     sums.now = 0;
 }
+
+const struct entries entries_gil_waits = {.add = add_gil_waits, .after_fork = gil_waits_after_fork};

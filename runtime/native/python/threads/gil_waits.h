@@ -1,6 +1,6 @@
 /* How long threads wait for the GIL, and which thread has kept it from them.
  *
- * A thread that waits calls these from take_gil() (gil_crowd.c), with the GIL's mutex, which is their lock.  A sleep there ends at the
+ * A thread that waits calls functions here from take_gil() (gil_crowd.c), with the GIL's mutex, which is their lock.  A sleep there ends at the
  * switch interval, or when the GIL is free; a wait is all sleeps until the thread takes it. */
 #ifndef RUNTIME_PYTHON_GIL_WAITS_H
 #define RUNTIME_PYTHON_GIL_WAITS_H
@@ -21,19 +21,9 @@ struct gil_waits {
     char line[256];       /* where that thread was, or an empty text */
 };
 
-extern atomic_int gil_waits_wanted;
-
-/* With the GIL of the main interpreter, once: finds what is to be replaced. */
-void gil_waits_init(void);
-void gil_waits_after_fork(void);
-
 /* With the GIL, and without its mutex. */
 void gil_waits_begin(void);
 void gil_waits_end(void);
 struct gil_waits gil_waits_read(void); /* a wait that ends meanwhile may be in a part of the sums only */
-
-/* Around each sleep. */
-void gil_waits_sleeps(void);
-void gil_waits_slept(void);
 
 #endif

@@ -2,11 +2,13 @@
 #include "python/threads/lwp.h"
 
 #include "kernel/base/park.h"
+#include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
+#include "kernel/lwp/registry.h"
 #include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/waits/end_fd.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
 #include "python/waits/waitable.h"
@@ -421,7 +423,43 @@ static PyType_Spec lwp_spec = {
     .slots = lwp_slots,
 };
 
-int python_add_lwp(PyObject *module)
+/* ---- of all LWPs ------------------------------------------------------------------------------------------------- */
+
+static PyObject *reap_ended(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    return (lwp_type = add_type(module, &lwp_spec)) ? 0 : -1;
+    Py_BEGIN_ALLOW_THREADS
+    lwp_reap();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
+
+static PyObject *count_contexts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    struct context_counts counts;
+
+    context_count(&counts);
+    return Py_BuildValue("(lln)", counts.made, counts.cached, (Py_ssize_t)counts.bytes);
+}
+
+static PyObject *count_alive(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromLong(registry_alive());
+}
+
+static PyMethodDef functions[] = {
+    {"lwp_reap", reap_ended, METH_NOARGS, "Puts back the contexts of threads that have ended."},
+    {"lwp_alive", count_alive, METH_NOARGS, "How many LWPs there are."},
+    {"context_counts", count_contexts, METH_NOARGS, "(made, cached, bytes)."},
+    {0},
+};
+
+static int add_lwp(PyObject *module)
+{
+    lwp_type = add_type(module, &lwp_spec);
+    return !lwp_type || PyModule_AddIntConstant(module, "THREAD_FLAGS", (long)lwp_thread_flags) < 0
+                   || PyModule_AddIntConstant(module, "OWN_FLAGS", (long)lwp_own_flags) < 0
+               ? -1
+               : 0;
+}
+
+const struct entries entries_lwp = {.add = add_lwp, .functions = functions};

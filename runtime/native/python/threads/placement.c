@@ -1,6 +1,6 @@
 /* What runtime/placement.py can't do in Python. */
 #include "kernel/base/events.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,10 +40,12 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_placement(PyObject *module)
+static int add_placement(PyObject *module)
 {
     return PyModule_AddIntMacro(module, SYS_prctl) < 0 || PyModule_AddIntMacro(module, SYS_sched_getattr) < 0
                    || PyModule_AddIntMacro(module, SYS_sched_setattr) < 0
                ? -1
-               : PyModule_AddFunctions(module, functions);
+               : 0;
 }
+
+const struct entries entries_placement = {.add = add_placement, .functions = functions};

@@ -6,6 +6,7 @@
 #include "python/groups/cancel.h"
 #include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
+#include "python/room.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -61,7 +62,7 @@ void python_wait_ends(void)
         futex_wait(&readers, count, PARK_FOREVER, PARK_PRIVATE);
 }
 
-void python_waits_after_fork(void)
+static void python_waits_after_fork(void)
 {
     atomic_store(&readers, 0);
 }
@@ -287,8 +288,11 @@ enum outcome python_sleep_in_queue(PyObject *op, struct sync_queue *queue, struc
     return outcome;
 }
 
-void python_sleep_init(void)
+static int add_sleep(PyObject *Py_UNUSED(module))
 {
     wait_offset = (char *)&my_wait - (char *)pthread_self();
     glibc_before_wait = before_glibc_waits;
+    return 0;
 }
+
+const struct entries entries_sleep = {.add = add_sleep, .after_fork = python_waits_after_fork};

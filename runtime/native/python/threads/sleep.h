@@ -99,14 +99,11 @@ void python_wait_ends(void);
 
 /* Around reading the records of others, which is short and takes no lock that a sleeper may hold. */
 void python_waits_read(int on);
-void python_waits_after_fork(void); /* in the child */
 
 /* pthread_self(), without the call. */
 static inline unsigned long my_ident(void)
 {
     return (unsigned long)&my_wait - (unsigned long)wait_offset;
 }
-
-void python_sleep_init(void);
 
 #endif

@@ -10,7 +10,7 @@
 #include "kernel/lwp/lwp.h"
 #include "python/threads/boot.h"
 #include "python/threads/lwp.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/sync/serial.h"
 #include "python/green/scheduler.h"
 #include "python/threads/thread.h"
@@ -364,7 +364,7 @@ static void leave_starting(struct starting *me)
     park_unlock(&starting_lock);
 }
 
-void thread_after_fork(void)
+static void thread_after_fork(void)
 {
     starting = NULL; /* the records of lost threads */
     atomic_store(&starting_lock, 0);
@@ -568,10 +568,12 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-int python_add_thread(PyObject *module)
+static int add_thread(PyObject *module)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
             return -1;
-    return PyModule_AddFunctions(module, functions);
+    return 0;
 }
+
+const struct entries entries_thread = {.add = add_thread, .functions = functions, .after_fork = thread_after_fork};

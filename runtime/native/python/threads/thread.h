@@ -7,7 +7,4 @@
 /* Makes this Thread the current_thread() of the calling thread, which was not made for one. The caller keeps it alive. */
 void thread_pass_for(PyObject *thread);
 
-/* In the child. */
-void thread_after_fork(void);
-
 #endif

@@ -33,6 +33,7 @@
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_state.h"
 #include "python/groups/cancel.h"
+#include "python/room.h"
 #include "green/replace.h"
 #include "kernel/lock/lock.h"
 #include "kernel/lwp/lwp.h"
@@ -228,7 +229,7 @@ void waker_has_gil(void)
     waker.without_gil = 0;
 }
 
-void waker_after_fork(void)
+static void waker_after_fork(void)
 {
     waker.deferred = NULL;
     waker.begun = NULL;
@@ -243,3 +244,5 @@ void waker_init(void)
     interval = gil_switch_interval();
     gil_place(gil);
 }
+
+const struct entries entries_wake = {.after_fork = waker_after_fork};

@@ -35,6 +35,4 @@ void waker_say_begun(struct lwp *me);
 void waker_wake_creator(void);
 void waker_forget_creator(void);
 
-void waker_after_fork(void);
-
 #endif

@@ -7,7 +7,7 @@
 #include "python/sync/common.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
-#include "python/rooms.h"
+#include "python/room.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -145,7 +145,9 @@ static PyObject *set_thread_class(PyObject *Py_UNUSED(module), PyObject *type)
     Py_RETURN_NONE;
 }
 
-PyMethodDef thing_functions[] = {
+static PyMethodDef functions[] = {
     {"wait_thread_class", set_thread_class, METH_O, "(threading's Thread)"},
     {0},
 };
+
+const struct entries entries_things = {.functions = functions};

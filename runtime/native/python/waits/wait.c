@@ -3,7 +3,7 @@
 #include "kernel/base/fork.h"
 #include "kernel/base/poll.h"
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/threads/sleep.h"
 
 #include <errno.h>
@@ -299,7 +299,9 @@ static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args,
     return list;
 }
 
-PyMethodDef wait_functions[] = {
+static PyMethodDef functions[] = {
     POSITIONAL("wait_things", wait_things, "(tuple of things, timeout, whether none may be acquired): those that are ready."),
     {0},
 };
+
+const struct entries entries_wait = {.functions = functions};

@@ -17,6 +17,8 @@
 #define Py_BUILD_CORE
 #include "python/without_gil/kept.h"
 
+#include "python/room.h"
+
 #ifdef COMPAT_HEAPS_HEADER
 #include COMPAT_HEAPS_HEADER
 #include <internal/pycore_ceval.h>
@@ -26,6 +28,7 @@
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
 #include "python/without_gil/heaps.h"
+#include "python/threads/boot.h"
 #include "python/threads/chunks.h"
 
 enum { MOST_KEPT = 64, NOBODY = 1 }; /* NOBODY: the ident of a kept state; a debug build wants one */
@@ -111,7 +114,8 @@ static int note_keeper(struct context *context)
     return 1;
 }
 
-int kept_put(PyThreadState *tstate, struct context *context)
+/* As boot_keeps. */
+static int kept_put(PyThreadState *tstate, struct context *context)
 {
     clear_objects(tstate);
     if (!is_blank(tstate) || context->kept || !note_keeper(context))
@@ -127,7 +131,7 @@ int kept_put(PyThreadState *tstate, struct context *context)
 }
 
 /* What is not blank is left to kept_drop(): it would take an attached state to clear it. */
-PyThreadState *kept_take(struct lwp *lwp)
+static PyThreadState *kept_take(struct lwp *lwp)
 {
     PyThreadState *tstate = lwp->context->kept;
 
@@ -177,10 +181,29 @@ void kept_drop(void)
     }
 }
 
-void kept_after_fork(void)
+/* The interpreter deletes the states of all other threads. */
+static void kept_after_fork(void)
 {
     while (keeper_count)
         keepers[--keeper_count]->kept = NULL;
 }
+
+static int add_kept(PyObject *Py_UNUSED(module))
+{
+    static const struct boot_keeps keeps = {kept_take, kept_put};
+
+    boot_keeps = &keeps;
+    return 0;
+}
+
+const struct entries entries_kept = {.add = add_kept, .after_fork = kept_after_fork};
+
+#else
+
+void kept_drop(void)
+{
+}
+
+const struct entries entries_kept = {0};
 
 #endif

@@ -1,6 +1,6 @@
 /* The methods of socket.socket that are made here, as a list for patch/blocking/sockets.py, and the two that end a socket. */
 #include "green/green.h"
-#include "python/rooms.h"
+#include "python/room.h"
 #include "python/green/sockets/transfer.h"
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
@@ -78,9 +78,11 @@ static PyObject *list_methods(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
-PyMethodDef socket_functions[] = {
+static PyMethodDef functions[] = {
     {"socket_methods", list_methods, METH_VARARGS,
      "(socket.socket, look_up): [(name, method), ...] for threads on a scheduler.  look_up(socket, address): the address, its host by\n"
      "number.  RuntimeError: socket objects are not as expected."},
     {0},
 };
+
+const struct entries entries_sockets = {.functions = functions};

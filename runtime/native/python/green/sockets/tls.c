@@ -1,7 +1,8 @@
 /* What a thread on a scheduler does in the methods of ssl.SSLSocket that wait: patch/blocking/tls_sockets.py says how and why. */
 #include "kernel/base/park.h"
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/green/scheduler.h"
+#include "python/room.h"
 #include "python/green/sockets/transfer.h"
 
 #include <errno.h>
@@ -215,8 +216,10 @@ static PyObject *tls_methods(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
-PyMethodDef tls_functions[] = {
+static PyMethodDef functions[] = {
     {"tls_methods", tls_methods, METH_VARARGS,
      "(ssl.SSLSocket, RLock, SSLWantReadError, SSLWantWriteError): [(name, method), ...] for threads on a scheduler."},
     {0},
 };
+
+const struct entries entries_tls = {.functions = functions};

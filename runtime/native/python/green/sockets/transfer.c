@@ -1,7 +1,8 @@
 #include "python/green/sockets/transfer.h"
 
 #include "python/args.h"
-#include "python/rooms.h"
+#include "python/green/files.h"
+#include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
 
 #include <errno.h>
