@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 import runtime
-from runtime import Clone, Thread, scheduler, sync
+from runtime import Clone, Thread, native, scheduler, sync
 from runtime.scheduler import spawn
 from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 libc = ctypes.CDLL(None)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from .. import Thread, scheduler
-from ._holdings import Holdings
+from ..native.holdings import Holdings
 from ._journal import Journal
 
 FAILED, LEFT_OUT = 70, 77  # exit statuses of the process that a mix runs in

@@ -18,9 +18,8 @@ import pytest
 from conftest import Child, NativeHelper, in_child, resident, run_thread, run_threads, wait_until_parked
 
 import runtime
-from runtime import THREAD_FLAGS, Clone, scheduler, sync
+from runtime import THREAD_FLAGS, Clone, native, scheduler, sync
 from runtime.lwp import begin, reserve, stack_size_or_default
-from runtime.native.structures import lib
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -176,7 +175,7 @@ def test_the_kernel_knows_the_name(name: str, gate: Gate) -> None:
 
 
 def test_wrong_types_are_refused_before_anything_is_made() -> None:
-    made = scheduler.statistics().started
+    made = native.lwp_started()
     for wrong, says in (
         (lambda: spawn(3), "target must be callable, not int"),  # type: ignore[arg-type]
         (lambda: spawn(print, 3), "args must be a tuple, .* not int"),  # type: ignore[arg-type]
@@ -189,7 +188,7 @@ def test_wrong_types_are_refused_before_anything_is_made() -> None:
     ):
         with pytest.raises(TypeError, match=says):
             wrong()
-    assert scheduler.statistics().started == made
+    assert native.lwp_started() == made
 
 
 def test_errors_of_the_handle(gate: Gate) -> None:
@@ -479,7 +478,7 @@ def test_a_process_on_a_copy_of_memory(gate: Gate) -> None:
         value[0] = "child's"
         said.open()
         gate.wait()
-        alone = threading.enumerate() == [threading.current_thread()] and scheduler.statistics().alive == 0
+        alone = threading.enumerate() == [threading.current_thread()] and native.lwp_alive() == 0
         return 40 + alone + (forked == ["child"])
 
     lwp = spawn(look, flags=Clone(0), exit_signal=signal.SIGCHLD)
@@ -546,7 +545,6 @@ def test_the_exit_signal_is_sent() -> None:
 @in_child
 def test_a_process_that_ends_in_the_kernel(flags: int) -> None:
     """Killed, or by _exit(2): it never came to the end of its function."""
-    from runtime import native
 
     came = os.pipe()
 
@@ -569,7 +567,7 @@ def test_a_process_that_ends_in_the_kernel(flags: int) -> None:
         assert lwp.exit_status == status
         assert not lwp.is_alive()
     assert spawn(int).join()
-    found = scheduler.statistics().alive, len(sys._current_frames()), native.running()
+    found = native.lwp_alive(), len(sys._current_frames()), native.running()
     assert found == (0, 1, 0), "the dead are counted out"
 
 
@@ -595,7 +593,7 @@ def test_a_process_that_leaves_our_memory_by_exec(flags: int) -> None:
     assert lwp.exit_status == 7
     assert not lwp.is_alive()
     assert spawn(int).join()
-    assert scheduler.statistics().alive == 0
+    assert native.lwp_alive() == 0
 
 
 def test_a_process_reaped_by_somebody_else() -> None:
@@ -776,7 +774,7 @@ def test_fork_in_a_thread() -> None:
         assert threading.enumerate() == [threading.current_thread()]
         assert threading.current_thread() is threading.main_thread()
         assert os.listdir("/proc/self/task") == [str(os.getpid())] == [str(threading.get_native_id())]
-        assert scheduler.statistics().alive == 1, scheduler.statistics()
+        assert native.lwp_alive() == 1
         for other in others:
             assert not other.is_alive()
             other.join()
@@ -819,7 +817,7 @@ def test_fork_while_a_thread_is_at_its_end(helper_path: str) -> None:
         signal.alarm(20)  # who hangs is ended
         thread.join()
         assert lwp.join()
-        assert scheduler.statistics().alive == 0
+        assert native.lwp_alive() == 0
         again = [spawn(int) for _ in range(5)]
         assert all(other.join() for other in again)
         sys.exit(3)
@@ -856,24 +854,6 @@ def test_forks_while_threads_come_and_go() -> None:
     over = True
     for churner in churners:
         churner.join()
-
-
-@in_child
-def test_forks_while_a_thread_reads_the_statistics() -> None:
-    def read() -> None:
-        while not over:
-            scheduler.statistics()
-
-    over = False
-    reader = runtime.Thread(target=read)
-    reader.start()
-    for _ in range(300):
-        pid = os.fork()
-        if pid == 0:  # its first look at them was in the fork handlers
-            os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-    over = True
-    reader.join()
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
@@ -942,8 +922,7 @@ def test_thousands_alive_at_once() -> None:
     lwps = [spawn(os.read, (release[0], 1)) for _ in range(1000)]
     for thread in threads:
         thread.start()
-    found = scheduler.statistics()
-    assert (found.alive, found.peak, found.started) == (5000, 5000, 5000), found
+    assert native.lwp_alive() == native.lwp_started() == 5000
     assert len(os.listdir("/proc/self/task")) == 5001
     assert len(threading.enumerate()) >= 4001
     assert len({thread.ident for thread in threads} | {lwp.ident for lwp in lwps}) == 5000
@@ -954,7 +933,7 @@ def test_thousands_alive_at_once() -> None:
     for thread in threads:
         thread.join()
     assert all(lwp.join() for lwp in lwps)
-    assert scheduler.statistics().alive == 0
+    assert native.lwp_alive() == 0
 
 
 # ---- install ---------------------------------------------------------------------------------------------------------
@@ -1007,7 +986,7 @@ def test_install_and_uninstall() -> None:
         ]
 
     def started() -> int:
-        return scheduler.statistics().started
+        return native.lwp_started()
 
     def run() -> None:
         thread = threading.Thread(target=int)
@@ -1061,51 +1040,6 @@ def test_install_and_uninstall() -> None:
     in_force()
     os.write(end[1], b".")
     early.join()
-
-
-# ---- what is told of the living --------------------------------------------------------------------------------------
-
-
-def test_statistics_and_steps() -> None:
-    before = scheduler.statistics()
-    with scheduler.record_steps() as steps:
-        lwp = spawn(int)
-        assert lwp.join()
-    after = scheduler.statistics()
-    assert after.started == before.started + 1
-    child = [step.name for step in steps if step.tid == lwp.tid and step.name != "unmask"]
-    assert child == [
-        *("born", "glibc", "robust", *(["rseq"] if lib.glibc.rseq_size else []), "python", "target", "returned"),
-        *("destructors", "unlist", "exit"),
-    ]
-    names = [step.name for step in steps if step.tid == threading.get_native_id()]
-    assert names.index("tcb") < names.index("list") < names.index("tls") < names.index("clone")
-    assert names.index("clone") < names.index("cloned") < names.index("join") < names.index("cleared")
-    assert names[-1] == "recycled"
-    assert [step.ns for step in steps] == sorted(step.ns for step in steps)
-
-    scheduler.measure(True)
-    try:
-        for _ in range(20):
-            assert spawn(sum, (range(100_000),)).join()
-        found = scheduler.statistics()
-    finally:
-        scheduler.measure(False)
-    assert found.measured == 20
-    assert 0 < found.latency_p50 <= found.latency_p99 < 10
-    assert 0 < found.cpu < 60
-    assert 1000 < found.stack_used < 8 << 20
-
-
-def test_signals_are_blocked_only_for_a_block_that_never_served() -> None:
-    size = 32 * 1024 * 37  # of no other thread here
-    seen = []
-    for _ in range(2):
-        with scheduler.record_steps() as steps:
-            assert spawn(int, stack_size=size).join()
-        seen.append([step.name for step in steps if step.name in ("map", "reuse", "mask", "unmask")])
-    assert sorted(seen[0]) == ["map", "mask", "mask", "unmask"]
-    assert seen[1] == ["reuse"]
 
 
 def test_none_is_made_while_the_interpreter_ends(child: Child) -> None:

@@ -446,9 +446,15 @@ static PyObject *count_alive(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(un
     return PyLong_FromLong(registry_alive());
 }
 
+static PyObject *count_started(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromLong(registry_read().started);
+}
+
 static PyMethodDef functions[] = {
     {"lwp_reap", reap_ended, METH_NOARGS, "Puts back the contexts of threads that have ended."},
     {"lwp_alive", count_alive, METH_NOARGS, "How many LWPs there are."},
+    {"lwp_started", count_started, METH_NOARGS, "How many were started since the process began."},
     {"context_counts", count_contexts, METH_NOARGS, "(made, cached, bytes)."},
     {0},
 };

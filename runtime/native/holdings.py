@@ -1,4 +1,4 @@
-"""What a process holds that a thread could leave behind; the project's tests look at it as well."""
+"""What a process holds that a thread could leave behind: the project's tests and stress mixes compare it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import scheduler
-from ..native import aside_tids, context_counts, lwp_reap
+from .. import native
 
 #: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).
@@ -20,7 +19,7 @@ _LARGE_POOL = 2 << 30  # bytes; from the ninth on pools are larger, and lie anyw
 class Holdings:
     """What this process holds."""
 
-    tasks: int  # without those that answer `lwp ps`
+    tasks: int  # without those of tools that answer `lwp ps`
     alive: int  # LWPs of ours
     borrowed: int  # contexts that are not in the cache
     contexts: int  # made so far
@@ -31,9 +30,10 @@ class Holdings:
 
     @classmethod
     def now(cls) -> Holdings:
-        lwp_reap()
-        made, cached, size = context_counts()
+        native.lwp_reap()
+        made, cached, size = native.context_counts()
         tasks = os.listdir("/proc/self/task")
+        answering: set[int] = set(getattr(native, "aside_tids", set)())
         writable, files = 0, set()
         for line in Path("/proc/self/maps").read_text().splitlines():
             span, protection, _, device, _, *name = line.split(maxsplit=5)
@@ -44,8 +44,8 @@ class Holdings:
                 if not is_pool(low, high):
                     writable += high - low
         return cls(
-            tasks=len({*map(int, tasks)}.difference(aside_tids())),
-            alive=scheduler.statistics().alive,
+            tasks=len({*map(int, tasks)}.difference(answering)),
+            alive=native.lwp_alive(),
             borrowed=made - cached,
             contexts=made,
             descriptors=len(os.listdir("/proc/self/fd")),
