@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..observe.files import printable
+from ..printable import printable
 from ._names import Names
 from ._version import version
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ..chaos import Chaos
-from ..observe.files import printable
 from ..observe.folders import private
 from ..observe.watchdog import teller
+from ..printable import printable
 from ._main import at_end, at_exception, failed
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..observe import recording
-from ..observe.files import printable
+from ..printable import printable
 from ._aside import run_aside
 from ._main import at_end, at_exception
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ..observe import recording
-from ..observe.files import printable
+from ..printable import printable
 from ._main import at_end, note_interrupt
 
 

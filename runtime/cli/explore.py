@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from ..observe.files import printable
+from ..printable import printable
 from ._options import seconds, write_file
 from ._program import end_options_after, forget_click, options_before
 

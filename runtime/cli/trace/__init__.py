@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...observe.files import printable
 from ...observe.folders import private
+from ...printable import printable
 from .._options import check_timeline, seconds
 
 if TYPE_CHECKING:
