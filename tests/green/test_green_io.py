@@ -499,7 +499,7 @@ def test_a_server_and_its_clients(child: Child) -> None:
         server.shutdown()
         server.server_close()
         assert lengths == [4000] * 100
-        assert tasks("self", "lwp-helper") == 1, "but for one that looked up the server's name"
+        assert tasks("self", "lwp-helper") == 1, "except the one that looked up the server's name"
 
     child(serve)
 

@@ -477,7 +477,7 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
     const char *why = scheduler_init();
     if (why)
         return PyErr_Format(PyExc_RuntimeError, "no green threads here: %s", why);
-    Py_BEGIN_ALLOW_THREADS /* who has the linker's locks may want the GIL */
+    Py_BEGIN_ALLOW_THREADS /* the thread that has the linker's locks may want the GIL */
     green_lwp_watch_masks();
     Py_END_ALLOW_THREADS
     if (lwps > 1 || slice)
