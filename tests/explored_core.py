@@ -28,7 +28,7 @@ from shared_by_workers import made_once
 from this_machine import SLOW, TREE
 
 import runtime
-from runtime.native.build import COMPILER, OPTIONS, SOURCES
+from runtime.native.build import COMPILER, OPTIONS, SOURCES, entries_option
 
 NATIVE = TREE / "runtime" / "native"
 POINTS = TREE / "tests" / "native" / "explored"
@@ -69,6 +69,8 @@ def _compile(source: Path, target: Path, explored: bool, *includes: Path) -> Non
     flags += ["-O1" if explored else "-O0", "-w", "-fPIC", "-D_GNU_SOURCE", f"-I{sysconfig.get_path('include')}"]
     if explored:
         flags += [f"-I{POINTS}", *(f"-D{name}=point_{name}" for name in NAMES)]
+    if source.name == "module.c":
+        flags.append(entries_option(NATIVE))
     if source.name == "queue.c":
         flags.append("-Dfork_handle=point_fork_handle")
     folders = [f"-I{folder}" for folder in (*includes, NATIVE)]

@@ -29,7 +29,7 @@ from elftools.elf.sections import SymbolTableSection
 
 NATIVE = Path(__file__).resolve().parent.parent / "runtime" / "native"  # an installed runtime has no C files
 _BUILD = runpy.run_path(str(NATIVE / "build.py"))
-OPTIONS: list[str] = _BUILD["OPTIONS"]
+OPTIONS: list[str] = _BUILD["EXTENSION"].extra_compile_args
 CORE: list[str] = _BUILD["CORE"]
 TOOLS: list[str] = _BUILD["TOOLS"]
 SOURCES: list[str] = _BUILD["SOURCES"]

@@ -146,7 +146,7 @@ def of_unstable(versions: list[str], processors: list[str], work: Path) -> Itera
 
 def compile_core(build: dict[str, Any], structures: str, headers: Headers, processor: str, target: Path) -> None:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{processor}-linux-gnu.{GLIBC}", "-shared", "-fPIC"]
-    command += [*build["OPTIONS"], "-Werror", "-DNDEBUG"]
+    command += [*build["EXTENSION"].extra_compile_args, "-Werror", "-DNDEBUG"]
     command += ["-Wno-macro-redefined"]  # pyconfig.h defines _POSIX_C_SOURCE after the command line has _GNU_SOURCE
     command += ["-g0"]  # as setup.py: function names stay, which zig's linker leaves out with --strip-debug
     command += ["-fno-sanitize=undefined"]  # which zig adds by itself

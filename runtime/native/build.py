@@ -231,13 +231,13 @@ TOOLS = [
 SOURCES = CORE + TOOLS
 
 
-def entries() -> list[str]:
-    """The NAME of each `const struct entries entries_NAME`, in the order of SOURCES: see python/room.h."""
+def entries_option(folder: Path = HERE) -> str:
+    """For the compiler: each `const struct entries entries_NAME` of the C in that folder, in the order of SOURCES, see
+    python/room.h.  An installed package has no C."""
     definition = re.compile(r"^const struct entries entries_(\w+) =", re.MULTILINE)
-    return [name for source in SOURCES for name in definition.findall((HERE / source).read_text())]
+    names = [name for source in SOURCES for name in definition.findall((folder / source).read_text())]
+    return "-DENTRIES(of)=" + " ".join(f"of({name})" for name in names)
 
-
-OPTIONS.append("-DENTRIES(of)=" + " ".join(f"of({name})" for name in entries()))
 
 #: What structures.py gives to the map of TLS, the demonstrations, and tests.
 STRUCTURES = """
@@ -317,7 +317,7 @@ EXTENSION = Extension(
     include_dirs=[str(HERE.relative_to(ROOT))],
     define_macros=[("_GNU_SOURCE", None), ("_CFFI_NO_LIMITED_API", None)],  # the two modules are for one CPython each
     libraries=["m"],
-    extra_compile_args=OPTIONS,
+    extra_compile_args=[*OPTIONS, entries_option()] if (HERE / SOURCES[0]).exists() else OPTIONS,
 )
 
 
