@@ -392,10 +392,15 @@ static int count_tasks(void)
     return stat("/proc/self/task", &tasks) == 0 ? (int)tasks.st_nlink - 2 : -1;
 }
 
-/* Three tasks: the caller and the two.  They stay while somebody is answered: the client may be slow, the answerer may have the GIL. */
+int listen_may_pause(void)
+{
+    return listens.pid == getpid() && count_tasks() == 3; /* the caller and the two */
+}
+
+/* They stay while somebody is answered: the client may be slow, the answerer may have the GIL. */
 int listen_pause(void)
 {
-    if (listens.pid != getpid() || count_tasks() != 3 || !move_desk(FREE, PAUSED))
+    if (!move_desk(FREE, PAUSED))
         return 0;
     if (atomic_load(&listens.serving) || end_listener() != 0) {
         set_desk(FREE);

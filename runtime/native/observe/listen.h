@@ -45,7 +45,9 @@ int listen_tid(int which);
  * has.  The listener answers without Python until the process ends. */
 void listen_end(void);
 
-/* Around fork(2), in the parent; the caller doesn't hold the GIL.  listen_pause() returns whether listen_go_on() is to be called. */
+/* Around fork(2), in the parent: whether to call the next, which the caller does without the GIL.  It returns whether listen_go_on() is to be
+ * called. */
+int listen_may_pause(void);
 int listen_pause(void);
 void listen_go_on(void);
 

@@ -163,11 +163,15 @@ static int python_depth(void)
 
 static PyObject *pause_listening(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    int paused;
+    int paused = listen_may_pause();
 
-    Py_BEGIN_ALLOW_THREADS
-    paused = listen_pause();
-    Py_END_ALLOW_THREADS
+    /* Otherwise the GIL is kept, as stock's os.fork() keeps it.  The main thread could come to the interpreter's end before the fork, and the
+     * child could start no thread then: CPython 3.12.1's test_3_join_in_forked_from_thread. */
+    if (paused) {
+        Py_BEGIN_ALLOW_THREADS
+        paused = listen_pause();
+        Py_END_ALLOW_THREADS
+    }
     forks_at = paused ? python_depth() : 0;
     Py_RETURN_NONE;
 }
