@@ -88,6 +88,7 @@ static void *answerer_main(void *unused)
 {
     prctl(PR_SET_NAME, "lwp-answer");
     atomic_store(&listens.tids[0], gettid());
+    futex_wake(&listens.tids[0], 1, PARK_PRIVATE);
     for (int state; (state = atomic_load(&desk.state)) != CLOSED;)
         if (state == ASKED)
             answer_one();
@@ -302,20 +303,28 @@ static void end_answerer(void)
     pthread_join(listens.answerer, NULL);
 }
 
+/* Its value, once that isn't 0.  A green thread too keeps its LWP meanwhile: it may be about to fork, or in a pending call. */
+static int await_word(atomic_int *word)
+{
+    while (atomic_load(word) == 0)
+        futex_wait(word, 0, PARK_FOREVER, PARK_PRIVATE);
+    return atomic_load(word);
+}
+
 /* 0 or errno. */
 static int make_both(void)
 {
     atomic_store(&listens.ready, 0);
     atomic_store(&listens.closing, 0);
+    atomic_store(&listens.tids[0], 0);
     atomic_store(&desk.state, FREE);
     int error = aside_create(&listens.answerer, NULL, answerer_main);
     if (!error && (error = aside_create(&listens.listener, NULL, listener_main)) != 0)
         end_answerer();
     if (error)
         return error;
-    while (atomic_load(&listens.ready) == 0) /* a green thread too keeps its LWP: it may be about to fork, or in a pending call */
-        futex_wait(&listens.ready, 0, PARK_FOREVER, PARK_PRIVATE);
-    if ((error = -atomic_load(&listens.ready)) > 0) {
+    (void)await_word(&listens.tids[0]); /* so that both have the names by which a count of LWPs leaves them out */
+    if ((error = -await_word(&listens.ready)) > 0) {
         pthread_join(listens.listener, NULL);
         end_answerer();
         return error;

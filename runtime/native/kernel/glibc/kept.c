@@ -44,7 +44,7 @@ static int refuse_words(int own, int other)
 
     if (arena == MAP_FAILED)
         return glibc_failed("mmap of an arena for malloc", errno);
-    munmap(arena, ARENA);
+    munmap(arena, ARENA); /* cppcheck-suppress nullPointerOutOfMemory ; a failed mmap(2) is MAP_FAILED, and not NULL */
     return glibc_refuse("libc's TLS block: malloc changes %d words of it in one thread, %d in another, or others", own, other);
 }
 
