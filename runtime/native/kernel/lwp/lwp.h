@@ -59,7 +59,7 @@ struct lwp {
     struct lwp *newer, *older; /* registry */
     struct lwp *below;         /* `ended` stack */
     int signal_stack;          /* it gets one, if there is memory: context_signal_stack() */
-    int masked;                /* it begins with all signals blocked, and then sets `mask`, its creator's */
+    int masked;                /* it begins with all signals blocked, and then sets `mask` */
     uint64_t mask;
     int64_t cloned_at;         /* measure.c: the time of its EVENT_STARTS; 0: it was not measuring */
     char name[32];             /* when it was started: lwp_set_name() */

@@ -158,21 +158,24 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
         glibc_lock_threads();
     /* Signals are blocked in a fresh child until it has called ctype_init(), because a handler would read through null ctype tables, and
      * only the thread itself can set those.  A recycled context has kept valid ones, so signals stay open.  (A handler may then run in us
-     * while we hold the lock, as in glibc's allocate_stack.) */
-    lwp->masked = fresh;
-    if (fresh) {
+     * while we hold the lock, as in glibc's allocate_stack.)  An LWP that is `aside` takes no signal from its first instruction on: all threads
+     * of the program may have blocked it by the time that the LWP runs. */
+    int masked = lwp->masked = fresh || lwp->aside;
+    if (masked) {
         thread_block_signals(&lwp->mask);
         EVENT(EVENT_MASK, 1, 0);
     }
     EVENT(EVENT_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
+    if (lwp->aside)
+        lwp->mask = ~(UINT64_C(3) << (GLIBC_SIGCANCEL - 1)); /* libc's own two stay open: setuid(2) and its kin wait for each LWP */
     int *tid = glibc_field(context->pthread, glibc.tid);
     long result
         = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, thread_main, lwp);
     /* Don't touch `context` from here on: the child may have ended and been reaped.  `lwp` stays, by the handle's ref. */
     if (lock)
         glibc_unlock_threads();
-    if (fresh) {
+    if (masked) {
         thread_set_signals(&mask);
         EVENT(EVENT_MASK, 0, 0);
     }
