@@ -129,7 +129,7 @@ void green_lwp_change_mask(struct green *from, struct green *to, int stays)
         to->mask = from->mask;
 }
 
-const uint64_t green_all_signals = ~(UINT64_C(3) << (GLIBC_SIGCANCEL - 1));
+const uint64_t green_all_signals = GLIBC_ALL_OTHERS;
 
 void green_lwp_block(struct green *me)
 {

@@ -143,6 +143,7 @@ size_t glibc_default_stack(void);
 
 /* libc's own signals, which its sigprocmask() never blocks and its sigaction() refuses (sysdeps/unix/sysv/linux/internal-signals.h). */
 enum { GLIBC_SIGCANCEL = 32, GLIBC_SIGSETXID = 33 };
+#define GLIBC_ALL_OTHERS (~(UINT64_C(3) << (GLIBC_SIGCANCEL - 1))) /* a mask: setuid(2) and its kin wait for each LWP */
 
 /* Bytes of the area for restartable sequences: the kernel refuses fewer than 32 (kernel/rseq.c). */
 static inline size_t glibc_rseq_area(void)

@@ -168,7 +168,7 @@ int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)
     EVENT(EVENT_CLONE, flags | (unsigned)exit_signal, context->stack_high);
     uint64_t mask = lwp->mask;
     if (lwp->aside)
-        lwp->mask = ~(UINT64_C(3) << (GLIBC_SIGCANCEL - 1)); /* libc's own two stay open: setuid(2) and its kin wait for each LWP */
+        lwp->mask = GLIBC_ALL_OTHERS;
     int *tid = glibc_field(context->pthread, glibc.tid);
     long result
         = arch_clone(flags | (unsigned)exit_signal, context->stack_high, tid, (int *)&lwp->alive, context->tp, thread_main, lwp);
