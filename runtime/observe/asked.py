@@ -19,14 +19,14 @@ from typing import Any
 from .. import native
 from ..groups.members import described, latest, path
 from . import locks, recording, stock_queues
-from .crowds import Calls, Crowds
+from .crowds import Calls, Crowds, of_wait
 from .files import printable
 from .places import InC, in_c
 from .pools import exhausted
 from .rows import busiest, rows, task_file
 from .source import others_frames
 from .tasks import Tasks
-from .waits import Look, Wait, deadlocks, describe_cycle, is_deadlock, look, lost, name_of, waiting
+from .waits import Look, deadlocks, describe_cycle, is_deadlock, look, lost, name_of, waiting
 
 _MOST_ROWS = 1000
 
@@ -42,21 +42,6 @@ def answer(question: str) -> str:
 
 
 # ---- dump ------------------------------------------------------------------------------------------------------------
-
-
-def _of_wait(wait: Wait) -> dict[str, Any]:
-    """What many threads may have in common, and when the first began."""
-    return {
-        "kind": wait.kind,
-        "for": wait.thing,
-        "called": wait.called,
-        "address": wait.address,
-        "holder": wait.held_by or None,
-        "holder_ident": wait.holder,
-        "taken": wait.taken,
-        "since": wait.since,
-        "deadline": wait.deadline,
-    }
 
 
 def _state(green: str | None, tid: int | None, frame: FrameType | None = None, c: InC | None = None) -> str:
@@ -96,7 +81,7 @@ def _crowds(seen: Look) -> list[dict[str, Any]]:
             if where not in stacks:
                 stacks[where] = [[code.co_filename, line, code.co_qualname] for code, line in where]
             said = {"state": state, "group": group, "groups": groups, "cancelled": cancelled, "stack": stacks[where]}
-            found.begin(key, {**said, "since": c and c.since, "wait": wait and _of_wait(wait)})
+            found.begin(key, {**said, "since": c and c.since, "wait": wait and of_wait(wait)})
         thread = {"name": seen.name_of(ident), "tid": tid, "ident": ident}
         found.join(key, thread, wait.address if wait else 0, wait.since if wait else c.since if c else 0)
     crowds = found.all()

@@ -22,37 +22,56 @@ def some(things: Sequence[T], name: Callable[[T], str]) -> str:
     return names if left <= 0 else f"{names} and {left:,} more"
 
 
-class Crowds:
-    """Gathers threads into crowds, which are data for JSON: what is said of all of a crowd, and "threads".
+def of_wait(wait: Any) -> dict[str, Any]:
+    """Of a Wait, what many may have in common, and when the first began."""
+    return {
+        "kind": wait.kind,
+        "for": wait.thing,
+        "called": wait.called,
+        "address": wait.address,
+        "holder": wait.held_by or None,
+        "holder_ident": wait.holder,
+        "taken": wait.taken,
+        "since": wait.since,
+        "deadline": wait.deadline,
+    }
 
-    "wait" of a crowd is None, or tells one of its waits, the "since" of the first, and of how many "things" they are.
-    "since" of the crowd is when the first has come into C code; None if its threads are not there, or it isn't known.
+
+class Crowds:
+    """Gathers threads or tasks into crowds, which are data for JSON: what is said of all of a crowd, and their list.
+
+    "wait" of a crowd is None, or tells one of its waits, "since" and "deadline" of the first, and of how many "things"
+    they are.  "since" of the crowd is when the first has come into C code; None if its threads are not there, or it
+    isn't known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: str = "threads") -> None:
+        self._of = of  #: the list's name
         self._found: dict[Hashable, dict[str, Any]] = {}
-        self._addresses: dict[Hashable, set[int]] = defaultdict(set)
+        self._addresses: dict[Hashable, set[Hashable]] = defaultdict(set)
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._found
 
     def begin(self, key: Hashable, said: dict[str, Any]) -> None:
-        self._found[key] = {**said, "threads": []}
+        self._found[key] = {**said, self._of: []}
 
-    def join(self, key: Hashable, thread: dict[str, Any], address: int, since: float) -> None:
-        """One more thread for a crowd that has begun.  address, since: of its wait, if the crowd has one, and since of
-        its call in C."""
+    def join(self, key: Hashable, one: object, address: Hashable, since: float, deadline: float | None = None) -> None:
+        """One more for a crowd that has begun.  address, since, deadline: of its wait, if the crowd has one, and since
+        of its call in C."""
         crowd, addresses = self._found[key], self._addresses[key]
-        crowd["threads"].append(thread)
+        crowd[self._of].append(one)
         addresses.add(address)
         if (wait := crowd["wait"]) is not None:
             wait["since"], wait["things"] = min(wait["since"], since), len(addresses)
+            if deadline is not None:
+                wait["deadline"] = min(wait["deadline"], deadline)
         elif crowd["since"] is not None:
             crowd["since"] = min(crowd["since"], since)
 
     def all(self) -> list[dict[str, Any]]:
         """The largest first."""
-        return sorted(self._found.values(), key=lambda crowd: -len(crowd["threads"]))
+        return sorted(self._found.values(), key=lambda crowd: -len(crowd[self._of]))
 
 
 def task_lines(crowds: list[dict[str, Any]], why_not: str, now: float) -> Iterator[str]:
@@ -65,11 +84,14 @@ def task_lines(crowds: list[dict[str, Any]], why_not: str, now: float) -> Iterat
         for crowd in own:
             tasks = sorted(crowd["tasks"], key=lambda name: (len(name), name))
             many, names = len(tasks) > 1, some(tasks, repr)
-            does = crowd["state"].replace("waits", "wait") if many else crowd["state"]
-            others = crowd["things"] - 1
-            does += f" for {crowd['for']}" if crowd["for"] else ""
-            does += f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
-            whose, end = "the first's" if many else "its", "end" if crowd["kind"] == "sleep" else "timeout"
-            does += "" if crowd["deadline"] is None else f", {max(crowd['deadline'] - now, 0):.1f} s to {whose} {end}"
+            does, wait = crowd["state"].replace("waits", "wait") if many else crowd["state"], crowd["wait"]
+            if wait:
+                others = wait["things"] - 1
+                does += f" for {wait['for']}" + (
+                    f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
+                )
+            if wait and wait["deadline"] is not None:
+                whose, end = "the first's" if many else "its", "end" if wait["kind"] == "sleep" else "timeout"
+                does += f", {max(wait['deadline'] - now, 0):.1f} s to {whose} {end}"
             does += f", at {crowd['at']}" if crowd["at"] else ""
             yield f"  {len(tasks):,} tasks: {does}: {names}" if len(tasks) > FEW else f"  {names}: {does}"

@@ -202,6 +202,22 @@ _EXITS = ("__exit__", "__aexit__")
 _DRIVERS = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable")
 
 
+#: Of asyncio and anyio.  In a method of the others a task waits for the object, or holds it.
+_OF_TASKS = ("Task", "Lock", "Event", "Condition", "Semaphore", "Barrier", "Queue", "CapacityLimiter", "TaskGroup")
+
+
+def kind_of_tasks(thing: object) -> str:
+    """Which of these it is, in small letters, as Wait.kind has it; "": none."""
+    cls: Any = type(thing)
+    return _kind_of_tasks(cls)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind_of_tasks(cls: Any) -> str:
+    bases = (base for base in cls.__mro__ if str(base.__module__).startswith(("asyncio.", "_asyncio", "anyio.")))
+    return next((base.__name__.lower() for base in bases if base.__name__ in _OF_TASKS), "")
+
+
 @functools.lru_cache(maxsize=64)
 def _attributes(cls: Any) -> tuple[str, str] | None:
     """Of a type of coroutines or generators, also another package's: its frame, and what it awaits."""
@@ -234,15 +250,17 @@ def _left_by(*holders: Any) -> list[Any]:
     return found
 
 
-def managers(holder: Any, frame: FrameType, entering: bool = False) -> Iterator[tuple[Any, str]]:
+def managers(holder: Any, frame: FrameType) -> Iterator[tuple[Any, str]]:
     """The context managers in whose bodies a coroutine is, and where each body begins, "" if that isn't known.  Those
-    inside of contextlib's come with them.  entering: the last is just being entered."""
-    if not (found := _left_by(holder)):
+    inside of contextlib's come with them."""
+    cls: Any = type(holder)
+    known = _attributes(cls)
+    enters = known is not None and getattr(getattr(holder, known[1]), "__name__", "") == "__aenter__"
+    if not (found := _left_by(holder)[: -1 if enters else None]):
         return
     lines = [taking.line for taking in _entered(frame)]
-    known = len(lines) == len(found) - entering
-    for number, owner in enumerate(found[: len(found) - entering]):
-        yield owner, at(frame, lines[number]) if known else ""
+    for number, owner in enumerate(found):
+        yield owner, at(frame, lines[number]) if len(lines) == len(found) else ""
         if type(owner).__module__ == "contextlib":
             yield from ((one, "") for one in _left_by(*(attribute_of(owner, "_exit_callbacks") or ())))
             yield from (one for inner in [*chain(attribute_of(owner, "gen"))][:1] for one in managers(*inner))

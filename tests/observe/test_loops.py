@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -229,7 +230,7 @@ class Desk:
     async def sleep(self) -> None:
         await asyncio.sleep(3600)
 
-    async def shield(self, task: asyncio.Task[None]) -> None:
+    async def shield(self, task: asyncio.Future[Any]) -> None:
         await asyncio.shield(task)
 
     async def call(self, pool: ThreadPoolExecutor, wait: Callable[[], None]) -> None:
@@ -288,6 +289,40 @@ def test_a_call_of_a_pool_is_made_by_a_thread() -> None:
 
     (line,) = asyncio.run(main())
     assert line.startswith("'calls': waits for call made by 'pool_0', at test_loops.py:")
+
+
+def test_tasks_of_one_name_are_told_apart() -> None:
+    async def main() -> tuple[list[str], list[tuple[bool, str]]]:
+        two = Two()
+        kept = [
+            asyncio.create_task(two.take(*locks), name="mover")
+            for locks in ((two.first, two.second), (two.second, two.first))
+        ]
+        await settle()
+        assert len(kept) == 2
+        return lines(), circles()
+
+    told, ((_, text),) = asyncio.run(main())
+    names = {line.partition(": waits")[0] for line in told}
+    assert all(re.fullmatch(r"'mover at 0x[0-9a-f]+'", name) for name in names)
+    assert all(text.count(name) == 2 for name in names)
+    assert len(names) == 2
+
+
+def test_a_shield_of_several_waits_for_their_end() -> None:
+    async def main() -> list[str]:
+        desk = Desk()
+        names = ("occur", "get")
+        tasks = [asyncio.create_task(getattr(desk, name)(), name=name) for name in names]
+        kept = asyncio.create_task(desk.shield(asyncio.gather(*tasks)), name="shield")
+        await settle()
+        assert not kept.done()
+        return lines()
+
+    assert any(
+        "'shield': waits for the end of 2 tasks: 'occur', 'get', at test_loops.py:" in line
+        for line in asyncio.run(main())
+    )
 
 
 def test_a_lock_taken_without_a_with_has_no_known_holder() -> None:

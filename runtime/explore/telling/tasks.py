@@ -8,11 +8,8 @@ from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from ...observe.files import is_program, printable
-from ...observe.lines import chain, entered
+from ...observe.lines import chain, entered, kind_of_tasks
 from ...observe.source import Place, variables
-
-#: What a task waits for, or holds, in a method of it.
-_PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "Queue", "TaskGroup")
 
 _NUMBERED = re.compile(r"Task-[0-9]+")
 
@@ -56,8 +53,7 @@ def holds(frames: Iterable[FrameType]) -> Iterator[tuple[object, Place]]:
 
 
 def _is_primitive(thing: object) -> bool:
-    kinds = (cls for cls in type(thing).__mro__ if cls.__module__.startswith("asyncio."))
-    return any(cls.__name__ in _PRIMITIVES for cls in kinds)
+    return kind_of_tasks(thing) not in ("", "task")
 
 
 def begin_of(task: Any) -> Place | None:
