@@ -19,7 +19,7 @@ from .files import printable
 from .folders import folders, is_private
 from .listening import numbers
 
-PATIENCE = 15  # seconds that a program has for an answer, which is more than it takes for itself
+PATIENCE = 20  # seconds that a program has for an answer, which is more than it takes for itself
 
 
 class Unanswered(Exception):
@@ -27,14 +27,16 @@ class Unanswered(Exception):
 
 
 class WithoutPython(Unanswered):
-    """Python doesn't answer.
+    """Python doesn't answer, as when a call in C keeps the GIL for a while; the next question may be answered.
 
     why: because of what.  seen: what could be read without it, for glimpse.dump_of().
     """
 
     def __init__(self, pid: int, seen: dict[str, Any]) -> None:
-        super().__init__(f"process {pid}: {seen['without']}; lwp dump {pid} shows what it does")
         self.why = str(seen["without"])
+        super().__init__(
+            f"process {pid} does not answer, because {self.why}: try again, or see what it does by lwp dump {pid}"
+        )
         self.seen = seen
 
 

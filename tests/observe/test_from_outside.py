@@ -21,6 +21,8 @@ from commands import environment, lwp, python, refusal
 from conftest import in_child
 from this_machine import FREE_THREADED, needs_gil
 
+from runtime.observe.asking import WithoutPython, ask
+
 DEADLOCK = """
 import threading
 first, second, done = threading.Lock(), threading.Lock(), threading.Event()
@@ -619,6 +621,63 @@ def test_dump_where_the_gil_is_never_free(run: Run) -> None:
     assert lines(main) == ["program.py:8 keeps", "program.py:17 <module>"]
     assert f"Python does not answer, because {why}" in text
     assert listed["state"] == "stuck"
+
+
+ROUND = """
+import ctypes, sys, threading
+import runtime.observe.asked
+usleep, go = ctypes.PyDLL(None).usleep, threading.Event()
+def keeps():
+    go.wait()
+    usleep(600_000)
+threads = [threading.Thread(target=keeps) for _ in range(5)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+while sys.stdin.readline():
+    go.set()
+"""
+
+
+@needs_gil("there is none")
+def test_a_question_waits_while_the_gil_goes_round(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread keeps it for less than the second after which it is said not to be free."""
+    with run(ROUND) as program:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
+        program.process.stdin.write("go\n")
+        program.process.stdin.flush()
+        assert ask(program.pid, "who")["threads"]
+
+
+KEPT = """
+import ctypes, sys, threading
+import runtime.observe.asked
+print("ready", flush=True)
+for line in sys.stdin:
+    ctypes.PyDLL(None).usleep(3_000_000)
+"""
+
+
+def refused(pid: int) -> str:
+    """Why Python doesn't answer; "": it does."""
+    try:
+        ask(pid, "who")
+    except WithoutPython as error:
+        return str(error)
+    return ""
+
+
+@needs_gil("there is none")
+def test_a_second_try_is_answered_once_the_gil_is_free(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run(KEPT) as program:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
+        program.process.stdin.write("go\n")
+        program.process.stdin.flush()
+        while not (said := refused(program.pid)):  # the line has not been read
+            pass
+        assert f"the GIL is not free: try again, or see what it does by lwp dump {program.pid}" in said
+        while refused(program.pid):
+            pass
 
 
 def test_a_program_that_has_been_stopped(run: Run) -> None:

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { LONGEST_QUESTION = 4096, QUEUED = 64 }; /* bytes; connections that wait for their turn */
-enum { GIL_SECONDS = 1, ANSWER_SECONDS = 10 };
+enum { KEPT_SECONDS = 1, GIL_SECONDS = 5, ANSWER_SECONDS = 10 }; /* for the GIL: while one thread keeps it; while it goes round */
 enum { QUESTION_SECONDS = 1, SEND_SECONDS = 5 }; /* that a client is given */
 
 static struct {
@@ -40,6 +40,8 @@ static struct {
     atomic_int state;
     char *question, *answer;
     const char *why; /* no answer has come */
+    int kept; /* because one thread has kept the GIL, with ... */
+    unsigned long turns; /* ... this number of `turns` */
 } desk = {.why = "there is no memory"};
 
 /* ---- the answerer ------------------------------------------------------------------------------------------------ */
@@ -106,19 +108,36 @@ static void wait_while(int state, int64_t until)
         ;
 }
 
+/* The same, but only as long as the GIL goes from thread to thread.  A thread that wants it may have to wait for many others, each of which
+ * has it for 5 ms or longer, so a second without it doesn't mean that it is never free. */
+static void wait_for_gil(int state, int64_t until)
+{
+    unsigned long turns;
+
+    do {
+        int64_t kept = park_now() + KEPT_SECONDS * PARK_SECOND;
+        turns = listens.answers->turns();
+        wait_while(state, kept < until ? kept : until);
+    } while (atomic_load(&desk.state) == state && listens.answers->turns() != turns && park_now() < until);
+}
+
+static const char gil_kept[] = "the GIL is not free";
+
 /* Gives up, unless the state has changed. */
 static int give_up(int state, const char *why)
 {
     desk.why = why;
+    desk.kept = why == gil_kept;
+    desk.turns = listens.answers->turns();
     return move_desk(state, LATE);
 }
 
 /* Of a question that lies on the desk; NULL: there is none, and desk.why says why. */
-static char *await_answer(void)
+static char *await_answer(int64_t until)
 {
     wake_all();
-    wait_while(ASKED, park_now() + GIL_SECONDS * PARK_SECOND);
-    if (give_up(ASKED, "the GIL is not free"))
+    wait_for_gil(ASKED, until);
+    if (give_up(ASKED, park_now() < until ? gil_kept : "the GIL goes round among the other threads"))
         return NULL;
     wait_while(TAKEN, park_now() + ANSWER_SECONDS * PARK_SECOND);
     if (give_up(TAKEN, "the thread that answers with Python has come to no end"))
@@ -132,19 +151,23 @@ static char *await_answer(void)
 /* The answer of Python; NULL: there is none, and desk.why says why. */
 static char *ask_python(const char *question)
 {
-    int state = atomic_load(&desk.state);
+    int64_t until = park_now() + GIL_SECONDS * PARK_SECOND;
 
+    if (atomic_load(&desk.state) == LATE && !(desk.kept && listens.answers->turns() == desk.turns))
+        wait_for_gil(LATE, until); /* the answerer may be about to drop its answer, as when a user tries again */
+    int state = atomic_load(&desk.state);
     if (atomic_load(&listens.closing))
         desk.why = "the program is ending";
     else if (state == PAUSED)
         desk.why = "the process is forking";
     else if (state == FREE && (desk.question = strdup(question))) {
         if (move_desk(FREE, ASKED))
-            return await_answer();
+            return await_answer(until);
         free(desk.question); /* the desk has just been closed */
     }
     return NULL;
 }
+
 static int is_owner(int fd)
 {
     struct ucred who;

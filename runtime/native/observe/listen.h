@@ -26,12 +26,14 @@
 
 #include <stddef.h>
 
-/* Functions of the floor that knows Python.  Both return a text from malloc, which may be NULL if there is no memory. */
+/* Functions of the floor that knows Python.  The texts are from malloc, and NULL if there is no memory. */
 struct listen_answers {
     /* Run by the answerer, without the GIL.  It takes the GIL, asks `taken` whether the answer is still wanted, and answers. */
     char *(*told)(const char *question, int (*taken)(void));
     /* Run by the listener: what can be seen without the GIL.  why: why Python doesn't answer. */
     char *(*seen)(const char *why);
+    /* Another number after the GIL has gone to another thread. */
+    unsigned long (*turns)(void);
 };
 
 /* Serves a socket at that path.  The caller doesn't hold the GIL, because pthread_create(3) may wait for glibc's locks.  0 or errno; EALREADY:
