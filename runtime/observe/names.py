@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+import re
 import sys
 import threading
 import types
@@ -270,9 +272,35 @@ def made_by(thing: object) -> str:
     return made(native.made_at(thing))
 
 
+_GENERATED = re.compile(r"(.+) \| ([^|]+) \| (.+)", re.DOTALL)  # as native/python/observe/sites.h has it
+
+
 def made(site: str) -> str:
     """The same for the native module's "FILE:LINE in FUNCTION"."""
-    return f"made at {short(site).partition(' in ')[0]}" if site else ""
+    return f"made at {made_place(site).partition(' in ')[0]}" if site else ""
+
+
+def made_place(site: str) -> str:
+    """FILE:LINE in FUNCTION, for a reader; for what a generated `__init__` has made the line of its class, and by which
+    line the object was made."""
+    if (generated := _GENERATED.fullmatch(site)) is None:
+        return short(site)
+    file, name, caller = generated.groups()
+    line = _line_of_class(file, name)
+    return f"{short(f'{file}:{line}')} by {short(caller)}" if line else short(caller)
+
+
+@functools.lru_cache(maxsize=1024)
+def _line_of_class(file: str, name: str) -> int:
+    """The first line of a class with that qualified name, with its decorators; 0: it is not known."""
+    scope: ast.AST | None = tree_of(file)
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for part in name.replace(".<locals>", "").split("."):
+        if scope is not None:
+            scope = _only(one for one in ast.walk(scope) if isinstance(one, kinds) and one.name == part)
+    if not isinstance(scope, ast.ClassDef):
+        return 0
+    return min([scope.lineno, *(decorator.lineno for decorator in scope.decorator_list)])
 
 
 def made_at(origin: Origin) -> int | None:

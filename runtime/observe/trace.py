@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from .files import short
 from .lines import called_at
+from .names import made_place
 from .recording import record, stop
 from .records import AWAKE, Blocked, Kind, Life, Record, Records
 from .timeline import Arrow, Count, Span, State, Timeline, Track
@@ -207,7 +208,7 @@ class Reader:
     def blocked(self, track: Track, state: State, record: Record) -> Blocked:
         ns, kind, what, site, a, b = record
         line, end = self.file.text(site), ns if state is State.UNHEARD else 0
-        span = Span(state, ns, end, made=short(self.file.text(b >> 32)), site=short(line))
+        span = Span(state, ns, end, made=made_place(self.file.text(b >> 32)), site=short(line))
         type = self.file.text(what) or "primitive"
         return Blocked(track.number, span, kind, a, b & 0xFFFFFFFF, type, line)
 

@@ -70,12 +70,48 @@ def test_locks_of_a_circle_that_are_called_alike(begin: str, names: list[str], t
     assert sorted(re.findall(r"waits for lock (.+?) held by", told)) == names
 
 
-def test_a_lock_of_a_dataclass_is_made_where_its_object_is(tmp_path: Path) -> None:
+SLOTS = "@dataclass(slots=True, kw_only=True)\nclass Account"
+FROZEN = "@dataclass(frozen=True)\nclass Account"
+INHERITED = """@dataclass
+class Base:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+class Account(Base): pass
+"""
+
+
+@pytest.mark.parametrize("cls", ["@dataclass\nclass Account", SLOTS, FROZEN, INHERITED])
+def test_a_lock_of_a_dataclass_is_made_at_its_class(cls: str, tmp_path: Path) -> None:
+    """By the line that makes the object, which tells it from others."""
     script = tmp_path / "bank.py"
-    script.write_text(PROGRAM.replace("BEGIN", "begin(pay, Account(),\n          Account())").replace("LAST", ""))
-    line = script.read_text().splitlines().index("    begin(pay, Account(),") + 1
+    program = PROGRAM.replace("BEGIN", "begin(pay, Account(),\n          Account())").replace("LAST", "")
+    old = "@dataclass\nclass Account"
+    program = program.replace(old, cls + (old.replace("Account", "Other") if cls is INHERITED else ""))
+    script.write_text(program)
+    lines = program.splitlines()
+    line, first = lines.index("    begin(pay, Account(),") + 1, lines.index(cls.partition("\n")[0]) + 1
     told = lwp("run", "--lock-order", script, status=None).stderr
-    assert f"(made at bank.py:{line})" in told, told
-    assert f"(made at bank.py:{line + 1})" in told, told
+    assert f"(made at bank.py:{first} by bank.py:{line})" in told, told
+    assert f"(made at bank.py:{first} by bank.py:{line + 1})" in told, told
     assert "<string>" not in told
-    assert re.search(r"lock other\.lock made at bank\.py:\d+ held by", told), told
+    assert re.search(r"lock other\.lock made at bank\.py:\d+ by bank\.py:\d+ held by", told), told
+
+
+def test_a_lock_of_a_class_without_source_is_made_where_its_object_is(tmp_path: Path) -> None:
+    script = tmp_path / "bank.py"
+    program = PROGRAM.replace("BEGIN", "begin(pay, Account(), Account())").replace("LAST", "")
+    program = program.replace("@dataclass\nclass Account:", "source = '''\n@dataclass\nclass Account:")
+    program = program.replace("\nclass Bank", "'''\nexec(source)\nclass Bank")
+    script.write_text(program)
+    told = lwp("run", "--lock-order", script, status=None).stderr
+    assert re.search(r"\(made at bank\.py:\d+\)", told), told
+    assert "<string>" not in told
+
+
+def test_a_trace_tells_where_the_lock_of_a_dataclass_was_made(tmp_path: Path) -> None:
+    script = tmp_path / "bank.py"
+    script.write_text(PROGRAM.replace("BEGIN", "begin(pay, Account(), Account())").replace("LAST", ""))
+    lwp("run", "--trace", tmp_path / "t.json", script, status=None)
+    text = (tmp_path / "t.json").read_text()
+    lines = script.read_text().splitlines()
+    first, line = lines.index("@dataclass") + 1, next(n for n, one in enumerate(lines, 1) if "begin(pay, Acc" in one)
+    assert f"bank.py:{first} by bank.py:{line} in run" in text

@@ -11,6 +11,7 @@ static struct site {
     PyCodeObject *code;
     int instruction, inner;
     uint32_t number;
+    PyObject *owner; /* of a generated __init__: owner_of() */
 } sites[SITES];
 
 /* Where primitives were made, by a hash of their address: a later one replaces an earlier one with the same hash. */
@@ -65,10 +66,52 @@ static int begins_with(PyObject *text, const char *beginning)
     return letters && strncmp(letters, beginning, strlen(beginning)) == 0;
 }
 
-/* Code that dataclasses (Lib/dataclasses.py, _create_fn) or attrs has made: its lines are in no file.  The line that calls it is the program's. */
+/* Code that dataclasses (Lib/dataclasses.py, _create_fn) or attrs has made: its lines are in no file.  The line that calls it is the
+ * program's, and so is the class's. */
 static int is_generated(PyCodeObject *code)
 {
     return begins_with(code->co_qualname, "__create_fn__.<locals>.") || begins_with(code->co_filename, "<attrs generated ");
+}
+
+static PyObject *text_in(PyObject *dict, const char *name)
+{
+    PyObject *text = PyDict_GetItemString(dict, name);
+    return text && PyUnicode_Check(text) ? text : NULL;
+}
+
+/* The class whose __init__ that code is, among the bases of a type; NULL: none.  A borrowed reference. */
+static PyTypeObject *class_with(PyTypeObject *type, PyCodeObject *code)
+{
+    for (Py_ssize_t i = 0; type->tp_mro && i < PyTuple_GET_SIZE(type->tp_mro); i++) {
+        PyTypeObject *one = (PyTypeObject *)PyTuple_GET_ITEM(type->tp_mro, i);
+        PyObject *dict = PyType_GetDict(one), *init = dict ? PyDict_GetItemString(dict, "__init__") : NULL;
+        int found = init && PyFunction_Check(init) && PyFunction_GET_CODE(init) == (PyObject *)code;
+        Py_XDECREF(dict);
+        if (found)
+            return one;
+    }
+    return NULL;
+}
+
+/* "FILE | CLASS" of the class whose generated __init__ runs there, for made_place() in observe/names.py; NULL: it is no __init__, or its class
+ * isn't found.  It looks into dictionaries alone, so no code of the program runs. */
+static PyObject *owner_of(PyFrameObject *frame, PyCodeObject *code)
+{
+    PyObject *names = PyCode_GetVarnames(code), *locals = PyFrame_GetLocals(frame), *text = NULL;
+    PyObject *self = names && locals && PyTuple_GET_SIZE(names) ? PyObject_GetItem(locals, PyTuple_GET_ITEM(names, 0)) : NULL;
+    PyTypeObject *type = self ? class_with(Py_TYPE(self), code) : NULL;
+    PyObject *dict = type ? PyType_GetDict(type) : NULL, *name = dict ? text_in(dict, "__module__") : NULL;
+    PyObject *module = name ? PyDict_GetItemWithError(PyImport_GetModuleDict(), name) : NULL;
+    PyObject *file = module && PyModule_Check(module) ? text_in(PyModule_GetDict(module), "__file__") : NULL;
+
+    if (file)
+        text = PyUnicode_FromFormat("%U | %U", file, ((PyHeapTypeObject *)type)->ht_qualname);
+    Py_XDECREF(dict);
+    Py_XDECREF(self);
+    Py_XDECREF(locals);
+    Py_XDECREF(names);
+    PyErr_Clear();
+    return text;
 }
 
 static struct site *site_of(PyFrameObject *frame)
@@ -87,6 +130,7 @@ static struct site *site_of(PyFrameObject *frame)
         site->code = (PyCodeObject *)Py_NewRef(code);
         site->instruction = instruction;
         site->inner = is_inside(code->co_filename) || is_generated(code);
+        Py_XSETREF(site->owner, is_generated(code) ? owner_of(frame, code) : NULL);
         PyObject *text = PyUnicode_FromFormat("%U:%d in %U", code->co_filename, PyFrame_GetLineNumber(frame), code->co_qualname);
         site->number = number_of(text, instruction);
     }
@@ -108,7 +152,8 @@ uint32_t site_innermost(void)
     return site && !site->inner ? site->number : 0;
 }
 
-uint32_t site_at(PyFrameObject *frame)
+/* Takes over the reference to the frame.  owner: if not NULL, is set to a new reference to the first owner on the way, if there is one. */
+static uint32_t look_outwards(PyFrameObject *frame, PyObject **owner)
 {
     PyFrameObject *outer;
     uint32_t innermost = 0;
@@ -121,10 +166,28 @@ uint32_t site_at(PyFrameObject *frame)
             Py_DECREF(frame);
             return site->number;
         }
+        if (owner && !*owner)
+            *owner = Py_XNewRef(site->owner);
         outer = PyFrame_GetBack(frame);
         Py_DECREF(frame);
     }
     return innermost;
+}
+
+uint32_t site_at(PyFrameObject *frame)
+{
+    return look_outwards(frame, NULL);
+}
+
+/* Where a primitive is made.  What a generated __init__ makes has a number for each of its callers, in front of whose text stands the owner. */
+static uint32_t site_of_making(void)
+{
+    PyObject *owner = NULL;
+    uint32_t caller = look_outwards(PyThreadState_GetFrame(PyThreadState_Get()), &owner);
+    uint32_t both = owner ? number_of(PyUnicode_FromFormat("%U | %U", owner, site_text(caller)), (int)caller) : 0;
+
+    Py_XDECREF(owner);
+    return both ? both : caller;
 }
 
 int site_stack(uint32_t *lines, int most)
@@ -202,7 +265,7 @@ static void note_made(enum event event, uint64_t a, uint64_t b)
     if (event != EVENT_MADE)
         return;
     struct quiet quiet = sites_quiet();
-    *made_of(op) = (struct made){op, site_current()};
+    *made_of(op) = (struct made){op, site_of_making()};
     sites_go_on(&quiet);
     release_dropped();
 }

@@ -25,6 +25,8 @@ uint32_t site_at(PyFrameObject *innermost); /* takes over the reference; NULL: 0
 /* All lines of the calling thread's stack, the innermost first, of the program and not.  Returns how many there are, also if not all fit. */
 int site_stack(uint32_t *lines, int most);
 uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
-PyObject *site_text(uint32_t number); /* borrowed: FILE:LINE in FUNCTION, or an empty text */
+/* Borrowed: FILE:LINE in FUNCTION, or an empty text.  Of a primitive that the __init__ of a dataclass or of attrs has made, its class stands
+ * before it: made_place() in observe/names.py reads that. */
+PyObject *site_text(uint32_t number);
 
 #endif
