@@ -32,7 +32,7 @@ def _facts(pid: int) -> dict[str, Any]:
     try:
         found = ask(pid, "who")
     except WithoutPython as error:
-        return {**about, "threads": len(error.seen["threads"]), "state": "stuck", "why": error.why}
+        return {**about, "threads": len(error.seen["threads"]), "state": "stuck", "why": error.seen["without"]}
     except Unanswered as error:
         return {**about, "state": "stopped" if "stopped" in str(error) else "no answer", "why": str(error)}
     if found["deadlocks"]:

@@ -52,7 +52,7 @@ def borrow(pid: int, length: float, opened: bool = False) -> dict[str, Any]:
     try:
         return ask(pid, "borrow", seconds=length, opened=opened)
     except WithoutPython as error:
-        raise Unanswered(f"it can't begin to record: {error}") from None
+        raise Unanswered(f"process {pid} can't begin to record, because {error.why}") from None
 
 
 def _next(pid: int, length: float) -> Timeline:

@@ -29,14 +29,12 @@ class Unanswered(Exception):
 class WithoutPython(Unanswered):
     """Python doesn't answer, as when a call in C keeps the GIL for a while; the next question may be answered.
 
-    why: because of what.  seen: what could be read without it, for glimpse.dump_of().
+    why: because of what, and what then helps.  seen: what could be read without it, for glimpse.dump_of().
     """
 
     def __init__(self, pid: int, seen: dict[str, Any]) -> None:
-        self.why = str(seen["without"])
-        super().__init__(
-            f"process {pid} does not answer, because {self.why}: try again, or see what it does by lwp dump {pid}"
-        )
+        self.why = f"{seen['without']}: try again, or see what it does by lwp dump {pid}"
+        super().__init__(f"process {pid} does not answer, because {self.why}")
         self.seen = seen
 
 
