@@ -17,7 +17,7 @@ BUILD = run_path("runtime/native/build.py")
 # Without -E and -I, which say that the environment is not to change what Python does.
 HOOK = (
     'import os, sys; sys.flags.ignore_environment or not os.environ.get("LWP_CHILDREN") or '
-    '__import__("lwp_runtime").load("patch.children").begin()\n'
+    '__import__("lwp_runtime").load("runtime.patch.children").begin()\n'
 )
 
 

@@ -140,7 +140,7 @@ ABOUT = (
     "time.strftime('%F'), sep=', ')"
 )
 
-NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
+NAMES_OF_DEMOS = "python -c 'from lwp.study.demo import DEMOS; print(*DEMOS)'"
 PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
     *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from runtime.explore import Outcome, explore
+from lwp.explore import Outcome, explore
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,9 +17,9 @@ from commands import refusal
 
 from bench import explored, explorers
 from bench.exploring import points_of
-from runtime.bench.operations import Unavailable, WrongResult
-from runtime.explore.run.plans import Kind, Plan, last_steps
-from runtime.explore.run.session import Session
+from lwp.bench.operations import Unavailable, WrongResult
+from lwp.explore.run.plans import Kind, Plan, last_steps
+from lwp.explore.run.session import Session
 
 pytestmark = pytest.mark.loads  # libssl, whose calls are green ones while something is explored
 
@@ -66,7 +66,7 @@ def test_the_other_programs_have_threads_that_meet(name: str, threads: int, task
 
 
 def test_frequent_runs_have_different_schedules() -> None:
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     for strategy in ("random", "pct", "pos"):
         result = explore(named("two"), strategy=strategy, granularity="sync", runs=300, seed=1)

@@ -26,7 +26,7 @@ from conftest import FREE_THREADED, Child
 
 from bench import serving
 from bench.load import run as run_load
-from runtime.bench.measure import Failed
+from lwp.bench.measure import Failed
 
 pytestmark = [
     pytest.mark.stock_threads,  # the servers of these tests

@@ -17,7 +17,7 @@ import pytest
 from commands import lwp, python_path, refusal
 from conftest import TREE, Child
 
-from runtime.bench.operations import Operation, WrongResult, operations
+from lwp.bench.operations import Operation, WrongResult, operations
 
 NAMES = [row.name for operation in operations(True) for row in operation.rows]
 
@@ -36,7 +36,7 @@ def test_each_operation_does_its_work_and_gives_its_figures(module: str, child: 
     def program(module: str) -> None:
         from importlib import import_module
 
-        from runtime.bench.operations import Unavailable, operations
+        from lwp.bench.operations import Unavailable, operations
 
         for operation in operations(True):
             try:
@@ -127,8 +127,8 @@ def test_plot(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_the_picture_says_what_it_shows(child: Child) -> None:
     def program() -> None:
-        from runtime.bench.measure import Result
-        from runtime.cli import bench
+        from lwp.bench import command as bench
+        from lwp.bench.measure import Result
 
         kept: list[Any] = []
         bench.save_plot = lambda figure, path: kept.append(figure)

@@ -71,7 +71,7 @@ def test_modules_by_their_names_of_the_last_release() -> None:
     "arguments", [["run", "-c", "1"], ["doctor"], ["demo", "vm"], ["tls"], ["bench", "--list"], ["--help"]]
 )
 def test_where_it_cannot_work(arguments: list[str]) -> None:
-    program = "import sys; sys.platform = 'plan9'; from runtime.cli import main; sys.exit(main())"
+    program = "import sys; sys.platform = 'plan9'; from lwp.command import main; sys.exit(main())"
     shown = python("-c", program, *arguments, status=1)
     assert shown.stdout == ""
     assert shown.stderr.startswith("lwp: runtime works with CPython on Linux, x86-64 or aarch64")
@@ -94,7 +94,7 @@ def test_help(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
 
 
 def test_version() -> None:
-    from runtime.cli import version
+    from lwp.command import version
 
     assert lwp("--version").stdout == f"lwp {version()}\n"
 
@@ -212,7 +212,7 @@ def test_reader_that_leaves() -> None:
     ids=str,
 )
 def test_completion(words: list[str], offered: list[str]) -> None:
-    program = "import sys; sys.argv[0] = 'lwp'; from runtime.cli import main; sys.exit(main())"
+    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
     asked = {"_LWP_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["lwp", *words]), "COMP_CWORD": str(len(words))}
     shown = python("-c", program, status=None, **asked)
     assert shown.stderr == ""
@@ -343,8 +343,8 @@ def test_doctor_says_first_how_many_threads_fit() -> None:
 
 
 def test_doctor_for_people() -> None:
+    from lwp.command.doctor import features
     from runtime import limits
-    from runtime.cli.doctor import features
     from runtime.native import structures
 
     shown, everything = "\n".join(doctor()), "\n".join(doctor("--all"))
@@ -367,7 +367,7 @@ def test_a_narrow_terminal_folds_lines_and_loses_nothing(command: list[str]) -> 
 
 def test_features_are_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel or filter that refuses is believed, whatever its version says."""
-    from runtime.cli import doctor
+    from lwp.command import doctor
 
     def refuse(number: int, *_: object) -> int:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -383,7 +383,7 @@ def test_features_are_tried_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_features_of_this_kernel() -> None:
     """Against the kernel's version: true where nothing filters, so only what cannot be wrong either way."""
-    from runtime.cli import doctor
+    from lwp.command import doctor
 
     version = tuple(int(part) for part in platform.release().split(".")[:2])
     for feature in doctor.features():
@@ -394,7 +394,7 @@ def test_features_of_this_kernel() -> None:
 
 
 def test_features_leave_nothing_behind() -> None:
-    from runtime.cli import doctor
+    from lwp.command import doctor
 
     doctor.features()
     before = sorted(os.listdir("/proc/self/fd")), os.listdir("/proc/self/task")

@@ -73,7 +73,7 @@ def test_80_columns(command: list[str]) -> None:
 def test_a_word_that_is_too_wide_goes_on_behind_a_dot() -> None:
     from rich.console import Console
 
-    from runtime.cli._output import table
+    from lwp.terminal.output import table
 
     drawn = table("name", "number", right=("number",), fixed=("number",))
     drawn.add_row("Service.stop_flag of Service", "1" * 20)

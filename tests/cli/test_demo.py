@@ -44,7 +44,7 @@ def facts_of(*args: str) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_shows_its_code_and_where_it_is_explained(name: str) -> None:
     code = text_of("--code", name)
-    assert code.startswith(f"runtime/cli/demo/{name}.py\n")
+    assert code.startswith(f"lwp/study/demo/{name}.py\n")
     assert "def run(" in code or "def measure(" in code
     assert "def command(" not in code
     more = code.splitlines()[-1].removeprefix("more: ")
@@ -287,7 +287,7 @@ def test_createthread_numbers_each_step_once_and_groups_them(life: Any) -> None:
 def test_createthread_shows_a_join_of_the_main_thread_that_takes_long_as_one_wait() -> None:
     import time
 
-    from runtime.cli.demo import createthread
+    from lwp.study.demo import createthread
 
     read = createthread.status
     createthread.status = lambda *names: time.sleep(0.1) or read(*names)  # type: ignore[func-returns-value]

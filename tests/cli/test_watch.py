@@ -20,7 +20,7 @@ import pytest
 from browsing import browser, in_browser
 from conftest import SLOW, Environment, environment, lwp, refusal
 
-from runtime.observe.asking import ask
+from lwp.observe.asking import ask
 
 Facts = dict[str, Any]
 
@@ -215,7 +215,7 @@ for _ in range(8):
     threading.Thread(target=work, daemon=True).start()
 """
 IMPATIENT = """\
-from runtime.cli.page import _server
+from lwp.observe.commands.page import _server
 import socket
 _server._Handler.timeout = 1
 _server.Server.get_request = lambda self: take(self)
@@ -223,7 +223,7 @@ def take(server):
     client, address = server.socket.accept()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return client, address
-from runtime.cli import main
+from lwp.command import main
 main()
 """
 

@@ -780,7 +780,7 @@ def test_run_refuses_a_bad_placement(option: tuple[str, str], text: str) -> None
 def run_without_rights() -> None:
     import resource
 
-    from runtime.cli.run import run
+    from lwp.command.run import run
 
     program = run.main(["--nice", "-5", "-c", "print(1)"], standalone_mode=False)
     resource.setrlimit(resource.RLIMIT_NICE, (0, 0))

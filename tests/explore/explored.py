@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import TREE
 
-from runtime.explore import Outcome, explore
-from runtime.observe.files import name_of_file
+from lwp.explore import Outcome, explore
+from lwp.reading.files import name_of_file
 
 Test = Callable[..., object]
 PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)

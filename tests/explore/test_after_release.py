@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import run_threads
 
-from runtime.explore import Outcome, explore, replay
-from runtime.explore.run.plans import Plan
-from runtime.explore.run.session import Session
+from lwp.explore import Outcome, explore, replay
+from lwp.explore.run.plans import Plan
+from lwp.explore.run.session import Session
 from runtime.sync import Semaphore
 
 

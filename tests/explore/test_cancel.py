@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from conftest import SLOW
 
-from runtime.explore import DeadlockFound, Outcome, Result, explore, replay
+from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
 
 Test = Callable[[], Coroutine[None, None, None]]
 PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)

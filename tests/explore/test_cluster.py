@@ -154,7 +154,7 @@ def test_the_end_of_the_client_ends_all(cluster: str, folder: Path) -> None:
 def test_a_function_goes_there_by_value(cluster: str, folder: Path) -> None:
     program = f"""
 import threading
-from runtime.explore.ways.cluster import explore_on
+from lwp.explore.ways.cluster import explore_on
 
 class Counter:
     n = 0

@@ -9,7 +9,7 @@ import pytest
 from conftest import SLOW
 from corpus import PROGRAMS, Find, Needs, Program
 
-from runtime.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore, replay
+from lwp.explore import DeadlockFound, LeftBehind, Livelock, Outcome, explore, replay
 
 _ERRORS: dict[Find, type[BaseException]] = {
     Find.ASSERTION: AssertionError,

@@ -29,8 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import runtime
-from runtime import scheduler
-from runtime.explore import (
+from lwp.explore import (
     BadToken,
     DeadlockFound,
     Inconclusive,
@@ -40,6 +39,7 @@ from runtime.explore import (
     explore,
     replay,
 )
+from runtime import scheduler
 from runtime.placement import Placement
 
 Thread = threading.Thread
@@ -171,7 +171,7 @@ def test_a_livelock_waits_for_another_thread_once() -> None:
     """The other might end it, so it gets a second; not a wait for each sleep of the livelock."""
     import resource
 
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     def test() -> None:
         while True:
@@ -583,7 +583,7 @@ def test_spinning_without_operations_is_inconclusive_at_sync() -> None:
 def test_a_call_that_blocks_is_named() -> None:
     program = """
         import ctypes, os, threading
-        from runtime.explore import explore
+        from lwp.explore import explore
 
         libc, (r, w) = ctypes.CDLL(None), os.pipe()
 
@@ -631,7 +631,7 @@ def read_a_byte(fd: int) -> None:
 
 @in_child
 def test_a_thousand_threads() -> None:  # what they have allocated stays with the process
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     def test() -> None:
         order: list[int] = []
@@ -786,7 +786,7 @@ def test_a_lock_that_a_failed_run_has_kept_is_free_in_the_next() -> None:
 def test_threads_that_refuse_to_be_unwound() -> None:
     import contextlib
 
-    from runtime.explore import LeftBehind, Outcome, explore
+    from lwp.explore import LeftBehind, Outcome, explore
 
     def test() -> None:
         lock = threading.Lock()
@@ -989,7 +989,7 @@ def test_explore_in_explore_and_in_a_green_thread() -> None:
 
 @in_child
 def test_a_scheduler_made_after_it_has_a_queue() -> None:
-    from runtime.explore import explore
+    from lwp.explore import explore
     from runtime.scheduler import Scheduler
 
     def test() -> None:

@@ -24,7 +24,7 @@ from conftest import (
 )
 from explored import PASSES
 
-from runtime.explore import explore
+from lwp.explore import explore
 
 LOCAL = threading.local()
 VARIABLE: contextvars.ContextVar[object] = contextvars.ContextVar("VARIABLE")
@@ -128,7 +128,7 @@ def test_a_finalizer_at_a_threads_end_may_sleep_and_set_what_it_ends() -> None:
 def test_after_it_there_are_as_many_states_as_before() -> None:
     import threading
 
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     before = len(sys._current_exceptions())
     assert explore(lambda: run_threads([threading.Thread(target=int) for _ in range(5)]), runs=40).error is None
@@ -141,7 +141,7 @@ def test_a_child_that_another_thread_forks_meanwhile_has_threads_of_its_own() ->
     import gc
     import threading
 
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     asked, ask = os.pipe()
     answered, answer = os.pipe()
@@ -168,7 +168,7 @@ def test_a_child_that_another_thread_forks_meanwhile_has_threads_of_its_own() ->
 
 PROGRAM = """
 import os, threading
-from runtime.explore import explore
+from lwp.explore import explore
 def test():
     threads = [threading.Thread(target=int) for _ in range(2)]
     for thread in threads: thread.start()

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from explored import by_chance, finds, in_every_order
 
+from lwp.explore import DeadlockFound
 from runtime import Cancelled, Group, shield
-from runtime.explore import DeadlockFound
 from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
 
 pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from corpus import together
 
-from runtime.explore import Outcome, explore
+from lwp.explore import Outcome, explore
 
 
 def passes(test: Callable[[], object], runs: int = 20) -> None:

@@ -18,9 +18,9 @@ from types import ModuleType
 import pytest
 from conftest import ROOT, lwp, python, refusal, run_threads
 
-from runtime.explore import Outcome, Result, Target, explore, replay
-from runtime.explore.settings import SettingsError
-from runtime.observe.files import is_program
+from lwp.explore import Outcome, Result, Target, explore, replay
+from lwp.explore.settings import SettingsError
+from lwp.reading.files import is_program
 
 #: Loses an addition if threads are switched between the read and the write, at a call: `gil` stops there.
 COUNTER = """

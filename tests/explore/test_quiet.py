@@ -13,8 +13,8 @@ import pytest
 from child_programs import Child
 from conftest import run_thread
 
+from lwp.explore import LeftBehind, Outcome, explore
 from runtime import native
-from runtime.explore import LeftBehind, Outcome, explore
 
 
 class Records(logging.Handler):
@@ -152,7 +152,7 @@ def test_what_stood_in_for_others_is_gone_afterwards() -> None:
 def a_loop_beside() -> None:
     import asyncio
 
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     def test() -> None:
         async def wait() -> None:
@@ -192,7 +192,7 @@ def a_loop_beside() -> None:
 def a_main_task() -> None:
     import asyncio
 
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     def test() -> None:
         async def fail_at_the_end() -> None:

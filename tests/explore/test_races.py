@@ -11,7 +11,7 @@ import pytest
 from corpus import together
 
 import runtime
-from runtime.explore import Outcome, Result
+from lwp.explore import Outcome, Result
 
 pytestmark = pytest.mark.loads
 

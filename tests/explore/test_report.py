@@ -19,7 +19,7 @@ from conftest import run_thread, run_threads
 from explored import in_the_tree  # noqa: F401 - all tests run there
 
 import runtime
-from runtime.explore import Outcome, Result
+from lwp.explore import Outcome, Result
 
 pytestmark = pytest.mark.loads
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import in_child, together
 
-from runtime.explore import Outcome, explore
+from lwp.explore import Outcome, explore
 
 PASSED = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
 
@@ -86,7 +86,7 @@ def test_threads_that_share_a_connection_whose_statement_waits(subinterpreter: b
             import _xxsubinterpreters as api
         api.destroy(api.create())
 
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     file = Path(__file__).with_name("db")
 
@@ -109,7 +109,7 @@ def test_threads_that_share_a_connection_whose_statement_waits(subinterpreter: b
 
 @in_child(timeout=60)
 def test_sqlite_that_the_test_imports() -> None:
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     file = Path(__file__).with_name("db")
     assert "_sqlite3" not in sys.modules

@@ -16,8 +16,8 @@ import pytest
 from corpus import together
 from explored import by_chance, finds, in_every_order
 
+from lwp.explore import DeadlockFound
 from runtime import sync
-from runtime.explore import DeadlockFound
 
 
 class Inside:

@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import runtime
-from runtime.explore import Outcome, Result
-from runtime.explore.run.plans import Ending, Kind, Made, Plan, Run, Strikes
-from runtime.explore.run.session import Session
-from runtime.explore.search import dpor
-from runtime.explore.search.portfolio import Portfolio
-from runtime.explore.search.strategies import strategy
-from runtime.explore.search.tried import Coverage, chance_missed
+from lwp.explore import Outcome, Result
+from lwp.explore.run.plans import Ending, Kind, Made, Plan, Run, Strikes
+from lwp.explore.run.session import Session
+from lwp.explore.search import dpor
+from lwp.explore.search.portfolio import Portfolio
+from lwp.explore.search.strategies import strategy
+from lwp.explore.search.tried import Coverage, chance_missed
 
 pytestmark = pytest.mark.loads
 

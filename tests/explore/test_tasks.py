@@ -14,7 +14,7 @@ import pytest
 from child_programs import Child, together
 
 import runtime
-from runtime.explore import DeadlockFound, Outcome, Result, explore, replay
+from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
 
 STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
 
@@ -560,7 +560,7 @@ def test_a_loop_that_no_explored_thread_runs_is_left_alone() -> None:
 
 
 def a_test_that_imports_asyncio_itself() -> None:
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     def test() -> None:
         import asyncio
@@ -585,7 +585,7 @@ def test_asyncio_may_be_imported_by_the_test(child: Child) -> None:
 
 
 def a_test_without_it() -> None:
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     explore(lambda: together(int, int), runs=20)
     assert "asyncio" not in sys.modules

@@ -18,7 +18,7 @@ import pytest
 from conftest import python, run_thread
 from corpus import together
 
-from runtime.explore import Outcome, explore
+from lwp.explore import Outcome, explore
 
 RUNS = 20
 
@@ -262,7 +262,7 @@ def test_what_a_thread_draws_does_not_depend_on_the_others() -> None:
 def test_chance_is_the_same_in_each_process() -> None:
     program = (
         "import os, random, uuid\n"
-        "from runtime.explore import explore\n"
+        "from lwp.explore import explore\n"
         "seen = set()\n"
         "explore(lambda: seen.add((uuid.uuid4(), random.random(), random.Random().random())), runs=5)\n"
         "print(seen)"

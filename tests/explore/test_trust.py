@@ -20,7 +20,7 @@ import pytest
 from conftest import SLOW, in_child, run_thread
 from corpus import together
 
-from runtime.explore import DeadlockFound, Livelock, Outcome, Result, explore, replay
+from lwp.explore import DeadlockFound, Livelock, Outcome, Result, explore, replay
 
 PASSED = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
 
@@ -587,7 +587,7 @@ def test_it_is_back_in_time(test: Callable[[], None]) -> None:
 def test_it_is_back_in_time_though_threads_do_not_end(slow: float) -> None:  # each of them stays, with its stack
     import contextlib
 
-    from runtime.explore import explore
+    from lwp.explore import explore
 
     def catches_all() -> None:
         def stay() -> None:

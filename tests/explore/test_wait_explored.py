@@ -8,8 +8,8 @@ import pytest
 from conftest import run_threads
 from explored import by_chance, finds, in_every_order
 
+from lwp.explore import DeadlockFound
 from runtime import Group, Thread, wait
-from runtime.explore import DeadlockFound
 from runtime.groups import ALL_COMPLETED
 from runtime.sync import Event, Lock, Semaphore
 

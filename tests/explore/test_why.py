@@ -14,11 +14,11 @@ import pytest
 from explored import in_the_tree  # noqa: F401 - all tests run there
 
 import runtime
-from runtime.explore import Outcome, Result
-from runtime.explore.run.plans import Plan
-from runtime.explore.run.session import Session
-from runtime.explore.telling.recorder import Recorder
-from runtime.explore.tokens import read_token
+from lwp.explore import Outcome, Result
+from lwp.explore.run.plans import Plan
+from lwp.explore.run.session import Session
+from lwp.explore.telling.recorder import Recorder
+from lwp.explore.tokens import read_token
 
 pytestmark = pytest.mark.loads
 

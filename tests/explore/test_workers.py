@@ -23,7 +23,7 @@ from conftest import environment
 from counted import both
 
 import runtime
-from runtime.explore import Inconclusive, Outcome, Progress
+from lwp.explore import Inconclusive, Outcome, Progress
 
 pytestmark = pytest.mark.loads  # what the green I/O stands in for is imported: ssl, with its library
 

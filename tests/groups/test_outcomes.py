@@ -9,8 +9,8 @@ import pytest
 from kinds import Failed
 
 import runtime
+from lwp.explore import Outcome, explore
 from runtime import Cancelled, Group, Task, shield
-from runtime.explore import Outcome, explore
 from runtime.sync import Event
 
 pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from kinds import FOREVER, both, until, until_asleep
 
+from lwp.observe.watchdog import report
 from runtime import Cancelled, Group, Thread, shield, tls
-from runtime.observe.watchdog import report
 from runtime.pool import Executor
 from runtime.scheduler import waiting
 from runtime.sync import Barrier, Event, Lock

@@ -13,9 +13,9 @@ from conftest import Child, Environment, in_child, run_thread, told
 from sync_helpers import until
 
 import runtime
+from lwp.observe.trace import read
+from lwp.observe.watchdog import Watchdog
 from runtime import Thread, scheduler, sync
-from runtime.observe.trace import read
-from runtime.observe.watchdog import Watchdog
 
 RUN = ["-m", "runtime", "run"]
 
@@ -159,7 +159,7 @@ def test_a_program_is_watched_once() -> None:
 
 def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
-        from runtime.observe import trace
+        from lwp.observe import trace
 
         def refused(name: str) -> str:
             try:

@@ -11,9 +11,9 @@ import pytest
 from commands import environment, lwp, refusal
 from conftest import Child
 
+from lwp.observe.trace import read
+from lwp.reading.folders import private
 from runtime import Thread
-from runtime.observe.folders import private
-from runtime.observe.trace import read
 
 NOBODY = 65534
 RECORDING = [sys.executable, "-m", "runtime", "run", "--trace", "t.html", "-c"]
@@ -121,7 +121,7 @@ def test_a_recording_begins_again_after_its_header_was_changed(child: Child, tmp
 
 
 def record_thrice(folder: str) -> None:
-    from runtime.observe import trace
+    from lwp.observe import trace
 
     for number in range(3):
         trace.record(f"{folder}/r")
@@ -149,7 +149,7 @@ def test_a_file_that_is_cut_while_it_is_followed(child: Child, tmp_path: Path) -
 def follow_cut(file: str, kept: int) -> None:
     from pathlib import Path
 
-    from runtime.observe.following import Follower
+    from lwp.observe.following import Follower
 
     follower = Follower(Path(file))
     assert not follower.take().ended
@@ -212,7 +212,7 @@ def test_records_are_in_a_file_of_ones_own(child: Child, shared: Path) -> None:
 
 
 def record_a_thread(file: str) -> None:
-    from runtime.observe import trace
+    from lwp.observe import trace
 
     trace.record(file)
     thread = Thread(target=int)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from conftest import environment
 
-from runtime.observe import trace
-from runtime.observe.following import Follower
+from lwp.observe import trace
+from lwp.observe.following import Follower
 
 # Goes on by a line each time that a line comes in.
 PROGRAM = """\
 import queue, sys, threading
 from runtime import install, scheduler
-from runtime.observe import trace
+from lwp.observe import trace
 install()
 trace.record("x.records", int(sys.argv[1]))
 items, done, lock = queue.Queue(), queue.Queue(), threading.Lock()

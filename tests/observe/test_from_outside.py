@@ -458,7 +458,7 @@ def test_a_thread_that_has_not_begun_yet_is_not_told_as_without_python() -> None
     import threading
 
     import runtime
-    from runtime.observe import asked
+    from lwp.observe import asked
 
     runtime.install()
     done = threading.Event()

@@ -298,8 +298,8 @@ def test_reports(case: str, tmp_path: Path) -> None:
 def test_a_report_while_threads_go_on(kind: str) -> None:
     import queue
 
+    from lwp.observe.lock_order import LockOrder
     from runtime import thread
-    from runtime.observe.lock_order import LockOrder
 
     runtime.install()
     sys.setswitchinterval(1e-5)

@@ -287,7 +287,7 @@ def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
     import threading
 
     import runtime
-    from runtime.observe import locks
+    from lwp.observe import locks
     from runtime.scheduler import waiting
 
     runtime.install()
@@ -353,7 +353,7 @@ def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> N
     import threading
 
     import runtime
-    from runtime.observe import locks
+    from lwp.observe import locks
     from runtime.scheduler import waiting
 
     runtime.install()
@@ -401,7 +401,7 @@ def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any
     import threading
 
     import runtime
-    from runtime.observe import locks, stock_queues
+    from lwp.observe import locks, stock_queues
 
     runtime.install()
     q, gate = _queue.SimpleQueue(), threading.Event()
@@ -485,7 +485,7 @@ def test_it_begins_and_ends_again_while_threads_wait() -> None:
     import threading
 
     import runtime
-    from runtime.observe import locks
+    from lwp.observe import locks
     from runtime.scheduler import waiting
 
     runtime.install()
@@ -520,7 +520,7 @@ def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> 
     import threading
 
     import runtime
-    from runtime.observe import locks
+    from lwp.observe import locks
     from runtime.scheduler import waiting
 
     runtime.install()
@@ -552,7 +552,7 @@ def test_what_nobody_ends_ends_by_itself() -> None:
     import pytest
 
     import runtime
-    from runtime.observe import locks
+    from lwp.observe import locks
 
     runtime.install()
     locks.begin(0.05)

@@ -16,9 +16,9 @@ from commands import lwp
 from conftest import in_child
 from this_machine import needs_gil
 
-from runtime.observe.crowds import task_lines
-from runtime.observe.tasks import Tasks
-from runtime.observe.waits import describe_cycle, is_deadlock
+from lwp.observe.crowds import task_lines
+from lwp.observe.tasks import Tasks
+from lwp.observe.waits import describe_cycle, is_deadlock
 
 pytestmark = needs_gil("tasks are not shown without a GIL")
 
@@ -389,8 +389,8 @@ def test_looking_while_tasks_come_and_go() -> None:
     import asyncio
     from contextlib import asynccontextmanager
 
-    from runtime.observe.crowds import task_lines
-    from runtime.observe.tasks import Tasks
+    from lwp.observe.crowds import task_lines
+    from lwp.observe.tasks import Tasks
 
     async def once(lock: Any) -> None:
         async def items() -> Any:

@@ -21,7 +21,7 @@ from runtime import scheduler
 def test_a_holder_that_has_ended_is_told_though_another_thread_has_its_ident(kind: Any, green: bool) -> None:
     import re
 
-    from runtime.observe import asked, rows, watchdog
+    from lwp.observe import asked, rows, watchdog
 
     runtime.install(green=green)
     runtime.watchdog(stuck=1000)
@@ -83,7 +83,7 @@ def test_a_call_that_has_lost_a_lock_in_a_pool_is_not_taken_for_one_of_the_next_
 
 @in_child
 def test_a_wait_with_a_timeout_for_a_lost_lock_makes_no_circle_and_no_line() -> None:
-    from runtime.observe import waits
+    from lwp.observe import waits
 
     runtime.install()
     first, second = threading.Lock(), threading.Lock()

@@ -14,7 +14,7 @@ from commands import environment, lwp, python
 from test_from_outside import Run
 from test_from_outside import run as run  # a fixture
 
-from runtime.observe.files import printable, printable_lines
+from lwp.reading.files import printable, printable_lines
 
 EVIL = "\x1b[2J\nFORGED\x7f\x9b<script>"
 #: Two threads in a deadlock, whose names, functions, files and locks' names are EVIL; main() gets their locks.
@@ -170,7 +170,7 @@ def test_the_figures_at_the_end(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table() -> None:
-    program = f"{STARTS}\nfrom runtime.observe.rows import busiest, rows\nwait_for_circle()\n"
+    program = f"{STARTS}\nfrom lwp.observe.rows import busiest, rows\nwait_for_circle()\n"
     program += "for row in rows(busiest())[0]: print(row.name, row.waits, row.start)\n"
     check_names(python("-c", f"import runtime; runtime.install()\n{program}"))
 

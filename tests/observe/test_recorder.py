@@ -17,8 +17,8 @@ from conftest import Child, needs_gil, run_thread
 from test_from_outside import Program, Run
 from test_from_outside import run as run  # a fixture
 
+from lwp.observe.trace import State, Timeline, Track, read
 from runtime import Thread, scheduler
-from runtime.observe.trace import State, Timeline, Track, read
 from runtime.sync import Event, Lock, Semaphore
 
 
@@ -38,7 +38,7 @@ def begins_in_the_middle(folder: str) -> None:
     """Three recordings, each begun by another thread, of threads that exist already."""
     import shutil
 
-    from runtime.observe import trace
+    from lwp.observe import trace
 
     file = f"{folder}/records"
     lock, never = Lock(), Event()
@@ -145,7 +145,7 @@ def test_a_window_cuts_what_lasts_longer(child: Child, tmp_path: Path) -> None:
 
 def test_what_ends_between_two_recordings_gives_its_room_back(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
-        from runtime.observe import trace
+        from lwp.observe import trace
 
         for _ in range(12):  # each has 20 threads, of which each has one of 128 chunks
             go = Event()
@@ -169,7 +169,7 @@ def test_what_ends_between_two_recordings_gives_its_room_back(child: Child, tmp_
 
 def test_many_primitives_have_their_names(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
-        from runtime.observe import trace
+        from lwp.observe import trace
 
         many = [[Event() for _ in range(100)] for _ in range(10)]
         trace.record(f"{folder}/records")
@@ -184,7 +184,7 @@ def test_many_primitives_have_their_names(child: Child, tmp_path: Path) -> None:
 
 def test_green_threads_that_exist_already(child: Child, tmp_path: Path) -> None:
     def program(folder: str) -> None:
-        from runtime.observe import trace
+        from lwp.observe import trace
 
         go = Event()
         on = scheduler.Scheduler()
@@ -212,7 +212,7 @@ def test_green_threads_that_exist_already(child: Child, tmp_path: Path) -> None:
 #: Its threads wait until it is told to go on by a line.
 SERVES = """
 import threading
-from runtime.observe import recording
+from lwp.observe import recording
 audit, event = threading.Lock(), threading.Event()
 def holds():
     with audit:
@@ -510,7 +510,7 @@ def test_names_outlast_the_ring(child: Child, tmp_path: Path) -> None:
     """Each half of the ring has the names of what threads were blocked on in it."""
 
     def program(folder: str) -> None:
-        from runtime.observe import recording
+        from lwp.observe import recording
 
         def rounds() -> None:
             for _ in range(20_000):

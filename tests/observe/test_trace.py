@@ -21,8 +21,8 @@ from conftest import Environment, environment, lwp, needs_gil, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.cli.trace import _drawing, _layout, _page, _perfetto
-from runtime.observe import trace
+from lwp.observe import trace
+from lwp.observe.commands.trace import _drawing, _layout, _page, _perfetto
 
 Event = dict[str, Any]
 HAS_HAD_THE_GIL = ("running Python", "in no wait that lwp sees")
@@ -280,7 +280,7 @@ def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:
 
 SEEN = """
 from pathlib import Path
-from runtime.observe.trace import read
+from lwp.observe.trace import read
 def seen(name, what):
     found = read(Path("trace.json.records"))
     return any(span.what == what for track in found.tracks if track.name == name for span in track.seen)

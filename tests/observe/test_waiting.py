@@ -25,10 +25,10 @@ from sync_helpers import PATIENCE, until
 from this_machine import FREE_THREADED
 
 import runtime
+from lwp.observe import rows
+from lwp.observe.commands import _live
+from lwp.observe.watchdog import Watchdog
 from runtime import Thread, scheduler, sync
-from runtime.cli import _live
-from runtime.observe import rows
-from runtime.observe.watchdog import Watchdog
 from runtime.scheduler import Wait, Waiting
 
 
@@ -706,8 +706,8 @@ def test_watchdog_tells_of_each_call_in_c_once() -> None:
     import ctypes
     import re
 
+    from lwp.observe.watchdog import Watchdog
     from runtime import native
-    from runtime.observe.watchdog import Watchdog
 
     runtime.install(green=True)
     libc, (reads, writes), said = ctypes.CDLL(None), os.pipe(), list[str]()
@@ -792,8 +792,8 @@ def test_watchdog_speaks_once_for_each_standstill() -> None:
 def test_watchdog_is_silent_while_a_lock_is_held_for_computing() -> None:
     from hashlib import pbkdf2_hmac
 
+    from lwp.observe.watchdog import Watchdog, teller
     from runtime import Thread, native
-    from runtime.observe.watchdog import Watchdog, teller
 
     looks = [0]
     lock, taken = sync.Lock(), sync.Event()
@@ -1271,7 +1271,7 @@ def test_a_report_of_a_forked_child_has_its_main_threads_tid() -> None:
     import threading
 
     import runtime
-    from runtime.observe.watchdog import report
+    from lwp.observe.watchdog import report
     from runtime.scheduler import waiting
 
     runtime.install()

@@ -18,8 +18,8 @@ import pytest
 from conftest import FREE_THREADED, ROOT, TREE, environment, python
 
 import runtime
+from lwp.command import _lwp
 from runtime import THREAD_FLAGS
-from runtime.cli import _lwp
 
 DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").rglob("*.md"))]
 STORY = TREE / "docs" / "how-a-thread-is-made.md"

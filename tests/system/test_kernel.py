@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from sync_helpers import KERNEL_HAS, call_of_cancellable
 
+from lwp.study.demo.createthread import guard_has_no_access
 from runtime import Group, Thread
-from runtime.cli.demo.createthread import guard_has_no_access
 from runtime.scheduler import spawn
 from runtime.sync import Event
 

@@ -122,14 +122,14 @@ USES_OURS = """
 import sys, threading
 
 def import_all():
-    import runtime.observe.trace
+    import lwp.observe.trace
 
 threads = [threading.Thread(target=import_all) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 
 import runtime.sync
-from runtime.observe import trace
+from lwp.observe import trace
 assert runtime.__spec__.name == runtime.__name__ == runtime.__package__ == "runtime", runtime.__spec__
 assert runtime.sync.__spec__.parent == runtime.sync.__package__ == "runtime"
 assert threading.Event is runtime.sync.Event

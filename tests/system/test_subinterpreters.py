@@ -238,7 +238,7 @@ def test_explored_threads_pass_through_subinterpreters(own_gil: bool, count: int
     """What they do there is no step of the run, and a lock there is CPython's."""
     from subinterpreters import live
 
-    from runtime.explore import Outcome, explore
+    from lwp.explore import Outcome, explore
 
     def test() -> None:
         done = []

@@ -13,8 +13,8 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lwp.study.tlsmap import variables
 from runtime import limits, tls
-from runtime.tlsmap import variables
 
 # 300 examples each, on a machine that may do much else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

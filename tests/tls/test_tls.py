@@ -27,13 +27,13 @@ from native_helper import NativeHelper
 from seccomp import refuse
 
 import runtime
+from lwp.study.tls._output import parked
+from lwp.study.tlsmap.comparison import Comparison, Part
+from lwp.study.tlsmap.inspection import Inspection, Module
 from runtime import scheduler, sync, tls
-from runtime.cli.tls._output import parked
 from runtime.native.structures import lib
 from runtime.scheduler import Clone, spawn
 from runtime.sync import Event
-from runtime.tlsmap.comparison import Comparison, Part
-from runtime.tlsmap.inspection import Inspection, Module
 
 KINDS = ("main", "pthread", "lwp")
 libc = ctypes.CDLL(None, use_errno=True)

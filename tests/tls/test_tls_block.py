@@ -15,10 +15,10 @@ from conftest import Child, NativeHelper, in_child, run_thread
 from test_tls import load_copy
 
 import runtime
+from lwp.study.tlsmap import inspection
 from runtime.native import context_counts
 from runtime.native.structures import ffi, lib
 from runtime.scheduler import spawn
-from runtime.tlsmap import inspection
 
 libc = ctypes.CDLL(None)
 libc._dl_allocate_tls.restype = ctypes.c_void_p

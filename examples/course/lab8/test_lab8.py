@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from conftest import together
 
-from runtime.explore import Outcome, explore
+from lwp.explore import Outcome, explore
 
 
 def in_many_orders(*tests: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@
  * Each recording gives new numbers to the threads, their tracks, from first_track on.  A thread takes its track with its first record.
  * To a thread that exists already the recording gives a track and a chunk, which say what the thread waits for; it goes on there.
  *
- * runtime/observe/records.py reads the file, also after the process was killed, with this layout: change both. */
+ * lwp/observe/records.py reads the file, also after the process was killed, with this layout: change both. */
 #ifndef RUNTIME_TRACE_H
 #define RUNTIME_TRACE_H
 

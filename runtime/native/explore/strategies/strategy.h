@@ -1,5 +1,5 @@
 /* A strategy chooses which of the threads that can go on does.  Each has a file, with the paper that it follows at its head;
- * runtime/explore/search/strategies.py makes the plans that try it.
+ * lwp/explore/search/strategies.py makes the plans that try it.
  *
  * All state is the run's: one run at a time, on one LWP.
  *

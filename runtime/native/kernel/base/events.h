@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum event {
-    /* What steps records, in the order of STEP_NAMES (runtime/observe/steps.py). */
+    /* What steps records, in the order of STEP_NAMES (lwp/study/steps.py). */
     EVENT_MAP,        /* a: lowest address, b: bytes */
     EVENT_GUARD,      /* a: lowest address, b: bytes */
     EVENT_REUSE,      /* a: thread pointer: a block from the cache instead of the two above */

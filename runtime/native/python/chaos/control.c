@@ -1,4 +1,4 @@
-/* The beginning and the end of chaos, for runtime/chaos.py. */
+/* The beginning and the end of chaos, for lwp/chaos/chaos.py. */
 #include "python/chaos/chaos.h"
 
 #include "python/room.h"

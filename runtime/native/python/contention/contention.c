@@ -1,4 +1,4 @@
-/* How long threads wait for what, and hold it, for runtime/observe/locks.py: a reader of the events, and of what threads hold (held.h).
+/* How long threads wait for what, and hold it, for lwp/observe/locks.py: a reader of the events, and of what threads hold (held.h).
  *
  * A wait of the runtime is what lies between EVENT_BLOCKED and EVENT_WANTS_GIL; one for a lock of CPython's, or for its SimpleQueue, is a
  * call of its method, tried first without waiting.  The thread that ends a wait tells so by EVENT_GRANTS or EVENT_RELEASES.
@@ -230,7 +230,7 @@ static void end_wait(void)
     }
 }
 
-/* A wait that goes on has not ended, and such waits are counted by facts() in runtime/observe/locks.py. */
+/* A wait that goes on has not ended, and such waits are counted by facts() in lwp/observe/locks.py. */
 static void take_back(void)
 {
     if (me.row && me.counted && me.counted == my_wait.since)
@@ -708,7 +708,7 @@ static PyMethodDef functions[] = {
      "RuntimeError: it is being counted already."},
     {"contention_end", end_asked, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},
     {"contention_forget", forget_counts, METH_NOARGS, "Gives back what was counted, unless that goes on."},
-    {"contention_read", read_counts, METH_NOARGS, "What was counted, as runtime/observe/locks.py reads it."},
+    {"contention_read", read_counts, METH_NOARGS, "What was counted, as lwp/observe/locks.py reads it."},
     {0},
 };
 

@@ -1,4 +1,4 @@
-/* What was counted, as lists and tuples for runtime/observe/locks.py.  NULL with an exception. */
+/* What was counted, as lists and tuples for lwp/observe/locks.py.  NULL with an exception. */
 #ifndef RUNTIME_TOLD_H
 #define RUNTIME_TOLD_H
 

@@ -1,14 +1,14 @@
 /* Points between bytecodes.
  *
  * Each code object of the program gets a map, a byte for each two bytes of code: whether a switch before it can matter, and whether
- * CPython with a GIL could switch there (runtime/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls
+ * CPython with a GIL could switch there (lwp/explore/run/granularity.py makes it).  From 3.12 on sys.monitoring calls
  * at_instruction() before each instruction; one that is no point answers DISABLE, and is not asked again.  In 3.11 the thread's trace
  * function is called instead.
  *
  * The map of a library's code is the library's name, which is noted when the code runs in an explored thread.  Which code is the
  * program's is the exploration's choice, and each choice has a place of its own among a code object's extras.
  *
- * A recorder may look at instructions that use shared data, and at exceptions that are raised (runtime/explore/telling/accesses.py).
+ * A recorder may look at instructions that use shared data, and at exceptions that are raised (lwp/explore/telling/accesses.py).
  * These are no points, so the run takes the steps that it takes without the recorder. */
 #include "python/explore/parts.h"
 

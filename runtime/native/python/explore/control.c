@@ -190,7 +190,7 @@ static int run_under_plan(PyObject *test, const struct explore_plan *plan, PyObj
     return result;
 }
 
-/* ---- a series of runs: see Series in runtime/explore/run/plans.py ------------------------------------------------- */
+/* ---- a series of runs: see Series in lwp/explore/run/plans.py ------------------------------------------------- */
 
 /* A run of two threads at gil takes 11.2 us of processor time, of which 5.6 are the test's own Python and its green threads; with a call
  * for each run it took 17.5.  At opcode a run has 149,000 instructions: 59,000 of the test and its green threads, 33,000 of the points of

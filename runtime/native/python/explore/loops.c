@@ -1,6 +1,6 @@
 /* Loops of asyncio in explored threads.  Every loop, also one of another package as uvloop, tells asyncio by _set_running_loop() that it
  * begins and that it has ended.  asyncio's own have their handles called here, in the order that the plan says
- * (runtime/explore/run/loops.py).
+ * (lwp/explore/tasks/loops.py).
  *
  * A handle is a task's if its callback is one of the task's methods, which is how a task goes on.  All other handles are the thread's: they
  * are called in the loop's order, and only their order among the tasks' is chosen. */

@@ -118,7 +118,7 @@ static PyObject *is_alive(const struct swap_call *call)
     return alive;
 }
 
-/* ---- numbers: runtime/explore/run/numbers.py says why ------------------------------------------------------------- */
+/* ---- numbers: lwp/explore/run/numbers.py says why ------------------------------------------------------------- */
 
 enum { THREADS, POOLS, FUTURES, COUNTS };
 static const int counts_from[COUNTS] = {[THREADS] = 1, [POOLS] = 0, [FUTURES] = 1};

@@ -1,4 +1,4 @@
-/* Which locks threads take while they hold others, for runtime/observe/lock_order.py.
+/* Which locks threads take while they hold others, for lwp/observe/lock_order.py.
  *
  * What a thread does is recorded when it is about to take a lock while it holds others (held.h), once for each combination.  A record
  * keeps its locks alive, so that no other lock gets their addresses.

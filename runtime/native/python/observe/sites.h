@@ -1,7 +1,7 @@
 /* Lines of the program: which one a thread is at, and where each primitive was made.
  *
  * The line is the innermost on the stack that belongs neither to this package nor to the modules of the standard library that only pass
- * the call on (SYNCHRONISING in runtime/observe/sites.py).  Each has a number, from 1 on, that stays its own: 0 is a line that is not
+ * the call on (SYNCHRONISING in lwp/reading/sites.py).  Each has a number, from 1 on, that stays its own: 0 is a line that is not
  * known.  Nothing is recorded before sites_begin(). */
 #ifndef RUNTIME_SITES_H
 #define RUNTIME_SITES_H
