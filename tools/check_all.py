@@ -350,8 +350,8 @@ LINT = """\
 cd tree
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
-.venv/bin/mypy --strict --package runtime
+find bench lwp runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
+.venv/bin/mypy --strict --package lwp --package runtime
 .venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
 
 

@@ -78,9 +78,9 @@ import sys
 if sys.orig_argv[1:4] != ["-m", "runtime", "run"]:
     from lwp_runtime import load
 
-    if load("interpreters").in_main():
-        load("patch").install({green})
-        load("observe.listening").listen_for_tool()
+    if load("runtime.interpreters").in_main():
+        load("runtime.patch").install({green})
+        load("lwp.observe.listening").listen_for_tool()
 """
 NO_TESTS = 77
 STOCK_TRIES = 10

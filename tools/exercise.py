@@ -33,7 +33,7 @@ DOCUMENTS = ("how-a-thread-is-made.md", "fork.md", "green.md")
 PATIENCE = 60  # seconds for a command; the exercises that hang set an alarm of ten
 
 #: What a copy is made of: the runtime with its C, and what commands name.
-PARTS = ("runtime", "examples", "lwp_runtime.py", "lwp_pytest.py")
+PARTS = ("lwp", "runtime", "examples", "lwp_runtime.py", "lwp_pytest.py")
 
 #: Reads until the other end of its standard input is closed, however that comes.  Then it ends the other processes of
 #: its group, which write to the copy, and removes the copy.

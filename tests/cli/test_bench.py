@@ -31,7 +31,7 @@ def bench(*args: str, path: Path | None = None, status: int | None = 0) -> subpr
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["runtime.threading", "threading", "runtime.bench.green"])
+@pytest.mark.parametrize("module", ["runtime.threading", "threading", "lwp.bench.green"])
 def test_each_operation_does_its_work_and_gives_its_figures(module: str, child: Child) -> None:
     def program(module: str) -> None:
         from importlib import import_module
@@ -47,7 +47,7 @@ def test_each_operation_does_its_work_and_gives_its_figures(module: str, child: 
                 assert len(figures) == len(operation.rows), operation
 
     unavailable = [line.split()[0] for line in child(program, module).stdout.splitlines() if "strace" not in line]
-    assert unavailable == (["lock-busy"] if module == "runtime.bench.green" else ["switch"])
+    assert unavailable == (["lock-busy"] if module == "lwp.bench.green" else ["switch"])
 
 
 @pytest.mark.parametrize("library", ["greenlet", "gevent"])

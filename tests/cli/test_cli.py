@@ -36,7 +36,7 @@ def test_a_thread_loads_little() -> None:
     )
     assert "runtime.thread" in thread
     assert "runtime.patch.installation" in installed
-    assert not (installed - plain) & {"dataclasses", "inspect", "dis", "tokenize", "traceback", "runtime.observe.waits"}
+    assert not (installed - plain) & {"dataclasses", "inspect", "dis", "tokenize", "traceback", "lwp.observe.waits"}
     assert not thread & {"runtime.scheduler", "runtime.patch"}
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk_is_reported_in_a_line(arguments: list[str], unbuffered: str
 def test_a_partial_write_is_completed_without_a_buffer_too(tmp_path: Path) -> None:
     """A file of limited size takes a part of the only write, and refuses the rest, if that is tried."""
     limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (5, 5)); "
-    program = limit + "import sys, runtime.cli; sys.argv[1:] = ['--version']; sys.exit(runtime.cli.main())"
+    program = limit + "import sys, lwp.command; sys.argv[1:] = ['--version']; sys.exit(lwp.command.main())"
     with open(tmp_path / "shown", "w") as file:
         done = python("-u", "-c", program, stdout=file, status=1)
     assert done.stderr == "lwp: standard output: File too large\n"

@@ -299,7 +299,7 @@ def test_a_file_that_can_not_be_imported(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def f():\n    1 / 0\nf()\n")
     found = explore(tmp_path, "test_it.py::test", status=2)
     assert found.stderr.startswith("Traceback")
-    assert "runtime/explore" not in found.stderr
+    assert "lwp/explore" not in found.stderr
     assert found.stderr.endswith("lwp: test_it.py can't be imported: ZeroDivisionError: division by zero\n")
 
 

@@ -85,12 +85,15 @@ def test_the_kernel_has_as_few_lines_as_its_readme_says() -> None:
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 CIRCLES = """
 import graphlib, grimp
-graph = grimp.build_graph("runtime", cache_dir=None)
+graph = grimp.build_graph("runtime", "lwp", cache_dir=None)
 # `from . import _core` counts as the package's import of itself: the core is no module of Python.
 imports = {module: graph.find_modules_directly_imported_by(module) - {module} for module in graph.modules}
 graphlib.TopologicalSorter(imports).prepare()  # CycleError names the circle
 print(len(imports), sum(map(len, imports.values())))
 """
+
+
+CORE, TOOLS, DOOR = "The core's floors", "The tools' floors", "The tools know the core by their door"
 
 
 def lint(tree: Path, status: int = 0) -> str:
@@ -99,10 +102,11 @@ def lint(tree: Path, status: int = 0) -> str:
 
 
 def copy(tree: Path, module: str, added: str) -> Path:
-    """Of the package, with a line more in a module."""
-    shutil.copytree(TREE / "runtime", tree / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    """Of the packages, with a line more in a module."""
+    for package in ("lwp", "runtime"):
+        shutil.copytree(TREE / package, tree / package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copy(TREE / "pyproject.toml", tree)
-    with (tree / "runtime" / module).open("a") as file:
+    with (tree / module).open("a") as file:
         file.write(f"\n{added}\n")
     return tree
 
@@ -113,27 +117,29 @@ def test_each_module_imports_only_modules_below_it() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     modules, imports = map(int, python("-c", CIRCLES, cwd=TREE, PYTHONPATH="").stdout.split())
-    assert modules == len(list((TREE / "runtime").rglob("*.py")))
+    assert modules == sum(len(list((TREE / package).rglob("*.py"))) for package in ("lwp", "runtime"))
     assert imports > modules
 
 
 def test_a_circle_is_found(tmp_path: Path) -> None:
     """Also between a package and what is in it, which import-linter takes for one."""
-    tree = copy(tmp_path, "cli/run.py", "def late(): from . import main")
+    tree = copy(tmp_path, "lwp/command/run.py", "def late(): from . import main")
     said = python("-c", CIRCLES, cwd=tree, status=1, PYTHONPATH="").stderr
     assert "CycleError" in said
-    assert "'runtime.cli.run'" in said
+    assert "'lwp.command.run'" in said
 
 
 @pytest.mark.parametrize(
     ("module", "added", "broken", "says"),
     [
-        ("lwp.py", "def late(): from .thread import Thread", "Floors", "runtime.lwp -> runtime.thread"),
-        ("sync.py", "from . import scheduler", "Floors", "runtime.sync -> runtime.scheduler"),
-        ("__init__.py", "def late(): from . import observe", "The core knows no tool", "runtime -> runtime.observe"),
-        ("groups/task.py", "if TYPE_CHECKING: from ..observe import waits", "The core knows no tool", "observe.waits"),
-        ("observe/source.py", "from . import waits", "No circles", "observe"),
-        ("new.py", "", "Floors", "runtime.new"),
+        ("runtime/lwp.py", "def late(): from .thread import Thread", CORE, "runtime.lwp -> runtime.thread"),
+        ("runtime/sync.py", "from . import scheduler", CORE, "runtime.sync -> runtime.scheduler"),
+        ("runtime/__init__.py", "def late(): from lwp import observe", "The core knows no tool", "runtime -> lwp"),
+        ("runtime/groups/task.py", "if TYPE_CHECKING: import lwp.chaos", "The core knows no tool", "lwp.chaos"),
+        ("runtime/new.py", "", CORE, "runtime.new"),
+        ("lwp/observe/waits.py", "from ..explore import replay", TOOLS, "lwp.observe.waits -> lwp.explore"),
+        ("lwp/study/steps.py", "def late(): from runtime import Thread", DOOR, "lwp.study.steps -> runtime"),
+        ("lwp/observe/crowds.py", "from . import waits", "No circles", "observe"),
     ],
 )
 def test_a_wrong_import_is_found(module: str, added: str, broken: str, says: str, tmp_path: Path) -> None:

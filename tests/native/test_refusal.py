@@ -209,7 +209,8 @@ def test_a_core_that_was_not_built(tmp_path: Path) -> None:
 
 
 def test_a_missing_requirement_of_the_program(tmp_path: Path) -> None:
-    (tmp_path / "runtime").symlink_to(Path(runtime.__file__).parent)  # away from what was installed beside it
+    for name in ("lwp", "lwp_runtime.py", "runtime"):  # away from what was installed beside them
+        (tmp_path / name).symlink_to(Path(runtime.__file__).parents[1] / name)
     done = python("-S", "-m", "runtime", "--help", cwd=tmp_path, status=1, PYTHONPATH="")
     assert done.stdout == ""
     assert done.stderr.startswith("lwp: click is missing: ")

@@ -1,4 +1,4 @@
-"""runtime.observe.following: of a program that runs, batch by batch, what runtime.observe.trace reads at its end."""
+"""lwp.observe.following: of a program that runs, batch by batch, what lwp.observe.trace reads at its end."""
 
 from __future__ import annotations
 

@@ -763,7 +763,7 @@ def test_a_service_is_asked_if_it_wants_to_be(run: Run) -> None:
 
 def test_listen_says_what_is_in_the_way(tmp_path: Path) -> None:
     source = """
-import os, runtime.observe
+import os, runtime
 folder = os.path.join(os.environ["XDG_RUNTIME_DIR"], "x" * 100)
 os.mkdir(folder)
 os.environ["XDG_RUNTIME_DIR"] = folder

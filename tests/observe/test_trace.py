@@ -263,7 +263,8 @@ def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
         set(lwp("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
-    assert traced - plain == {f"_lwp_runtime.{name}" for name in ("cli._trace", "observe.recording", "observe.sites")}
+    loaded = ("observe.commands", "observe.commands._trace", "observe.recording", "reading.sites")
+    assert traced - plain == {f"_lwp_lwp.{name}" for name in loaded}
 
 
 def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:

@@ -563,7 +563,7 @@ def test_watchdog_names_a_deadlock_and_shows_the_stacks(tmp_path: Path) -> None:
     assert "'MainThread' waits for the end of 'A', for " in waits
     for line in ("in first_way", "in second_way", "with second:", "in take", "a.join()  # the main thread sleeps too"):
         assert line in stacks
-    assert "runtime/cli/" not in stacks
+    assert "lwp/command/" not in stacks
 
 
 BLOCK_THAT_NEVER_ENDS = """\
@@ -1203,7 +1203,7 @@ def test_live_needs_a_terminal(term: str, tmp_path: Path) -> None:
 
 
 class Clocks:
-    """time's, for runtime.cli._live: CPU time goes on by a second with each look at it."""
+    """time's, for lwp.observe.commands._live: CPU time goes on by a second with each look at it."""
 
     def __init__(self) -> None:
         self.now = self.cpu = 0.0

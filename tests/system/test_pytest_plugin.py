@@ -101,7 +101,7 @@ def test_from_the_configuration(tmp_path: Path, installed: Environment) -> None:
 
 
 def test_unasked(tmp_path: Path, installed: Environment) -> None:
-    tests = "import sys\ndef test():\n    assert [m for m in sys.modules if m.startswith('runtime')] == {}\n"
+    tests = "import sys\ndef test():\n    assert [m for m in sys.modules if m.startswith(('runtime', 'lwp.'))] == {}\n"
     found = run(installed, tmp_path, tests.format([]))
     assert passed(found, 1)
     assert "lwp" not in found.stdout.replace(str(tmp_path), "").partition("collected")[2]
