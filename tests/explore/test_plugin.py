@@ -74,7 +74,7 @@ class TestAll:
 
 
 def test_without_either_nothing_is_explored_or_loaded(tmp_path: Path) -> None:
-    tests = "import sys\ndef test():\n    assert not [name for name in sys.modules if name.startswith(('runtime', 'lwp.'))]\n"
+    tests = "import sys\ndef test():\n    assert not [m for m in sys.modules if m.startswith(('runtime', 'lwp.'))]\n"
     found = run(tmp_path, tests)
     assert outcomes(found) == {"passed": 1}
     assert "explored" not in found.stdout

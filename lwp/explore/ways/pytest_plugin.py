@@ -349,6 +349,7 @@ def _explore(config: pytest.Config) -> None:
         ways = lwp_runtime.load("lwp.explore.ways.pytest_suite")
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
+    lwp_runtime.give_way()
     config.pluginmanager.register(ways.Suite(config), _EXPLORING)
 
 
