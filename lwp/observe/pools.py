@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .. import native
 from ..core import members
 from ..core import native as core
-from ..reading.files import RUNTIME
+from ..reading import RUNTIME
 from ..reading.source import outwards
 from .crowds import some
 from .waits import Wait, Waiting

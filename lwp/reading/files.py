@@ -9,12 +9,7 @@ import os
 from collections.abc import Generator
 
 from ..core import printable as printable
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-#: The folders of the runtime's own files, and of the tools'.
-RUNTIME, TOOLS = (os.path.join(_ROOT, name, "") for name in ("runtime", "lwp"))
-
+from . import ROOT, RUNTIME, TOOLS
 
 #: Real paths of files and folders, and whether their code counts as the program's. Of several that hold a file the
 #: longest decides, whatever the file is otherwise.
@@ -43,7 +38,7 @@ _STDLIB = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
 @functools.cache
 def _runtimes_own() -> tuple[str, ...]:
     folders = (os.path.join(os.path.realpath(folder), "") for folder in (RUNTIME, TOOLS))
-    return *folders, os.path.join(os.path.realpath(_ROOT), "lwp_")  # the plugin, in a source tree
+    return *folders, os.path.join(os.path.realpath(ROOT), "lwp_")  # the plugin, in a source tree
 
 
 def is_runtimes_own(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .files import RUNTIME, TOOLS
+from . import RUNTIME, TOOLS
 
 _STANDARD = os.path.dirname(os.__file__)
 

@@ -19,7 +19,8 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from .. import native
-from .files import RUNTIME, TOOLS, is_program, printable, short
+from . import RUNTIME, TOOLS
+from .files import is_program, printable, short
 from .sites import SYNCHRONISING
 
 _LONGEST_CALL = 30

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from conftest import environment, python
 
-import runtime
+import lwp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -190,7 +190,7 @@ def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
 
 
 #: In gdb: names and green threads, by what the runtime itself knows of them.
-SCRIPT = ("-x", str(Path(runtime.__file__).parent / "native" / "gdb_threads.py"))
+SCRIPT = ("-x", str(Path(lwp.__path__[0]) / "study" / "gdb_threads.py"))
 
 
 def check_script(says: str, seen: Seen) -> None:

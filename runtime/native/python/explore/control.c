@@ -1,4 +1,4 @@
-/* Runs a test under a plan: what runtime/explore/ calls. */
+/* Runs a test under a plan: what lwp/explore/ calls. */
 #include "explore/explore.h"
 
 #include "kernel/lwp/lwp.h"

@@ -357,7 +357,7 @@ SWAPS(LOOP_FUNCTIONS, loop);
 static const struct swap_table tables[] = {{.module = &asyncio_module, .methods = loop_methods}};
 enum { TABLES = sizeof tables / sizeof *tables };
 
-/* (the module _asyncio, the class Task, the module runtime.explore.run.cancellation, note): while this process explores, note(loop) is called
+/* (the module _asyncio, the class Task, the module lwp.explore.tasks.cancellation, note): while this process explores, note(loop) is called
  * before a loop begins, and note(None) when it has ended. */
 static PyObject *watch_loops(PyObject *module, PyObject *args)
 {
