@@ -22,7 +22,7 @@ _NAMES = {
     "clone": ("Clone", "Context"),
     "lazily": ("loading",),
     "lwp": ("LWP", "MIN_STACK"),
-    "native": ("SchedulerBase", "_core", "call_outermost"),
+    "native": ("_core", "call_outermost"),
     "native.structures": ("facts", "ffi", "lib", "thread_pointer"),
     "patch.blocking.closing": ("kept_open",),
     "patch.children": ("has_hook", "pass_on"),

@@ -14,7 +14,6 @@ from runtime.groups import members as members
 from runtime.lazily import loading as loading
 from runtime.lwp import LWP as LWP
 from runtime.lwp import MIN_STACK as MIN_STACK
-from runtime.native import SchedulerBase as SchedulerBase
 from runtime.native import _core as _core
 from runtime.native import call_outermost as call_outermost
 from runtime.native import structures as structures

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
-from ..core import SchedulerBase
+from ..core import native
 
 #: (ident, tid, object, holder, since, deadline, ended, serial number): waits() says what they are
 _Wait = tuple[int, int, Any, int, float, float | None, tuple[str | None, bool, int] | None, int]
@@ -66,7 +66,7 @@ def trace_there(threads: list[tuple[int, str, FrameType | None]], /) -> None: ..
 def trace_name_things(waited_for: list[Any], /) -> None: ...
 def trace_end() -> None: ...
 def explore_begin(
-    scheduler: SchedulerBase,
+    scheduler: native.SchedulerBase,
     unwound: type[BaseException],
     main_thread: threading.Thread,
     stock: tuple[type, type, type, type],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import sys
@@ -12,6 +13,8 @@ from conftest import TREE, python
 
 sys.path.insert(0, str(TREE / "tools"))
 import layers
+
+from lwp import core
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     modules, imports = map(int, python("-c", CIRCLES, cwd=TREE, PYTHONPATH="").stdout.split())
     assert modules == sum(len(list((TREE / package).rglob("*.py"))) for package in ("lwp", "runtime"))
     assert imports > modules
+
+
+def test_type_checkers_are_told_the_names_of_the_door_to_the_core() -> None:
+    stub = ast.parse((TREE / "lwp" / "core.pyi").read_text())
+    told = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told == {*core._MODULES, *core._HOMES}
+    assert all(getattr(core, str(name)) is not None for name in told)
 
 
 def test_a_circle_is_found(tmp_path: Path) -> None:

@@ -263,3 +263,16 @@ print([(fact.value, fact.source) for fact in runtime.native.structures.facts() i
     )
     assert list(told) == list(found)
     assert set(found.values()) == {"probe thread"}
+
+
+def test_without_the_tools_the_core_works_and_says_what_is_missing(tmp_path: Path) -> None:
+    for name in ("lwp_pytest.py", "lwp_runtime.py", "runtime"):
+        (tmp_path / name).symlink_to(Path(runtime.__file__).parents[1] / name)
+    missing = f"runtime's tools are not installed: there is no package lwp in {tmp_path}"
+    for asks in "runtime.explore", "from runtime import observe", "runtime.tls.layout", "runtime.scheduler.statistics":
+        done = python("-S", "-c", f"import runtime; {asks}", cwd=tmp_path, status=1, PYTHONPATH="")
+        assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {missing}"
+    assert python("-S", "-m", "runtime", cwd=tmp_path, status=1, PYTHONPATH="").stderr == f"lwp: {missing}\n"
+    program = "import runtime, threading, lwp_pytest; runtime.install(); threading.Thread(target=print).start()"
+    done = python("-S", "-c", program, cwd=tmp_path, PYTHONPATH="")
+    assert (done.stdout, done.stderr) == ("\n", "")
