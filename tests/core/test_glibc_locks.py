@@ -83,7 +83,8 @@ def test_a_walk_of_the_libraries_waits_for_a_start() -> None:
 )
 @in_child
 def test_a_call_that_waits_for_a_lock_lets_others_run(lock: str, what: str) -> None:
-    from runtime import native, scheduler
+    from lwp import native
+    from runtime import scheduler
     from runtime.native import structures
     from runtime.scheduler import Scheduler
 

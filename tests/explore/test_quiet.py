@@ -13,8 +13,8 @@ import pytest
 from child_programs import Child
 from conftest import run_thread
 
+from lwp import native
 from lwp.explore import LeftBehind, Outcome, explore
-from runtime import native
 
 
 class Records(logging.Handler):

@@ -16,6 +16,7 @@ import pytest
 from conftest import FREE_THREADED, Child
 
 import runtime
+from lwp.native import green_states
 from runtime import scheduler
 
 pytestmark = pytest.mark.timeout(60)
@@ -123,7 +124,7 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
             thread.start()
         had_turn.wait()  # so the runner's place is on the third LWP
         while scheduler.green_statistics().sleeps == slept[0]:  # and that one goes to sleep, with no deadline
-            if parallel and runtime.native.green_states()[threads[2].ident] == "asleep" and others_sleep():
+            if parallel and green_states()[threads[2].ident] == "asleep" and others_sleep():
                 break  # the third LWP had that turn in parallel, and needed no place for it
             os.sched_yield()
         os.write(short[1], b".")

@@ -415,8 +415,8 @@ def seen_while_it_polls() -> None:
     runtime.install(green=True, time_slice=1000)
     import ctypes
 
+    from lwp import native
     from lwp.observe.places import in_c
-    from runtime import native
 
     class File(ctypes.Structure):
         _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sync_helpers import PATIENCE, WAITS_IN, call_of_cancellable
 
+from lwp.native import green_states
 from runtime import Thread, native
 from runtime.scheduler import Scheduler, yield_
 from runtime.sync import Event
@@ -94,7 +95,7 @@ def both(test: Callable[..., object]) -> Callable[..., None]:
 
 
 def _sleeps(thread: Any) -> bool:
-    if state := native.green_states().get(thread.ident):
+    if state := green_states().get(thread.ident):
         return state == "asleep"
     return call_of_cancellable(thread.native_id) in (WAITS_IN, "ppoll")
 

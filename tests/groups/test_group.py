@@ -25,6 +25,7 @@ from kinds import FOREVER, Failed, both, fail, until, until_asleep, wait_forever
 from sync_helpers import WAIT_CALLS
 
 import runtime
+from lwp.native import green_states
 from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
 from runtime.groups.members import counts
 from runtime.scheduler import Scheduler, sleep, statistics
@@ -934,7 +935,6 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
     """Counts: every other is cancelled, and nothing is left of any."""
 
     def program() -> None:
-        import runtime
         from runtime import Group
         from runtime.scheduler import statistics
 
@@ -985,7 +985,7 @@ def test_a_scheduler_that_is_given(lwps: int) -> None:
         idents = [group.spawn(threading.get_ident) for _ in range(3)]
         assert idents[0].result() == vars(idents[0].thread)["_ident"]  # the block's waits let them run
         assert task.thread is not None
-        assert task.thread.ident in runtime.native.green_states()
+        assert task.thread.ident in green_states()
         done.set()
     assert task.result() is True
     with pytest.raises(ExceptionGroup), Group(scheduler=scheduler) as group:

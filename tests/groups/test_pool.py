@@ -25,6 +25,7 @@ import pytest
 from conftest import ROOT, TREE, Child, needs_gil
 from kinds import FOREVER, PATIENCE, Failed, both, fail, until
 
+from lwp.native import waits
 from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
 from runtime.groups import members
 from runtime.pool import Executor, Future
@@ -37,7 +38,7 @@ import cpython_suite
 
 def until_waits(future: Future[Any]) -> None:
     """Returns when the call waits for one of the runtime's primitives."""
-    until(lambda: future.running() and any(wait[0] == _runner(future) for wait in native.waits()))
+    until(lambda: future.running() and any(wait[0] == _runner(future) for wait in waits()))
 
 
 def _runner(future: Future[Any]) -> int:
@@ -263,7 +264,7 @@ def test_one_worker_does_when_it_is_free() -> None:
     with Executor(8) as executor:
         for _ in range(100):
             executor.submit(int).result()
-            until(lambda: any(wait[2] is executor._work_queue for wait in native.waits()))
+            until(lambda: any(wait[2] is executor._work_queue for wait in waits()))
         assert len(executor._threads) == 1
 
 

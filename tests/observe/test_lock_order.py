@@ -446,7 +446,8 @@ def test_exit_needs_lock_order() -> None:
 def test_adopted_threads_stay_as_they_are() -> None:
     """Python goes through it while threads record more."""
 
-    from runtime import Thread, native
+    from lwp import native
+    from runtime import Thread
     from runtime.sync import Lock
 
     lock = Lock()

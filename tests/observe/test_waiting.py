@@ -706,8 +706,8 @@ def test_watchdog_tells_of_each_call_in_c_once() -> None:
     import ctypes
     import re
 
+    from lwp import native
     from lwp.observe.watchdog import Watchdog
-    from runtime import native
 
     runtime.install(green=True)
     libc, (reads, writes), said = ctypes.CDLL(None), os.pipe(), list[str]()
@@ -757,7 +757,7 @@ def test_watchdog_needs_standard_error() -> None:
 
 @in_child
 def test_watchdog_speaks_once_for_each_standstill() -> None:
-    from runtime import native
+    from lwp import native
 
     looks: list[bool] = []
     ticks = [0]
@@ -792,8 +792,9 @@ def test_watchdog_speaks_once_for_each_standstill() -> None:
 def test_watchdog_is_silent_while_a_lock_is_held_for_computing() -> None:
     from hashlib import pbkdf2_hmac
 
+    from lwp import native
     from lwp.observe.watchdog import Watchdog, teller
-    from runtime import Thread, native
+    from runtime import Thread
 
     looks = [0]
     lock, taken = sync.Lock(), sync.Event()
@@ -854,7 +855,7 @@ def test_watchdog_is_not_there_for_the_program(tmp_path: Path) -> None:
 
 @in_child
 def test_the_watching_thread_gets_no_signals() -> None:
-    from runtime import native
+    from lwp import native
 
     seen: list[str] = []
     event = sync.Event()

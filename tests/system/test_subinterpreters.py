@@ -262,7 +262,7 @@ def test_frames_are_those_of_the_main_interpreter() -> None:
     """Of a thread that is in another one, the frame that has called it."""
     from subinterpreters import creator, execute
 
-    from runtime import native
+    from lwp import native
 
     def work() -> None:
         execute(interpreter, f"import os\nos.write({writes}, b'.')\nos.read({held}, 1)")
