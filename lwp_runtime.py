@@ -21,6 +21,8 @@ __all__ = ["call", "give_way", "load", "main", "name_here", "packages"]
 _MARKS = {"runtime": os.path.join("native", "build.py"), "lwp": os.path.join("command", "_main.py")}
 _PREFIX = "_lwp_"  # before a package's name in sys.modules while that name is the program's
 
+_seen: dict[str, ModuleType] = {}  # the loaded packages: later the process may be another user's, and see no files
+
 
 def _is_ours(name: str, spec: ModuleSpec | None) -> bool:
     """Whether it leads to this package or to another copy of it, which must not come into the same process."""
@@ -31,7 +33,9 @@ def _is_ours(name: str, spec: ModuleSpec | None) -> bool:
 def _loaded(name: str) -> str | None:
     """What the package is called in sys.modules."""
     for known in (name, _PREFIX + name):
-        if _is_ours(name, getattr(sys.modules.get(known), "__spec__", None)):
+        module = sys.modules.get(known)
+        if module is not None and (module is _seen.get(name) or _is_ours(name, getattr(module, "__spec__", None))):
+            _seen[name] = module
             return known
     return None
 
