@@ -34,6 +34,7 @@ from itertools import chain
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
+BOOKS = ("course", "found")  # each with its own tests; not in the sdist
 SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
@@ -42,7 +43,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
     *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py", "native/test_faults.py"),
-    *("system/test_course.py", "system/test_gunicorn.py", "cli/test_watch.py"),
+    *("../course/test_course.py", "system/test_gunicorn.py", "cli/test_watch.py"),
     *("explore/test_plugin.py", "explore/test_project.py"),  # what pytest and its workers do, and no Python
     *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
     "bench/test_bench_io.py",  # beside its peers, which the first Python has
@@ -128,7 +129,7 @@ class Selection:
     """What runs on a Python."""
 
     name: str
-    paths: tuple[str, ...] = ()  #: of tests/; none: all
+    paths: tuple[str, ...] = ()  #: of tests/; none: all, and the books'
     left_out: tuple[str, ...] = ()  #: of tests/, with wildcards
     slow: bool = True
     first: bool = False  #: has what no Python matters for
@@ -296,7 +297,7 @@ def readme_command(mark: str) -> str:
     return found[1].strip()
 
 
-# The sdist has all files that git has.
+# The sdist has all files that git has, except the books.
 SDIST = """\
 python3 -m venv .venv
 .venv/bin/pip install -q $(sed -n 's/^requires = \\[\\(.*\\)\\].*/\\1/p' tree/pyproject.toml | tr -d '",')
@@ -304,7 +305,8 @@ python3 -m venv .venv
 mkdir unpacked
 tar --extract --file ./*.tar.gz --directory unpacked --strip-components=1
 made='^(PKG-INFO|setup.cfg|lwp_runtime.egg-info/.*)$'
-diff <(grep -v '^\\.git' files | sort) <(cd unpacked && find . -type f -printf '%P\\n' | grep -vE "$made" | sort)
+left_out='^(\\.git|course/|found/)'
+diff <(grep -vE "$left_out" files | sort) <(cd unpacked && find . -type f -printf '%P\\n' | grep -vE "$made" | sort)
 """
 
 # In an environment that has only what is needed to run.
@@ -352,7 +354,7 @@ cd tree
 .venv/bin/ruff format --check .
 find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
 .venv/bin/mypy --strict --package runtime
-.venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
+.venv/bin/mypy --strict bench course examples found/known_races.py tools lwp_*.py setup.py"""
 
 
 # Every link leads somewhere, also to a heading and to a file of the tree.
@@ -398,7 +400,7 @@ def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> Non
     tests, report = Path("../tree/tests"), run.folder / "report.xml"
     options = ["-q", "-n", "auto", "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
     options += [f"--ignore-glob={tests / name}" for name in selection.left_out]
-    paths = [str(tests / name) for name in selection.paths or [""]]
+    paths = [str(tests / name) for name in selection.paths or ["", *(f"../{book}" for book in BOOKS)]]
     command = f"mkdir -p away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
     wheel = next((run.folder / "wheel").iterdir())
     run.step(f"{version}: tests", command, of_tests, LWP_WHEEL=str(wheel))
@@ -440,6 +442,8 @@ def check_in_folder(python: Python, selection: Selection, everything: bool, work
     runner = Runner(folder, environment(folder, python))
     try:
         shutil.copytree(work / "unpacked", folder / "tree")
+        for book in BOOKS:
+            shutil.copytree(work / "tree" / book, folder / "tree" / book)
         check(runner, python, selection, everything)
     except Exception as error:
         runner.results.failures.append(f"{python.version}: did not come to its end: {error!r}")

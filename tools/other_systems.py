@@ -142,6 +142,7 @@ ABOUT = (
 
 NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
 PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
+WITH_TESTS = ["/src/tests", "/src/course", "/src/found"]
 FILES = (  #: that a machine runs, each a step
     *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
     *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),
@@ -262,7 +263,7 @@ def in_root(folder: Path, system: System, arguments: list[str], results: Path, l
     if system.foreign:
         names = " or ".join(name for names in CANNOT.values() for name in names.split())
         test += ["-k", f"not ({names})"]
-    test += arguments or [f"/src/tests/{name}.py" for name in system.tests] or ["/src/tests"]
+    test += arguments or [f"/src/tests/{name}.py" for name in system.tests] or WITH_TESTS
     run(inside(folder, system, IN_TMP, *test), log, TEST_TIME, may_fail=True)
     if not report.exists():
         raise Failed(f"pytest wrote no report, see {log}")

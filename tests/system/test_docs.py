@@ -21,7 +21,11 @@ import runtime
 from runtime import THREAD_FLAGS
 from runtime.cli import _lwp
 
-DOCUMENTS = [TREE / "README.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").rglob("*.md"))]
+BOOKS = [TREE / "course", TREE / "found"]  # not in the sdist
+DOCUMENTS = [
+    *(TREE / "README.md", TREE / "CONTRIBUTING.md"),
+    *sorted(path for folder in [TREE / "docs", *BOOKS] for path in folder.rglob("*.md")),
+]
 STORY = TREE / "docs" / "how-a-thread-is-made.md"
 
 in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TREE)))
@@ -96,19 +100,20 @@ def test_check_finds_outputs_that_are_out_of_date(old: str, new: str, status: in
 
 
 def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(tmp_path: Path) -> None:
-    mark = "<!-- shown below, in a folder with examples/c/1_stack.c -->\n```sh\n{}\n```\n"
+    mark = "<!-- shown below, in a folder with examples/transfer.py -->\n```sh\n{}\n```\n"
     (example := tmp_path / "example.md").write_text(mark.format("ls; pwd; touch made") + mark.format("ls ; pwd"))
     tool("run_documents.py", example)
     first, second = re.findall(r"```text\n(.*?)```", example.read_text(), re.DOTALL)
-    assert first.splitlines()[:-1] == ["1_stack.c"]
-    assert second.splitlines()[:-1] == ["1_stack.c", "made"]
+    assert first.splitlines()[:-1] == ["transfer.py"]
+    assert second.splitlines()[:-1] == ["made", "transfer.py"]
     (folder,) = {text.splitlines()[-1] for text in (first, second)}
     assert not Path(folder).exists()
 
 
 def test_the_start_page_leads_to_every_page() -> None:
-    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (TREE / "README.md").read_text()))
-    assert {path.name for path in (TREE / "docs").glob("*.md")} <= linked
+    linked = {TREE / link for link in re.findall(r"\]\(([\w/-]+\.md)", (TREE / "README.md").read_text())}
+    pages = {path for folder in ("docs", "docs/runtime", "docs/lwp") for path in (TREE / folder).glob("*.md")}
+    assert pages | {book / "README.md" for book in BOOKS} <= linked
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -350,12 +355,14 @@ def anchors(document: Path) -> set[str]:
 
 def dead_links(document: Path) -> list[str]:
     """Relative links to a file or a heading that is not there."""
-    dead = []
+    dead, not_here = [], [book for book in BOOKS if not book.exists()]
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
-        target = document.parent / path if path else document
+        target = (document.parent / path).resolve() if path else document
+        if any(target.is_relative_to(book) for book in not_here):
+            continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     return dead

@@ -205,7 +205,7 @@ def test_django_asgi(python: list[str], tmp_path: Path) -> None:
     port = free_port()
     command = [*python, "-m", "uvicorn", "--port", str(port), "--lifespan", "off", "django_site:application"]
     with running(command, tmp_path) as (process, _):
-        # Chaos finds in sync views that async_to_sync() loses what a Local has: docs/found.md, asgiref.
+        # Chaos finds in sync views that async_to_sync() loses what a Local has: found/README.md, asgiref.
         ask_django(port, *(["async"] if python == CHAOS else ["sync", "async"]))
         assert end(process, signal.SIGTERM) in (0, -signal.SIGTERM)  # uvicorn raises the signal again when it is done
 
