@@ -219,7 +219,7 @@ def _strategy(value: str) -> str:
     default="auto",
     type=_strategy,
     metavar="NAME",
-    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/explore.md.",
+    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/lwp/explore.md.",
 )
 @click.option(
     "--granularity",

@@ -426,10 +426,10 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
 
     --green puts its threads on few LWPs. They are switched in user space, where they wait. A thread that computes, or
     waits in C code, for longer than the time slice keeps its LWP, and the others go on on another LWP. --time-slice 0
-    turns this off: then such a thread holds all others up. See docs/green.md.
+    turns this off: then such a thread holds all others up. See docs/runtime/green.md.
 
     --affinity and --nice hold for the main thread too, and for the processes that it starts. A thread that asks for
-    another placement (runtime.Thread) gets that. See docs/using.md.
+    another placement (runtime.Thread) gets that. See docs/runtime/using.md.
 
     --children: Python processes that it starts get the runtime too, with --green, its time slice and the stack size.
     They learn it from the environment (LWP_CHILDREN). Forked children go on with the runtime in any case.
@@ -444,7 +444,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
 
     --lock-order finds what could be a deadlock on another day: a thread took one lock, or waited for it, while it held
     a second one, and another thread took the two the other way round. It also tells a deadlock that is there at the
-    end. See docs/observing.md. Forked children are not looked at.
+    end. See docs/lwp/observing.md. Forked children are not looked at.
 
     --chaos has races show themselves more often, by at most half as much time again. A seed, which is printed with each
     failure, makes the same choices again. See docs/reliability.md. Forked children are not disturbed.

@@ -1,4 +1,4 @@
-"""Controlled scheduling: finds, shrinks and replays the interleavings that make a program fail; see docs/explore.md.
+"""Controlled scheduling: finds, shrinks and replays interleavings that make a program fail; see docs/lwp/explore.md.
 
 `runtime.explore(test, ...)` is explore() below: the module can be called.
 """

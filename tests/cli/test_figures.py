@@ -62,11 +62,11 @@ def test_a_life_is_told_step_by_step(made: Callable[[str], tuple[Path, Any]]) ->
 
 
 def test_each_step_of_a_life_names_its_section(made: Callable[[str], tuple[Path, Any]]) -> None:
-    headings = re.findall(r"^## (.*)", (TREE / "docs/how-a-thread-is-made.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^## (.*)", (TREE / "docs/runtime/how-a-thread-is-made.md").read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-"): heading for heading in headings}
     page, facts = made("life")
     for fact, step in zip(facts["steps"], data_of(page)["steps"], strict=True):
-        heading = anchors[step["more"].partition("docs/how-a-thread-is-made.md#")[2]]
+        heading = anchors[step["more"].partition("docs/runtime/how-a-thread-is-made.md#")[2]]
         numbers = [int(number) for number in re.findall(r"\d+", heading.partition(":")[2])]
         if fact["name"] not in ("robust", "rseq") and numbers:  # where there is no rseq, later lines have other numbers
             assert min(numbers) <= fact["line"] <= max(numbers) + 1, (fact["name"], heading)

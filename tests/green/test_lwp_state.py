@@ -1,4 +1,4 @@
-"""What a green thread has of its own, and what belongs to the LWP that it shares: the table of docs/green.md.
+"""What a green thread has of its own, and what belongs to the LWP that it shares: the table of docs/runtime/green.md.
 
 C code of others may set something of its LWP, release the GIL, and come back on another LWP.
 """

@@ -799,7 +799,7 @@ def test_a_deadlock_of_green_threads(child: Child) -> None:
 @needs_gil("the allocator keeps what the threads' heaps had, for the next ones")
 @both
 def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
-    """As the fixture of all tests sees; docs/groups.md has the time."""
+    """As the fixture of all tests sees; docs/runtime/groups.md has the time."""
     never, fail = Event(), Event()
 
     def fails() -> None:

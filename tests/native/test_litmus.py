@@ -1,4 +1,4 @@
-"""The protocols of docs/memory_order.md as litmus tests: herd7 tries all executions that the memory model allows.
+"""The protocols of docs/runtime/memory_order.md as litmus tests: herd7 tries all executions that the model allows.
 
 tests/native/litmus/*.litmus each has a few accesses of the core, and after `exists` an outcome that must not be. The
 comment at the head says which accesses they are:

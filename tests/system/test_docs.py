@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is so: fresh outputs, flags explained, commands that exist."""
+"""What README.md, docs/ and the books say is so: fresh outputs, flags explained, commands that exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCUMENTS = [
     *(TREE / "README.md", TREE / "CONTRIBUTING.md"),
     *sorted(path for folder in [TREE / "docs", *BOOKS] for path in folder.rglob("*.md")),
 ]
-STORY = TREE / "docs" / "how-a-thread-is-made.md"
+STORY = TREE / "docs" / "runtime" / "how-a-thread-is-made.md"
 
 in_each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TREE)))
 

@@ -247,7 +247,7 @@ def test_initial_exec_tls_comes_while_threads_start(child: Child, native_helper:
 
 
 def test_a_recycled_stack_keeps_its_bytes_but_no_key_values() -> None:
-    """What docs/differences.md says that the next thread can read: 64 KiB of the stack, and nothing of a key's."""
+    """What the next thread can read, by docs/runtime/differences.md: 64 KiB of the stack, and nothing of a key's."""
     key = ctypes.c_uint()
     assert libc.pthread_key_create(ctypes.byref(key), None) == 0
     libc.pthread_getspecific.restype = ctypes.c_void_p

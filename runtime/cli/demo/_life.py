@@ -9,7 +9,7 @@ from .._output import size
 from ..figures._page import Steps
 from ..figures._svg import PARTS, Figure, arrow, group, line, rect, text
 
-_STORY = "docs/how-a-thread-is-made.md"
+_STORY = "docs/runtime/how-a-thread-is-made.md"
 #: By step, or by its group: the section that explains it.
 _SECTIONS = {
     "tls": "3-thread-local-storage-line-5",

@@ -14,15 +14,15 @@ from .._options import Json, html_option, json_option, write_file
 from .._output import console
 
 _NATIVE = Path(__file__).parents[2] / "native"
-_STORY = "docs/how-a-thread-is-made.md"
+_STORY = "docs/runtime/how-a-thread-is-made.md"
 
 #: Where a demo's subject is explained, and the files of C that do what it shows.
 _MORE: dict[str, tuple[str, tuple[str, ...]]] = {
     "files": (f"{_STORY}#8-clone-lines-6-to-9", ("kernel/lwp/process.c",)),
     "vm": (f"{_STORY}#8-clone-lines-6-to-9", ("kernel/lwp/process.c",)),
     "tasks": (f"{_STORY}#1-three-things-make-a-python-thread", ("kernel/lwp/start.c",)),
-    "models": ("docs/green.md#a-thread-without-an-lwp", ("green/switch.c", "green/scheduler.c")),
-    "cow": ("docs/fork.md#page-tables", ("demo/cost.c",)),
+    "models": ("docs/runtime/green.md#a-thread-without-an-lwp", ("green/switch.c", "green/scheduler.c")),
+    "cow": ("docs/runtime/fork.md#page-tables", ("demo/cost.c",)),
     "createthread": (
         f"{_STORY}#the-whole-life",
         ("kernel/lwp/start.c", "kernel/lwp/thread_main.c", "kernel/lwp/join.c"),
