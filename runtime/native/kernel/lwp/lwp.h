@@ -37,7 +37,7 @@
 struct context;
 
 struct lwp {
-    atomic_int alive;   /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0; see lwp_count_as_ended() */
+    atomic_int alive;   /* its five values: below */
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
     atomic_int watched; /* for `lwp_ends` */
@@ -69,7 +69,23 @@ struct lwp {
     void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last function that the thread calls, at (4) */
 };
 
-/* The values of `alive` besides 0, 1 and a tid.  HAS_BEGUN: a floor has written it to wake those that sleep there. */
+/* THE VALUES OF `alive`, the word at which joiners sleep.  The kernel clears it at the LWP's end, whatever is there (CLONE_CHILD_CLEARTID).
+ *
+ *    value  states     written by                                         read by
+ *      0    (1), (2)   lwp_blank(); undo_listing(), if a start fails
+ *           (5), (6)   the kernel, which then wakes one sleeper;          lwp_reap(): only now is the stack free; lwp_uncount_joiner():
+ *                      lwp_clear_alive(), for a thread that a higher      the joiner that is woken wakes the others; lwp_has_ended();
+ *                      floor runs; reap_lost(), in a forked child         debuggers, which list the others (gdb_threads.py)
+ *      1    (3), (4)   lwp_begins(), before clone(2)                      lwp_has_ended(): 1, a tid and 2 are the same to it
+ *     tid   (3), (4)   the kernel, over the 1 and before the LWP's first  lwp_has_ended()
+ *                      instruction: only with CLONE_CHILD_SETTID
+ *      2    (3), (4)   the thread itself when it has begun, on a higher   its creator, which sleeps there until then and only sees that the
+ *                      floor (python/threads/wake.c): HAS_BEGUN           word has changed; lwp_has_ended()
+ *     -1    (3), (4)   lwp_count_as_ended(), by the main thread of a      lwp_has_ended(), as an end; lwp_reap(), as none
+ *                      forked child at its end: COUNTS_AS_ENDED
+ *
+ * lwp_join(), lwp_alive(), lwp_next_waited() and higher floors ask lwp_has_ended().  2 and -1 are written by compare and exchange, so that
+ * they never replace the kernel's 0. */
 enum { LWP_COUNTS_AS_ENDED = -1, LWP_HAS_BEGUN = 2 };
 static inline int lwp_has_ended(int alive)
 {
