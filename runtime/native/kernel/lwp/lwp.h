@@ -8,7 +8,7 @@
  *                 is loaded.
  *   (3) RUNNING   lwp_start() has set `alive` to 1 and cloned it; it runs thread_main().
  *   (4) ENDING    thread_exit(): it has left glibc's list and pushed itself on the `ended` stack, but still runs on its own stack.
- *                 `alive` is 1.
+ *                 `alive` is not 0 yet.
  *   (5) GONE      the kernel has cleared `alive` and woken a sleeper there.  Nothing uses the stack and the TLS any more.
  *   (6) REAPED    another thread, in lwp_reap(), has taken it off the `ended` stack and out of the registry, put the context back
  *                 and dropped the registry's ref.
