@@ -77,15 +77,13 @@ struct lwp {
  *                      lwp_clear_alive(), for a thread that a higher      the joiner that is woken wakes the others; lwp_has_ended();
  *                      floor runs; reap_lost(), in a forked child         debuggers, which list the others (gdb_threads.py)
  *      1    (3), (4)   lwp_begins(), before clone(2)                      lwp_has_ended(): 1, a tid and 2 are the same to it
- *     tid   (3), (4)   the kernel, over the 1 and before the LWP's first  lwp_has_ended()
- *                      instruction: only with CLONE_CHILD_SETTID
+ *     tid   (3), (4)   the kernel, over the 1, by CLONE_CHILD_SETTID      lwp_has_ended()
  *      2    (3), (4)   the thread itself when it has begun, on a higher   its creator, which sleeps there until then and only sees that the
  *                      floor (python/threads/wake.c): HAS_BEGUN           word has changed; lwp_has_ended()
  *     -1    (3), (4)   lwp_count_as_ended(), by the main thread of a      lwp_has_ended(), as an end; lwp_reap(), as none
  *                      forked child at its end: COUNTS_AS_ENDED
  *
- * lwp_join(), lwp_alive(), lwp_next_waited() and higher floors ask lwp_has_ended().  2 and -1 are written by compare and exchange, so that
- * they never replace the kernel's 0. */
+ * Joiners and lwp_alive() ask lwp_has_ended().  2 and -1 are written by compare and exchange, so they never replace the kernel's 0. */
 enum { LWP_COUNTS_AS_ENDED = -1, LWP_HAS_BEGUN = 2 };
 static inline int lwp_has_ended(int alive)
 {
