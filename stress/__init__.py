@@ -1,16 +1,22 @@
-"""Seeded random mixes of everything that threads do, each in a watched process of its own.
+"""Seeded random mixes of everything that threads do, each in a watched process of its own: `python -m stress`.
 
+A checkout has this, and the package has not.
 A mix is a function decorated with `mix` in a module of THEMES.  _run.py is what it works with, _watch.py runs it.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._run import Mix
+
+TREE = Path(__file__).resolve().parent.parent
+sys.path.append(str(TREE / "tests"))  # for holdings.py, with which each test looks at what it has left
 
 THEMES = (
     "sync",

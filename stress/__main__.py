@@ -1,4 +1,4 @@
-"""`stress`: the command; runtime/stress/ is what it runs."""
+"""`python -m stress`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..stress import BROKEN, load, round_seed
-from ._names import unknown
-from ._options import Json, json_option
-from ._options import seconds as seconds_from
+from runtime.cli._names import unknown
+from runtime.cli._options import Json, json_option
+from runtime.cli._options import seconds as seconds_from
+
+from . import BROKEN, load, round_seed
 
 if TYPE_CHECKING:
-    from ..stress._run import Mix
-    from ..stress._watch import Failure
+    from ._run import Mix
+    from ._watch import Failure
 
 _ROUND = 5  # seconds that a mix runs in one process when there is time for several
 
@@ -31,22 +32,15 @@ def _chosen(only: str | None) -> list[Mix]:
         named = [mix for mix in mixes.values() if name in (mix.name, mix.theme)]
         if not named:
             names = {name for mix in mixes.values() for name in (mix.name, mix.theme)}
-            raise click.UsageError(unknown("mix or theme", name, names, "lwp stress --list shows them"))
+            raise click.UsageError(unknown("mix or theme", name, names, "--list shows them"))
         found += [mix for mix in named if mix not in found]
     if not found:
-        raise click.UsageError("--only names no mix; lwp stress --list shows them")
+        raise click.UsageError("--only names no mix; --list shows them")
     return found
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """For the shell: mixes and themes, behind those that stand before the last comma."""
-    before, comma, begun = incomplete.rpartition(",")
-    names = {name for mix in load().values() for name in (mix.name, mix.theme)}
-    return [before + comma + name for name in sorted(names) if name.startswith(begun)]
-
-
 def _list() -> None:
-    from ._output import console, table
+    from runtime.cli._output import console, table
 
     rows = table("theme", "mix", "what", fixed=("theme", "mix"))
     last = ""
@@ -58,7 +52,7 @@ def _list() -> None:
     out.print(f'\n--only takes names of mixes and themes. Those of "{BROKEN}" fail, to show what that looks like.')
 
 
-@click.command("stress", short_help="Try to break the runtime.")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--seconds",
     type=seconds_from(0.1, 1e9),
@@ -70,9 +64,7 @@ def _list() -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="S", help="For the random numbers; without it another one each time."
 )
-@click.option(
-    "--only", shell_complete=_complete, metavar="NAMES", help="Only these mixes or themes, separated by commas."
-)
+@click.option("--only", metavar="NAMES", help="Only these mixes or themes, separated by commas.")
 @json_option
 @click.option(
     "--patience",
@@ -98,9 +90,9 @@ def stress(
 
     \b
     Examples:
-      lwp stress                             a minute of everything
-      lwp stress --only sync --seconds 600   ten minutes of the primitives
-      lwp stress --only lock --seed 7        one mix, as it was before
+      python -m stress                             a minute of everything
+      python -m stress --only sync --seconds 600   ten minutes of the primitives
+      python -m stress --only lock --seed 7        one mix, as it was before
     """
     if as_list:
         _list()
@@ -153,7 +145,7 @@ def _all(chosen: list[Mix], seed: int, seconds: float, patience: float, results:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ..stress._watch import watch
+    from ._watch import watch
 
     console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
     rounds = max(1, round(seconds / len(chosen) / _ROUND))
@@ -203,3 +195,12 @@ def _show(console: Any, failure: Failure) -> None:
         "====",
     ]
     console.print("\n".join(lines), soft_wrap=True)
+
+
+try:
+    sys.exit(stress.main(sys.argv[1:], "python -m stress", standalone_mode=False))
+except click.Abort:
+    sys.exit(130)  # Ctrl-C, as a shell tells it
+except click.ClickException as error:
+    print("stress:", " ".join(error.format_message().split()).rstrip("."), file=sys.stderr)
+    sys.exit(2)

@@ -1,4 +1,4 @@
-"""The process that a mix runs in: python -m runtime.stress._child MIX SEED SECONDS PATIENCE JOURNAL."""
+"""The process that a mix runs in: python -m stress._child MIX SEED SECONDS PATIENCE JOURNAL."""
 
 from __future__ import annotations
 

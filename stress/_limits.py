@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import limits
+from runtime import limits
 
 #: What the machine must allow for a failure to count as the runtime's, which is more than any mix needs.
 _TASKS, _DESCRIPTORS = 1000, 256

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
-from .. import Thread, scheduler
-from ..native.holdings import Holdings
+from holdings import Holdings
+
+from runtime import Thread, scheduler
+
 from ._journal import Journal
 
 FAILED, LEFT_OUT = 70, 77  # exit statuses of the process that a mix runs in

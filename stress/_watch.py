@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..patch.children import python_path
+from runtime.patch.children import python_path
+
+from . import TREE
 from ._journal import Journal
 from ._limits import child_hit, limit_hit
 from ._run import FAILED, LEFT_OUT, Mix
@@ -71,7 +73,7 @@ class _Watch:
     def __init__(self, mix: Mix, seed: int, seconds: float, patience: float, journal: Journal, output: Path) -> None:
         self.mix, self.seed, self.seconds, self.patience = mix, seed, seconds, patience
         self.journal, self.output = journal, output
-        command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "runtime.stress._child"]
+        command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", "stress._child"]
         folder = output.parent
         with output.open("ab") as file:
             self.process = subprocess.Popen(
@@ -80,7 +82,7 @@ class _Watch:
                 stdout=file,
                 stderr=file,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": python_path()},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([python_path(), str(TREE)])},
                 start_new_session=True,  # so that what it leaves can be found
             )
 
@@ -175,7 +177,7 @@ class _Watch:
             seed=self.seed,
             what=what,
             signal=killer,
-            again=f"python -m runtime stress --only {self.mix.name} --seed {self.seed} --seconds {self.seconds:g}",
+            again=f"python -m stress --only {self.mix.name} --seed {self.seed} --seconds {self.seconds:g}",
             python=sys.version.split()[0],
             operations=[
                 f"{(entry.ns - end) / 1e6:10.3f} ms  pid {entry.pid}  worker {entry.worker:3}  {entry.text}"

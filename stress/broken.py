@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 
-from .. import sync
+from runtime import sync
+
 from ._run import Run, Worker, mix, turns
 from .sync import hammer
 

@@ -7,8 +7,9 @@ import threading
 import time
 import weakref
 
-from .. import Thread, sync
-from ..scheduler import spawn, statistics
+from runtime import Thread, sync
+from runtime.scheduler import spawn, statistics
+
 from ._run import Run, Worker, check, mix, turns
 
 

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from .. import Clone, Thread, install, sync
-from ..scheduler import spawn
+from runtime import Clone, Thread, install, sync
+from runtime.scheduler import spawn
+
 from ._run import Run, Worker, check, mix
 
 
@@ -142,7 +143,7 @@ kept: list[object] = []
 
 
 def main(seed: str) -> None:
-    """A program that ends so: python -m runtime.stress.endings SEED."""
+    """A program that ends so: python -m stress.endings SEED."""
     status = end(int(seed), sys.stdout.write)
     if status:
         sys.exit("one" if status == 1 else status)
@@ -161,7 +162,7 @@ def exits(run: Run) -> None:
     worker = Worker(run, 0)
     for _ in worker:
         seed = worker.random.getrandbits(31)
-        module = f"runtime.stress.endings {seed}"
+        module = f"stress.endings {seed}"
         worker.note(f"python -m {module}")
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-m", *module.split()]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

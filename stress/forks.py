@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import SIGCHLD
 
-from .. import Clone, scheduler, sync
-from ..scheduler import LWP, spawn
+from runtime import Clone, scheduler, sync
+from runtime.scheduler import LWP, spawn
+
 from ._run import Run, Worker, beside, check, mix, turns
 from .threads import stack_size, thread_flags
 

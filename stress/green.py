@@ -7,9 +7,10 @@ import random
 import select
 import time
 
-from .. import Thread
-from ..scheduler import Scheduler, sleep, wait_fd, yield_
-from ..sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from runtime import Thread
+from runtime.scheduler import Scheduler, sleep, wait_fd, yield_
+from runtime.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+
 from ._run import Run, Worker, check, join_all, mix, turns
 
 _LONG = 20  # seconds in which what must come must have come

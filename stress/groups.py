@@ -6,8 +6,9 @@ import random
 import time
 from typing import Any
 
-from .. import FIRST_COMPLETED, Cancelled, Group, Thread, shield, sync, wait
-from ..scheduler import Scheduler, yield_
+from runtime import FIRST_COMPLETED, Cancelled, Group, Thread, shield, sync, wait
+from runtime.scheduler import Scheduler, yield_
+
 from ._run import Run, Worker, check, mix, turns
 
 _CROWDS = (2, 4, 12, 30)

@@ -8,7 +8,8 @@ import re
 import time
 from pathlib import Path
 
-from ..scheduler import spawn
+from runtime.scheduler import spawn
+
 from ._run import LeftOut, Run, Worker, check, join_all, mix, turns
 from .threads import stack_size
 

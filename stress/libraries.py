@@ -9,8 +9,9 @@ import shutil
 from functools import partial
 from typing import Any
 
-from .. import sync
-from ..scheduler import spawn
+from runtime import sync
+from runtime.scheduler import spawn
+
 from ._build import build
 from ._run import Run, Worker, check, join_all, mix, turns
 

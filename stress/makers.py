@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .. import Thread, sync
-from ..patch import installation
-from ..scheduler import spawn
+from runtime import Thread, sync
+from runtime.patch import installation
+from runtime.scheduler import spawn
+
 from ._run import Run, Worker, check, mix, turns
 
 _ENTRY = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-from ..scheduler import spawn
+from runtime.scheduler import spawn
+
 from ._build import build
 from ._run import LeftOut, Run, Worker, beside, check, join_all, mix, turns
 

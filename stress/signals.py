@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from .. import Clone, Thread, installed, sync
-from ..scheduler import spawn
+from runtime import Clone, Thread, installed, sync
+from runtime.scheduler import spawn
+
 from ._run import Run, Worker, check, mix, turns
 
 

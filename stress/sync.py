@@ -15,7 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .. import installed, sync
+from runtime import installed, sync
+
 from ._run import Run, Worker, beside, check, mix, turns
 
 _CROWDS = (4, 12, 12, 40, 100)  # on two cores the last is fifty times too many

@@ -7,8 +7,9 @@ import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from .. import Cancelled, checkpoint, installed, sync
-from ..pool import Executor
+from runtime import Cancelled, checkpoint, installed, sync
+from runtime.pool import Executor
+
 from ._run import Run, Worker, check, mix, turns
 
 

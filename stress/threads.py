@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import THREAD_FLAGS, Clone, Thread, sync
-from ..lwp import MIN_STACK
-from ..placement import Placing
-from ..scheduler import LWP, spawn, statistics
-from ..thread import Timer
+from runtime import THREAD_FLAGS, Clone, Thread, sync
+from runtime.lwp import MIN_STACK
+from runtime.placement import Placing
+from runtime.scheduler import LWP, spawn, statistics
+from runtime.thread import Timer
+
 from ._run import Run, Worker, check, join_all, mix, turns
 
 # What a thread may do without, what it may have more, and what makes a process of it.

@@ -1,4 +1,4 @@
-"""`bench/`, which a checkout has beside the package that is tested: importing this makes it importable."""
+"""bench/ and stress/, which a checkout has beside the package that is tested: importing this makes them importable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.path.append(str(TREE))  # last: the package may be another one, that is inst
 
 
 def environment(site: Path | None = None) -> dict[str, str]:
-    """Where a command finds bench/.  site: a folder whose sitecustomize.py each Python begins with."""
+    """Where a command finds them.  site: a folder whose sitecustomize.py each Python begins with."""
     path = os.pathsep.join(filter(None, [str(site or ""), python_path(TREE)]))
     return {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": path}
 

@@ -1,4 +1,4 @@
-"""What a process holds that a thread could leave behind: the project's tests and stress mixes compare it."""
+"""What a process holds that a thread could leave behind: tests and the mixes of stress/ compare it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import native
+from runtime import native
 
 #: Where the first pools of a free-threaded CPython's allocator lie, and no mapping whose place the kernel chooses
 #: (Objects/mimalloc/os.c, MI_HINT_BASE, MI_HINT_MAX).

@@ -352,7 +352,7 @@ cd tree
 .venv/bin/ruff format --check .
 find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
 .venv/bin/mypy --strict --package runtime
-.venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
+.venv/bin/mypy --strict bench examples stress tools lwp_*.py setup.py"""
 
 
 # Every link leads somewhere, also to a heading and to a file of the tree.

@@ -15,8 +15,8 @@ A system whose name begins with glibc- has that glibc, compiled from its release
 --glibc, and a CPython 3.11 compiled there.  --all leaves these out without --glibc.
 
 A system whose name begins with linux- is a whole machine, which qemu emulates: Debian's kernel boots with the root, and
-runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast it is is measured first, and LWP_SLOW
-tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
+runs one step after another: test files, `lwp doctor`, `python -m stress`.  How fast it is is measured first, and
+LWP_SLOW tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 Machines need qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
@@ -141,6 +141,8 @@ ABOUT = (
 )
 
 NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
+#: Of the sources; the runtime, however, is the one that is installed.
+STRESS = "PYTHONPATH=$(python -c 'import runtime; print(*runtime.__path__)')/..:/src python -m stress"
 PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
     *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
@@ -171,7 +173,7 @@ def steps_of(system: System, only: list[str], arguments: list[str]) -> dict[str,
         steps |= {
             "tls": Step(120, "lwp tls --diff"),
             "demos": Step(300, f"for name in $({NAMES_OF_DEMOS}); do lwp demo $name || exit; done"),
-            "stress": Step(1800, "lwp stress --seconds 600 --patience $((60 * LWP_SLOW))"),
+            "stress": Step(1800, f"{STRESS} --seconds 600 --patience $((60 * LWP_SLOW))"),
         }
         if unknown := set(only) - set(steps):
             raise Failed(

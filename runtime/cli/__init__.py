@@ -19,12 +19,19 @@ __all__ = ["main", "version"]
 
 _COMMANDS = (
     *("run", "explore", "ps", "dump", "top", "watch", "locks", "record"),
-    *("trace", "demo", "tls", "bench", "stress", "doctor"),
+    *("trace", "demo", "tls", "bench", "doctor"),
 )
 
 
 class _Commands(Names):
     kind, known, listed_by = "command", _COMMANDS, "lwp --help"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] == "stress":  # until the release after 0.2
+            raise click.UsageError("stress is `python -m stress` now, in a checkout of the sources")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -70,7 +77,6 @@ def _lwp() -> None:
       lwp tls                         the map of a thread, byte by byte
       lwp doctor                      what this machine offers and allows
       lwp bench --quick               against threading, in a minute
-      lwp stress                      a minute of trying to break it
 
     "python -m runtime" is the same as "lwp".
     """

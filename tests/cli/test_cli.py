@@ -136,8 +136,6 @@ def test_errors_are_one_line(arguments: list[str], says: str) -> None:
         (["demo", "tsl"], "demo", "tls"),
         (["bench", "lock-tyr"], "operation", "lock-try"),
         (["bench", "lokc"], "operation", "lock"),
-        (["stress", "--only", "timres"], "mix or theme", "timers"),
-        (["stress", "--only", "forsk"], "mix or theme", "forks"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
@@ -151,7 +149,7 @@ def test_a_command_like_no_other() -> None:
 
 PRINTING = [["--help"], ["--version"], ["run", "--help"], ["doctor"], ["doctor", "--json"], ["tls"]]
 PRINTING += [["tls", "--threads", "2", "--json"], ["demo"], ["demo", "vm"], ["bench", "--list"]]
-PRINTING += [["bench", "--quick", "lock-try"], ["stress", "--list"], ["stress", "--only", "timers", "--seconds", "0.1"]]
+PRINTING += [["bench", "--quick", "lock-try"]]
 
 
 @pytest.mark.parametrize(
@@ -199,11 +197,9 @@ def test_reader_that_leaves() -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["st"], ["plain,stress"]),
+        (["be"], ["plain,bench"]),
         (["bench", "lock-p"], ["plain,lock-pair"]),
         (["bench", "lock-pair", "barr"], ["plain,barrier"]),
-        (["stress", "--only", "timer"], ["plain,timers"]),
-        (["stress", "--only", "lock,for"], ["plain,lock,fork-handler", "plain,lock,fork-signals"]),
         (["demo", "cr"], ["plain,createthread"]),
         (["run", "ser"], ["file,ser"]),
         (["run", "--stack-size", "256K", "server.py", "da"], ["file,da"]),
@@ -227,7 +223,6 @@ WITH_JSON = [
     ["tls", "--variables", "libc"],
     ["demo", "vm"],
     ["bench", "--quick", "lock-try"],
-    ["stress", "--only", "timers", "--seconds", "0.1"],
 ]
 
 

@@ -14,11 +14,11 @@ import termios
 import pytest
 from commands import python_path
 
-HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["stress"], ["doctor"]]
+HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["doctor"]]
 HELP += [["demo", name] for name in ("createthread", "files", "vm", "tasks", "models", "cow", "tls")]
 OUTPUTS = [["demo"], ["demo", "createthread"], ["demo", "vm"], ["demo", "tasks"], ["demo", "models"], ["demo", "tls"]]
 OUTPUTS += [["tls"], ["tls", "--threads", "3"], ["tls", "--variables"], ["tls", "--diff"]]
-OUTPUTS += [["bench", "--list"], ["stress", "--list"], ["doctor"], ["doctor", "--all"]]
+OUTPUTS += [["bench", "--list"], ["doctor"], ["doctor", "--all"]]
 
 
 def shown(command: list[str], columns: int) -> str:

@@ -14,15 +14,21 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import checkout
 import pytest
-from commands import environment, lwp, refusal
+from commands import environment, lwp, python, refusal
 from conftest import Child
 
 from runtime import limits
+from stress._run import FAILED
+
+
+def done(*arguments: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    return python("-m", "stress", *arguments, status=status, timeout=110, **checkout.environment() | variables)
 
 
 def stress(*arguments: str, status: int) -> str:
-    shown = lwp("stress", *arguments, status=status, timeout=110, COLUMNS="200")
+    shown = done(*arguments, status=status)
     assert shown.stderr == ""
     return shown.stdout
 
@@ -45,6 +51,11 @@ def test_every_mix_for_a_moment(tmp_path: Path) -> None:
     assert shown.endswith(" operations, 0 failures, seed 1\n")
 
 
+@pytest.mark.slow
+def test_stress_of_the_primitives() -> None:
+    assert " 0 failures, " in stress("--only", "sync", "--seconds", "10", "--seed", "1", status=0)
+
+
 def test_a_lock_that_excludes_nobody_is_found() -> None:
     shown = stress("--seconds", "2", "--seed", "11", "--only", "broken-lock", "--json", "-", status=1)
     found = json.loads(shown)
@@ -54,7 +65,7 @@ def test_a_lock_that_excludes_nobody_is_found() -> None:
     assert failure["mix"] == "broken-lock"
     assert failure["seed"] == 11
     assert failure["signal"] is None
-    assert failure["again"] == "python -m runtime stress --only broken-lock --seed 11 --seconds 2"
+    assert failure["again"] == "python -m stress --only broken-lock --seed 11 --seconds 2"
     assert "in section" in failure["output"] or "in contend" in failure["output"]  # that: in a forked child
     assert any("acquire" in line or "with" in line for line in failure["operations"])
 
@@ -62,7 +73,7 @@ def test_a_lock_that_excludes_nobody_is_found() -> None:
 def test_a_hang_is_found() -> None:
     shown = stress("--seconds", "0.1", "--seed", "12", "--only", "broken-hang", "--patience", "1", status=1)
     assert re.search(r"^broken-hang .* FAILED: hung: worker [01] has been at its operation for \d+ s$", shown, re.M)
-    assert "run it again: python -m runtime stress --only broken-hang --seed 12" in shown
+    assert "run it again: python -m stress --only broken-hang --seed 12" in shown
     assert "worker   1  wait for an event that nobody sets" in shown
     assert "Python stacks" in shown
     assert re.search(r'File ".*broken\.py", line \d+ in body', shown)
@@ -85,7 +96,7 @@ def test_a_finalizer_of_threadings_that_fails_is_no_failure(child: Child) -> Non
         import codecs
         import threading
 
-        from runtime.stress._run import Run
+        from stress._run import Run
 
         class Journal:
             note = begin = rest = lambda *_: None
@@ -100,8 +111,8 @@ def test_a_finalizer_of_threadings_that_fails_is_no_failure(child: Child) -> Non
         codecs.register(lambda name, module=threading: None)
         Run("x", 1, 1, 1, Journal()).execute(lambda run: None)
 
-    assert child(program, "theirs").stderr == ""
-    assert "fail" in child(program, "ours").stderr, "it is told of, though so late it can't be in order"
+    assert child(program, "theirs", env=checkout.environment()).stderr == ""
+    child(program, "ours", env=checkout.environment(), status=FAILED)  # so late that nothing can be told of it
 
 
 # ---- limits of the machine -------------------------------------------------------------------------------------------
@@ -110,8 +121,8 @@ def test_a_finalizer_of_threadings_that_fails_is_no_failure(child: Child) -> Non
 def limited(which: int, number: int, *arguments: str, user: tuple[str, ...] = ()) -> str:
     """What stress prints under a limit; user: the command that makes another user of it."""
     shown = subprocess.run(
-        [*user, sys.executable, "-m", "runtime", "stress", *arguments],
-        env=environment(),
+        [*user, sys.executable, "-m", "stress", *arguments],
+        env=environment(**checkout.environment()),
         preexec_fn=lambda: resource.setrlimit(which, (number, number)),
         capture_output=True,
         text=True,
@@ -151,7 +162,7 @@ def test_a_limit_on_tasks_leaves_mixes_out() -> None:
     ],
 )
 def test_only_a_low_limit_excuses(monkeypatch: pytest.MonkeyPatch, said: str, soft: int, found: str | None) -> None:
-    from runtime.stress import _limits
+    from stress import _limits
 
     monkeypatch.setattr(_limits.resource, "getrlimit", lambda which: (soft, soft))
     assert _limits.limit_hit(said) == found
@@ -161,7 +172,7 @@ def test_only_a_low_limit_excuses(monkeypatch: pytest.MonkeyPatch, said: str, so
 def test_only_a_machine_with_few_tasks_left_excuses(
     monkeypatch: pytest.MonkeyPatch, used: int, found: str | None
 ) -> None:
-    from runtime.stress import _limits
+    from stress import _limits
 
     known = [
         limits.Limit("pids.max", 1000 if found else 2000, used, "tasks", "cgroup /"),
@@ -178,10 +189,10 @@ def test_only_a_machine_with_few_tasks_left_excuses(
 @pytest.mark.slow
 def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "runtime", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
+    command = [sys.executable, "-m", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
     with subprocess.Popen(
         [*command, "--seconds", "12", "--json", str(report)],
-        env=environment(),
+        env=environment(**checkout.environment()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -208,7 +219,7 @@ def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
         import signal
 
         from runtime import sync
-        from runtime.stress._limits import sleeps_in_semaphore
+        from stress._limits import sleeps_in_semaphore
 
         for lock, expected in (_thread.allocate_lock(), True), (sync.Lock(), False):
             lock.acquire()
@@ -223,7 +234,7 @@ def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
             os.waitpid(pid, 0)
             assert not sleeps_in_semaphore(pid)
 
-    child(program)
+    child(program, env=checkout.environment())
 
 
 def test_leftovers_are_found() -> None:
@@ -235,6 +246,8 @@ def test_leftovers_are_found() -> None:
     ("option", "value", "says"),
     [
         ("--only", "nonsense", "--list"),
+        ("--only", "timres", "no mix or theme 'timres': did you mean timers?"),
+        ("--only", "forsk", "did you mean forks?"),
         ("--only", "lock,nonsense", "--list"),
         ("--only", ",", "--list"),
         ("--seconds", "nan", "nan is not a number of seconds"),
@@ -243,4 +256,15 @@ def test_leftovers_are_found() -> None:
     ],
 )
 def test_a_test_that_cannot_run_is_refused_first(option: str, value: str, says: str) -> None:
-    assert says in refusal(lwp("stress", "--only", "lock", "--seconds", "0.1", option, value, status=2))
+    assert says in refusal(done("--only", "lock", "--seconds", "0.1", option, value, status=2))
+
+
+@pytest.mark.parametrize("option", ["--help", "--list"])
+def test_its_lines_fit_in_80_columns(option: str) -> None:
+    assert max(map(len, done(option, COLUMNS="80").stdout.splitlines())) <= 80
+
+
+def test_the_command_of_the_last_release_says_where_it_is() -> None:
+    assert refusal(lwp("stress", "--list", status=2)) == (
+        "lwp: stress is `python -m stress` now, in a checkout of the sources\n"
+    )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import lwp
 from conftest import Child, filter_program, run_threads, wait_until_parked
 
 import runtime
@@ -25,15 +24,7 @@ import runtime.scheduler
 from runtime import sync
 from runtime.scheduler import spawn
 
-# ---- the mixes of lwp stress: who is inside, and no wake-up is lost --------------------------------------------------
-
-
-@pytest.mark.slow
-def test_stress_of_the_primitives() -> None:
-    assert " 0 failures, " in lwp("stress", "--only", "sync", "--seconds", "10", "--seed", "1").stdout
-
-
-# ---- handlers that raise, which lwp stress has only where nothing is granted -----------------------------------------
+# ---- handlers that raise, which stress/ has only where nothing is granted --------------------------------------------
 
 
 def handler_raises_out_of_acquire(kind: str, times: int) -> None:

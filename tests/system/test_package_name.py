@@ -94,7 +94,6 @@ def test_children_beside_a_runtime(theirs: Path, installed: Environment) -> None
 def test_commands_beside_a_runtime(theirs: Path, installed: Environment) -> None:
     for path in {}, {"PYTHONPATH": "."}:
         assert "start + join" in said(lwp(installed, theirs, "bench", "--list", **path))
-        assert "lock" in said(lwp(installed, theirs, "stress", "--list", **path))
         assert lwp(installed, theirs, "tls", **path).returncode == 0
         assert lwp(installed, theirs, "bench", "--quick", "lock-pair", **path).returncode == 0
 

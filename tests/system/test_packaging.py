@@ -162,7 +162,7 @@ def test_a_cross_built_wheel_finds_debians_own_headers(tmp_path: Path) -> None:
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
     """.editorconfig, as far as no other tool looks after it."""
-    folders = [TREE / name for name in ("docs", "examples", "runtime", "tests", "tools")]
+    folders = [TREE / name for name in ("docs", "examples", "runtime", "stress", "tests", "tools")]
     kinds = {".py", ".pyi", ".c", ".h", ".cpp", ".md", ".toml", ".in", ".txt"}
     files = [path for folder in folders for path in folder.rglob("*")] + list(TREE.glob("*.*"))
     wrong = []

@@ -18,7 +18,7 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[2]
 KINDS = {".py", ".c", ".h", ".cpp", ".md"}
-PLACES = ("runtime", "tests", "docs", "tools", "bench", "README.md", "CONTRIBUTING.md")
+PLACES = ("runtime", "tests", "docs", "tools", "bench", "stress", "README.md", "CONTRIBUTING.md")
 GENERATED = TREE / "docs" / "api.md"  # from docstrings
 
 #: What is refused, and what says the same at first reading.
