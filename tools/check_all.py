@@ -41,27 +41,29 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: Tests whose subject is the same under every Python: the core without it, the protocols, the layers, how wide a line
 #: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
-    *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py", "native/test_faults.py"),
-    *("system/test_course.py", "system/test_gunicorn.py", "cli/test_watch.py"),
-    *("explore/test_plugin.py", "explore/test_project.py"),  # what pytest and its workers do, and no Python
-    *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
-    "bench/test_bench_io.py",  # beside its peers, which the first Python has
-    "system/test_docs.py",  # with the debug information that a wheel doesn't have
-    "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's
+    *(f"runtime/native/test_{what}.py" for what in ("native", "litmus", "faults")),
+    *("system/test_course.py", "lwp/system/test_layers.py", "lwp/system/test_gunicorn.py", "lwp/observe/test_watch.py"),
+    *("lwp/explore/test_plugin.py", "lwp/explore/test_project.py"),  # what pytest and its workers do, and no Python
+    *("runtime/sync/test_*_model.py", "lwp/explore/test_*_explored.py"),
+    *("lwp/command/test_columns.py", "lwp/study/test_parsers.py"),
+    "lwp/bench/test_bench_io.py",  # beside its peers, which the first Python has
+    "lwp/system/test_docs.py",  # with the debug information that a wheel doesn't have
+    "runtime/core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised: Debian's
 )
 #: The C of the protocols, explored: a copy of the core, whose answers are the same until one of them is edited.  The
 #: default orders run once; the deeper ones take minutes, and run after an edit of them, and before a release.
-EXPLORED = tuple(f"sync/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
+EXPLORED = tuple(f"lwp/explore/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (
-    *("core", "sync", "groups", "patch", "green/test_green.py", "explore/test_explore.py"),
-    *("cli/test_run.py", "cli/test_exits.py", "system/test_debuggers.py", "system/test_subinterpreters.py"),
+    *(f"runtime/{what}" for what in ("core", "sync", "groups", "patch", "green/test_green.py")),
+    *(f"runtime/system/test_{what}.py" for what in ("debuggers", "subinterpreters")),
+    *("lwp/explore/test_explore.py", "lwp/command/test_run.py", "lwp/command/test_exits.py"),
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
-    *("cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
-    *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "report", "systematic", "workers")),
+    *("lwp/bench/test_bench.py", "lwp/bench/test_bench_explore.py", "lwp/study/test_demo.py"),
+    *(f"lwp/explore/test_{what}.py" for what in ("corpus", "explore_command", "report", "systematic", "workers")),
 )
 
 TOOLS = {
@@ -142,7 +144,9 @@ BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
 #: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
 BUILD = Selection(
     "what depends on how a Python is built",
-    ("core", "system/test_packaging.py", "sync/test_sync.py", "groups/test_pool.py"),
+    tuple(
+        f"runtime/{what}" for what in ("core", "system/test_packaging.py", "sync/test_sync.py", "groups/test_pool.py")
+    ),
 )
 NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
 NOTHING = Selection("nothing, as there are others of its minor version")
@@ -344,7 +348,7 @@ tools/bin/pip install -q cffi setuptools $needed
 tools/bin/python ../tree/tools/wheels.py --output wheels --processor "$(uname -m)" tools/bin/python
 python3 -m venv venv
 CC=false venv/bin/pip install -q "$(echo wheels/*.whl)[test]"
-venv/bin/pytest -q ../tree/tests/core/test_core.py"""
+venv/bin/pytest -q ../tree/tests/runtime/core/test_core.py"""
 
 LINT = """\
 cd tree
@@ -368,7 +372,7 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
     if not run.step(f"{version}: wheel", WHEEL, CFLAGS="-Werror"):
         return
     if selection.first:  # tests what the README's commands have built among the sources
-        venv, some = "tree/.venv", "-n 1 tests/core/test_core.py"
+        venv, some = "tree/.venv", "-n 1 tests/runtime/core/test_core.py"
         run.step("README, run", f"cd tree\n{readme_command('run')}", CFLAGS="-Werror")
         run.step("README, test", f"cd tree\n{readme_command('test')}", PYTEST_ADDOPTS=some)
     else:

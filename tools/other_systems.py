@@ -65,8 +65,8 @@ class System(Root):
 
 #: What was tried in order: one file stands on the other's.
 IN_ORDER = (
-    *("core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races", "tls/test_tls"),
-    *("tls/test_tls_block", "green/test_green"),
+    *(f"runtime/{name}" for name in ("core/test_core", "core/test_thread_object", "sync/test_sync")),
+    *("runtime/sync/test_sync_races", "lwp/study/test_tls", "runtime/core/test_tls_block", "runtime/green/test_green"),
 )
 OLD = ("private futex hash", "guard regions")
 OLDER = (*OLD, "pidfd for threads")
@@ -145,16 +145,19 @@ NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
 STRESS = "PYTHONPATH=$(python -c 'import runtime; print(*runtime.__path__)')/..:/src python -m stress"
 PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
 FILES = (  #: that a machine runs, each a step
-    *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
-    *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),
-    *("groups/test_wait", "observe/test_limits", "core/test_pitfalls", "core/test_costs", "system/test_debuggers"),
+    *(f"runtime/{name}" for name in ("system/test_kernel", "core/test_core", "core/test_thread_object")),
+    *("runtime/sync/test_sync", "runtime/sync/test_sync_races", "lwp/study/test_tls"),
+    *(f"runtime/{name}" for name in ("core/test_tls_block", "green/test_green")),
+    *(f"runtime/groups/test_{what}" for what in ("awaiting", "cancellation", "wait")),
+    *(f"runtime/core/test_{what}" for what in ("limits", "pitfalls", "costs")),
+    "runtime/system/test_debuggers",
 )
 
 
 def all_files() -> list[str]:
     """Of tests/, as FILES has them: those first that others stand on."""
     tests = Path(__file__).parents[1] / "tests"
-    found = [str(path.relative_to(tests).with_suffix("")) for path in sorted(tests.glob("*/test_*.py"))]
+    found = [str(path.relative_to(tests).with_suffix("")) for path in sorted(tests.rglob("test_*.py"))]
     return [*FILES, *(name for name in found if name not in FILES)]
 
 

@@ -21,9 +21,9 @@ _MOST_DEPTH = 9  # native/explore/strategies/pct.c has room for one change less
 
 
 # At sync these plans have points behind releases; at the others a point is behind each call.  What is read after a lock
-# was let go is then found in a quarter of the runs (20 instead of 77).  The 106 bugs of tests/explore/corpus/ need as
-# many runs as without, within 1 %, and 7 % more steps (geometric means of 15 seeds).  dfs and dpor have no such points:
-# they would try many times as many schedules.
+# was let go is then found in a quarter of the runs (20 instead of 77).  The 106 bugs of tests/lwp/explore/corpus/ need
+# as many runs as without, within 1 %, and 7 % more steps (geometric means of 15 seeds).  dfs and dpor have no such
+# points: they would try many times as many schedules.
 
 
 def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...] = _DEPTHS) -> Plans:

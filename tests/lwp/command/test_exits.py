@@ -1,7 +1,7 @@
 """The end of a program with threads in every state: status and output as of plain python, and it is never wedged.
 
-`LWP_EXITS=40 pytest tests/cli/test_exits.py -rP` ends so many programs by each door, on the runtime and as plain
-python.
+`LWP_EXITS=40 pytest tests/lwp/command/test_exits.py -rP` ends so many programs by each door, on the runtime and as
+plain python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A copy of the C core in which protocols are explored: each atomic operation and futex call of theirs is a point.
 
 The copy has all files of the core, and is a module of its own beside runtime.native, whose explorer runs it.  The files
-in EXPLORED are compiled with tests/native/explored/ in front of the C library: see points.c there.
+in EXPLORED are compiled with tests/lwp/explore/points/ in front of the C library: see points.c there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import runtime
 from runtime.native.build import COMPILER, OPTIONS, SOURCES, entries_option
 
 NATIVE = TREE / "runtime" / "native"
-POINTS = TREE / "tests" / "native" / "explored"
+POINTS = Path(__file__).with_name("points")
 EXPLORED = [
     "kernel/base/fork.c",
     "kernel/base/park.c",

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from explored_core import Core, Explored, Fault, Scenario
+from explored_core import explored as explored  # a fixture
 
 WAKE = "python/threads/wake.c"
 AWAITED, DOZED = 1, 2  # enum waker_begun

@@ -9,6 +9,7 @@ from threading import BrokenBarrierError
 
 import pytest
 from explored_core import Core, Explored, Fault, Scenario
+from explored_core import explored as explored  # a fixture
 
 CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
 BARRIER, SLEEP = "python/sync/barrier.c", "python/threads/sleep.c"

@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 from explored_core import Core, Explored, Fault, Scenario
+from explored_core import explored as explored  # a fixture
 
 LOCK = "kernel/lock/lock.c"
 FREE, HANDED = 0, 3

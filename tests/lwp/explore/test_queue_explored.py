@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from conftest import needs_gil
 from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import explored as explored  # a fixture
 
 LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
 SEMAPHORE, CONDITION = "python/sync/semaphore.c", "python/sync/condition.c"

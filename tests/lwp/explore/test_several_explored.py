@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import explored as explored  # a fixture
 
 ANY, QUEUE, WATCH = "waits/any.h", "waits/queue.c", "waits/watch.c"
 LONG = 100.0

@@ -492,9 +492,11 @@ def test_causes_are_told_under_the_traceback() -> None:
             raise LookupError("nothing is left")  # noqa: B904
 
     lines = found(program).report().splitlines()
-    assert any(f"caused by IndexError: pop from empty list, raised at tests/explore/{HERE}:" in line for line in lines)
+    assert any(
+        f"caused by IndexError: pop from empty list, raised at tests/lwp/explore/{HERE}:" in line for line in lines
+    )
     lines = found(handling).report().splitlines()
-    place = f"tests/explore/{HERE}:{line_of('# the context')} in handling()"
+    place = f"tests/lwp/explore/{HERE}:{line_of('# the context')} in handling()"
     assert f"  while handling KeyError: 'key', raised at {place}" in lines
 
 

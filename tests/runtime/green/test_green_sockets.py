@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import socket_cases
 from conftest import FREE_THREADED, ROOT, SLOW, Child, count_calls, lines_between_marks, under_strace
+from this_machine import TREE
 
 import runtime
 
 pytestmark = pytest.mark.timeout(30)
-HERE = list(map(str, Path(__file__).parents[:2]))
+HERE = [str(Path(__file__).parent), str(TREE / "tests")]
 
 #: A wait registers the descriptor, which counts for none of the calls after it.
 WAITS_ONCE = """

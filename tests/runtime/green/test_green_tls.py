@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import tls_cases
 from conftest import ROOT, Child, count_calls, lines_between_marks, under_strace
+from this_machine import TREE
 
 pytestmark = pytest.mark.timeout(60)
-HERE = list(map(str, Path(__file__).parents[:2]))
+HERE = [str(Path(__file__).parent), str(TREE / "tests")]
 
 ECHO = """
 import os, sys

@@ -1,4 +1,4 @@
-/* The C core without Python, for tests/native/test_native.py: built with sanitizers, and run under valgrind.
+/* The C core without Python, for tests/runtime/native/test_native.py: built with sanitizers, and run under valgrind.
  *
  * core NAME runs one of the programs below; status 0 says that all was as expected. */
 #include "kernel/arch/arch.h"

@@ -1,4 +1,4 @@
-/* Makes chosen calls of the C core fail, for tests/native/test_faults.py.
+/* Makes chosen calls of the C core fail, for tests/runtime/native/test_faults.py.
  *
  * The core is built as always and linked with -Wl,--wrap=NAME for each name below: then its calls, and only its, come through
  * __wrap_NAME.  So what is tested are the objects of a normal build, in which nothing of this is.  Futexes and other calls

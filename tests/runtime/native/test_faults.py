@@ -1,6 +1,6 @@
 """What fails is told and leaves nothing: each call of the core made to fail in turn, and what the kernel does to us.
 
-`pytest tests/native/test_faults.py -rP` shows how many faults each test has injected.
+`pytest tests/runtime/native/test_faults.py -rP` shows how many faults each test has injected.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from runtime.scheduler import spawn
 libc = ctypes.CDLL(None)
 #: What the core makes a PyThreadState with.
 NEW_THREAD_STATE = "PyThreadState_New" if sys.version_info >= (3, 12) else "_PyThreadState_Prealloc"
-HERE = TREE / "tests" / "native"
+HERE = Path(__file__).parent
 INJECTION = HERE / "fault_injection.py"
 
 # ---- injected --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The protocols of docs/memory_order.md as litmus tests: herd7 tries all executions that the memory model allows.
 
-tests/native/litmus/*.litmus each has a few accesses of the core, and after `exists` an outcome that must not be. The
-comment at the head says which accesses they are:
+litmus/*.litmus each has a few accesses of the core, and after `exists` an outcome that must not be. The comment at the
+head says which accesses they are:
 
     source: FILE FUNCTION: TEXT ... TEXT  these stand in that function, in this order
     weaker: TEXT -> TEXT                  with this change the outcome comes: the order is needed, and the test can fail
@@ -19,7 +19,7 @@ import pytest
 from conftest import TREE
 
 NATIVE = TREE / "runtime" / "native"
-TESTS = sorted((TREE / "tests" / "native" / "litmus").glob("*.litmus"))
+TESTS = sorted(Path(__file__).with_name("litmus").glob("*.litmus"))
 MODELS = {
     # RC11 has no store before an earlier load, so that no value comes out of thin air; ARMv8 and compilers have.
     "C": ["-model", "rc11.cat", "-skipcheck", "no-thin-air", "-macros", "c11.def"],

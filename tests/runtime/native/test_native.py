@@ -1,6 +1,6 @@
 """The C core without Python: under the sanitizers, under valgrind, and read by cppcheck.
 
-tests/native/core.c has the programs: each makes threads and ends with nothing left.
+tests/runtime/native/core.c has the programs: each makes threads and ends with nothing left.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from conftest import TREE
 from runtime.native.build import OPTIONS, SOURCES
 
 NATIVE = TREE / "runtime" / "native"
+HERE = Path(__file__).parent
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
@@ -26,7 +27,7 @@ FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURC
 
 
 def build(target: Path, *options: str) -> Path:
-    source = str(TREE / "tests" / "native" / "core.c")
+    source = str(HERE / "core.c")
     command = ["cc", *FLAGS, *options, f"-I{NATIVE}", "-o", str(target), source, *CORE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
@@ -45,7 +46,7 @@ def test_the_kernel_alone_makes_joins_and_locks(tmp_path: Path) -> None:
     """Linked with kernel/ only: no green thread, no queue, no reader of events."""
     kernel = [str(NATIVE / source) for source in SOURCES if source.startswith("kernel/")]
     program = tmp_path / "kernel"
-    command = ["cc", *FLAGS, "-O2", f"-I{NATIVE}", "-o", str(program), str(TREE / "tests/native/kernel.c"), *kernel]
+    command = ["cc", *FLAGS, "-O2", f"-I{NATIVE}", "-o", str(program), str(HERE / "kernel.c"), *kernel]
     assert run(*command).stderr == ""
     done = run(str(program))
     check_well(done)
@@ -195,7 +196,7 @@ def test_a_switch_keeps_what_a_function_preserves(machine: str, tmp_path: Path) 
     emulator = [] if here else [f"qemu-{machine}"]
     if not all(map(shutil.which, [compiler, *emulator])):
         pytest.skip(f"{' or '.join([compiler, *emulator])} is not installed")
-    sources = [str(TREE / "tests" / "native" / "swap.c"), *map(str, sorted((NATIVE / "kernel" / "arch").glob("*.c")))]
+    sources = [str(HERE / "swap.c"), *map(str, sorted((NATIVE / "kernel" / "arch").glob("*.c")))]
     command = [compiler, *FLAGS, "-O2", *([] if here else ["-static"]), f"-I{NATIVE}", "-o", program, *sources, "-lm"]
     subprocess.run(command, check=True, timeout=100)
     done = run(*emulator, program)

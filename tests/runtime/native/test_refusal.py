@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import lwp, python
+from conftest import TREE, lwp, python
 
 import runtime
 
@@ -128,7 +128,7 @@ os._exit(0)
 
 def attached(obstacle: str) -> str:
     """What the import says that meets the obstacle after the core is loaded."""
-    core, tests = runtime.native._core.__file__, str(Path(__file__).parents[1])
+    core, tests = runtime.native._core.__file__, str(TREE / "tests")
     said = python("-c", LOADED.format(core=core, tests=tests, obstacle=obstacle)).stdout
     assert "C library" not in said, said
     assert "\n" not in said, said

@@ -636,7 +636,7 @@ def test_green_threads_take_turns_in_what_is_derived(child: Child) -> None:
 
         test_derived_primitives.take_turns()
 
-    child(begin, str(TREE / "tests"), str(TREE / "tests" / "sync"), timeout=30)
+    child(begin, str(TREE / "tests"), str(TREE / "tests" / "runtime" / "sync"), timeout=30)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,7 @@ def run_tests(folder: Path, *arguments: str, before: str = "") -> str:
 
 def test_ctrl_c_reaches_the_tests_of_a_shell_that_ignores_it(tmp_path: Path) -> None:
     """As POSIX has a shell start what an `&` follows."""
-    test = f"{TREE}/tests/sync/test_sync.py::test_ctrl_c_ends_the_sleep"
+    test = f"{TREE}/tests/runtime/sync/test_sync.py::test_ctrl_c_ends_the_sleep"
     printed = run_tests(tmp_path, test, "--timeout=30", before="trap '' INT")
     assert " 2 passed" in printed
     assert "workers" not in printed  # which take longer to start than two tests
@@ -34,11 +34,11 @@ def test_ctrl_c_reaches_the_tests_of_a_shell_that_ignores_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "are_left_out"),
     [
-        ([f"{TREE}/tests/patch"], True),
-        ([f"{TREE}/tests/patch", "--slow"], False),
-        ([f"{TREE}/tests/patch", "-m", "slow"], False),
-        ([f"{TREE}/tests/patch", "-k", "test_stack_size"], False),
-        ([f"{TREE}/tests/patch/test_children.py"], False),
+        ([f"{TREE}/tests/runtime/patch"], True),
+        ([f"{TREE}/tests/runtime/patch", "--slow"], False),
+        ([f"{TREE}/tests/runtime/patch", "-m", "slow"], False),
+        ([f"{TREE}/tests/runtime/patch", "-k", "test_stack_size"], False),
+        ([f"{TREE}/tests/runtime/patch/test_children.py"], False),
     ],
     ids=["folder", "slow", "mark", "word", "file"],
 )

@@ -1,6 +1,6 @@
 """Habits of language that make a reader go back, as far as a regular expression sees them (CONTRIBUTING.md, Sentences).
 
-python tests/system/test_words.py    all places, as FILE:LINE: text
+python tests/runtime/system/test_words.py    all places, as FILE:LINE: text
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-TREE = Path(__file__).resolve().parents[2]
+TREE = Path(__file__).resolve().parents[3]
 KINDS = {".py", ".c", ".h", ".cpp", ".md"}
 PLACES = ("runtime", "tests", "docs", "tools", "bench", "stress", "README.md", "CONTRIBUTING.md")
 GENERATED = TREE / "docs" / "api.md"  # from docstrings

@@ -4,7 +4,7 @@
  * All state is the run's: one run at a time, on one LWP.
  *
  * REJECTED.  URW, which chooses in proportion to the steps that threads have left (Zhao et al., "Selectively uniform concurrency testing",
- * ASPLOS 2025).  Of the 106 bugs in tests/explore/corpus it finds none alone, and in turns with the others, as `auto` had it, a find took
+ * ASPLOS 2025).  Of the 106 bugs in tests/lwp/explore/corpus it finds none alone, and in turns with the others, as `auto` had it, a find took
  * 3.5 % more steps (geometric mean of five seeds). */
 #ifndef RUNTIME_STRATEGY_H
 #define RUNTIME_STRATEGY_H

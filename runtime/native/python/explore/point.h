@@ -29,7 +29,7 @@ void point_forget(void);
 PyObject *point_objects(PyObject *module, PyObject *unused);
 
 /* For another extension module that has points: a capsule, runtime.native.explore_points.  The tests have one, a copy of this core whose
- * atomic operations are points (tests/native/explored/). */
+ * atomic operations are points (tests/lwp/explore/points/). */
 struct explore_points {
     struct explored *(*me)(void);
     int (*point)(struct explored *me, const struct explore_op *op);

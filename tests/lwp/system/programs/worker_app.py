@@ -1,4 +1,4 @@
-"""Pages with which tests/system/test_gunicorn.py asks the worker; they tell each other when to go on."""
+"""Pages with which tests/lwp/system/test_gunicorn.py asks the worker; they tell each other when to go on."""
 
 import os
 import threading

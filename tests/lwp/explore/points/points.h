@@ -16,7 +16,7 @@ struct point_site {
 
 void point_before(struct point_site *site, const volatile void *word);
 
-/* These names stand for the ones of the C library and of kernel/arch/: tests/explored_core.py. */
+/* These names stand for the ones of the C library and of kernel/arch/: tests/lwp/explore/explored_core.py. */
 long point_syscall(long number, ...);
 int point_prctl(int option, ...);
 int point_clock_gettime(clockid_t clock, struct timespec *now);
