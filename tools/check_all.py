@@ -42,7 +42,8 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
     *(f"runtime/native/test_{what}.py" for what in ("native", "litmus", "faults")),
-    *("system/test_course.py", "lwp/system/test_layers.py", "lwp/system/test_gunicorn.py", "lwp/observe/test_watch.py"),
+    *("system/test_course.py", "lwp/observe/test_watch.py"),
+    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "gunicorn")),
     *("lwp/explore/test_plugin.py", "lwp/explore/test_project.py"),  # what pytest and its workers do, and no Python
     *("runtime/sync/test_*_model.py", "lwp/explore/test_*_explored.py"),
     *("lwp/command/test_columns.py", "lwp/study/test_parsers.py"),
@@ -58,7 +59,9 @@ EXPLORED = tuple(f"lwp/explore/test_{what}_explored.py" for what in ("lock", "qu
 OF_THE_PYTHON = (
     *(f"runtime/{what}" for what in ("core", "sync", "groups", "patch", "green/test_green.py")),
     *(f"runtime/system/test_{what}.py" for what in ("debuggers", "subinterpreters")),
-    *("lwp/explore/test_explore.py", "lwp/command/test_run.py", "lwp/command/test_exits.py"),
+    *(f"lwp/command/test_{what}.py" for what in ("run", "exits", "children")),
+    *("lwp/explore/test_explore.py", "lwp/explore/test_outcomes.py", "lwp/observe/test_seen.py"),
+    *("lwp/study/test_gdb_threads.py", "lwp/system/test_subinterpreters_beside.py"),
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
@@ -144,9 +147,7 @@ BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
 #: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
 BUILD = Selection(
     "what depends on how a Python is built",
-    tuple(
-        f"runtime/{what}" for what in ("core", "system/test_packaging.py", "sync/test_sync.py", "groups/test_pool.py")
-    ),
+    ("runtime/core", "runtime/system/test_packaging.py", "runtime/sync/test_sync.py", "runtime/groups/test_pool.py"),
 )
 NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
 NOTHING = Selection("nothing, as there are others of its minor version")

@@ -150,7 +150,7 @@ FILES = (  #: that a machine runs, each a step
     *(f"runtime/{name}" for name in ("core/test_tls_block", "green/test_green")),
     *(f"runtime/groups/test_{what}" for what in ("awaiting", "cancellation", "wait")),
     *(f"runtime/core/test_{what}" for what in ("limits", "pitfalls", "costs")),
-    "runtime/system/test_debuggers",
+    *("runtime/system/test_debuggers", "lwp/study/test_gdb_threads"),
 )
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from commands import lwp, python, refusal
+from native_helper import preload
+
+import runtime
 
 NEEDS_MATPLOTLIB = pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 
@@ -77,6 +80,21 @@ def test_where_it_cannot_work(arguments: list[str]) -> None:
     assert shown.stderr.startswith("lwp: runtime works with CPython on Linux, x86-64 or aarch64")
     assert shown.stderr.endswith("; this is plan9\n")
     assert shown.stderr.count("\n") == 1
+
+
+def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
+    environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
+    done = lwp("doctor", status=1, **environment)
+    assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_requirement_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "runtime").symlink_to(Path(runtime.__file__).parent)  # away from what was installed beside it
+    done = python("-S", "-m", "runtime", "--help", cwd=tmp_path, status=1, PYTHONPATH="")
+    assert done.stdout == ""
+    assert done.stderr.startswith("lwp: click is missing: ")
+    assert done.stderr.count("\n") == 1
 
 
 OF_ALL = ("Examples:", "lwp run server.py", "\n  run ", "\n  demo ", "\n  tls ", "\n  doctor ", "--version")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from this_machine import needs_gil
+from wake_order import check_order
 
 from runtime.lwp import MIN_STACK
 
@@ -685,3 +687,9 @@ def test_no_report_unasked(tmp_path: Path) -> None:
     program = "import sys\nprint([m for m in sys.modules if m.partition('.')[0] in ('rich', 'click')])\n"
     ours = execute([*RUN, "-c", program], tmp_path)
     assert (ours.stdout, ours.stderr) == ("[]\n", "")
+
+
+@needs_gil("the woken thread runs at once")
+def test_the_wakers_next_line_runs_before_the_woken_thread(tmp_path: Path) -> None:
+    """The switch interval is long: the GIL passes only when its holder blocks."""
+    check_order(tmp_path, "run", "-m", "runtime", "run")

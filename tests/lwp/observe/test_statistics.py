@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 
 from conftest import in_child
+from faulty import Faulty
 
 import runtime
 from runtime import scheduler
@@ -82,3 +84,27 @@ def test_forks_while_a_thread_reads_the_statistics() -> None:
         assert os.waitpid(pid, 0)[1] == 0
     over = True
     reader.join()
+
+
+def test_a_stack_that_the_kernel_does_not_tell_of_is_measured_without(faulty: Faulty) -> None:
+    faults = faulty.inject("mincore", errno.EAGAIN, "--measured")
+    assert len(faults) >= 1
+    assert [fault["raised"] for fault in faults] == [[]] * len(faults)
+
+
+def test_a_failed_clone_leaves_the_next_thread_its_blocked_signals(faulty: Faulty) -> None:
+    """The context was loaded, but no thread has set its ctype tables: a signal handler would read through null."""
+    program = """
+from runtime import scheduler
+from runtime.scheduler import spawn
+size = 32 * 1024 * 37  # of no other thread here
+try:
+    spawn(int, stack_size=size)
+except RuntimeError:
+    print("refused")
+with scheduler.record_steps() as steps:
+    assert spawn(int, stack_size=size).join()
+print(*sorted(step.name for step in steps if step.name in ("map", "reuse", "mask", "unmask")))
+"""
+    done = faulty.run("-P", "-c", program, RUNTIME_FAULT=f"clone 0 {errno.EAGAIN}")
+    assert done.stdout == "refused\nmask mask reuse unmask\n"

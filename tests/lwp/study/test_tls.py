@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from child_programs import in_child, run_thread, skip_test, wait_until_parked
 from commands import lwp, python, refusal
-from native_helper import NativeHelper
+from native_helper import NativeHelper, load_copy
 from seccomp import refuse
 
 import runtime
@@ -88,13 +88,6 @@ def anyone(request: pytest.FixtureRequest) -> Iterator[Servant]:
     """The main thread, a pthread and one of ours."""
     with servant(request.param) as made:
         yield made
-
-
-def load_copy(library: str, folder: Path, number: int = 0) -> ctypes.CDLL:
-    """Loads a copy, which is a module of its own."""
-    path = folder / f"{number}_{Path(library).name}"
-    shutil.copy(library, path)
-    return ctypes.CDLL(str(path))
 
 
 def module_of(library: ctypes.CDLL) -> Module:

@@ -21,7 +21,7 @@ import pytest
 from conftest import Child, NativeHelper, in_child, run_thread, run_threads, skip_test, wait_until_parked
 
 import runtime
-from runtime import scheduler
+from runtime import native
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -105,7 +105,7 @@ def test_04_pthread_exit_ends_the_thread() -> None:
 
     lwps = [spawn(deep, (levels,)) for levels in (0, 1, 50)]
     assert all(lwp.join(30) for lwp in lwps)
-    assert scheduler.statistics().alive == 0
+    assert native.lwp_alive() == 0
     assert spawn(lambda: None).join(30)
 
 

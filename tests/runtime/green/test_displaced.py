@@ -123,7 +123,7 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
             thread.start()
         had_turn.wait()  # so the runner's place is on the third LWP
         while scheduler.green_statistics().sleeps == slept[0]:  # and that one goes to sleep, with no deadline
-            if parallel and runtime.native.green_states()[threads[2].ident] == "asleep" and others_sleep():
+            if parallel and others_sleep() and others_sleep():
                 break  # the third LWP had that turn in parallel, and needed no place for it
             os.sched_yield()
         os.write(short[1], b".")

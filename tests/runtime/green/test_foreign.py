@@ -6,7 +6,6 @@ The time slice is 1,000 s here, so a thread whose LWP is not given up keeps the 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import lwp
 from conftest import ROOT, Child, count_calls, learn_that_it_blocks, lines_between_marks, together, under_strace
 
 import runtime
@@ -409,48 +407,6 @@ def test_so_it_does_after_a_subinterpreter(call: str, result: str, child: Child)
 )
 def test_what_would_not_wait_or_keeps_the_gil_leaves_it_to_nobody(call: str, result: str, child: Child) -> None:
     assert child(waits, False, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
-
-
-def seen_while_it_polls() -> None:
-    runtime.install(green=True, time_slice=1000)
-    import ctypes
-
-    from runtime import native
-    from runtime.observe.places import in_c
-
-    class File(ctypes.Structure):
-        _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
-
-    reads, writes = os.pipe()
-    thread = threading.Thread(target=lambda: ctypes.CDLL(None).poll(ctypes.byref(File(reads, 1)), 1, -1))
-    thread.start()
-    assert thread.ident
-    while native.green_states().get(thread.ident) != "asleep":
-        os.sched_yield()
-    print(in_c()[thread.ident].where)
-    os.write(writes, b".")
-    thread.join()
-
-
-def test_a_thread_that_polls_in_c_is_seen_there_without_the_call_that_its_lwp_is_in(child: Child) -> None:
-    assert child(seen_while_it_polls).stdout == "in _ctypes\n"
-
-
-BLOCKING = """import ctypes, threading
-libc = ctypes.CDLL(None)
-threads = [threading.Thread(target=libc.usleep, args=(2000,)) for _ in range(3)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
-
-
-def test_the_report_says_where_c_code_has_blocked(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(BLOCKING)
-    report = lwp("run", "--green", "--report", str(program)).stderr
-    assert re.search(r"blocked in _ctypes +│ +[1-3] times?, +[\d.]+ ms", report)
 
 
 def scheduling() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import socket_cases
-from conftest import FREE_THREADED, ROOT, SLOW, Child, count_calls, lines_between_marks, under_strace
+from commands import environment
+from conftest import FREE_THREADED, SLOW, Child, count_calls, lines_between_marks, under_strace
 from this_machine import TREE
 
 import runtime
@@ -199,13 +200,15 @@ PATIENCE = 20 * SLOW  # seconds until it hangs: programs under strace
 
 
 def counted(
-    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], *options: str
+    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], **options: Any
 ) -> Counter[str]:
     """The system calls of a green program between its two marks.  talk: with the port that it prints."""
     script, trace = tmp_path / "server.py", tmp_path / "trace"
-    script.write_text(WAITS_ONCE + program)
-    command = [*under_strace(trace), sys.executable, "-m", "runtime", "run", "--green", *options]
-    with subprocess.Popen([*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    script.write_text(f"import runtime\nruntime.install(green=True, **{options})\n{WAITS_ONCE}{program}")
+    command = [*under_strace(trace), sys.executable]
+    with subprocess.Popen(
+        [*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         assert process.stdout
         talk(int(process.stdout.readline()))
         assert process.wait(PATIENCE) == 0
@@ -234,7 +237,7 @@ def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
             connection.close()
 
     # With a time slice a second LWP overtakes one that the kernel keeps from its processor, and is woken by a write.
-    calls = counted(tmp_path, SERVER, [], talk, "--time-slice", "0")
+    calls = counted(tmp_path, SERVER, [], talk, time_slice=None)
     assert calls["recvfrom"] <= many * rounds + 2  # the first and the last are around the marks
     assert calls["sendto"] <= many * rounds + 2
     assert calls["epoll_pwait2"] + calls["epoll_wait"] <= many * rounds + 2
@@ -290,7 +293,7 @@ def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) ->
 @pytest.mark.parametrize(("read", "write"), [("read", "write"), ("readv", "writev")])
 def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
     """It is tried, then waited for, and poll(2) is never asked."""
-    calls = counted(tmp_path, PIPES, [read, write], lambda port: None, "--time-slice", "0")
+    calls = counted(tmp_path, PIPES, [read, write], lambda port: None, time_slice=None)
     assert calls["pwritev2"] == 40
     if calls["read"] or calls["readv"]:
         pytest.skip("this Linux has no RWF_NOWAIT for pipes")
@@ -304,7 +307,7 @@ def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", READY_AT_ONCE)
 def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
     """No wait, and poll(2) only where a call can't be tried."""
-    calls = counted(tmp_path, READY, [call], lambda port: None, "--time-slice", "0")
+    calls = counted(tmp_path, READY, [call], lambda port: None, time_slice=None)
     # The allocator's may come once in twenty, by what the program has allocated before.
     found = {name: count / 20 for name, count in calls.items() if count >= 20 or name not in ALLOCATORS}
     assert found == READY_AT_ONCE[call]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import tls_cases
-from conftest import ROOT, Child, count_calls, lines_between_marks, under_strace
+from commands import environment
+from conftest import Child, count_calls, lines_between_marks, under_strace
 from this_machine import TREE
 
 pytestmark = pytest.mark.timeout(60)
@@ -17,6 +18,8 @@ HERE = [str(Path(__file__).parent), str(TREE / "tests")]
 
 ECHO = """
 import os, sys
+import runtime
+runtime.install(green=True, time_slice=None)
 sys.path[:0] = sys.argv[1].split(":")
 import tls_cases
 
@@ -47,9 +50,8 @@ def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) ->
     """For a record in vain, its head, its body, and one that is written; no poll, and no epoll_ctl."""
     script, trace = tmp_path / "echo.py", tmp_path / "trace"
     script.write_text(ECHO)
-    command = [*under_strace(trace), sys.executable, "-m", "runtime", "run", "--green"]
-    command += ["--time-slice", "0", str(script), ":".join(HERE), pem, repr(timeout)]
-    subprocess.run(command, check=True, cwd=ROOT, timeout=50)
+    command = [*under_strace(trace), sys.executable, str(script), ":".join(HERE), pem, repr(timeout)]
+    subprocess.run(command, check=True, env=environment(), timeout=50)
     calls = count_calls(lines_between_marks(trace))
     assert calls["write"] == 40
     assert calls["read"] <= 3 * 40

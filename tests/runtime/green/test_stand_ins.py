@@ -112,15 +112,6 @@ def test_a_call_by_a_helper_leaves_no_reference_in_the_traceback(child: Child) -
     child(count)
 
 
-def test_exploring_finds_the_function_behind_one(child: Child) -> None:
-    def explore() -> None:
-        runtime.install(green=True)
-        result = runtime.explore(lambda: time.sleep(1000), runs=3)  # an explored sleep takes no time
-        assert result.outcome.value != "found", result
-
-    child(explore)
-
-
 def test_only_builtin_functions_have_them() -> None:
     with pytest.raises(TypeError, match=r"stand-ins are for builtin functions, not <function no_builtin"):
         native.stand_in(no_builtin, len, False)

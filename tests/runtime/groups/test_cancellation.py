@@ -354,9 +354,10 @@ def test_a_group_that_a_cancelled_thread_enters_is_cancelled() -> None:
 
     begun, asked, called = Event(), list[bool](), list[bool]()
     with Group() as group:
-        task, other = group.spawn(enters), group.spawn(tidies_up)
-        begun.wait()
+        other = group.spawn(tidies_up)
         until_asleep(other)
+        task = group.spawn(enters)
+        begun.wait()
         task.cancel()
         other.cancel()
         asked.append(True)

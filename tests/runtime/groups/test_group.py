@@ -27,7 +27,7 @@ from sync_helpers import WAIT_CALLS
 import runtime
 from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
 from runtime.groups.members import counts
-from runtime.scheduler import Scheduler, sleep, statistics
+from runtime.scheduler import Scheduler, sleep
 from runtime.sync import Event, Lock, Semaphore
 
 IGNORED: TaskStatus[str] = TaskStatus()
@@ -934,12 +934,10 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
     """Counts: every other is cancelled, and nothing is left of any."""
 
     def program() -> None:
-        import runtime
         from runtime import Group
-        from runtime.scheduler import statistics
 
         threading.stack_size(128 << 10)  # the least that libc takes on every processor
-        before = statistics().alive
+        before = native.lwp_alive()
         never, fails = Event(), Event()
 
         def one() -> None:
@@ -950,14 +948,14 @@ def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
             with Group() as group:
                 failing = group.spawn(one)
                 tasks = [group.spawn(never.wait) for _ in range(9999)]
-                assert statistics().alive == before + 10_000
+                assert native.lwp_alive() == before + 10_000
                 fails.set()
         except ExceptionGroup as errors:
             assert [str(error) for error in errors.exceptions] == ["one"]
         assert failing.exception() is not None
         assert sum(task.cancelled() for task in tasks) == 9999
         runtime.native.lwp_reap()
-        assert statistics().alive == before
+        assert native.lwp_alive() == before
         assert threading.active_count() == 1
 
     child(program, timeout=100)
@@ -967,7 +965,7 @@ def test_a_group_that_is_in_use_for_long_keeps_no_threads() -> None:
     with Group() as group:
         for number in range(200):
             assert group.spawn(abs, number).result() == number
-        until(lambda: statistics().alive <= 40)
+        until(lambda: native.lwp_alive() <= 40)
         group.spawn(abs, 0).result()
         assert len(group._ending) < 50
         assert not group._tasks or len(group._tasks) == 1
@@ -985,7 +983,7 @@ def test_a_scheduler_that_is_given(lwps: int) -> None:
         idents = [group.spawn(threading.get_ident) for _ in range(3)]
         assert idents[0].result() == vars(idents[0].thread)["_ident"]  # the block's waits let them run
         assert task.thread is not None
-        assert task.thread.ident in runtime.native.green_states()
+        assert vars(task.thread)["_lwp_scheduler"] is scheduler
         done.set()
     assert task.result() is True
     with pytest.raises(ExceptionGroup), Group(scheduler=scheduler) as group:

@@ -23,13 +23,13 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TREE, Child, needs_gil
-from kinds import FOREVER, PATIENCE, Failed, both, fail, until
+from kinds import FOREVER, PATIENCE, Failed, both, fail, sleeps, until
 
 from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
 from runtime.groups import members
 from runtime.pool import Executor, Future
 from runtime.scheduler import Scheduler, sleep
-from runtime.sync import Condition, Event, Lock, Semaphore
+from runtime.sync import Condition, Event, Semaphore
 
 sys.path.insert(0, str(TREE / "tools"))
 import cpython_suite
@@ -37,21 +37,21 @@ import cpython_suite
 
 def until_waits(future: Future[Any]) -> None:
     """Returns when the call waits for one of the runtime's primitives."""
-    until(lambda: future.running() and any(wait[0] == _runner(future) for wait in native.waits()))
+    until(lambda: future.running() and (worker := _runner(future)) is not None and sleeps(worker))
 
 
-def _runner(future: Future[Any]) -> int:
-    """ident of the worker: who has it as its holder."""
+def _runner(future: Future[Any]) -> Any:
+    """The worker: who has it as its holder."""
     scope = future._scope
     assert scope is not None
-    return next((ident for ident, record in RUNNERS.items() if scope.record is record), 0)
+    return next((worker for worker, record in RUNNERS.items() if scope.record is record), None)
 
 
-RUNNERS: dict[int, Any] = {}  # the workers' records, by ident
+RUNNERS: dict[Any, Any] = {}  # the workers' records
 
 
 def here() -> None:
-    RUNNERS[threading.get_ident()] = native.cancel_mine()
+    RUNNERS[native.current_thread()] = native.cancel_mine()
 
 
 def wait_forever() -> bool:
@@ -263,7 +263,7 @@ def test_one_worker_does_when_it_is_free() -> None:
     with Executor(8) as executor:
         for _ in range(100):
             executor.submit(int).result()
-            until(lambda: any(wait[2] is executor._work_queue for wait in native.waits()))
+            until(lambda: all(map(sleeps, executor._threads)))
         assert len(executor._threads) == 1
 
 
@@ -794,34 +794,6 @@ def test_ctrl_c_ends_a_wait_for_a_result(child: Child) -> None:
             assert future.result() is None
 
     assert child(program).stdout == "interrupted\n"
-
-
-def test_waiters_of_a_future() -> None:
-    from runtime.scheduler import waiting
-
-    lock, holds = Lock(), Event()
-
-    def waits(future: Future[Any]) -> None:
-        with lock:
-            holds.set()
-            future.result()
-
-    def wants() -> None:
-        holds.wait()
-        if lock.acquire(timeout=FOREVER):
-            lock.release()
-
-    with Executor(3) as executor:
-        second = executor.submit(wants)
-        first = executor.submit(waits, second)
-        executor.submit(int).result()
-        until(lambda: len(waiting().cycles) == 1 and len(waiting().waits) == 3)  # the third worker is told first
-        found = waiting()
-        assert "waits for future second held by" in str(found)
-        assert {wait.kind for wait in found.cycles[0]} == {"future", "lock"}
-        assert "for work <WorkQueue of" in str(found)
-        first.cancel(running=True)
-        second.result()
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, in_forked_child, needs_gil
-from kinds import PATIENCE, both, is_free, my_scheduler, started, until, until_asleep
+from conftest import TREE, Child, in_forked_child, needs_gil
+from kinds import PATIENCE, both, is_free, my_scheduler, sleeps, started, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
 from runtime import ALL_COMPLETED, FIRST_COMPLETED, Group, Thread, as_completed, native, wait
 from runtime.pool import Executor
-from runtime.scheduler import Scheduler, spawn, waiting, yield_
+from runtime.scheduler import Scheduler, spawn, yield_
 from runtime.sync import BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 
@@ -35,15 +36,12 @@ class Derived(Event):
     """Is kept as threading keeps it."""
 
 
-def wait_is_seen(count: int = 1) -> bool:
-    return sum(one.kind == "wait" for one in waiting().waits) >= count
-
-
 def when_it_waits(function: Callable[..., object], *args: object) -> Thread:
-    """Calls the function in another thread when a thread sleeps in wait()."""
+    """Calls the function in another thread when the calling thread sleeps, in wait()."""
+    waiter = native.current_thread()
 
     def body() -> None:
-        until(wait_is_seen)
+        until(lambda: sleeps(waiter))
         function(*args)
 
     return started(body)
@@ -123,10 +121,12 @@ def test_lock(kind: Callable[[], Any]) -> None:
     assert not is_free(lock)
     lock.release()
 
+    me = native.current_thread()
+
     def hold() -> None:
         with lock:
             held.set()
-            until(wait_is_seen)
+            until(lambda: sleeps(me))
             yield_()
 
     for _ in range(20):
@@ -140,7 +140,7 @@ def test_lock(kind: Callable[[], Any]) -> None:
     lock.acquire()
     lost: list[Any] = []
     thread = started(lambda: (lost.append(wait([lock, other], 0.001)), lost.append(wait([lock, other]))))
-    until(lambda: lost and wait_is_seen())
+    until(lambda: lost and sleeps(thread))
     other.set()
     thread.join()
     assert lost == [[], [other]]
@@ -356,12 +356,12 @@ def test_a_file_on_a_disk_is_ready() -> None:
 
 @both
 def test_all() -> None:
-    event = Event()
+    event, me = Event(), native.current_thread()
     with pipe() as (read, write):
 
         def one_after_the_other() -> None:
             for step in (event.set, lambda: os.write(write, b"x")):
-                until(wait_is_seen)
+                until(lambda: sleeps(me))
                 step()
                 yield_()
 
@@ -580,14 +580,16 @@ def test_a_deadline() -> None:
 
 
 def test_ctrl_c(child: Child) -> None:
-    def program() -> None:
+    def program(tests: str) -> None:
+        sys.path.append(tests)
+        from kinds import sleeps
+
         from runtime import wait
-        from runtime.scheduler import waiting
 
         semaphore = Semaphore(0)
 
         def interrupt() -> None:
-            while not any(one.kind == "wait" for one in waiting().waits):
+            while not sleeps(threading.main_thread()):
                 time.sleep(0)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -604,15 +606,17 @@ def test_ctrl_c(child: Child) -> None:
         semaphore.release()
         assert semaphore._value == 1
 
-    child(program)
+    child(program, str(TREE / "tests"))
 
 
 def test_a_handler_that_waits_for_the_same(child: Child) -> None:
     """The wait has left all queues while the handler runs, and is entered anew."""
 
-    def program() -> None:
+    def program(tests: str) -> None:
+        sys.path.append(tests)
+        from kinds import sleeps
+
         from runtime import wait
-        from runtime.scheduler import waiting
 
         semaphore, handled = Semaphore(0), []
 
@@ -621,7 +625,7 @@ def test_a_handler_that_waits_for_the_same(child: Child) -> None:
 
         def body() -> None:
             for _ in range(2):
-                while not any(one.kind == "wait" for one in waiting().waits):
+                while not sleeps(threading.main_thread()):
                     time.sleep(0)
                 os.kill(os.getpid(), signal.SIGUSR1)
                 while len(handled) == 0:
@@ -640,7 +644,7 @@ def test_a_handler_that_waits_for_the_same(child: Child) -> None:
             pass
         thread.join()
 
-    child(program)
+    child(program, str(TREE / "tests"))
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -651,7 +655,7 @@ def test_fork_while_others_wait() -> None:
     sleeper = started(ends.wait)
     got: list[list[Any]] = []
     threads = [started(lambda: got.append(wait([semaphore, event, sleeper]))) for _ in range(2)]
-    until(lambda: wait_is_seen(2))
+    until(lambda: all(map(sleeps, threads)))
 
     def check() -> None:
         semaphore.release()
@@ -687,7 +691,7 @@ def test_permits_come_in_the_order_of_waiting() -> None:
     threads = []
     for number in range(6):
         threads.append(started(body, number))
-        until(lambda: len(waiting().waits) == len(threads))
+        until(lambda: sleeps(threads[-1]))
     for number in range(6):
         semaphore.release()
         until(lambda number=number: len(order) == number + 1)
@@ -702,9 +706,9 @@ def test_a_permit_passes_by_one_that_has_another() -> None:
     one, two = Semaphore(0), Semaphore(0)
     got: list[object] = []
     first = started(lambda: got.extend(wait([one, two])))
-    until(lambda: len(waiting().waits) == 1)
+    until(lambda: sleeps(first))
     rest = [started(lambda s=s: (s.acquire(), got.append(s))) for s in (one, two)]
-    until(lambda: len(waiting().waits) == 3)
+    until(lambda: all(map(sleeps, rest)))
     one.release()
     two.release()
     until(lambda: len(got) == 2)
@@ -762,36 +766,6 @@ def test_a_thousand_threads_in_random_order() -> None:
         assert not any(thread.is_alive() for thread in ended)
         left.difference_update(ended)
     assert len(wait(threads, 0, return_when=ALL_COMPLETED)) == 1000
-
-
-@both
-def test_it_is_in_waiting() -> None:
-    events = [Event() for _ in range(5)]
-    thread = started(wait, events, PATIENCE)
-    until(wait_is_seen)
-    (one,) = [one for one in waiting().waits if one.kind == "wait"]
-    assert str(one).endswith(f"waits for wait {events[0]!r}, {events[1]!r}, {events[2]!r}, and 2 more")
-    assert one.holder is None
-    events[4].set()
-    thread.join()
-
-
-def test_a_deadlock_of_green_threads(child: Child) -> None:
-    def program() -> None:
-        from runtime import wait
-        from runtime.scheduler import Deadlock, Scheduler
-
-        scheduler = Scheduler()
-        scheduler.spawn(wait, [Event(), Semaphore(0)])
-        text = ""
-        try:
-            scheduler.run()
-        except Deadlock as error:
-            text = str(error)
-        assert "waits for wait" in text, text
-        os._exit(0)
-
-    child(program)
 
 
 @pytest.mark.usefixtures("crowd")

@@ -7,10 +7,9 @@
 #include "kernel/glibc/glibc.h"
 #include "green/shared_lwp.h"
 #include "green/thread.h"
-#include "observe/inspect.h"
-#include "observe/measure.h"
 #include "green/replace.h"
 #include "kernel/lwp/lwp.h"
+#include "kernel/lwp/registry.h"
 #include "waits/queue.h"
 
 #include <errno.h>
@@ -36,6 +35,10 @@
             abort();                                                             \
         }                                                                        \
     } while (0)
+
+#ifndef MORE_PROGRAMS /* as the rows of main(), of a file that includes this one */
+#define MORE_PROGRAMS
+#endif
 
 static int rounds; /* fewer under valgrind, which runs one thread at a time */
 
@@ -99,15 +102,13 @@ static void join(struct lwp *lwp)
 
 static void check_nothing_left(void)
 {
-    struct lwp_statistics statistics;
     struct context_counts counts;
 
     do { /* who has been released is reaped when the kernel has cleared its word */
         lwp_reap();
-        lwp_read_statistics(&statistics);
         context_count(&counts);
         sched_yield();
-    } while (statistics.alive || counts.made != counts.cached);
+    } while (registry_read().alive || counts.made != counts.cached);
     CHECK(atomic_load(glibc.thread_count) == 1);
 }
 
@@ -234,33 +235,6 @@ static void forks(void)
     }
     open_gate();
     join(waiting);
-}
-
-static void read_on(void *arg)
-{
-    struct lwp_statistics seen;
-
-    while (!atomic_load(&gate))
-        lwp_read_statistics(&seen);
-}
-
-/* A child has statistics, though a thread of its parent was reading them. */
-static void forks_beside_a_reader(void)
-{
-    struct lwp_statistics seen;
-    struct lwp *reader = start(64 * 1024, read_on, NULL);
-
-    for (int i = 0, status; i < rounds; i++) {
-        pid_t pid = fork();
-        if (pid == 0) {
-            alarm(10);
-            lwp_read_statistics(&seen);
-            _exit(seen.started != 1);
-        }
-        CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-    }
-    atomic_store(&gate, 1);
-    join(reader);
 }
 
 static void processes(void)
@@ -468,28 +442,7 @@ static void condition(void)
     CHECK(!sync_lock_held(&the_lock) && !atomic_load(&the_lock.deferred));
 }
 
-/* ---- looking, signals -------------------------------------------------------------------------------------------- */
-
-static void looked_at(void)
-{
-    struct lwp *lwp = start(256 * 1024, wait_at_gate, NULL);
-    struct inspect_places places;
-    struct inspect_thread seen;
-    union glibc_dtv dtv[256];
-
-    while (!atomic_load(&began))
-        sched_yield();
-    inspect_places(&places);
-    char *block = malloc((size_t)(places.block_high - places.block_low));
-    CHECK(block);
-    for (int i = 0; i < rounds; i++)
-        CHECK(inspect_copy(lwp->ident, &seen, block, dtv, 256, NULL, 0) == 0);
-    CHECK(seen.tid == atomic_load(&lwp->tid) && seen.ours && seen.tp == lwp->tp);
-    CHECK(inspect_copy(lwp->ident + 64, &seen, block, dtv, 256, NULL, 0) == ESRCH);
-    free(block);
-    open_gate();
-    join(lwp);
-}
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 static atomic_int handled;
 
@@ -673,18 +626,17 @@ int main(int argc, char **argv)
                     {"crowd", crowd, 1},
                     {"refused", refused, 100},
                     {"forks", forks, 10},
-                    {"forks_beside_a_reader", forks_beside_a_reader, 50},
                     {"processes", processes, 20},
                     {"lock", lock, 5000},
                     {"queue", queue, 2000},
                     {"condition", condition, 2000},
-                    {"looked_at", looked_at, 50},
                     {"signals", signals, 200},
                     {"timers", timers, 200},
                     {"greens", greens, 200},
                     {"slot", slot, 0},
                     {"damage", damage, 1},
-                    {"undefined", undefined, 1}};
+                    {"undefined", undefined, 1},
+                    MORE_PROGRAMS};
     char why[512];
 
     CHECK(argc == 3);

@@ -1,6 +1,6 @@
 """One call fails, then all must be as it was: a program for test_faults.py, on a core that faults.c is linked into.
 
-    fault_injection.py NAME ERRNO [--refused NAME ERRNO COUNT] [--library PATH ...]
+    fault_injection.py NAME ERRNO [--refused NAME ERRNO COUNT] [--library PATH ...] [--measured]
 
 The first call of NAME fails with ERRNO, in a process forked for that, then the second in another, and so on until there
 is no such call any more.  With --refused the first COUNT calls of another function fail too.  Each process runs the
@@ -9,6 +9,8 @@ holds with what it held before.  Prints what was raised and what was wrong, as J
 with one for each.
 
 With a negative ERRNO that signal ends the process instead, and the cycle has threads only.
+
+With --measured a thread is measured, which needs the tools.
 
 NAME "python" is any allocation of the interpreter's while a thread is made, started and joined.
 """
@@ -97,7 +99,7 @@ def holdings() -> dict[str, int]:
         "threads on glibc's list": _on_glibcs_list(),
         "threads that glibc counts": ctypes.c_int.in_dll(ctypes.CDLL(None), "__nptl_nthreads").value,
         "threads that threading knows": threading.active_count(),
-        "alive": scheduler.statistics().alive,
+        "alive": native.lwp_alive(),
         "running": native.running(),
         "process-style LWPs kept": len(processes),
         "contexts that are not in the cache": made - cached,
@@ -112,6 +114,8 @@ def holdings() -> dict[str, int]:
 
 class Cycle:
     """Everything once.  What raises is noted, and the next step begun."""
+
+    measured = False
 
     def __init__(self, libraries: list[str], only_threads: bool = False) -> None:
         self.libraries = libraries
@@ -135,9 +139,9 @@ class Cycle:
     def thread(self, function: Callable[..., object], *args: Any, size: int = 1 << 18) -> None:
         with self.step():
             thread = runtime.Thread(target=function, args=args, stack_size=size)
-            started = scheduler.statistics().started
+            started = native.lwp_started()
             thread.start()
-            assert scheduler.statistics().started == started + 1
+            assert native.lwp_started() == started + 1
             self.join(thread)
             assert not thread.is_alive()
 
@@ -158,10 +162,12 @@ class Cycle:
         self.lwp(Clone.VM | Clone.FS, signal.SIGCHLD, 7)
         self.lwp(0, signal.SIGCHLD, 7)
         self.lwp(Clone.FILES, signal.SIGCHLD, 7)
-        scheduler.measure(True)
+        if self.measured:
+            scheduler.measure(True)
         self.thread(target)
-        scheduler.statistics()
-        scheduler.measure(False)
+        if self.measured:
+            scheduler.statistics()
+            scheduler.measure(False)
         for path in self.libraries:
             ctypes.CDLL(path)
         self.thread(target)  # its DTV is too short now
@@ -313,7 +319,9 @@ def main() -> None:
     parser.add_argument("errno", type=int)
     parser.add_argument("--refused", nargs=3)
     parser.add_argument("--library", action="append", default=[])
+    parser.add_argument("--measured", action="store_true")
     arguments = parser.parse_args()
+    Cycle.measured = arguments.measured
     if arguments.name == "python":
         faults = [in_a_fork(partial(_without_memory, nth)) for nth in range(PYTHON_ALLOCATIONS)]
         json.dump({"faultless": None, "faults": faults}, sys.stdout)

@@ -7,83 +7,31 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from child_programs import Child, in_child, in_forked_child, run_thread, run_threads, skip_test, wait_until_parked
-from commands import python
+from faulty import NEW_THREAD_STATE, Faulty
 from native_helper import NativeHelper
 from seccomp import refuse
-from shared_by_workers import made_once
 from sync_helpers import KERNEL_HAS
-from this_machine import FREE_THREADED, TREE
+from this_machine import FREE_THREADED
 
 import runtime
-from runtime import Clone, scheduler, sync
+from runtime import Clone, native, sync
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
-#: What the core makes a PyThreadState with.
-NEW_THREAD_STATE = "PyThreadState_New" if sys.version_info >= (3, 12) else "_PyThreadState_Prealloc"
-HERE = Path(__file__).parent
-INJECTION = HERE / "fault_injection.py"
-
 # ---- injected --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Faulty:
-    """The runtime, with faults.c linked into its core."""
-
-    root: Path
-    libraries: Sequence[str]
-
-    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {"PYTHONPATH": str(self.root), "PYTHONFAULTHANDLER": ""}
-        return python(*command, timeout=100, **{**own, **variables})
-
-    def inject(self, name: str, number: int, *options: str, **variables: str) -> list[dict[str, Any]]:
-        """A list of what came of each fault; the test fails if anything was wrong."""
-        libraries = [word for path in self.libraries for word in ("--library", path)]
-        done = self.run(str(INJECTION), name, str(number), *options, *libraries, **variables)
-        found = json.loads(done.stdout)
-        if found["faultless"]:
-            assert (found["faultless"]["wrong"], found["faultless"]["raised"]) == ([], [])
-        wrong = {f"fault {at}": fault["wrong"] for at, fault in enumerate(found["faults"]) if fault["wrong"]}
-        assert not wrong, f"{wrong}\n{done.stderr[-4000:]}"
-        print(f"faults injected: {len(found['faults'])}")
-        return list(found["faults"])
-
-
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper) -> Faulty:
-    root = made_once(tmp_path_factory, "faulty", build)
-    return Faulty(root, native_helper.copies(native_helper.dynamic, 20))
-
-
-def build(root: Path) -> None:
-    shutil.copytree(TREE / "runtime", root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
-    made = root / "faults.o"
-    options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
-    defined = ["-D_GNU_SOURCE", f"-DNEW_THREAD_STATE={NEW_THREAD_STATE}"]
-    subprocess.run(["cc", *options, *defined, "-c", str(HERE / "faults.c"), "-o", str(made)], check=True)
-    symbols = subprocess.run(["nm", str(made)], check=True, capture_output=True, text=True).stdout.split()
-    wrap = [f"-Wl,--wrap={name.removeprefix('__wrap_')}" for name in symbols if name.startswith("__wrap_")]
-    python(root / "runtime" / "native" / "build.py", timeout=110, LDFLAGS=" ".join([str(made), *wrap]))
 
 
 # Which call fails, with what errno, and how often the cycle of fault_injection.py makes it at least.
@@ -111,7 +59,6 @@ ABSORBED = [
     ("madvise", errno.EINVAL, 4),  # the guard by mprotect instead, as before Linux 6.13
     ("madvise", errno.ENOMEM, 4),
     ("madvise", errno.EAGAIN, 4),
-    ("mincore", errno.EAGAIN, 1),
     ("prctl", errno.EINVAL, 3),
     ("prctl", errno.EPERM, 3),
     ("set_robust_list", errno.ENOSYS, 7),
@@ -220,24 +167,6 @@ assert os.listdir("/proc/self/task") == tasks
     print(f"faults injected: {count}")
 
 
-def test_a_failed_clone_leaves_the_next_thread_its_blocked_signals(faulty: Faulty) -> None:
-    """The context was loaded, but no thread has set its ctype tables: a signal handler would read through null."""
-    program = """
-from runtime import scheduler
-from runtime.scheduler import spawn
-size = 32 * 1024 * 37  # of no other thread here
-try:
-    spawn(int, stack_size=size)
-except RuntimeError:
-    print("refused")
-with scheduler.record_steps() as steps:
-    assert spawn(int, stack_size=size).join()
-print(*sorted(step.name for step in steps if step.name in ("map", "reuse", "mask", "unmask")))
-"""
-    done = faulty.run("-P", "-c", program, RUNTIME_FAULT=f"clone 0 {errno.EAGAIN}")
-    assert done.stdout == "refused\nmask mask reuse unmask\n"
-
-
 # ---- killed ----------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +210,7 @@ def use_all_memory(group: str) -> None:
         runtime.Thread(target=lock.acquire).start()
         runtime.Thread(target=time.sleep, args=(1e6,)).start()
     spawn(lock.acquire, flags=Clone.VM)
-    print(scheduler.statistics().alive, flush=True)
+    print(native.lwp_alive(), flush=True)
 
     def start() -> None:
         while True:
@@ -309,8 +238,6 @@ def start_without_memory(rounds: int) -> None:
     import errno
     import re
     import resource
-
-    scheduler.statistics()  # loads what it needs, for which there will be no memory
 
     def mapped() -> int:
         found = re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -340,7 +267,7 @@ def start_without_memory(rounds: int) -> None:
     for number in range(rounds):
         gate = sync.Event()
         run_threads([runtime.Thread(target=fill) for _ in range(3)])
-        assert scheduler.statistics().alive == 0
+        assert native.lwp_alive() == 0
         if number == rounds // 2:
             before = mapped()
     assert mapped() <= before + (1 << 20)
@@ -470,7 +397,7 @@ def test_a_filter_forbids_threads(number: int) -> None:
         assert why.errno == number
     assert f"[Errno {number}] {os.strerror(number)}: " in str(why)
     assert "seccomp filter" in str(why) or number == 11, why  # EAGAIN
-    assert scheduler.statistics().alive == 1 == scheduler.statistics().started
+    assert native.lwp_alive() == 1 == native.lwp_started()
     assert threading.active_count() == 2 == len(os.listdir("/proc/self/task"))
     go_on.set()
     answers.acquire()

@@ -12,34 +12,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TREE
+from native_programs import FLAGS, LEAKS, MEMCHECK, NATIVE, SANITIZED, build, check_well, run
 
-from runtime.native.build import OPTIONS, SOURCES
+from runtime.native.build import SOURCES
 
-NATIVE = TREE / "runtime" / "native"
 HERE = Path(__file__).parent
-CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
 PROGRAMS = [
-    *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
-    *("condition", "timers", "greens", "slot", "forks_beside_a_reader"),
+    *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "signals"),
+    *("condition", "timers", "greens", "slot"),
 ]
-FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURCE", "-Werror"]
-
-
-def build(target: Path, *options: str) -> Path:
-    source = str(HERE / "core.c")
-    command = ["cc", *FLAGS, *options, f"-I{NATIVE}", "-o", str(target), source, *CORE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
-    if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
-        pytest.skip("this compiler has no sanitizers")
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, env={**os.environ, **variables}, check=False
-    )
 
 
 def test_the_kernel_alone_makes_joins_and_locks(tmp_path: Path) -> None:
@@ -59,8 +40,7 @@ def test_the_kernel_alone_makes_joins_and_locks(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ("-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-fsanitize=address,undefined")
-    return build(tmp_path_factory.mktemp("sanitized") / "core", *options)
+    return build(tmp_path_factory.mktemp("sanitized") / "core", *SANITIZED)
 
 
 @pytest.fixture(scope="module")
@@ -68,23 +48,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("plain") / "core", "-O2")
 
 
-def check_well(done: subprocess.CompletedProcess[str]) -> None:
-    """It has ended well, and nobody complained; if one did, the test shows the whole."""
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-
-
 # ---- sanitizers ------------------------------------------------------------------------------------------------------
 
-# No leaks: blocks that only a context refers to would count as such, the sanitizer doesn't look into our mappings.
-OPTIONS = {"ASAN_OPTIONS": "detect_leaks=0"}
 #: Neither follows a thread pointer that changes.
 NOT_WITH_TOOLS = {"greens"}
 
 
 @pytest.mark.parametrize("program", sorted(set(PROGRAMS) - NOT_WITH_TOOLS))
 def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
-    done = run(str(sanitized), program, "1", **OPTIONS)
+    done = run(str(sanitized), program, "1", **LEAKS)
     check_well(done)
 
 
@@ -92,7 +64,7 @@ def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
     ("program", "says"), [("damage", "overflow|insufficient space"), ("undefined", "shift exponent")]
 )
 def test_the_sanitizers_see_our_threads(program: str, says: str, sanitized: Path) -> None:
-    done = run(str(sanitized), program, "1", **OPTIONS)
+    done = run(str(sanitized), program, "1", **LEAKS)
     assert done.returncode != 0
     assert re.search(says, done.stderr)  # GCC's UBSan, from 16 on, is quicker than ASan to see the damage
 
@@ -122,7 +94,6 @@ def test_the_thread_sanitizer_finds_weaker_orders(order: str, tmp_path: Path) ->
 
 # ---- valgrind --------------------------------------------------------------------------------------------------------
 
-MEMCHECK = ("valgrind", "--quiet", "--error-exitcode=9", "--fair-sched=yes")
 #: It knows no other clone(2) than a thread's: "Unsupported clone() flags".
 NOT_UNDER_VALGRIND = {"refused", "processes"}
 

@@ -12,11 +12,11 @@ import errno
 import os
 import platform
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TREE, lwp, python
+from conftest import TREE, python
+from native_helper import preload
 
 import runtime
 
@@ -27,17 +27,6 @@ DESCRIPTORS = """pthread_list pthread_tid pthread_cancelhandling pthread_specifi
     link_map_l_tls_modid link_map_l_tls_offset list_t_next dtv_t_pointer_val rtld_global__dl_stack_user"""
 if platform.machine() == "x86_64":
     DESCRIPTORS += " pthread_dtvp"  # of elsewhere nothing is asked: there the DTV is not in struct pthread
-
-
-def preload(folder: Path, source: str) -> dict[str, str]:
-    """An environment in which the dynamic linker finds these symbols before libc's."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("without a C compiler there is no library to preload")
-    (folder / "fake.c").write_text(source)
-    library = folder / "fake.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "fake.c"], check=True)
-    return {"LD_PRELOAD": str(library)}
 
 
 def refused(environment: dict[str, str]) -> str:
@@ -185,13 +174,6 @@ def test_a_limit_of_threads() -> None:
     assert "RLIMIT_NPROC" in said
 
 
-def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
-    environment = preload(tmp_path, 'const char *gnu_get_libc_version(void) { return "2.33"; }')
-    done = lwp("doctor", status=1, **environment)
-    assert done.stderr.startswith("lwp: runtime can't work with this C library: glibc 2.33")
-    assert len(done.stderr.splitlines()) == 1
-
-
 def test_a_core_that_was_not_built(tmp_path: Path) -> None:
     package = Path(runtime.__file__).parent
     shutil.copytree(package, tmp_path / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
@@ -206,14 +188,6 @@ def test_a_core_that_was_not_built(tmp_path: Path) -> None:
         last = python(*options, "-c", IMPORT, cwd=tmp_path, status=1, PYTHONPATH=path).stderr.splitlines()[-1]
         assert last.startswith(f"ImportError: {says}"), last
         assert "pip install" in last
-
-
-def test_a_missing_requirement_of_the_program(tmp_path: Path) -> None:
-    (tmp_path / "runtime").symlink_to(Path(runtime.__file__).parent)  # away from what was installed beside it
-    done = python("-S", "-m", "runtime", "--help", cwd=tmp_path, status=1, PYTHONPATH="")
-    assert done.stdout == ""
-    assert done.stderr.startswith("lwp: click is missing: ")
-    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

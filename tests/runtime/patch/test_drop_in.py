@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 
 import runtime
-from runtime import scheduler, threading
+from runtime import native, scheduler, threading
 
 PRIMITIVES = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 OURS = [*PRIMITIVES, "Thread", "Timer", "current_thread"]
@@ -34,7 +34,7 @@ def test_it_has_all_of_threadings_names() -> None:
 
 
 def test_a_program_that_imports_it_runs_on_the_runtime() -> None:
-    before = scheduler.statistics().started
+    before = native.lwp_started()
     meet = threading.Barrier(3)
     done: queue.Queue[tuple[bool, bool]] = queue.Queue()
 
@@ -50,7 +50,7 @@ def test_a_program_that_imports_it_runs_on_the_runtime() -> None:
     assert [done.get(timeout=10) for _ in threads] == [(True, True)] * 2
     for thread in threads:
         thread.join()
-    assert scheduler.statistics().started == before + 2
+    assert native.lwp_started() == before + 2
 
 
 def test_the_excepthook_that_is_set_there_is_called() -> None:

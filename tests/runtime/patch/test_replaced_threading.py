@@ -11,7 +11,7 @@ import pytest
 from conftest import Child
 
 import runtime
-from runtime import scheduler, sync
+from runtime import native, sync
 
 
 def tasklets(look: str) -> None:
@@ -148,7 +148,7 @@ def tasklets(look: str) -> None:
         thread.start()  # returns when it has begun: another would have to run it
         thread.join()
         assert seen == [1]
-        assert scheduler.statistics().started == 0
+        assert native.lwp_started() == 0
     elif look == "directly":  # who wants one of the runtime's own, without install(), gets it
         runtime.uninstall()
         assert type(sync.Condition()) is sync.Condition

@@ -13,9 +13,7 @@ import pickle
 import queue
 import re
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import types
@@ -25,11 +23,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, Child, needs_gil, run_thread
+from conftest import FREE_THREADED, Child, needs_gil, run_thread
 from sync_helpers import PATIENCE, wait_until_asleep
 
 import runtime
@@ -1072,9 +1069,6 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> No
         for _ in range(20):
             ready.acquire()
 
-        def alive(get=scheduler.statistics):  # type: ignore[no-untyped-def]  # noqa: F821
-            return get().alive
-
         def not_pausing(calls=calls, open=os.open, read=os.read, close=os.close):  # type: ignore[no-untyped-def]
             found = 0
             for path in calls:
@@ -1089,7 +1083,7 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> No
             # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
             def __init__(self) -> None:
                 self.set, self.sleep, self.move, self.print = event.set, time.sleep, ctypes.memmove, print  # noqa: F821
-                self.alive = not_pausing if hang else alive
+                self.alive = not_pausing if hang else native.lwp_alive  # noqa: F821
                 self.stacks, self.junk = [] if hang else stacks, (b"\x10" + bytes(7)) * 8192
 
             def __del__(self) -> None:
@@ -1225,34 +1219,3 @@ def test_cpythons_lock_tests() -> None:
 
 
 # ---- derived classes: the rest is in test_derived_primitives.py ------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("children", ["0", "1"], ids=["plain children", "children"])
-def test_a_barrier_of_processes(method: str, children: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import multiprocessing, sys
-
-            def come(barrier, queue):
-                queue.put(barrier.wait(30))
-
-            if __name__ == "__main__":
-                context = multiprocessing.get_context("{method}")
-                barrier, queue = context.Barrier(3), context.Queue()
-                processes = [context.Process(target=come, args=(barrier, queue)) for _ in range(2)]
-                for process in processes:
-                    process.start()
-                indices = [barrier.wait(30), queue.get(timeout=30), queue.get(timeout=30)]
-                for process in processes:
-                    process.join(30)
-                print(sorted(indices), [process.exitcode for process in processes])
-            """
-        )
-    )
-    command = [sys.executable, "-m", "runtime", "run", *["--children"] * int(children), str(program)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert (done.stdout, done.returncode) == ("[0, 1, 2] [0, 0]\n", 0), done.stderr

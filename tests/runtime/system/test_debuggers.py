@@ -5,151 +5,19 @@ No register is named and no system call's number, so that it says the same on ev
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import environment, python
-
-import runtime
+from debugged import BACKTRACES, CLONED, PATIENCE, ask_gdb, check_stacks, threads, waiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-PATIENCE = 120  # seconds: a limit for hangs
-
-#: Where the stack of an LWP of ours ends, and that of a green thread: runtime/native/kernel/arch/.
-CLONED, SWAPPED = (f"runtime_{name}_{platform.machine()}" for name in ("clone", "swap_begin"))
-
-#: Two threads named for the kernel, a Thread, a stock one, an LWP in a green thread and a green thread that sleeps.
-#: It says who they are when each is where it waits for the end, and then does what its argument says.
-WAITING = """
-import json, os, resource, sys, threading
-from runtime import Thread, scheduler, sync
-from runtime.scheduler import Scheduler, spawn
-
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0) if len(sys.argv) < 2 else (resource.RLIM_INFINITY,) * 2)
-end = os.pipe()
-there = sync.Semaphore(0)
-seen = {}
-
-def wait(name):
-    seen[name] = [threading.get_ident(), threading.get_native_id()]
-    there.release()
-    os.read(end[0], 1)
-
-def sleep():
-    seen["asleep"] = [threading.get_ident(), 0]
-    scheduler.sleep(1000)
-
-def green():
-    runs = Scheduler()
-    runs.spawn(sleep)
-    runs.spawn(wait, "green")
-    runs.run()
-
-for n in range(2):
-    spawn(wait, (f"named-{n}",), name=f"named-{n}")
-for kind, name in ((Thread, "a-thread"), (threading.Thread, "stock")):
-    kind(target=wait, args=(name,), name=name).start()
-Thread(target=green).start()
-for _ in range(5):
-    there.acquire()
-seen["main"] = [threading.get_ident(), os.getpid()]
-print(json.dumps(seen), flush=True)
-if len(sys.argv) > 1:
-    os.abort()
-sys.stdin.read()
-os._exit(0)
-"""
-
-Seen = dict[str, list[int]]  #: who: ident, tid
-
-
-@dataclass(frozen=True)
-class Thread:
-    """What gdb says of one."""
-
-    ident: int | None  #: None: libthread_db doesn't know it
-    name: str | None
-    functions: list[str]  #: of its frames, the innermost first
-    says: str  #: all of it
-
-
-@contextmanager
-def waiting() -> Iterator[tuple[int, Seen]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(PYTHONFAULTHANDLER=""),
-    )
-    try:
-        assert process.stdout
-        yield process.pid, json.loads(process.stdout.readline())
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ask_gdb(*arguments: str) -> str:
-    if not (gdb := shutil.which("gdb")):
-        pytest.skip("gdb is not installed")
-    command = [gdb, "-batch", "-nx", "-ex", "set debuginfod enabled off", "-ex", "set width 0", *arguments]
-    own = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}  # which gdb's Python may refuse
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, errors="replace", check=False, env=own
-    )
-    if "ptrace" in done.stderr or "Could not attach" in done.stderr:
-        pytest.skip(f"gdb can't attach here: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout + done.stderr
-
-
-BACKTRACES = ("-ex", "info threads", "-ex", "thread apply all backtrace")
-
-
-def threads(says: str) -> dict[int, Thread]:
-    """By tid.  As BACKTRACES print them."""
-    listed = r"^[* ] +\d+ +(?:Thread (0x[0-9a-f]+) \()?LWP (\d+)\)?(?: \"([^\"]*)\")?"
-    who = {
-        int(tid): (int(ident, 16) if ident else None, name or None)
-        for ident, tid, name in re.findall(listed, says, re.MULTILINE)
-    }
-    found = {}
-    for text in re.split(r"^Thread \d+ \(", says, flags=re.MULTILINE)[1:]:
-        tid = re.match(r"(?:Thread 0x[0-9a-f]+ \()?LWP (\d+)", text)
-        assert tid, text
-        functions = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\S+)", text, re.MULTILINE)
-        found[int(tid[1])] = Thread(*who[int(tid[1])], functions, text)
-    return found
-
-
-def check_stacks(found: dict[int, Thread], seen: Seen) -> None:
-    """Each is known by its pthread_self(), and its stack leads to its beginning and no further."""
-    for name, (ident, tid) in seen.items():
-        if name == "asleep":  # no LWP is in it
-            continue
-        thread = found[tid]
-        assert "corrupt stack" not in thread.says, thread
-        assert "previous frame" not in thread.says, thread
-        assert "not enough registers" not in thread.says, thread
-        assert len(thread.functions) < 100, thread
-        if name == "green":
-            assert thread.functions[-1] == SWAPPED, thread
-            continue
-        assert thread.ident == ident, thread
-        if name not in ("stock", "main"):
-            assert thread.functions[-1] == CLONED, thread
 
 
 def test_a_debugger_sees_names_and_whole_stacks() -> None:
@@ -166,16 +34,6 @@ def test_a_debugger_sees_names_and_whole_stacks() -> None:
     assert found[seen["green"][1]].ident == seen["green"][0]
 
 
-def test_a_core_that_the_kernel_writes(tmp_path: Path) -> None:
-    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
-    if not re.fullmatch(r"[\w.]+", pattern):
-        pytest.skip(f"the kernel writes no core to the working directory: kernel.core_pattern is {pattern!r}")
-    done = python("-c", WAITING, "core", cwd=tmp_path, timeout=PATIENCE, status=-6, PYTHONFAULTHANDLER="")
-    if not (cores := list(tmp_path.glob(f"{pattern}*"))):
-        pytest.skip("no core was written: a hard limit (ulimit -Hc)")
-    check_script(ask_gdb(*ALL, sys.executable, str(cores[0])), json.loads(done.stdout))
-
-
 def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
     core = tmp_path / "core"
     with waiting() as (pid, seen):
@@ -187,32 +45,6 @@ def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
     if int(version[1]) < 18 and (lost := re.search(r"Memory read failed for corefile section, \d{6,} bytes", said)):
         pytest.skip(f"this gdb, {version[0]}, leaves out a mapping from its first guard region on: {lost[0]}")
     check_stacks(threads(ask_gdb(*BACKTRACES, sys.executable, str(core))), seen)
-
-
-#: In gdb: names and green threads, by what the runtime itself knows of them.
-SCRIPT = ("-x", str(Path(runtime.__file__).parent / "native" / "gdb_threads.py"))
-
-
-def check_script(says: str, seen: Seen) -> None:
-    found = threads(says)
-    for name in ("named-0", "named-1", "a-thread"):
-        assert found[seen[name][1]].name == name
-    (asleep, _), (green, tid) = seen["asleep"], seen["green"]
-    assert f'{asleep:#x} "Thread-2 (sleep)" no LWP is in it\n' in says
-    assert f'{green:#x} "Thread-3 (wait)" LWP {tid} is in it\n' in says
-    stack = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\S+)", says.rpartition(f"{asleep:#x}")[2], re.MULTILINE)
-    assert "green_switch" in stack[0]
-    assert "scheduler_sleep" in stack
-    assert stack[-1] == SWAPPED
-    check_stacks(found, seen)
-
-
-ALL = (*SCRIPT, *BACKTRACES, "-ex", "info greens", "-ex", "green")
-
-
-def test_names_and_green_threads_by_the_script() -> None:
-    with waiting() as (pid, seen):
-        check_script(ask_gdb("-p", str(pid), *ALL), seen)
 
 
 #: Two threads that compute; it says their tids.

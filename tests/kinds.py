@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sync_helpers import PATIENCE, WAITS_IN, call_of_cancellable
+from sync_helpers import PATIENCE, WAITS_IN, asleep, call_of_cancellable
 
 from runtime import Thread, native
-from runtime.scheduler import Scheduler, yield_
+from runtime.scheduler import Scheduler, green_statistics, yield_
 from runtime.sync import Event
 
 FOREVER = 1000.0
@@ -93,12 +93,6 @@ def both(test: Callable[..., object]) -> Callable[..., None]:
     return parametrized
 
 
-def _sleeps(thread: Any) -> bool:
-    if state := native.green_states().get(thread.ident):
-        return state == "asleep"
-    return call_of_cancellable(thread.native_id) in (WAITS_IN, "ppoll")
-
-
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -107,6 +101,21 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0)
 
 
+def _sleeps_where_it_can_be_cancelled(thread: Any) -> bool:
+    """A green thread is one on the calling thread's only LWP."""
+    if getattr(thread, "_lwp_scheduler", None) is None:
+        return call_of_cancellable(thread.native_id) in (WAITS_IN, "ppoll")
+    assert thread._lwp_scheduler is my_scheduler()
+    before = green_statistics().switches
+    yield_()  # to no other thread, if all others sleep
+    return green_statistics().switches == before and bool(thread.is_alive())
+
+
+def sleeps(thread: Any) -> bool:
+    """Whether it sleeps, and not for the GIL."""
+    return _sleeps_where_it_can_be_cancelled(thread) or asleep(thread.native_id)
+
+
 def until_asleep(*tasks: Any) -> None:
     """Returns when all of them sleep, where they can be cancelled."""
-    until(lambda: all(task.thread is not None and _sleeps(task.thread) for task in tasks))
+    until(lambda: all(task.thread is not None and _sleeps_where_it_can_be_cancelled(task.thread) for task in tasks))

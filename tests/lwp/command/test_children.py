@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import lwp_tasks
@@ -17,7 +19,7 @@ def count():
     t.start()
     t.join()
     found = sys.modules.get("_lwp_runtime")
-    return found.scheduler.statistics().started if found else 0
+    return found.native.lwp_started() if found else 0
 """
 
 SUBPROCESS = """
@@ -121,73 +123,11 @@ def test_green_multiprocessing(method: str, options: tuple[str, ...], children: 
     assert (ours.stderr, ours.returncode) == ("", 0)
 
 
-def test_nothing_is_loaded_unasked(children: Path, installed: Environment) -> None:
-    loaded = "import sys; print([name for name in sys.modules if 'runtime' in name])"
-    assert installed.run("-c", loaded, cwd=children).stdout == "[]\n"
-    assert installed.run("-c", loaded, cwd=children, LWP_CHILDREN="").stdout == "[]\n"
-    assert "'_lwp_runtime.patch.installation'" in installed.run("-c", loaded, cwd=children, LWP_CHILDREN="1").stdout
-
-
 def test_a_token_in_the_environment_is_not_for_a_python_that_ignores_it(children: Path, installed: Environment) -> None:
     program = "import runtime\nruntime.explored(runs=1)(int)()\n"
     assert "'?' is no token" in installed.run("-c", program, cwd=children, LWP_EXPLORE_REPLAY="?").stderr
     found = installed.run("-E", "-c", program, cwd=children, LWP_EXPLORE_REPLAY="?")
     assert (found.stderr, found.returncode) == ("", 0)
-
-
-def test_nothing_is_left_where_modules_are_found(children: Path, installed: Environment) -> None:
-    """Also with a sitecustomize, which is imported as ever, and finds the runtime in place."""
-    (children / "sitecustomize.py").write_text(
-        "import threading\nprint(threading.Thread.start.__globals__['Thread'].__module__)\n"
-    )
-    finders = "import sys; print(sys.meta_path, 'sitecustomize' in sys.modules)"
-    plain = installed.run("-c", finders, cwd=children, PYTHONPATH=".")
-    ours = installed.run("-c", finders, cwd=children, PYTHONPATH=".", LWP_CHILDREN="1")
-    assert plain.stdout.startswith("threading\n[")
-    # A finder that stands first answers an import of `runtime`.
-    assert re.sub(r"\n\[<lwp_runtime._Finder object at 0x\w+>, ", "\n[", ours.stdout) == plain.stdout.replace(
-        "threading\n", "runtime.patch.installation\n", 1
-    )
-
-
-def test_subinterpreters_are_left_alone(children: Path, installed: Environment) -> None:
-    pytest.importorskip("_testcapi", reason="nothing here makes a subinterpreter")
-    where = "import threading; print(threading.Thread.start.__globals__['Thread'].__module__, flush=True)"
-    found = installed.run(
-        "-c", f"{where}\nimport _testcapi\n_testcapi.run_in_subinterp({where!r})", cwd=children, LWP_CHILDREN="1"
-    )
-    assert (found.stdout, found.stderr) == ("runtime.patch.installation\nthreading\n", "")
-
-
-WRONG = {
-    "LWP_STACK_SIZE=256K": "invalid literal for int() with base 10: '256K' (LWP_STACK_SIZE='256K', in bytes)\n",
-    "LWP_STACK_SIZE=100": "size not valid: 100 bytes (LWP_STACK_SIZE='100', in bytes)\n",
-    "LWP_GREEN=0": "lwps must be a whole number from 1 to 1024, not 0 (LWP_GREEN='0', in LWPs)\n",
-    "LWP_GREEN=1 LWP_TIME_SLICE=5ms": "(LWP_GREEN='1', in LWPs; LWP_TIME_SLICE='5ms', in seconds)\n",
-}
-
-
-@pytest.mark.parametrize("why", ["core", *WRONG])
-def test_a_child_where_it_fails_goes_on(why: str, children: Path, installed: Environment) -> None:
-    (children / "child.py").write_text(
-        "import threading\nprint(threading.Thread.start.__globals__['Thread'].__module__)\nraise SystemExit(3)"
-    )
-    if why == "core":
-        (children / "resource.py").write_text("raise ImportError('no core\\nto be had')\n")
-        environment, says = {"PYTHONPATH": "."}, "no core to be had"
-    else:
-        environment, says = dict(each.split("=") for each in why.split()), WRONG[why]
-    found = installed.run("child.py", cwd=children, LWP_CHILDREN="1", **environment)
-    assert (found.stdout, found.returncode) == ("threading\n", 3)
-    assert found.stderr.startswith("lwp: this process's threads are plain ones: ")
-    assert says in found.stderr
-    assert found.stderr.count("\n") == 1
-    # Where there is no stderr, it must not turn up elsewhere.
-    shell = 'exec "$0" child.py 2>&-'
-    found = installed.execute(
-        "/bin/sh", "-c", shell, str(installed.python), cwd=children, LWP_CHILDREN="1", **environment
-    )
-    assert (found.stdout, found.returncode) == ("threading\n", 3)
 
 
 def test_not_installed(tmp_path: Path) -> None:
@@ -197,3 +137,34 @@ def test_not_installed(tmp_path: Path) -> None:
     assert found.stderr.startswith("lwp: --children needs the package installed")
     assert found.stderr.count("\n") == 1
     assert (found.stdout, found.returncode) == ("", 2)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("children", ["0", "1"], ids=["plain children", "children"])
+def test_a_barrier_of_processes(method: str, children: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing, sys
+
+            def come(barrier, queue):
+                queue.put(barrier.wait(30))
+
+            if __name__ == "__main__":
+                context = multiprocessing.get_context("{method}")
+                barrier, queue = context.Barrier(3), context.Queue()
+                processes = [context.Process(target=come, args=(barrier, queue)) for _ in range(2)]
+                for process in processes:
+                    process.start()
+                indices = [barrier.wait(30), queue.get(timeout=30), queue.get(timeout=30)]
+                for process in processes:
+                    process.join(30)
+                print(sorted(indices), [process.exitcode for process in processes])
+            """
+        )
+    )
+    command = [sys.executable, "-m", "runtime", "run", *["--children"] * int(children), str(program)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout, done.returncode) == ("[0, 1, 2] [0, 0]\n", 0), done.stderr
