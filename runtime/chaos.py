@@ -17,7 +17,6 @@ from typing import Any
 from . import native
 from .observe.files import is_program, name_of_file, printable
 from .observe.records import thread_name
-from .patch.installation import stock_locks
 
 __all__ = ["KINDS", "Chaos", "any_seed"]
 
@@ -68,14 +67,15 @@ class Chaos:
         RuntimeError: it has begun already, or all of sys.monitoring's tool numbers are taken.
         """
         is_program("")  # it imports, which must not lead to _found()
-        stock = (*stock_locks, _queue.SimpleQueue)
         if _monitoring is None:
-            native.chaos_begin(self.seed, self._found, None, None, stock)
+            native.chaos_begin(self.seed, self._found, None, None, _queue.SimpleQueue)
         else:
             free = [tool for tool in (4, 3, 5, 2, 1, 0) if _monitoring.get_tool(tool) is None]
             if not free:
                 raise RuntimeError("sys.monitoring has no tool number left: other tools (coverage, debuggers) use all")
-            native.chaos_begin(self.seed, self._found, _monitoring.DISABLE, _monitoring.restart_events, stock)
+            native.chaos_begin(
+                self.seed, self._found, _monitoring.DISABLE, _monitoring.restart_events, _queue.SimpleQueue
+            )
             self._tool = free[0]
             _monitoring.use_tool_id(self._tool, "lwp chaos")
             _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)

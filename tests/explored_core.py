@@ -70,10 +70,10 @@ def _compile(source: Path, target: Path, explored: bool, *includes: Path) -> Non
     if explored:
         flags += [f"-I{POINTS}", *(f"-D{name}=point_{name}" for name in NAMES)]
     if source.name == "module.c":
-        flags.append(entries_option(NATIVE))
+        flags += [entries_option(SOURCES, NATIVE), '-DCORE_BUILD="explored"']
     if source.name == "queue.c":
         flags.append("-Dfork_handle=point_fork_handle")
-    folders = [f"-I{folder}" for folder in (*includes, NATIVE)]
+    folders = [f"-I{folder}" for folder in (*includes, NATIVE, TREE / "lwp" / "native")]
     command = [*COMPILER, *flags, *folders, "-c", "-o", str(target), str(source)]
     subprocess.run(command, check=True, timeout=100)
 

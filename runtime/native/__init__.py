@@ -8,3 +8,9 @@ import sys
 from ._load import load
 
 load(sys.modules[__name__])
+
+
+def __getattr__(name):  # DEV
+    import lwp.native
+
+    return getattr(lwp.native, name)

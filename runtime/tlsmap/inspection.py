@@ -20,7 +20,7 @@ from typing import Any
 
 from ..groups import members
 from ..lwp import LWP
-from ..native.structures import ffi, lib
+from lwp.native.structures import ffi, lib
 from ..placement import described
 from .layout import Layout, Module, Place, Segment, layout, pthread_places, rseq_area, tcb_places
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..native.structures import facts, ffi, lib
+from lwp.native.structures import ffi, lib as tools_lib
+from ..native.structures import facts, lib
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def rseq_area(size: int) -> int:
 
 def _places() -> Any:
     places = ffi.new("struct inspect_places *")
-    lib.inspect_places(places)
+    tools_lib.inspect_places(places)
     return places
 
 
@@ -131,7 +132,7 @@ def layout() -> Layout:
             ffi.new("char[]", pool),
             ffi.new("size_t *", pool),
         )
-        count = lib.inspect_modules(found, room, images, used)
+        count = tools_lib.inspect_modules(found, room, images, used)
         if count <= room and used[0] <= pool:
             break
         room, pool = count + 16, 2 * used[0] + 1

@@ -7,7 +7,7 @@
 #include "kernel/glibc/glibc.h"
 #include "green/shared_lwp.h"
 #include "green/thread.h"
-#include "observe/inspect.h"
+#include "study/inspect.h"
 #include "observe/measure.h"
 #include "green/replace.h"
 #include "kernel/lwp/lwp.h"

@@ -76,6 +76,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, native_helper: NativeHelper
 
 
 def build(root: Path) -> None:
+    for name in ("setup.py", "lwp_runtime.py"):
+        shutil.copy(TREE / name, root)
     shutil.copytree(TREE / "runtime", root / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     made = root / "faults.o"
     options = ["-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fPIC", "-fvisibility=hidden"]
@@ -83,7 +85,7 @@ def build(root: Path) -> None:
     subprocess.run(["cc", *options, *defined, "-c", str(HERE / "faults.c"), "-o", str(made)], check=True)
     symbols = subprocess.run(["nm", str(made)], check=True, capture_output=True, text=True).stdout.split()
     wrap = [f"-Wl,--wrap={name.removeprefix('__wrap_')}" for name in symbols if name.startswith("__wrap_")]
-    python(root / "runtime" / "native" / "build.py", timeout=110, LDFLAGS=" ".join([str(made), *wrap]))
+    python("setup.py", "-q", "build_ext", "--inplace", cwd=root, timeout=110, LDFLAGS=" ".join([str(made), *wrap]))
 
 
 # Which call fails, with what errno, and how often the cycle of fault_injection.py makes it at least.

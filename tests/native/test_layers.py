@@ -15,61 +15,74 @@ import layers
 
 
 @pytest.fixture(scope="module")
-def calls() -> layers.Calls:
-    return layers.calls()
+def symbols() -> dict[str, layers.Symbols]:
+    return layers.symbols()
 
 
-def test_each_file_calls_only_files_below_it(calls: layers.Calls) -> None:
+@pytest.fixture(scope="module")
+def calls(symbols: dict[str, layers.Symbols]) -> layers.Calls:
+    return layers.calls(symbols)
+
+
+@pytest.fixture(scope="module")
+def marked(symbols: dict[str, layers.Symbols]) -> set[str]:
+    return {name for source in layers.CORE for name in symbols[source].exported}
+
+
+def test_each_file_calls_only_files_below_it(calls: layers.Calls, marked: set[str]) -> None:
     assert len(calls) > len(layers.SOURCES)
-    assert list(layers.complaints(calls)) == []
+    assert list(layers.complaints(calls, marked)) == []
 
 
-def test_a_call_upwards_is_found(calls: layers.Calls) -> None:
+def test_a_call_upwards_is_found(calls: layers.Calls, marked: set[str]) -> None:
     found = {**calls, ("kernel/base/park.c", "green/switch.c"): {"green_switch"}}
-    assert list(layers.complaints(found)) == [
+    assert list(layers.complaints(found, marked)) == [
         "kernel/base/park.c calls green/switch.c, which stands above it: green_switch",
     ]
 
 
-def test_a_call_from_the_core_to_a_tool_is_found(calls: layers.Calls) -> None:
-    found = {**calls, ("python/module.c", "observe/trace.c"): {"trace_open"}}
-    assert list(layers.complaints(found)) == [
-        "python/module.c calls observe/trace.c, which stands above it: trace_open",
+def test_a_call_from_the_core_to_a_tool_is_found(calls: layers.Calls, marked: set[str]) -> None:
+    found = {**calls, ("python/module.c", "lwp/native/observe/trace.c"): {"trace_open"}}
+    assert list(layers.complaints(found, marked)) == [
+        "python/module.c calls lwp/native/observe/trace.c, which stands above it: trace_open",
     ]
     assert layers.used_by_tools(found) == layers.used_by_tools(calls)
-    assert "park_wait" in layers.used_by_tools(calls)
 
 
-def test_a_header_of_a_tool_in_the_core_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Also one that has no C file, in a folder of tools."""
-    monkeypatch.setattr(layers, "NATIVE", tmp_path)
-    for folder, header in ("python/waits", "explore/explore.h"), ("observe", "observe/histogram.h"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "some.h").write_text(f'#include "{header}"\n')
-    assert list(layers.headers_of_tools()) == [("python/waits/some.h", "explore/explore.h")]
+def test_what_tools_may_use_is_what_they_use(calls: layers.Calls, marked: set[str]) -> None:
+    assert marked - {"runtime_debug"} == layers.used_by_tools(calls)
+    assert "park_wait" in marked
+    assert list(layers.complaints(calls, marked | {"park_poll"})) == ["no tool uses what API marks: park_poll"]
+    found = {**calls, (layers.TOOLS[0], layers.CORE[0]): {f"name_{number}" for number in range(layers.MOST_NAMES)}}
+    (said,) = layers.complaints(found, marked)
+    assert said.endswith(f"names of the core, more than {layers.MOST_NAMES}")
 
 
-def test_one_bare_name_too_many_is_found(calls: layers.Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_bare_name_too_many_is_found(
+    calls: layers.Calls, marked: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(layers, "MOST_BARE_NAMES", 1)
-    monkeypatch.setattr(layers, "NATIVE", tmp_path)
+    monkeypatch.setattr(layers, "FOLDERS", [tmp_path])
     header = tmp_path / "some.h"
     header.write_text("static inline void *look(void)\n{\n}\nstatic int look_at(void)\n{\n}\nstatic int take;\n")
-    assert list(layers.complaints(calls)) == []
+    assert list(layers.complaints(calls, marked)) == []
     header.write_text("static inline void *look(void)\n{\n}\nstatic int take(int a)\n{\n}\n")
-    assert list(layers.complaints(calls)) == [
+    assert list(layers.complaints(calls, marked)) == [
         "2 static functions have a name of one word, more than 1: some.h:look, some.h:take",
     ]
 
 
 def test_no_room_below_python_knows_python() -> None:
-    for path in layers.NATIVE.rglob("*.[ch]"):
-        if path.relative_to(layers.NATIVE).parts[0] != "python":
-            assert "#include <Python.h>" not in path.read_text(), path
+    for folder in layers.FOLDERS:
+        for path in folder.rglob("*.[ch]"):
+            if path.relative_to(folder).parts[0] != "python":
+                assert "#include <Python.h>" not in path.read_text(), path
 
 
 def test_only_compat_asks_which_cpython_it_is_compiled_for() -> None:
     asks = re.compile("PY_VERSION_HEX|Py_GIL_DISABLED")
-    asking = {path.name for path in layers.NATIVE.rglob("*.[ch]") if asks.search(path.read_text())}
+    files = [path for folder in layers.FOLDERS for path in folder.rglob("*.[ch]")]
+    asking = {path.name for path in files if asks.search(path.read_text())}
     assert asking == {"compat.h"}
 
 

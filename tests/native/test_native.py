@@ -16,8 +16,10 @@ from conftest import TREE
 
 from runtime.native.build import OPTIONS, SOURCES
 
-NATIVE = TREE / "runtime" / "native"
+NATIVE, TOOLS = TREE / "runtime" / "native", TREE / "lwp" / "native"
+INCLUDE = [f"-I{NATIVE}", f"-I{TOOLS}"]
 CORE = [str(NATIVE / source) for source in SOURCES if not source.startswith("python")]
+CORE += [str(TOOLS / source) for source in ("observe/measure.c", "study/inspect.c")]  #: what core.c looks with
 PROGRAMS = [
     *("threads", "crowd", "refused", "forks", "processes", "lock", "queue", "looked_at", "signals"),
     *("condition", "timers", "greens", "slot", "forks_beside_a_reader"),
@@ -27,7 +29,7 @@ FLAGS = [*(option for option in OPTIONS if option != "-O2"), "-g", "-D_GNU_SOURC
 
 def build(target: Path, *options: str) -> Path:
     source = str(TREE / "tests" / "native" / "core.c")
-    command = ["cc", *FLAGS, *options, f"-I{NATIVE}", "-o", str(target), source, *CORE]
+    command = ["cc", *FLAGS, *options, *INCLUDE, "-o", str(target), source, *CORE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if "cannot find" in done.stderr and options[-1].startswith("-fsanitize"):
         pytest.skip("this compiler has no sanitizers")
@@ -174,11 +176,13 @@ def test_cppcheck_finds_nothing() -> None:
                 "-DPyAPI_FUNC(type)=type",
                 "-DElfW(type)=Elf64_##type",
                 "-DENTRIES(of)=",
+                '-DCORE_BUILD=""',
                 f"-DPY_VERSION_HEX={version}",
             ),
             # It can't read aarch64.c: register variables in assembly are "syntax errors".
             *("-D__x86_64__=1", "-D__LP64__=1", "--suppress=normalCheckLevelMaxBranches"),
-            *("-I", str(NATIVE), *(str(NATIVE / source) for source in SOURCES)),
+            *INCLUDE,
+            *map(str, sorted({*NATIVE.rglob("*.c"), *TOOLS.rglob("*.c")})),
         ]
         done = run(*command)
         assert done.stdout + done.stderr == ""

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from ...native.structures import lib
+from lwp.native.structures import lib
 from .._options import Json, check_plot, json_option, plot_option, save_plot
 from .._output import console, table, time
 from ._shown import print_more

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ...native.structures import ffi, lib, thread_pointer
+from lwp.native.structures import ffi, lib
+from ...native.structures import thread_pointer
 from ...scheduler import LWP, spawn
 from .._output import table
 from ._shown import shows, threads_option

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ... import Thread
-from ...native.structures import lib
+from lwp.native.structures import lib
 from .._options import Json, write_file
 from .._output import console
 

@@ -21,7 +21,7 @@ from ... import native
 from ...observe.files import Choice, choosing, printable
 from ...observe.source import program_frames
 from ...patch.blocking.closing import kept_open
-from ...patch.installation import blocking_replaced, stock_locks
+from ...patch.installation import blocking_replaced
 from ...scheduler import Scheduler, spawn
 from ..results import Unwound
 from .cancellation import says_that_it_struck
@@ -69,7 +69,7 @@ class Session:
         with ExitStack() as undo:
             scheduler = Scheduler()
             undo.enter_context(blocking_replaced())
-            stock = (*stock_locks, _queue.SimpleQueue, _random.Random)
+            stock = (_queue.SimpleQueue, _random.Random)
             native.explore_begin(scheduler, Unwound, threading.main_thread(), stock, (time, posix), random._inst)
             undo.callback(native.explore_end)
             undo.enter_context(choosing(self.choice))

@@ -635,7 +635,7 @@ static int fill(PyObject *module)
     static const struct python_control control = {no_scheduler, call_handler};
 
     python_control = &control;
-    points = PyCapsule_Import("runtime.native.explore_points", 0);
+    points = PyCapsule_Import("lwp.native.explore_points", 0);
     words = PyDict_New();
     return points && words ? 0 : -1;
 }

@@ -30,6 +30,8 @@
 #ifndef RUNTIME_LWP_H
 #define RUNTIME_LWP_H
 
+#include "api.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,20 +80,20 @@ static inline int lwp_has_ended(int alive)
 
 /* The flags of an ordinary thread; and the flags that every LWP in our memory needs, because without a TCB and a tid word of its own glibc
  * would take it for its creator. */
-extern const unsigned long lwp_thread_flags, lwp_own_flags;
+API extern const unsigned long lwp_thread_flags, lwp_own_flags;
 
 /* (1).  NULL with errno set. */
-struct lwp *lwp_new(size_t stack_size);
+API struct lwp *lwp_new(size_t stack_size);
 
 /* At (1): sets the name that debuggers read without Python, and the kernel's if `named`. */
 void lwp_set_name(struct lwp *lwp, const char *name, int named);
 
 /* (1) -> (3): calls run(arg) in a new LWP.  0, or errno: it is (1) again, and may be started again. */
-int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
+API int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
 /* Sleeps until (5), or for a process until its end, which comes later than (5) if it has called exec; at most until the deadline.  0,
  * ETIMEDOUT or EINTR. */
-int lwp_join(struct lwp *lwp, int64_t deadline);
+API int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
 
@@ -102,7 +104,7 @@ void lwp_count_as_ended(struct lwp *lwp);
 void lwp_uncount_start(void);
 
 /* Drops the handle's ref. */
-void lwp_release(struct lwp *lwp);
+API void lwp_release(struct lwp *lwp);
 
 /* The oldest thread that is `waited` for and alive, except the caller; with a ref.  NULL: none. */
 struct lwp *lwp_next_waited(void);
@@ -146,7 +148,7 @@ extern atomic_int lwps_beside_count;
 /* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
  * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
  * could wake a thread. */
-extern atomic_int lwps_ending;
+API extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 
 /* A floor that runs contexts itself keeps what it needs of a thread behind the struct lwp: lwp_new() makes this many bytes of zeros.  The
