@@ -24,7 +24,9 @@ from gunicorn.workers.base_async import AsyncWorker
 
 import lwp_runtime
 
-_children, _installation, _ = map(lwp_runtime.load, ("patch.children", "patch.installation", "patch.blocking"))
+_children, _installation, _ = (
+    lwp_runtime.load(f"runtime.patch.{name}") for name in ("children", "installation", "blocking")
+)
 lwp_runtime.give_way()
 
 __all__ = ["Worker"]

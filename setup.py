@@ -1,4 +1,4 @@
-"""Only what pyproject.toml can't say: the C core, and a start-up hook that goes beside the package."""
+"""Only what pyproject.toml can't say: the C, and a start-up hook that goes beside the packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-BUILD = run_path("runtime/native/build.py")
+# The core's shared object first: that of the tools, if they are here, is linked against it.
+BUILDS = [run_path(file) for file in ("runtime/native/build.py", "lwp/native/build.py") if Path(file).exists()]
+CORE = BUILDS[0]
 
 # As `site` wants it: one line that begins with "import".  runtime/patch/children.py says what it is for.  Kept, because
 # nothing else begins in a child Python however that is started; a Python's start takes the same with and without it
@@ -17,7 +19,7 @@ BUILD = run_path("runtime/native/build.py")
 # Without -E and -I, which say that the environment is not to change what Python does.
 HOOK = (
     'import os, sys; sys.flags.ignore_environment or not os.environ.get("LWP_CHILDREN") or '
-    '__import__("lwp_runtime").load("patch.children").begin()\n'
+    '__import__("lwp_runtime").load("runtime.patch.children").begin()\n'
 )
 
 
@@ -32,12 +34,15 @@ class BuildWithHook(build_py):  # type: ignore[misc]  # setuptools has no types
 
 class BuildStripped(build_ext):  # type: ignore[misc]
     def run(self) -> None:
-        if reason := BUILD["missing"]():
+        if reason := CORE["missing"]():
             raise SystemExit(reason)
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
-        ext.sources.append(BUILD["write_structures"](Path(self.build_temp)))
+        build = next(build for build in BUILDS if build["EXTENSION"] is ext)
+        ext.sources.append(CORE["write_module"](Path(self.build_temp), *build["MODULE"]))
+        if build is not CORE:
+            ext.extra_link_args += build["link_with"](self.get_ext_fullpath(CORE["EXTENSION"].name))
         # Three quarters of a wheel would be debug information, for sources that it doesn't have.  Function names stay.
         if not self.editable_mode:
             ext.extra_link_args.append("-Wl,--strip-debug")
@@ -45,6 +50,6 @@ class BuildStripped(build_ext):  # type: ignore[misc]
 
 
 setup(
-    ext_modules=[BUILD["EXTENSION"]],
+    ext_modules=[build["EXTENSION"] for build in BUILDS],
     cmdclass={"build_ext": BuildStripped, "build_py": BuildWithHook},
 )

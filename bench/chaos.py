@@ -99,7 +99,7 @@ def programs(names: tuple[str, ...]) -> Iterator[Any]:
 @click.option("--seed", type=click.IntRange(1), default=1, metavar="N", help="Of the first program; then N + 1.  [1]")
 @click.option("--fixed", is_flag=True, help="Run the repairs: what is found there is wrong.")
 def chaos(names: tuple[str, ...], way: str, seconds: float, seed: int, fixed: bool) -> int:
-    """In how many programs of tests/explore/corpus a plain loop of so many seconds shows the bug.
+    """In how many programs of tests/lwp/explore/corpus a plain loop of so many seconds shows the bug.
 
     One after the other, each in a process of its own, until the first failure or hang.
 

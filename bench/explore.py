@@ -9,12 +9,12 @@ from contextlib import suppress
 import click
 from rich.text import Text
 
-from runtime.bench import measure
-from runtime.bench.measure import Failed
-from runtime.bench.operations import Unavailable
-from runtime.cli._options import Json, json_option
-from runtime.cli._output import table, time
-from runtime.cli.bench import Found, chosen, progress, show_list, show_machine
+from lwp.bench import measure
+from lwp.bench.command import Found, chosen, progress, show_list, show_machine
+from lwp.bench.measure import Failed
+from lwp.bench.operations import Unavailable
+from lwp.terminal.options import Json, json_option
+from lwp.terminal.output import table, time
 
 from . import NOT_INSTALLED, exploring
 from .explorers import INSTALLED_AS, NONE, Row, rows

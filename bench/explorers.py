@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.bench.operations import Unavailable, WrongResult, expect
+from lwp.bench.operations import Unavailable, WrongResult, expect
 
 from .explored import Program
 
@@ -71,7 +71,7 @@ Explorer = Callable[[Row, type[Program], Callable[[], None], float, int], Figure
 
 
 def _ours(row: Row, program: type[Program], test: Callable[[], None], seconds: float, seed: int) -> Figure:
-    from runtime.explore import Outcome, explore  # which the processes of the peers don't load
+    from lwp.explore import Outcome, explore  # which the processes of the peers don't load
 
     limit = seconds if row.aim == "rate" else None
     settings: dict[str, Any] = {"strategy": row.strategy, "granularity": row.granularity, "seed": seed}

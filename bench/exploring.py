@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from runtime.bench.measure import PATIENCE, Failed, answer, ask, orders, quartiles
-from runtime.bench.operations import Unavailable, WrongResult
+from lwp.bench.measure import PATIENCE, Failed, answer, ask, orders, quartiles
+from lwp.bench.operations import Unavailable, WrongResult
 
 from .explored import PROGRAMS, test_of
 from .explorers import Figure, Row, rows, sample
@@ -118,8 +118,8 @@ def points_of(test: Callable[[], object], granularity: str) -> tuple[int, int]:
     A point is an operation of a primitive, a thread's start, join or end, and what granularity adds. The test's own end
     and the begin of a thread are none.
     """
-    from runtime.explore.run.plans import Kind, Plan, last_steps
-    from runtime.explore.run.session import Session
+    from lwp.explore.run.plans import Kind, Plan, last_steps
+    from lwp.explore.run.session import Session
 
     with Session() as session:
         for _ in range(2):  # the first one imports

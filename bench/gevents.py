@@ -10,7 +10,7 @@ from gevent.event import Event
 from gevent.lock import RLock, Semaphore
 from gevent.thread import allocate_lock as Lock  # a class, in spite of its name
 
-from runtime.bench.operations import Unavailable
+from lwp.bench.operations import Unavailable
 
 __all__ = ["Event", "Lock", "RLock", "Semaphore", "Thread", "take_turns"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import greenlet
 
-from runtime.bench.operations import Unavailable
+from lwp.bench.operations import Unavailable
 
 __all__ = ["take_turns"]
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 import click
 from rich.table import Table
 
-from runtime.bench import measure
-from runtime.bench.measure import Failed
-from runtime.cli._options import Json, check_plot, json_option, plot_option, save_plot
-from runtime.cli._output import table, time
-from runtime.cli.bench import Found, chosen, progress, show_list, show_machine
+from lwp.bench import measure
+from lwp.bench.command import Found, chosen, progress, show_list, show_machine
+from lwp.bench.measure import Failed
+from lwp.terminal.options import Json, check_plot, json_option, plot_option, save_plot
+from lwp.terminal.output import table, time
 
 from . import NOT_INSTALLED, serving
 from .load import compiled

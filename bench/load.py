@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runtime.bench.measure import PATIENCE, Failed
+from lwp.bench.measure import PATIENCE, Failed
 
 SOURCE = Path(__file__).with_suffix(".c")
 

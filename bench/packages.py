@@ -7,9 +7,9 @@ from importlib.util import find_spec
 
 import click
 
-from runtime.cli._options import Json
-from runtime.cli._output import table
-from runtime.cli.bench import chosen, show_list, show_machine
+from lwp.bench.command import chosen, show_list, show_machine
+from lwp.terminal.options import Json
+from lwp.terminal.output import table
 
 from . import serving
 from .workers import measure_servers, server_options

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from runtime.bench.measure import PATIENCE, Failed, orders, quartiles
+from lwp.bench.measure import PATIENCE, Failed, orders, quartiles
 
 from .load import run as run_load
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from runtime.bench import measure
-from runtime.bench.measure import Failed
-from runtime.cli._options import Json, json_option
-from runtime.cli.bench import Found, chosen, show_list
+from lwp.bench import measure
+from lwp.bench.command import Found, chosen, show_list
+from lwp.bench.measure import Failed
+from lwp.terminal.options import Json, json_option
 
 from . import NOT_INSTALLED, serving
 from .io import counts, measure_rows, show

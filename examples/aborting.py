@@ -1,4 +1,4 @@
-"""A process with threads, two of them green, that aborts: what gdb and a core file have of them (docs/debugging.md)."""
+"""A process with threads, two of them green, that aborts: what gdb and a core file show (docs/lwp/debugging.md)."""
 
 from __future__ import annotations
 

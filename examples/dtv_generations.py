@@ -11,7 +11,7 @@ from _ctypes import dlclose
 from collections.abc import Callable
 
 from runtime import Thread, tls
-from runtime.native.structures import lib
+from lwp.native.structures import lib
 from runtime.sync import Barrier
 
 LIBRARY = "libuuid.so.1"

@@ -16,20 +16,27 @@ def loading(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """The __getattr__() and __dir__() of a module of this package.
 
-    names: its globals().  homes: the module, relative to the package, that has each name.  modules: names that are a
-    module themselves, and which.
+    names: its globals().  homes: the module that has each name, relative to `runtime`, or by its whole name as
+    lwp_runtime.load() takes it.  modules: names that are a module themselves, and which.
     """
     modules = modules or {}
+
+    def load(module: str) -> Any:
+        if module.startswith("."):
+            from importlib import import_module
+
+            return import_module(module, __package__)
+        import lwp_runtime
+
+        return lwp_runtime.load(module)
 
     def get_attribute(name: str) -> object:
         if name not in homes and name not in modules:
             raise AttributeError(f"module {names['__name__']!r} has no attribute {name!r}")
-        from importlib import import_module
-
         if name in homes:
-            names[name] = value = getattr(import_module(homes[name], __package__), name)
+            names[name] = value = getattr(load(homes[name]), name)
             return value
-        return import_module(modules[name], __package__)
+        return load(modules[name])
 
     def list_names() -> list[str]:
         return sorted({*names, *homes, *modules})

@@ -13,44 +13,44 @@ if TYPE_CHECKING:
 
 #: By the module of the core in which users find them: names, and the modules that have them.
 NAMES = {
-    "runtime": {"explored": ".explore", "replay": ".explore", "watchdog": ".observe.watchdog"},
+    "runtime": {"explored": "lwp.explore", "replay": "lwp.explore", "watchdog": "lwp.observe.watchdog"},
     "scheduler": {
-        **dict.fromkeys(("Statistics", "measure", "statistics"), ".observe.statistics"),
-        **dict.fromkeys(("Step", "record_steps"), ".observe.steps"),
-        **dict.fromkeys(("Wait", "Waiting", "waiting"), ".observe.waits"),
+        **dict.fromkeys(("Statistics", "measure", "statistics"), "lwp.observe.statistics"),
+        **dict.fromkeys(("Step", "record_steps"), "lwp.study.steps"),
+        **dict.fromkeys(("Wait", "Waiting", "waiting"), "lwp.observe.waits"),
     },
     "tls": {
-        "compare": ".tlsmap.comparison",
-        "inspect": ".tlsmap.inspection",
-        "layout": ".tlsmap.layout",
-        "variables": ".tlsmap.variables",
+        "compare": "lwp.study.tlsmap.comparison",
+        "inspect": "lwp.study.tlsmap.inspection",
+        "layout": "lwp.study.tlsmap.layout",
+        "variables": "lwp.study.tlsmap.variables",
     },
 }
 
 #: Attributes of the package that are modules.
-MODULES = {name: f".{name}" for name in ("explore", "observe", "tlsmap")}
+MODULES = {"explore": "lwp.explore", "observe": "lwp.observe", "tlsmap": "lwp.study.tlsmap"}
 # These names stay until the release after 0.2.
-MODULES |= {name: f".observe.{name}" for name in ("trace", "waits")}
-MODULES |= {name: f".tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
+MODULES |= {name: f"lwp.observe.{name}" for name in ("trace", "waits")}
+MODULES |= {name: f"lwp.study.tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
 
 #: Functions that the core calls, by when it does, in this order.
 _CALLED = {
-    "at install()": ((".observe.environment", "begin"),),
-    "in a process of --children": ((".observe.listening", "listen_for_tool"),),  # after install()
-    "in a deadlock": ((".observe.waits", "waiting"),),  # str() of the result is part of what a Deadlock says
-    "while a group's end waits": ((".observe.places", "ForeignLocks"),),
+    "at install()": (("lwp.observe.environment", "begin"),),
+    "in a process of --children": (("lwp.observe.listening", "listen_for_tool"),),  # after install()
+    "in a deadlock": (("lwp.observe.waits", "waiting"),),  # str() of the result is part of what a Deadlock says
+    "while a group's end waits": (("lwp.observe.places", "ForeignLocks"),),
 }
 
 
 def called(when: str) -> list[Callable[..., Any]]:
     """The functions of tools that are to be called then, of those tools that are installed.  Loads them."""
-    from importlib import import_module
+    import lwp_runtime
 
     found = []
     for module, name in _CALLED[when]:
         try:
-            found.append(getattr(import_module(module, __package__), name))
+            found.append(getattr(lwp_runtime.load(module), name))
         except ModuleNotFoundError as error:  # the tool's package, or what that needs
-            if not f"{__package__}{module}.".startswith(f"{error.name}."):
+            if not f"{lwp_runtime.name_here(module)}.".startswith(f"{error.name}."):
                 raise
     return found

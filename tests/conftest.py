@@ -26,7 +26,7 @@ from child_programs import (
     wait_until_parked,
 )
 from commands import environment, lwp, python, refusal, told
-from explored_core import explored
+from faulty import faulty
 from installed_package import Environment, installed
 from native_helper import NativeHelper, dynamic_library, helper_path, many_libraries, native_helper
 from nothing_left import nothing_left, pytest_collection_finish

@@ -72,7 +72,8 @@ def _build(folder: Path) -> str:
     names = ("pyproject.toml", "setup.py", "tools/build_backend.py", "README.md", "LICENSE")
     for name in (*names, "lwp_gunicorn.py", "lwp_pytest.py", "lwp_runtime.py"):
         shutil.copy(TREE / name, source / name)
-    shutil.copytree(TREE / "runtime", source / "runtime", ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
+    for package in ("lwp", "runtime"):
+        shutil.copytree(TREE / package, source / package, ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__"))
     wheel = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
     subprocess.run([*PIP, *wheel], check=True, timeout=100)
     return str(next(wheels.iterdir()))

@@ -76,6 +76,24 @@ class NativeHelper:
         return {module.id: module for module in found[: self.lib.tls_modules(found, 256)]}
 
 
+def load_copy(library: str, folder: Path, number: int = 0) -> ctypes.CDLL:
+    """Loads a copy, which is a module of its own."""
+    path = folder / f"{number}_{Path(library).name}"
+    shutil.copy(library, path)
+    return ctypes.CDLL(str(path))
+
+
+def preload(folder: Path, source: str) -> dict[str, str]:
+    """An environment in which the dynamic linker finds these symbols before libc's."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("without a C compiler there is no library to preload")
+    (folder / "fake.c").write_text(source)
+    library = folder / "fake.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "fake.c"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
 @pytest.fixture(scope="session")
 def native_helper(tmp_path_factory: pytest.TempPathFactory) -> NativeHelper:
     """The compiled helpers."""

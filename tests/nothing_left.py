@@ -8,14 +8,18 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from holdings import POOLS, Holdings, is_pool
 from native_helper import NativeHelper
 from this_machine import SLOW
 
 import runtime.native.structures  # noqa: F401 - cffi's memory is none that a test leaves behind
-from runtime.native.holdings import POOLS, Holdings, is_pool
+
+with suppress(ModuleNotFoundError):  # nor is the tools' C, where they are installed
+    pass
 
 _SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 #: Bytes that Python, pytest and malloc may keep from one test: 25 MiB of a livelock of 40,000 steps that is made

@@ -38,16 +38,16 @@ MODULES = [
     "runtime.aio",
     "runtime.pool",
     "runtime.scheduler",
-    "runtime.explore",
+    "lwp.explore",
     "runtime.patch",
     "runtime.placement",
     "runtime.limits",
-    "runtime.observe.listening",
-    "runtime.observe.waits",
-    "runtime.tlsmap.inspection",
-    "runtime.tlsmap.comparison",
-    "runtime.tlsmap.variables",
-    "runtime.observe.trace",
+    "lwp.observe.listening",
+    "lwp.observe.waits",
+    "lwp.study.tlsmap.inspection",
+    "lwp.study.tlsmap.comparison",
+    "lwp.study.tlsmap.variables",
+    "lwp.observe.trace",
 ]
 
 HEAD = """\
@@ -112,7 +112,7 @@ def defining_module(thing: Any, shown_in: str) -> str:
 
 
 def is_ours(module: str) -> bool:
-    return module in MODULES or module.startswith("runtime.")
+    return module in MODULES or module.startswith(("lwp.", "runtime."))
 
 
 def own_doc(thing: Any) -> str:
@@ -265,7 +265,7 @@ class Reference:
             if home and base is not cls:
                 self._add(f"And what [`{base.__name__}`](#{anchor(f'{home}.{base.__name__}')}) has.")
                 break
-            if base.__module__.startswith("runtime") or base is cls:
+            if base.__module__.startswith(("lwp.", "runtime.")) or base is cls:
                 members += self._members(name, base, seen)
         if members:
             self._add("**Members**\n\n" + "\n".join(members))

@@ -34,6 +34,7 @@ from itertools import chain
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
+BOOKS = ("course", "found")  # each with its own tests; not in the sdist
 SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
 VERSIONS = range(11, 16)  # of CPython 3
@@ -41,27 +42,32 @@ VERSIONS = range(11, 16)  # of CPython 3
 #: Tests whose subject is the same under every Python: the core without it, the protocols, the layers, how wide a line
 #: is, what /proc says, the way out of a call that fails, what the course asks for, a page in a browser.
 ONCE = (
-    *("native/test_native.py", "native/test_layers.py", "native/test_litmus.py", "native/test_faults.py"),
-    *("system/test_course.py", "system/test_gunicorn.py", "cli/test_watch.py"),
-    *("explore/test_plugin.py", "explore/test_project.py"),  # what pytest and its workers do, and no Python
-    *("sync/test_*_model.py", "sync/test_*_explored.py", "cli/test_columns.py", "tls/test_parsers.py"),
-    "bench/test_bench_io.py",  # beside its peers, which the first Python has
-    "system/test_docs.py",  # with the debug information that a wheel doesn't have
-    "core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised, as Debian's
+    *(f"runtime/native/test_{what}.py" for what in ("native", "litmus", "faults")),
+    *("../course/test_course.py", "lwp/observe/test_watch.py"),
+    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "gunicorn")),
+    *("lwp/explore/test_plugin.py", "lwp/explore/test_project.py"),  # what pytest and its workers do, and no Python
+    *("runtime/sync/test_*_model.py", "lwp/explore/test_*_explored.py"),
+    *("lwp/command/test_columns.py", "lwp/study/test_parsers.py"),
+    "lwp/bench/test_bench_io.py",  # beside its peers, which the first Python has
+    "lwp/system/test_docs.py",  # with the debug information that a wheel doesn't have
+    "runtime/core/test_instructions.py",  # threading's own are fewer in a Python that profiles have optimised: Debian's
 )
 #: The C of the protocols, explored: a copy of the core, whose answers are the same until one of them is edited.  The
 #: default orders run once; the deeper ones take minutes, and run after an edit of them, and before a release.
-EXPLORED = tuple(f"sync/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
+EXPLORED = tuple(f"lwp/explore/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
 #: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
 #: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
 OF_THE_PYTHON = (
-    *("core", "sync", "groups", "patch", "green/test_green.py", "explore/test_explore.py"),
-    *("cli/test_run.py", "cli/test_exits.py", "system/test_debuggers.py", "system/test_subinterpreters.py"),
+    *(f"runtime/{what}" for what in ("core", "sync", "groups", "patch", "green/test_green.py")),
+    *(f"runtime/system/test_{what}.py" for what in ("debuggers", "subinterpreters")),
+    *(f"lwp/command/test_{what}.py" for what in ("run", "exits", "children")),
+    *("lwp/explore/test_explore.py", "lwp/explore/test_outcomes.py", "lwp/observe/test_seen.py"),
+    *("lwp/study/test_gdb_threads.py", "lwp/system/test_subinterpreters_beside.py"),
 )
 #: Tests of commands and documents, which without a GIL are the same.
 ONCE_EACH = (
-    *("cli/test_bench.py", "bench/test_bench_explore.py", "cli/test_demo.py"),
-    *(f"explore/test_{what}.py" for what in ("corpus", "explore_command", "report", "systematic", "workers")),
+    *("lwp/bench/test_bench.py", "lwp/bench/test_bench_explore.py", "lwp/study/test_demo.py"),
+    *(f"lwp/explore/test_{what}.py" for what in ("corpus", "explore_command", "report", "systematic", "workers")),
 )
 
 TOOLS = {
@@ -128,7 +134,7 @@ class Selection:
     """What runs on a Python."""
 
     name: str
-    paths: tuple[str, ...] = ()  #: of tests/; none: all
+    paths: tuple[str, ...] = ()  #: of tests/; none: all, and the books'
     left_out: tuple[str, ...] = ()  #: of tests/, with wildcards
     slow: bool = True
     first: bool = False  #: has what no Python matters for
@@ -142,7 +148,7 @@ BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
 #: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
 BUILD = Selection(
     "what depends on how a Python is built",
-    ("core", "system/test_packaging.py", "sync/test_sync.py", "groups/test_pool.py"),
+    ("runtime/core", "runtime/system/test_packaging.py", "runtime/sync/test_sync.py", "runtime/groups/test_pool.py"),
 )
 NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
 NOTHING = Selection("nothing, as there are others of its minor version")
@@ -296,7 +302,7 @@ def readme_command(mark: str) -> str:
     return found[1].strip()
 
 
-# The sdist has all files that git has.
+# The sdist has all files that git has, except the books.
 SDIST = """\
 python3 -m venv .venv
 .venv/bin/pip install -q $(sed -n 's/^requires = \\[\\(.*\\)\\].*/\\1/p' tree/pyproject.toml | tr -d '",')
@@ -304,7 +310,8 @@ python3 -m venv .venv
 mkdir unpacked
 tar --extract --file ./*.tar.gz --directory unpacked --strip-components=1
 made='^(PKG-INFO|setup.cfg|lwp_runtime.egg-info/.*)$'
-diff <(grep -v '^\\.git' files | sort) <(cd unpacked && find . -type f -printf '%P\\n' | grep -vE "$made" | sort)
+left_out='^(\\.git|course/|found/)'
+diff <(grep -vE "$left_out" files | sort) <(cd unpacked && find . -type f -printf '%P\\n' | grep -vE "$made" | sort)
 """
 
 # In an environment that has only what is needed to run.
@@ -344,15 +351,15 @@ tools/bin/pip install -q cffi setuptools $needed
 tools/bin/python ../tree/tools/wheels.py --output wheels --processor "$(uname -m)" tools/bin/python
 python3 -m venv venv
 CC=false venv/bin/pip install -q "$(echo wheels/*.whl)[test]"
-venv/bin/pytest -q ../tree/tests/core/test_core.py"""
+venv/bin/pytest -q ../tree/tests/runtime/core/test_core.py"""
 
 LINT = """\
 cd tree
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-find bench runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
-.venv/bin/mypy --strict --package runtime
-.venv/bin/mypy --strict bench examples tools lwp_*.py setup.py"""
+find bench lwp runtime tests -name '*.[ch]' -exec .venv/bin/clang-format -n -Werror {} +
+.venv/bin/mypy --strict --package lwp --package runtime
+.venv/bin/mypy --strict bench course examples found/known_races.py stress tools lwp_*.py setup.py"""
 
 
 # Every link leads somewhere, also to a heading and to a file of the tree.
@@ -368,7 +375,7 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
     if not run.step(f"{version}: wheel", WHEEL, CFLAGS="-Werror"):
         return
     if selection.first:  # tests what the README's commands have built among the sources
-        venv, some = "tree/.venv", "-n 1 tests/core/test_core.py"
+        venv, some = "tree/.venv", "-n 1 tests/runtime/core/test_core.py"
         run.step("README, run", f"cd tree\n{readme_command('run')}", CFLAGS="-Werror")
         run.step("README, test", f"cd tree\n{readme_command('test')}", PYTEST_ADDOPTS=some)
     else:
@@ -398,7 +405,7 @@ def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> Non
     tests, report = Path("../tree/tests"), run.folder / "report.xml"
     options = ["-q", "-n", "auto", "--durations=20", f"--junit-xml={report}", *["--slow"] * selection.slow]
     options += [f"--ignore-glob={tests / name}" for name in selection.left_out]
-    paths = [str(tests / name) for name in selection.paths or [""]]
+    paths = [str(tests / name) for name in selection.paths or ["", *(f"../{book}" for book in BOOKS)]]
     command = f"mkdir -p away\ncd away\n../{venv}/bin/pytest {shlex.join([*options, *paths])}"
     wheel = next((run.folder / "wheel").iterdir())
     run.step(f"{version}: tests", command, of_tests, LWP_WHEEL=str(wheel))
@@ -440,6 +447,8 @@ def check_in_folder(python: Python, selection: Selection, everything: bool, work
     runner = Runner(folder, environment(folder, python))
     try:
         shutil.copytree(work / "unpacked", folder / "tree")
+        for book in BOOKS:
+            shutil.copytree(work / "tree" / book, folder / "tree" / book)
         check(runner, python, selection, everything)
     except Exception as error:
         runner.results.failures.append(f"{python.version}: did not come to its end: {error!r}")

@@ -3,8 +3,8 @@
     python tools/cpython_suite.py [--green] [--all | test_threading test_thread ...]
 
 Exit status 0: no test fares worse on the runtime, apart from those listed with their reasons in
-tests/system/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of this Python.
-77: this Python ships no test.test_threading (Debian's does not).
+tests/runtime/system/cpython_differences.txt, which are not run there.  1: one does, or a listed name is no test of
+this Python.  77: this Python ships no test.test_threading (Debian's does not).
 
 A test that fares worse is run again by stock alone, up to 10 times.  If it fails there too, its result is left to
 chance on this machine, and is no difference.  On the runtime no test gets a second try.
@@ -30,7 +30,7 @@ from pathlib import Path
 from venv import EnvBuilder
 from xml.etree import ElementTree
 
-LIST = Path(__file__).resolve().parent.parent / "tests" / "system" / "cpython_differences.txt"
+LIST = Path(__file__).resolve().parent.parent / "tests" / "runtime" / "system" / "cpython_differences.txt"
 MODULES = [
     "test_threading",
     "test_thread",
@@ -78,9 +78,9 @@ import sys
 if sys.orig_argv[1:4] != ["-m", "runtime", "run"]:
     from lwp_runtime import load
 
-    if load("interpreters").in_main():
-        load("patch").install({green})
-        load("observe.listening").listen_for_tool()
+    if load("runtime.interpreters").in_main():
+        load("runtime.patch").install({green})
+        load("lwp.observe.listening").listen_for_tool()
 """
 NO_TESTS = 77
 STOCK_TRIES = 10

@@ -1,4 +1,4 @@
-"""Does an exercise of docs/how-a-thread-is-made.md: runs its command, with the change that it asks for and without.
+"""Does an exercise of docs/runtime/how-a-thread-is-made.md: runs its command, with the change it asks for and without.
 
     python tools/exercise.py         which exercises there are
     python tools/exercise.py 2       does the second
@@ -33,7 +33,7 @@ DOCUMENTS = ("how-a-thread-is-made.md", "fork.md", "green.md")
 PATIENCE = 60  # seconds for a command; the exercises that hang set an alarm of ten
 
 #: What a copy is made of: the runtime with its C, and what commands name.
-PARTS = ("runtime", "examples", "lwp_runtime.py", "lwp_pytest.py")
+PARTS = ("lwp", "runtime", "examples", "lwp_runtime.py", "lwp_pytest.py", "setup.py")
 
 #: Reads until the other end of its standard input is closed, however that comes.  Then it ends the other processes of
 #: its group, which write to the copy, and removes the copy.
@@ -56,7 +56,7 @@ class Exercise:
 def exercises() -> list[Exercise]:
     found = []
     for document in DOCUMENTS:
-        for section in re.split(r"(?m)^## ", (ROOT / "docs" / document).read_text()):
+        for section in re.split(r"(?m)^## ", (ROOT / "docs" / "runtime" / document).read_text()):
             title, _, text = section.partition("\n")
             text = text.partition("<summary>Answer")[0]
             before, _, exercise = text.partition("**Exercise.** ")
@@ -65,7 +65,7 @@ def exercises() -> list[Exercise]:
                 command = re.findall(r"```sh\n(.*?)```", before + exercise, re.DOTALL)[-1]  # it may be the section's
                 anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
                 question = exercise.partition("\n\n")[0]
-                found.append(Exercise(title, f"docs/{document}#{anchor}", question, change, command))
+                found.append(Exercise(title, f"docs/runtime/{document}#{anchor}", question, change, command))
     return found
 
 
@@ -126,7 +126,7 @@ def copy_of_the_tree() -> Iterator[tuple[Path, int]]:
 def compile_core(folder: Path, group: int) -> None:
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "runtime/native/build.py"],
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -182,7 +182,7 @@ def do(exercise: Exercise) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Does an exercise of docs/how-a-thread-is-made.md.")
+    parser = argparse.ArgumentParser(description="Does an exercise of docs/runtime/how-a-thread-is-made.md.")
     parser.add_argument("number", nargs="?", type=int, help="which; without it they are listed")
     number = parser.parse_args().number
     found = exercises()

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from run_documents import ROOT, machine, system, words
 
+from lwp.study.demo import createthread
+from lwp.study.demo._life import life_figure, memory_figure
+from lwp.study.figures._svg import PARTS, Figure, arrow, group, line, rect, text
+from lwp.study.tlsmap.inspection import Inspection
 from runtime import tls
-from runtime.cli.demo import createthread
-from runtime.cli.demo._life import life_figure, memory_figure
-from runtime.cli.figures._svg import PARTS, Figure, arrow, group, line, rect, text
 from runtime.scheduler import Scheduler, yield_
-from runtime.tlsmap.inspection import Inspection
 
 WIDTH = 450
 

@@ -15,8 +15,8 @@ A system whose name begins with glibc- has that glibc, compiled from its release
 --glibc, and a CPython 3.11 compiled there.  --all leaves these out without --glibc.
 
 A system whose name begins with linux- is a whole machine, which qemu emulates: Debian's kernel boots with the root, and
-runs one step after another: test files, `lwp doctor`, `lwp stress`.  How fast it is is measured first, and LWP_SLOW
-tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
+runs one step after another: test files, `lwp doctor`, `python -m stress`.  How fast it is is measured first, and
+LWP_SLOW tells the tests, whose time limits then are for hangs only.  --steps: only these, or any other file of tests/.
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 Machines need qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
@@ -65,8 +65,8 @@ class System(Root):
 
 #: What was tried in order: one file stands on the other's.
 IN_ORDER = (
-    *("core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races", "tls/test_tls"),
-    *("tls/test_tls_block", "green/test_green"),
+    *(f"runtime/{name}" for name in ("core/test_core", "core/test_thread_object", "sync/test_sync")),
+    *("runtime/sync/test_sync_races", "lwp/study/test_tls", "runtime/core/test_tls_block", "runtime/green/test_green"),
 )
 OLD = ("private futex hash", "guard regions")
 OLDER = (*OLD, "pidfd for threads")
@@ -140,19 +140,25 @@ ABOUT = (
     "time.strftime('%F'), sep=', ')"
 )
 
-NAMES_OF_DEMOS = "python -c 'from runtime.cli.demo import DEMOS; print(*DEMOS)'"
+NAMES_OF_DEMOS = "python -c 'from lwp.study.demo import DEMOS; print(*DEMOS)'"
+#: Of the sources; the runtime, however, is the one that is installed.
+STRESS = "PYTHONPATH=$(python -c 'import runtime; print(*runtime.__path__)')/..:/src python -m stress"
 PYTEST = ("python", "-m", "pytest", "-n0", "--slow", "-rfEs", "-p", "no:cacheprovider")
+WITH_TESTS = ["/src/tests", "/src/course", "/src/found"]
 FILES = (  #: that a machine runs, each a step
-    *("system/test_kernel", "core/test_core", "core/test_thread_object", "sync/test_sync", "sync/test_sync_races"),
-    *("tls/test_tls", "tls/test_tls_block", "green/test_green", "groups/test_awaiting", "groups/test_cancellation"),
-    *("groups/test_wait", "observe/test_limits", "core/test_pitfalls", "core/test_costs", "system/test_debuggers"),
+    *(f"runtime/{name}" for name in ("system/test_kernel", "core/test_core", "core/test_thread_object")),
+    *("runtime/sync/test_sync", "runtime/sync/test_sync_races", "lwp/study/test_tls"),
+    *(f"runtime/{name}" for name in ("core/test_tls_block", "green/test_green")),
+    *(f"runtime/groups/test_{what}" for what in ("awaiting", "cancellation", "wait")),
+    *(f"runtime/core/test_{what}" for what in ("limits", "pitfalls", "costs")),
+    *("runtime/system/test_debuggers", "lwp/study/test_gdb_threads"),
 )
 
 
 def all_files() -> list[str]:
     """Of tests/, as FILES has them: those first that others stand on."""
     tests = Path(__file__).parents[1] / "tests"
-    found = [str(path.relative_to(tests).with_suffix("")) for path in sorted(tests.glob("*/test_*.py"))]
+    found = [str(path.relative_to(tests).with_suffix("")) for path in sorted(tests.rglob("test_*.py"))]
     return [*FILES, *(name for name in found if name not in FILES)]
 
 
@@ -171,7 +177,7 @@ def steps_of(system: System, only: list[str], arguments: list[str]) -> dict[str,
         steps |= {
             "tls": Step(120, "lwp tls --diff"),
             "demos": Step(300, f"for name in $({NAMES_OF_DEMOS}); do lwp demo $name || exit; done"),
-            "stress": Step(1800, "lwp stress --seconds 600 --patience $((60 * LWP_SLOW))"),
+            "stress": Step(1800, f"{STRESS} --seconds 600 --patience $((60 * LWP_SLOW))"),
         }
         if unknown := set(only) - set(steps):
             raise Failed(
@@ -262,7 +268,7 @@ def in_root(folder: Path, system: System, arguments: list[str], results: Path, l
     if system.foreign:
         names = " or ".join(name for names in CANNOT.values() for name in names.split())
         test += ["-k", f"not ({names})"]
-    test += arguments or [f"/src/tests/{name}.py" for name in system.tests] or ["/src/tests"]
+    test += arguments or [f"/src/tests/{name}.py" for name in system.tests] or WITH_TESTS
     run(inside(folder, system, IN_TMP, *test), log, TEST_TIME, may_fail=True)
     if not report.exists():
         raise Failed(f"pytest wrote no report, see {log}")

@@ -1,6 +1,6 @@
-"""Runs the commands that the documents in docs/ show and writes what they print below them.
+"""Runs the commands that the documents in docs/, course/ and found/ show and writes what they print below them.
 
-    python tools/run_documents.py [FILE ...]            all of docs/, or these
+    python tools/run_documents.py [FILE ...]            all of these folders, or these files
     python tools/run_documents.py --check [FILE ...]    changes nothing; exit status 1 when a document is out of date
     python tools/run_documents.py --measure [FILE ...]  the measurements too, which take minutes
     python tools/run_documents.py --measure --only TEXT [FILE ...]  of these, the commands that contain the text
@@ -19,7 +19,7 @@ A command stands in a document like this; the second block is written by this pr
 A command that is to fail stands below <!-- shown below, exit status 1 -->.
 
 One that a reader types in an empty folder, with a file of this tree, stands below
-<!-- shown below, in a folder with examples/c/1_stack.c -->: all such commands of a document
+<!-- shown below, in a folder with course/steps/1_stack.c -->: all such commands of a document
 run in one new folder.
 
 Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
@@ -52,6 +52,7 @@ from pathlib import Path
 import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("docs", "course", "found")
 
 MARK = re.compile(
     r"(?P<head><!-- (?:shown below(?:, in a folder with (?P<file>[\w./-]+))?(?:, exit status (?P<status>\d+))?"
@@ -189,12 +190,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; status 1 when a document is out of date")
     parser.add_argument("--measure", action="store_true", help="measure too, with this Python: takes minutes")
     parser.add_argument("--only", default="", metavar="TEXT", help="measure only commands that contain it")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of docs/")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of docs/, course/ and found/")
     options = parser.parse_args()
     if options.check and options.measure:
         parser.error("--check measures nothing")
     stale = False
-    for path in options.files or sorted((ROOT / "docs").rglob("*.md")):
+    for path in options.files or sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")):
         text = path.read_text()
         try:
             if not options.check:

@@ -1,8 +1,8 @@
 """For mkdocs.yml: the pages of the site that are not in docs/.
 
-README.md is the start page.  Each file of the tree that a document links to becomes a page below source/, with its
-text, and the links lead there.  So the site needs no other place where the tree can be read, and `mkdocs build` finds
-every dead link.
+README.md is the start page.  The pages of the books, course/ and found/, have the folders that they have in the tree.
+Each other file of the tree that a document links to becomes a page below source/, with its text, and the links lead
+there.  So the site needs no other place where the tree can be read, and `mkdocs build` finds every dead link.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TREE = Path(__file__).resolve().parent.parent
 START = "README.md"
+BOOKS = ("course/", "found/")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 _LANGUAGES = {".c": "c", ".h": "c", ".py": "python", ".pyi": "python", ".toml": "toml", ".js": "javascript"}
@@ -34,6 +35,8 @@ def _page(path: Path) -> str:
         return "index.md"
     if name.startswith("docs/"):
         return name.removeprefix("docs/")
+    if name.startswith(BOOKS) and path.suffix == ".md":
+        return name
     name = f"source/{name}".replace("/.", "/_")  # mkdocs leaves out what begins with a dot
     return name if path.suffix == ".md" else f"{name}/index.md" if path.is_dir() else f"{name}.md"
 

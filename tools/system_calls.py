@@ -13,8 +13,8 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 
-from runtime.cli._output import console, table
-from runtime.cli.demo._beside import Untraced, is_mark, traced
+from lwp.study.demo._beside import Untraced, is_mark, traced
+from lwp.terminal.output import console, table
 
 BEFORE = 100  # turns that are not counted
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from lwp.observe import locks, trace
 from runtime import Thread
-from runtime.observe import locks, trace
 from runtime.sync import Semaphore
 
 PAIRS, SECONDS, SETTLES = 25, 0.3, 0.05

@@ -10,7 +10,7 @@ isn't run.  For example:
 
 The compiler is Zig's clang, from the package ziglang: it has the headers and the stubs of each glibc, so that the
 wheel asks for no symbol newer than glibc 2.34's, whatever this system has.  auditwheel must say the same, or the
-wheel is removed.  Only the C core differs between wheels; the rest is what `pip wheel` packs.
+wheel is removed.  Only the two shared objects differ between wheels; the rest is what `pip wheel` packs.
 
 CPython's headers are the same for both processors, except pyconfig.h, and there only what its own sources ask differs
 (HAVE_GCC_ASM_FOR_X64, HAVE_GCC_ASM_FOR_X87, HAVE_USABLE_WCHAR_T, PY_SUPPORT_TIER in 3.13 to 3.15): so one set of
@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 TREE = Path(__file__).resolve().parent.parent
-NATIVE = TREE / "runtime" / "native"
+PLACES = ("runtime/native", "lwp/native")  #: of the shared objects and their build.py; the second needs the first
 GLIBC = "2.34"
 PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}  #: as the kernel and as Debian name them
 TOOLS = (
@@ -144,22 +144,39 @@ def of_unstable(versions: list[str], processors: list[str], work: Path) -> Itera
 # ---- a wheel ---------------------------------------------------------------------------------------------------------
 
 
-def compile_core(build: dict[str, Any], structures: str, headers: Headers, processor: str, target: Path) -> None:
+def compile_object(build: dict[str, Any], headers: Headers, processor: str, folder: Path, link: Sequence[str]) -> str:
+    """The shared object of a build.py, in that folder, which has the C that cffi writes for it: its name."""
+    extension = build["EXTENSION"]
+    name = f"{extension.name.rpartition('.')[2]}.cpython-{headers.digits}-{processor}-linux-gnu.so"
     command = [sys.executable, "-m", "ziglang", "cc", "-target", f"{processor}-linux-gnu.{GLIBC}", "-shared", "-fPIC"]
-    command += [*build["EXTENSION"].extra_compile_args, "-Werror", "-DNDEBUG"]
+    command += [*extension.extra_compile_args, "-Werror", "-DNDEBUG"]
     command += ["-Wno-macro-redefined"]  # pyconfig.h defines _POSIX_C_SOURCE after the command line has _GNU_SOURCE
     command += ["-g0"]  # as setup.py: function names stay, which zig's linker leaves out with --strip-debug
     command += ["-fno-sanitize=undefined"]  # which zig adds by itself
-    command += [f"-D{name}" for name, _ in build["EXTENSION"].define_macros]
-    command += [f"-I{folder}" for folder in (NATIVE, *headers.folders)]
-    run([*command, *(str(NATIVE / name) for name in build["SOURCES"]), structures, "-o", str(target), "-lm"])
+    command += [f"-D{name}" for name, _ in extension.define_macros]
+    command += [f"-I{path}" for path in (*(TREE / include for include in extension.include_dirs), *headers.folders)]
+    sources = [*(str(TREE / source) for source in extension.sources), f"../{build['MODULE'][0]}.c"]
+    run([*command, *sources, "-o", name, "-lm", *extension.extra_link_args, *link], cwd=folder)
+    return name
 
 
-def pack(unpacked: Path, core: Path, headers: Headers, processor: str, output: Path) -> Path:
-    """The unpacked wheel with another core, under the name that says for whom it is."""
-    for old in unpacked.glob("runtime/native/_core.*.so"):
-        old.unlink()
-    shutil.copy(core, unpacked / f"runtime/native/_core.cpython-{headers.digits}-{processor}-linux-gnu.so")
+def compile_both(builds: list[dict[str, Any]], headers: Headers, processor: str, work: Path) -> list[Path]:
+    """The core's shared object and that of the tools, as they lie in a wheel."""
+    folder = work / f"{headers.digits}-{processor}"
+    folder.mkdir()
+    core, tools = builds
+    first = compile_object(core, headers, processor, folder, [])
+    # By its name alone, as the linker writes down what is needed; the folder is the run path's.
+    second = compile_object(tools, headers, processor, folder, [first, f"-Wl,-rpath,{tools['RUN_PATH']}"])
+    return [folder / first, folder / second]
+
+
+def pack(unpacked: Path, objects: list[Path], headers: Headers, processor: str, output: Path) -> Path:
+    """The unpacked wheel with other shared objects, under the name that says for whom it is."""
+    for place, made in zip(PLACES, objects, strict=True):
+        for old in (unpacked / place).glob("*.so"):
+            old.unlink()
+        shutil.copy(made, unpacked / place)
     (about,) = unpacked.glob("*.dist-info/WHEEL")
     platform_tag = f"manylinux_{GLIBC.replace('.', '_')}_{processor}"
     tag = f"{headers.interpreter}-cp{headers.digits}-{platform_tag}"
@@ -174,7 +191,7 @@ def pack(unpacked: Path, core: Path, headers: Headers, processor: str, output: P
 
 
 def unpack_plain(work: Path) -> Path:
-    """What all wheels have in common, and a core that each replaces."""
+    """What all wheels have in common, and shared objects that each replaces."""
     run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", work, TREE])
     (plain,) = work.glob("*.whl")
     run([sys.executable, "-m", "wheel", "unpack", "--dest", work / "unpacked", plain])
@@ -183,20 +200,18 @@ def unpack_plain(work: Path) -> Path:
 
 
 def make(headers: list[Headers], processors: list[str], output: Path, work: Path) -> None:
-    build = runpy.run_path(str(NATIVE / "build.py"))
-    structures = build["write_structures"](work)
+    builds = [runpy.run_path(str(TREE / place / "build.py")) for place in PLACES]
+    for build in builds:
+        build.get("CORE", build)["write_module"](work, *build["MODULE"])
     with ThreadPoolExecutor(2) as pool:
         plain = pool.submit(unpack_plain, work)
-        cores = []
-        for each in headers:
-            for processor in processors:
-                core = work / f"{each.digits}-{processor}.so"
-                cores.append(
-                    (each, processor, core, pool.submit(compile_core, build, structures, each, processor, core))
-                )
-        for each, processor, core, done in cores:
-            done.result()
-            wheel = pack(plain.result(), core, each, processor, output)
+        made = [
+            (each, processor, pool.submit(compile_both, builds, each, processor, work))
+            for each in headers
+            for processor in processors
+        ]
+        for each, processor, objects in made:
+            wheel = pack(plain.result(), objects.result(), each, processor, output)
             print(f"{wheel}  {wheel.stat().st_size / 1024:.0f} KiB", flush=True)
 
 

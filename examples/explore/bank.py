@@ -1,4 +1,4 @@
-"""Accounts, and three ways to move money from one to another: docs/explore.md says what is wrong with two of them."""
+"""Accounts, and three ways to move money from one to another: docs/lwp/explore.md says what is wrong with two."""
 
 from __future__ import annotations
 

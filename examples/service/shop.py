@@ -1,4 +1,4 @@
-"""A web shop with six faults, to be found from outside: docs/observing.md walks through them.
+"""A web shop with six faults, to be found from outside: docs/lwp/observing.md walks through them.
 
     lwp run examples/service/shop.py 8000
     python examples/service/visit.py 8000 PAGE     # prices, pay, order, audit, follow, report, or all

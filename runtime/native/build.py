@@ -1,8 +1,8 @@
 """How the C core is built: one shared object, with two extension modules.
 
 `runtime.native._core` is plain C, and all that threads need.  `runtime.native._structures` is made by cffi (API mode),
-for the tools that read the structures of the lower floors: see structures.py.  setup.py takes both from here; `python
-runtime/native/build.py` builds in place.
+for what reads the structures of the lower floors: see structures.py.  The tools have a shared object of their own, see
+lwp/native/build.py.  setup.py takes both from these two files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from runpy import run_path
 
@@ -58,13 +59,15 @@ def missing() -> str | None:
 if "__GLIBC__" not in (macros_of("features.h") or "__GLIBC__"):
     raise SystemExit(f"{SUPPORTED['SUPPORTED']}; this C compiler, {shlex.join(COMPILER)}, is for another C library")
 
-from setuptools import Extension, setup  # noqa: E402  # which doesn't expect every system
+from setuptools import Extension  # noqa: E402  # which doesn't expect every system
 
 # no-exceptions: pthread_cleanup_push must expand to the jmp_buf form, see kernel/lwp/thread_main.c.
-# initial-exec: this module's thread-local words lie in the static TLS block, a load away.  Otherwise a thread's first
-# access would allocate them by malloc, which gives the thread an arena (64 MiB of address space, some pages).  The one
-# exception, the variable in demo/tlsdemo.c, is reached by the general model and lies in the same block.
+# initial-exec: thread-local words lie in the static TLS block, a load away.  Otherwise a thread's first access would
+# allocate them by malloc, which gives the thread an arena (64 MiB of address space, some pages).  And what reaches a
+# word of another thread, at its distance from that thread's pointer, would miss it (wait_offset, trace_there()).  The
+# one exception, the variable in lwp/native/study/tlsdemo.c, is reached by the general model and lies in the same block.
 # asynchronous-unwind-tables: the forced unwind of pthread_exit walks through our frames.
+# no-semantic-interposition: nobody replaces a function that api.h marks, so the compiler may inline it.
 OPTIONS = [
     "-std=gnu11",
     "-O2",
@@ -73,15 +76,14 @@ OPTIONS = [
     "-Wno-unused-parameter",
     "-Wno-missing-field-initializers",
     "-fno-exceptions",
-    "-ftls-model=initial-exec",
     "-fasynchronous-unwind-tables",
+    "-ftls-model=initial-exec",
     "-fvisibility=hidden",
+    "-fno-semantic-interposition",
 ]
 
 # The C floors, ground floor first: a file calls only files that stand before it.  tools/layers.py checks that.
-
-# What the package is about.  None of these files knows one of TOOLS.
-CORE = [
+SOURCES = [
     # The kernel: how a thread is made, sleeps, ends and is joined.  kernel/README.md says in which order to read it.
     "kernel/arch/x86_64.c",
     "kernel/arch/aarch64.c",
@@ -105,7 +107,6 @@ CORE = [
     "kernel/lwp/thread_main.c",
     "kernel/lwp/start.c",
     "kernel/lwp/fork.c",
-    "observe/debug.c",
     # What stands on the kernel, without Python.
     "waits/cancel.c",
     "waits/any.c",
@@ -123,6 +124,7 @@ CORE = [
     "green/foreign.c",
     "green/scheduler.c",
     "green/thread.c",
+    "debug.c",
     # Python.
     "python/without_gil/heaps.c",
     "python/threads/gil_state.c",
@@ -172,74 +174,29 @@ CORE = [
     "python/module.c",
 ]
 
-# What looks at threads, has them explored or held, and shows what they are made of.
-TOOLS = [
-    "explore/record.c",
-    "explore/strategies/strategy.c",
-    "explore/strategies/planned.c",
-    "explore/strategies/random.c",
-    "explore/strategies/pct.c",
-    "explore/strategies/pos.c",
-    "explore/choose.c",
-    "explore/clock.c",
-    "explore/turns.c",
-    "explore/run.c",
-    "observe/steps.c",
-    "observe/trace.c",
-    "observe/inspect.c",
-    "observe/measure.c",
-    "observe/aside.c",
-    "observe/calls.c",
-    "observe/sampler.c",
-    "observe/listen.c",
-    "demo/cost.c",
-    "demo/tlsdemo.c",
-    "python/explore/swap.c",
-    "python/explore/point.c",
-    "python/explore/locks.c",
-    "python/explore/waiters.c",
-    "python/explore/code.c",
-    "python/explore/threads.c",
-    "python/explore/chance.c",
-    "python/explore/loops.c",
-    "python/explore/sqlite.c",
-    "python/without_gil/kept.c",
-    "python/explore/control.c",
-    "python/observe/counts.c",
-    "python/observe/takings.c",
-    "python/observe/waits.c",
-    "python/observe/sites.c",
-    "python/observe/names.c",
-    "python/observe/held.c",
-    "python/observe/lock_order.c",
-    "python/threads/gil_waits.c",
-    "python/contention/delays.c",
-    "python/contention/stacks.c",
-    "python/contention/told.c",
-    "python/contention/contention.c",
-    "python/chaos/hold.c",
-    "python/chaos/record.c",
-    "python/chaos/points.c",
-    "python/chaos/operations.c",
-    "python/chaos/control.c",
-    "python/observe/trace.c",
-    "python/observe/frames.c",
-    "python/observe/watch.c",
-    "python/observe/asked.c",
-]
 
-SOURCES = CORE + TOOLS
-
-
-def entries_option(folder: Path = HERE) -> str:
-    """For the compiler: each `const struct entries entries_NAME` of the C in that folder, in the order of SOURCES, see
+def entries_option(sources: list[str] = SOURCES, folder: Path = HERE) -> str:
+    """For the compiler: each `const struct entries entries_NAME` of these files in that folder, in their order, see
     python/room.h.  An installed package has no C."""
     definition = re.compile(r"^const struct entries entries_(\w+) =", re.MULTILINE)
-    names = [name for source in SOURCES for name in definition.findall((folder / source).read_text())]
+    names = [name for source in sources for name in definition.findall((folder / source).read_text())]
     return "-DENTRIES(of)=" + " ".join(f"of({name})" for name in names)
 
 
-#: What structures.py gives to the map of TLS, the demonstrations, and tests.
+def files_of(folder: Path = HERE) -> list[Path]:
+    """All C below a folder: what changes in one of them has the shared object built again."""
+    return sorted(folder.rglob("*.[ch]"))
+
+
+def number_option() -> str:
+    """For the compiler: the build number of the core, for both shared objects, see python/room.h."""
+    digest = sha256(sys.version.encode())
+    for file in files_of():
+        digest.update(file.read_bytes())
+    return f'-DCORE_BUILD="{digest.hexdigest()[:16]}"'
+
+
+#: What structures.py gives.
 STRUCTURES = """
 struct glibc_fact { const char *name; long value; size_t size; int source; const char *check; ...; };
 struct glibc {
@@ -266,34 +223,6 @@ int context_blank(struct context *context);
 int context_load_tls(struct context *context);
 void context_put(struct context *context, int vanished);
 """
-if TOOLS:
-    STRUCTURES += """
-struct inspect_module {
-    size_t id, generation, image_size, size, align, image;
-    ptrdiff_t offset;
-    char name[1024];
-};
-size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes);
-struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
-void inspect_places(struct inspect_places *out);
-struct inspect_block { size_t id, size; char *into; int copied; };
-struct inspect_thread {
-    uintptr_t tp, dtv;
-    size_t dtv_length;
-    uintptr_t guard_low, stack_low, stack_high;
-    size_t stack_used;
-    int tid, ours;
-};
-int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
-                 struct inspect_block *blocks, size_t count);
-size_t inspect_stack_used(uintptr_t low, uintptr_t high);
-
-int64_t cost_once(int kind);
-
-int *tlsdemo_variable(void);
-int *tlsdemo_errno(void);
-int tlsdemo_fail(int how);
-"""
 
 #: Before the C that cffi writes.
 INCLUDES = """
@@ -304,43 +233,37 @@ INCLUDES = """
 
 #define _cffi_init(name, version, context) compat_needs_no_gil(_cffi_init(name, version, context))
 """
-if TOOLS:
-    INCLUDES += """
-#include "demo/cost.h"
-#include "demo/tlsdemo.h"
-#include "observe/inspect.h"
-"""
-
-EXTENSION = Extension(
-    "runtime.native._core",
-    sources=[str((HERE / name).relative_to(ROOT)) for name in SOURCES],
-    include_dirs=[str(HERE.relative_to(ROOT))],
-    define_macros=[("_GNU_SOURCE", None), ("_CFFI_NO_LIMITED_API", None)],  # the two modules are for one CPython each
-    libraries=["m"],
-    extra_compile_args=[*OPTIONS, entries_option()] if (HERE / SOURCES[0]).exists() else OPTIONS,
-)
 
 
-def write_structures(folder: Path) -> str:
-    """Has cffi write the C of _structures, one more source of EXTENSION; its path."""
+def extension(name: str, folder: Path, sources: list[str], include: list[Path], link: Sequence[str] = ()) -> Extension:
+    """One shared object of the sources in that folder.  include: folders of headers.  link: options for the linker."""
+    has_files = (folder / sources[0]).exists()  # an installed package has none
+    return Extension(
+        name,
+        sources=[str((folder / source).relative_to(ROOT)) for source in sources],
+        depends=[str(file.relative_to(ROOT)) for file in (*files_of(folder), *files_of())],
+        include_dirs=[str(path.relative_to(ROOT)) for path in include],
+        define_macros=[("_GNU_SOURCE", None), ("_CFFI_NO_LIMITED_API", None)],  # a module is for one CPython
+        libraries=["m"],
+        extra_compile_args=[*OPTIONS, *([entries_option(sources, folder), number_option()] if has_files else [])],
+        extra_link_args=list(link),
+    )
+
+
+# -Bsymbolic: the core's calls of its own functions that api.h marks go straight there, as calls of hidden ones do.
+EXTENSION = extension("runtime.native._core", HERE, SOURCES, [HERE], ["-Wl,-Bsymbolic"])
+
+
+def write_module(folder: Path, name: str, structures: str, includes: str) -> str:
+    """Has cffi write the C of an extension module, one more source of a shared object; its path."""
     from cffi import FFI  # not before tools/build_backend.py could name it
 
     folder.mkdir(parents=True, exist_ok=True)
     ffi = FFI()
-    ffi.cdef(STRUCTURES)
-    ffi.set_source("runtime.native._structures", INCLUDES)
-    ffi.emit_c_code(str(folder / "_structures.c"))
-    return str(folder / "_structures.c")
+    ffi.cdef(structures)
+    ffi.set_source(name, includes)
+    ffi.emit_c_code(str(folder / f"{name}.c"))
+    return str(folder / f"{name}.c")
 
 
-if __name__ == "__main__":
-    if reason := missing():
-        raise SystemExit(reason)
-    os.chdir(ROOT)
-    with tempfile.TemporaryDirectory() as objects:
-        EXTENSION.sources.append(write_structures(Path(objects)))
-        setup(
-            name="core",
-            ext_modules=[EXTENSION],
-            script_args=["-q", "build_ext", "--inplace", f"--build-temp={objects}"],
-        )
+MODULE = ("_structures", STRUCTURES, INCLUDES)  #: by cffi, in the same shared object

@@ -1,23 +1,25 @@
-"""The structures and functions of the lower C floors, by cffi: for the map of TLS, the demonstrations, and tests.
+"""The structures and functions of the lower C floors, by cffi: for those who study them, and for tests.
 
-What a program's threads need is in runtime.native, types and functions of plain C.  cffi is loaded here, with the first
-of these tools, so a program that only makes threads doesn't load it.  Its module `_structures` lies in the same shared
-object as `_core`, because the two must see one state.
+What a program's threads need is in runtime.native, types and functions of plain C.  cffi is loaded here, so a program
+that only makes threads doesn't load it.  Its module `_structures` lies in the same shared object as `_core`, because
+the two must see one state.
 """
 
 from __future__ import annotations
 
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from . import _core
 
-__all__ = ["Fact", "facts", "ffi", "glibc_version", "lib", "thread_pointer"]
+__all__ = ["Fact", "facts", "ffi", "glibc_version", "lib", "load_from", "thread_pointer"]
 
 
-def _load() -> Any:
-    loader = ExtensionFileLoader(f"{__package__}._structures", _core.__file__)
+def load_from(extension: ModuleType, name: str) -> Any:
+    """A second extension module of the shared object in which `extension` lies."""
+    loader = ExtensionFileLoader(f"{extension.__name__.rpartition('.')[0]}.{name}", str(extension.__file__))
     spec = spec_from_loader(loader.name, loader)
     assert spec
     module = module_from_spec(spec)
@@ -25,7 +27,7 @@ def _load() -> Any:
     return module
 
 
-_structures = _load()
+_structures = load_from(_core, "_structures")
 ffi, lib = _structures.ffi, _structures.lib
 
 _SOURCES = ("_thread_db_* descriptor", "exported symbol", "kernel", "probe thread", "dynamic linker's tables")

@@ -14,6 +14,8 @@ from functools import update_wrapper
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+import lwp_runtime
+
 from .. import lwp, native, sync, thread, tools
 from ..bootstrap import define_as
 from ..scheduler import TIME_SLICE, Scheduler
@@ -187,9 +189,9 @@ def _replace_in_module(module: ModuleType, name: str, value: Any, undo: list[Cal
 
 def _modules() -> Iterator[ModuleType]:
     """All loaded modules except our own, which need the stock things."""
-    package = __name__.partition(".")[0]  # asked for now: lwp_runtime.py may have renamed it
+    packages = lwp_runtime.packages()
     for name, module in list(sys.modules.items()):
-        if type(module) is ModuleType and name.partition(".")[0] != package:
+        if type(module) is ModuleType and name.partition(".")[0] not in packages:
             yield module
 
 
@@ -198,9 +200,6 @@ def _modules() -> Iterator[ModuleType]:
 #: What threading makes of its locks, and which of its classes ours stand in for.
 _MADE_OF_LOCKS = {ours: stock for stock, ours in _STAND_INS if ours in _CLASSES}
 _STOCK_LOCK = _thread.allocate_lock
-
-#: CPython's own types, as they were before the first install().
-stock_locks: tuple[type, type] = (type(_STOCK_LOCK()), _thread.RLock)
 
 
 def _who_replaced_locks() -> str | None:

@@ -31,7 +31,7 @@
  * NO LATE TIMER.  The runner sleeps until the earliest timer that it knows.  A thread that was in C for longer than the slice comes back on
  * an LWP that has lost the place.  It may set an earlier timer there, or yield, and the runner sleeps on.  So this LWP, once it is in
  * its base, wakes the runner if there is something to be done before `sleeps_until`: runner_must_look().  A file needs no such care,
- * because epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already.  tests/sync/test_runner_model.py tries every order.
+ * because epoll_ctl(2) also reaches an epoll_wait(2) that sleeps already.  tests/runtime/sync/test_runner_model.py tries every order.
  *
  * C CODE OF OTHERS.  A thread that is about to block there leaves the runner's place to another LWP at once: see green/foreign.h.
  *

@@ -22,6 +22,8 @@
 #ifndef RUNTIME_FOREIGN_H
 #define RUNTIME_FOREIGN_H
 
+#include "api.h"
+
 #include <stdint.h>
 
 /* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where.  errno is preserved by all that
@@ -43,6 +45,6 @@ struct foreign_seen {
 void foreign_blocked(void (*see)(const struct foreign_seen *place, long times, int64_t ns, void *arg), void *arg);
 
 /* Since when the green thread with that thread pointer, which must not end meanwhile, is in such code, and where; 0: it is not. */
-int64_t foreign_since(void *tp, struct foreign_seen *place);
+API int64_t foreign_since(void *tp, struct foreign_seen *place);
 
 #endif

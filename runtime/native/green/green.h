@@ -101,8 +101,8 @@ struct scheduler *scheduler_new(int lwps, int64_t slice);
 void scheduler_free(struct scheduler *scheduler);
 
 /* 0; EBUSY: another thread lends it its LWP; EDEADLK: the caller is on a scheduler. */
-int scheduler_attach(struct scheduler *scheduler);
-void scheduler_detach(struct scheduler *scheduler);
+API int scheduler_attach(struct scheduler *scheduler);
+API void scheduler_detach(struct scheduler *scheduler);
 
 /* Whether it is the calling thread that is attached. */
 int scheduler_lent_by_me(struct scheduler *scheduler);
@@ -163,7 +163,7 @@ void green_let_go_first(void);
 
 /* What the thread with that thread pointer does.  It must not end meanwhile. */
 enum green_state { GREEN_NOT, GREEN_RUNS, GREEN_QUEUED, GREEN_SLEEPS };
-enum green_state green_state_of(void *tp);
+API enum green_state green_state_of(void *tp);
 
 /* Makes an LWP that calls scheduler_carry(): 0 or errno.  A higher floor sets this before it makes a scheduler with a slice.  Called
  * without the GIL. */
@@ -174,7 +174,7 @@ extern int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
 extern atomic_int green_lwps_resting;
 void green_lwp_rests(void);
 void green_lwp_works(void);
-int green_lwps(void);
+API int green_lwps(void);
 
 /* Not 0: no GIL keeps two LWPs from running threads at one time. */
 extern int green_parallel;

@@ -17,6 +17,6 @@ struct policy {
 };
 
 /* For a new scheduler, before its first thread; NULL: the queue again, once it has no threads. */
-void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);
+API void scheduler_set_policy(struct scheduler *scheduler, const struct policy *policy);
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef RUNTIME_REPLACE_H
 #define RUNTIME_REPLACE_H
 
+#include "api.h"
+
 /* Has symbol look-ups of a libc function find `replacement`, in all versions of the name.  *was is the address in libc, written
  * before the first look-up can find the replacement.  0, or -1 if the symbol table is not as expected or can't be written: nothing
  * has changed. */
@@ -21,10 +23,10 @@ struct libc_slot {
 };
 
 /* Takes the linker's lock. */
-struct libc_slot libc_slot_of(const void *code, const char *name);
+API struct libc_slot libc_slot_of(const void *code, const char *name);
 
 /* Has that library call `function`.  0, or -1: nothing has changed. */
-int libc_fill_slot(const struct libc_slot *slot, void *function);
+API int libc_fill_slot(const struct libc_slot *slot, void *function);
 
 /* Both, for a function of the library or program that `code` lies in, which itself keeps its function, as this module does.  Takes the
  * linker's locks.  0, or -1: nothing has changed. */

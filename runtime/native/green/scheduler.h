@@ -76,8 +76,8 @@ void green_interrupt(struct park_cancel *cancel); /* for `cancel_green` */
 
 /* Called with the lock by a thread that may be cancelled and is about to enter the wait table.  0: it is cancelled already.  Otherwise
  * green_is_awake() must be called when the thread has slept; for a thread that can't be cancelled that does nothing. */
-int green_may_sleep(struct green *me);
-void green_is_awake(void);
+API int green_may_sleep(struct green *me);
+API void green_is_awake(void);
 
 #define CONTAINER(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 

@@ -22,6 +22,8 @@
 #ifndef RUNTIME_SHARED_LWP_H
 #define RUNTIME_SHARED_LWP_H
 
+#include "api.h"
+
 #include <stdint.h>
 
 /* Called before the first scheduler, and not by two threads at one time.  NULL, or why there can't be green threads here. */
@@ -49,7 +51,7 @@ int green_lwp_number(void);
 
 /* The tid of the LWP of a thread with that number and thread pointer; 0: there is none yet.  A number that is no green thread's is
  * returned as it is. */
-int green_lwp_tid(int number, void *tp);
+API int green_lwp_tid(int number, void *tp);
 
 /* Whether the process has a handler that could wake a sleeping thread: of a signal other than SIGINT and those that report an error of the
  * program itself. */

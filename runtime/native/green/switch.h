@@ -25,7 +25,7 @@ void runner_wake(atomic_int *sleeper);
 atomic_int *runner_hand_over(struct scheduler *s);
 
 /* With the lock: goes on in `to`.  Returns, without the lock, when another thread switches back. */
-void green_switch(struct scheduler *s, struct green *from, struct green *to);
+API void green_switch(struct scheduler *s, struct green *from, struct green *to);
 
 /* The second half of a switch, on the new stack: releases the lock, and calls gone() of the thread that was left if it has ended.  A
  * thread's first turn begins with it. */

@@ -2,6 +2,8 @@
 #ifndef RUNTIME_WAIT_TABLE_H
 #define RUNTIME_WAIT_TABLE_H
 
+#include "api.h"
+
 #include <stdatomic.h>
 
 struct waiter {
@@ -13,10 +15,10 @@ struct waiter {
 
 /* Enters the table if *word == expected; returns whether it did.  A waker that changes the word and then calls wait_table_take()
  * finds it. */
-int wait_table_enter(struct waiter *waiter, atomic_int *word, int expected, unsigned bits);
+API int wait_table_enter(struct waiter *waiter, atomic_int *word, int expected, unsigned bits);
 
 /* Takes one waiter out.  1: it slept, and the caller must resume it; of several wakers at once only one gets a 1. */
-int wait_table_leave(struct waiter *waiter, int result);
+API int wait_table_leave(struct waiter *waiter, int result);
 
 /* Takes out the oldest `count` that sleep on the word and share a bit, linked by `newer`; *woken: how many.  The caller must resume
  * each. */

@@ -7,24 +7,24 @@
 #include <stdatomic.h>
 
 /* Seconds to a deadline on the monotonic clock (kernel/base/park.h).  None: no limit; 0 or less: now.  -1 with an exception. */
-int args_deadline(PyObject *timeout, int64_t *deadline);
+API int args_deadline(PyObject *timeout, int64_t *deadline);
 
 /* The same by the rule of threading.Condition.wait(), which Event, Semaphore and Barrier follow: it compares the timeout with 0 first,
  * and a timeout that isn't above 0 means now, whatever its type. */
-int args_wait_deadline(PyObject *timeout, int64_t *deadline);
+API int args_wait_deadline(PyObject *timeout, int64_t *deadline);
 
 /* Reads a count.  What a long can't hold, and infinity, count as LONG_MAX or LONG_MIN. -1 with an exception. */
 int args_count(PyObject *number, long *n);
 
 /* (first, timeout) by position or name: those given are written.  -1 with an exception, which speaks of acquire(). */
-int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2]);
+API int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject *given[2]);
 
 /* (blocking=True, timeout=-1) as Lock.acquire takes them: Modules/_threadmodule.c, lock_acquire_parse_args.  -1 with an exception. */
-int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
+API int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
 
 /* The one optional argument of a method, NULL if it isn't given.  -1 with an exception. */
-int args_one_given(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
-                   PyObject **given);
+API int args_one_given(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                       PyObject **given);
 
 static inline int args_one(const char *method, const char *parameter, PyObject *const *args, Py_ssize_t count, PyObject *names,
                            PyObject **given)
@@ -45,7 +45,7 @@ static inline int args_one(const char *method, const char *parameter, PyObject *
         name_found;                                                                   \
     })
 
-PyObject *get_attribute(PyObject *op, PyObject *name);
+API PyObject *get_attribute(PyObject *op, PyObject *name);
 
 /* Calls a method, with an argument unless that is NULL. */
 PyObject *call_method(PyObject *op, PyObject *name, PyObject *argument);
@@ -57,12 +57,12 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
 void simple_dealloc(PyObject *op);
 
 /* Raises an OSError: NULL. */
-PyObject *raise_errno(int error);
+API PyObject *raise_errno(int error);
 
 /* Appends what it takes the reference of.  If that is NULL or can't be appended, the list is dropped: *list is NULL, with an exception. */
-void append_to(PyObject **list, PyObject *one);
+API void append_to(PyObject **list, PyObject *one);
 
 /* [(code, line), ...] of this frame and of those outside of it, at most so many.  Takes the frame's reference.  NULL with an exception. */
-PyObject *list_calls(PyFrameObject *innermost, int most);
+API PyObject *list_calls(PyFrameObject *innermost, int most);
 
 #endif

@@ -1,4 +1,4 @@
-/* The extension module, and runtime.native: the types and functions of all files in this folder. */
+/* The extension module, and runtime.native: the types and functions of all files of the core. */
 #include "python/room.h"
 
 #include "green/thread.h"
@@ -7,69 +7,68 @@
 #include "kernel/lwp/lwp.h"
 #include "waits/queue.h"
 
-/* build.py defines ENTRIES(of) as of(NAME) for each file that has an entries_NAME, lower floors first: see room.h. */
-#define DECLARE(name) extern const struct entries entries_##name;
-#define ADDRESS(name) &entries_##name,
+const char core_build[] = CORE_BUILD;
+PyObject *core_module;
 
-ENTRIES(DECLARE)
-static const struct entries *const all[] = {ENTRIES(ADDRESS)};
-
-static void after_fork_in_child(void)
+void entries_after_fork(const struct entries *const *all)
 {
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]->after_fork)
-            all[i]->after_fork();
+    for (; *all; all++)
+        if ((*all)->after_fork)
+            (*all)->after_fork();
 }
 
-static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
-
-static int fill_module(PyObject *module)
+static int fill_module(const struct entries *const *all, PyObject *module)
 {
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if ((all[i]->add && all[i]->add(module) < 0) || (all[i]->functions && PyModule_AddFunctions(module, all[i]->functions) < 0))
+    for (; *all; all++)
+        if (((*all)->add && (*all)->add(module) < 0) || ((*all)->functions && PyModule_AddFunctions(module, (*all)->functions) < 0))
             return -1;
     return 0;
 }
 
-/* All types and functions, in a module that is made once, because their state belongs to the process: a program that drops
- * runtime.native from sys.modules and imports it again must get the same ones.  NULL with an exception. */
-static PyObject *shared_module(PyObject *for_module)
+int entries_attach(const struct entries *const *all, PyObject **made, PyObject *module)
 {
-    static PyObject *made;
-
-    if (made)
-        return made;
-    PyObject *name = PyModule_GetNameObject(for_module), *new = name ? PyModule_NewObject(name) : NULL;
-    Py_XDECREF(name);
-    if (new && fill_module(new) < 0)
-        Py_CLEAR(new);
-    return made = new;
+    if (!*made) {
+        PyObject *name = PyModule_GetNameObject(module), *new = name ? PyModule_NewObject(name) : NULL;
+        Py_XDECREF(name);
+        if (new && fill_module(all, new) < 0)
+            Py_CLEAR(new);
+        *made = new;
+    }
+    return *made ? PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(*made), 0) : -1;
 }
 
-static PyObject *calibrate_core(void)
+/* ---- the core's own ---------------------------------------------------------------------------------------------- */
+
+ALL_ENTRIES(all);
+
+static void after_fork_in_child(void)
 {
+    entries_after_fork(all);
+}
+
+static int calibrate_core(void)
+{
+    static const struct fork_handlers fork_handlers = {.in_child = after_fork_in_child};
     char why[512];
     int error;
 
-    if (glibc_calibrate(why, sizeof why) != 0)
-        return PyErr_Format(PyExc_ImportError, "%s", why);
+    if (glibc_calibrate(why, sizeof why) != 0) {
+        PyErr_Format(PyExc_ImportError, "%s", why);
+        return -1;
+    }
     green_thread_init();
-    if ((error = lwp_init()) != 0)
-        return PyErr_Format(PyExc_ImportError, "runtime can't work in this process: pthread_atfork fails: %s", strerror(error));
+    if ((error = lwp_init()) != 0) {
+        PyErr_Format(PyExc_ImportError, "runtime can't work in this process: pthread_atfork fails: %s", strerror(error));
+        return -1;
+    }
     sync_init();
     fork_handle(FORK_PYTHON, &fork_handlers);
-    Py_RETURN_NONE;
+    return 0;
 }
 
-/* Adds all types and functions to a module, runtime.native. */
 static PyObject *attach_core(PyObject *Py_UNUSED(core), PyObject *module)
 {
-    PyObject *none = calibrate_core();
-    PyObject *all = none ? shared_module(module) : NULL;
-
-    if (!all || PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(all), 0) < 0)
-        Py_CLEAR(none);
-    return none;
+    return calibrate_core() < 0 || entries_attach(all, &core_module, module) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- runtime.native._core ---------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #ifndef RUNTIME_PYTHON_H
 #define RUNTIME_PYTHON_H
 
+#include "api.h"
 #include "python/compat.h"
 
 #include <stdint.h>

@@ -83,13 +83,13 @@ int sync_queue_doze(struct sync_place *place, int64_t deadline);
 int sync_queue_leave(struct sync_queue *queue, struct sync_place *place, int *baton);
 void sync_queue_pass_baton(struct sync_queue *queue);
 /* Whether a place is entitled.  Its thread must be asleep; that may end at any moment. */
-int sync_place_granted(const struct sync_place *place);
+API int sync_place_granted(const struct sync_place *place);
 /* After an EINTR: away while handlers run, back when they have.  1: it was entitled, and has left without the baton. */
 int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away);
 
 /* 1: wake every entitled waiter at once instead of passing the baton.  The explorer sets it: with a baton it would only see waiters run in
  * queue order. */
-extern int sync_queue_wakes_all;
+API extern int sync_queue_wakes_all;
 
 /* Has a forked child forget the places of lost threads. */
 void sync_init(void);

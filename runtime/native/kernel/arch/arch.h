@@ -19,6 +19,8 @@
 #ifndef RUNTIME_ARCH_H
 #define RUNTIME_ARCH_H
 
+#include "api.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,7 +41,7 @@
 #endif
 
 /* The calling thread's thread pointer. */
-void *arch_thread_pointer(void);
+API void *arch_thread_pointer(void);
 
 /* Another thread's copy of a variable in this module's static TLS.  `mine` is the address of the caller's copy: both lie at the same
  * distance from their thread pointers, because this module is built with the initial-exec model (build.py). */
@@ -76,7 +78,7 @@ void arch_set_thread_pointer(void *tp);
 void arch_tcb_init(void *tp, void *pthread);
 
 /* Where the TCB keeps the pointer to the DTV. */
-void **arch_tcb_dtv(void *tp);
+API void **arch_tcb_dtv(void *tp);
 
 /* The fields of the TCB, for inspection.  `offset` counts from tp, or, if in_pthread (variant I), from struct pthread. */
 struct arch_tcb_field {

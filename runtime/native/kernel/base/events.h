@@ -6,11 +6,13 @@
 #ifndef RUNTIME_EVENTS_H
 #define RUNTIME_EVENTS_H
 
+#include "api.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
 enum event {
-    /* What steps records, in the order of STEP_NAMES (runtime/observe/steps.py). */
+    /* What steps records, in the order of STEP_NAMES (lwp/study/steps.py). */
     EVENT_MAP,        /* a: lowest address, b: bytes */
     EVENT_GUARD,      /* a: lowest address, b: bytes */
     EVENT_REUSE,      /* a: thread pointer: a block from the cache instead of the two above */
@@ -69,7 +71,7 @@ enum events_reader {
     EVENTS_READERS
 };
 
-extern atomic_int events_wanted; /* a bit for each reader */
+API extern atomic_int events_wanted; /* a bit for each reader */
 
 static inline int events_read_by(enum events_reader reader)
 {
@@ -85,7 +87,7 @@ void events_tell(enum event event, uint64_t a, uint64_t b);
 
 /* From now on `hear` gets all events, until events_end().  A thread may still be in `hear` after that, so what it writes to must stay.
  * A reader always has the same function. */
-void events_begin(enum events_reader reader, void (*hear)(enum event event, uint64_t a, uint64_t b));
-void events_end(enum events_reader reader);
+API void events_begin(enum events_reader reader, void (*hear)(enum event event, uint64_t a, uint64_t b));
+API void events_end(enum events_reader reader);
 
 #endif

@@ -22,6 +22,8 @@
 #ifndef RUNTIME_PARK_H
 #define RUNTIME_PARK_H
 
+#include "api.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -34,26 +36,26 @@ enum park_scope { PARK_PRIVATE, PARK_SHARED };
 #define PARK_SECOND INT64_C(1000000000) /* in ns, the unit of all times and deadlines */
 
 /* A clock of clock_gettime(2), in ns. */
-int64_t park_clock(clockid_t clock);
+API int64_t park_clock(clockid_t clock);
 
 /* CLOCK_MONOTONIC in ns, or park_time.  Deadlines are on this clock. */
-int64_t park_now(void);
+API int64_t park_now(void);
 
 /* The calling thread's clock, which another thread sets; NULL: the kernel's. */
-extern __thread const int64_t *park_time;
+API extern __thread const int64_t *park_time;
 
 /* Sleeps if *word == expected, until a wake-up.  0: woken, perhaps without a reason, or the word differs: read it again.  ETIMEDOUT:
  * the deadline has passed.  EINTR: a signal handler ran, or the kernel refuses to sleep.  errno is preserved. */
-int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+API int park_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
 
 /* Wakes at most `count` sleepers.  The word's memory may be gone: a wake-up at an unmapped address has no effect.  errno is
  * preserved. */
-void park_wake(atomic_int *word, int count, enum park_scope scope);
+API void park_wake(atomic_int *word, int count, enum park_scope scope);
 
 /* The same, private, for groups of sleepers at one word: a wake-up reaches only sleepers that share one of the four lowest bits with
  * it. */
 int park_wait_some(atomic_int *word, int expected, int64_t deadline, unsigned bits);
-int park_wake_some(atomic_int *word, int count, unsigned bits); /* the number woken */
+API int park_wake_some(atomic_int *word, int count, unsigned bits); /* the number woken */
 
 /* park_wake() for green threads only: no system call. */
 void park_wake_greens(atomic_int *word, int count);
@@ -62,7 +64,7 @@ void park_wake_greens(atomic_int *word, int count);
 
 /* Green threads (green/green.h): such a thread leaves its LWP to others while it sleeps. */
 struct green;
-extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
+API extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
     int (*wake)(atomic_int *word, int count, unsigned bits); /* the number woken; now and then 1 less, to wake an LWP too */
@@ -72,7 +74,7 @@ extern const struct park_ops *_Atomic park_ops; /* NULL until there is a schedul
 /* Cancellation (waits/cancel.h): what another thread may end the calling thread's sleeps with.  park_wait() and park_wait_some() return
  * EINTR then. */
 struct park_cancel;
-extern __thread struct park_cancel *park_cancel; /* of the calling thread; NULL: nothing ends its sleeps */
+API extern __thread struct park_cancel *park_cancel; /* of the calling thread; NULL: nothing ends its sleeps */
 struct pollfd;
 struct park_cancel_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
@@ -98,8 +100,8 @@ static inline int park_result(int result, int64_t deadline)
  *
  * For the short waits of this library itself.  They are futex(2) for a green thread too, and nothing cancels them.  Arguments and results
  * are as above; the wake-ups reach no green thread that sleeps in its wait table. */
-int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
-void futex_wake(atomic_int *word, int count, enum park_scope scope);
+API int futex_wait(atomic_int *word, int expected, int64_t deadline, enum park_scope scope);
+API void futex_wake(atomic_int *word, int count, enum park_scope scope);
 int futex_wait_some(atomic_int *word, int expected, int64_t deadline, enum park_scope scope, unsigned bits);
 int futex_wake_some(atomic_int *word, int count, enum park_scope scope, unsigned bits); /* the number woken */
 
@@ -123,7 +125,7 @@ void futex_many(void);
 /* A lock of one word: 0 free, 1 held, 2 held and a thread may sleep for it.  glibc's own low-level locks follow the same protocol
  * (sysdeps/nptl/lowlevellock.h), so these work on glibc's words too.  Held for a few instructions, by a thread that runs: a thread
  * that waits for it keeps its LWP.  docs/architecture.md has a table of all locks and their order. */
-void park_lock_contended(atomic_int *lock);
+API void park_lock_contended(atomic_int *lock);
 
 static inline int park_try_lock(atomic_int *lock)
 {

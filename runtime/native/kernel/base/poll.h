@@ -2,6 +2,8 @@
 #ifndef RUNTIME_POLL_H
 #define RUNTIME_POLL_H
 
+#include "api.h"
+
 #include <poll.h>
 #include <stdint.h>
 #include <time.h>
@@ -11,7 +13,7 @@
 int park_poll(int fd, unsigned events, int64_t deadline, unsigned *found);
 
 /* The same for several: `polled` has room for one more, and gets what was found.  EBADF isn't returned: POLLNVAL says so. */
-int park_poll_all(struct pollfd *polled, int count, int64_t deadline);
+API int park_poll_all(struct pollfd *polled, int count, int64_t deadline);
 
 /* The same, and nothing cancels it. */
 int park_poll_once(struct pollfd *polled, int count, int64_t deadline);

@@ -36,7 +36,7 @@ struct context {
     enum { BLANK, LOADED, USED, VANISHED } used; /* USED: a thread has called ctype_init() with it.  VANISHED: see context_put() */
     void *signal_stack;           /* see context_signal_stack() */
     char *scratch;                /* context_scratch bytes; NULL for the first thread after a VANISHED one, whose data may be there */
-    void *kept;                   /* a higher floor's, for the next thread (python/without_gil/kept.c) */
+    void *kept;                   /* a higher floor's, for the next thread (python/explore/kept.c) */
 };
 
 /* Bytes of scratch memory in each context.  Set before the first context is made: all have the same. */

@@ -103,7 +103,7 @@ struct glibc {
 };
 
 /* Valid after glibc_calibrate() has returned 0. */
-extern struct glibc glibc;
+API extern struct glibc glibc;
 
 /* Finds and checks all facts, once.  0, or -1 with `why`: a sentence about the check that failed, or about a call that was refused.  Makes and joins two pthreads.
  * That also ends libc's single-threaded short cuts, with which malloc and stdio would skip their locks while our threads run. */
@@ -124,16 +124,16 @@ int glibc_calibrate(char *why, size_t capacity);
  *
  * glibc takes other locks in our calls (malloc's arenas, the default attributes of threads).  It holds them for a few instructions, in
  * which it calls no code of others. */
-extern void (*glibc_before_wait)(void); /* may be NULL */
+API extern void (*glibc_before_wait)(void); /* may be NULL */
 
 /* With the lock, stack_lock, the lists of threads don't change.  _try_: 0 if another thread holds it. */
-void glibc_lock_threads(void);
+API void glibc_lock_threads(void);
 int glibc_try_lock_threads(void);
-void glibc_unlock_threads(void);
+API void glibc_unlock_threads(void);
 
 /* Calls visit() for every module with TLS in every namespace, with linker_lock, so that no module is loaded or unloaded meanwhile.
  * visit() must not take locks.  Any thread may call this.  In a forked child the lock is free (posix/fork.c, __libc_fork). */
-void glibc_modules(void (*visit)(const struct glibc_module *module, void *closure), void *closure);
+API void glibc_modules(void (*visit)(const struct glibc_module *module, void *closure), void *closure);
 
 /* The highest id of a module that is loaded now: the length that a DTV needs. */
 size_t glibc_max_module(void);

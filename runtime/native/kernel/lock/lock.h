@@ -67,10 +67,10 @@ static inline int sync_lock_release(struct sync_lock *lock)
 }
 
 /* Makes the lock as new.  A forked child calls it when the lock's holder is lost. */
-void sync_lock_reset(struct sync_lock *lock);
+API void sync_lock_reset(struct sync_lock *lock);
 
 /* For a HANDED lock: frees it if a fork has lost the thread that it was handed to, and then returns 0. */
-int sync_lock_really_handed(struct sync_lock *lock);
+API int sync_lock_really_handed(struct sync_lock *lock);
 
 static inline int sync_lock_held(struct sync_lock *lock)
 {

@@ -97,7 +97,7 @@ void lwp_uncount_joiner(struct lwp *lwp, int word)
 /* Sleeps until the kernel has cleared the word: (5).  The caller is counted in `joiners`. */
 static int await_cleared(struct lwp *lwp, int64_t deadline, int keeps_lwp)
 {
-    int word, error = 0; /* word: 1, or the tid with CLONE_CHILD_SETTID */
+    int word, error = 0; /* word: lwp.h has its values */
 
     while (!lwp_has_ended(word = atomic_load_explicit(&lwp->alive, memory_order_acquire)) && !error)
         error = (keeps_lwp ? futex_wait : park_wait)(&lwp->alive, word, deadline, PARK_SHARED); /* as the kernel's wake-up is */

@@ -8,7 +8,7 @@
  *                 is loaded.
  *   (3) RUNNING   lwp_start() has set `alive` to 1 and cloned it; it runs thread_main().
  *   (4) ENDING    thread_exit(): it has left glibc's list and pushed itself on the `ended` stack, but still runs on its own stack.
- *                 `alive` is 1.
+ *                 `alive` is not 0 yet.
  *   (5) GONE      the kernel has cleared `alive` and woken a sleeper there.  Nothing uses the stack and the TLS any more.
  *   (6) REAPED    another thread, in lwp_reap(), has taken it off the `ended` stack and out of the registry, put the context back
  *                 and dropped the registry's ref.
@@ -30,6 +30,8 @@
 #ifndef RUNTIME_LWP_H
 #define RUNTIME_LWP_H
 
+#include "api.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,7 +39,7 @@
 struct context;
 
 struct lwp {
-    atomic_int alive;   /* the CLONE_CHILD_CLEARTID word: 1 from before clone until the kernel writes 0; see lwp_count_as_ended() */
+    atomic_int alive;   /* its five values: below */
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
     atomic_int watched; /* for `lwp_ends` */
@@ -69,7 +71,21 @@ struct lwp {
     void (*leave)(struct lwp *lwp); /* NULL: it has an LWP of its own.  Otherwise the last function that the thread calls, at (4) */
 };
 
-/* The values of `alive` besides 0, 1 and a tid.  HAS_BEGUN: a floor has written it to wake those that sleep there. */
+/* THE VALUES OF `alive`, the word at which joiners sleep.  The kernel clears it at the LWP's end, whatever is there (CLONE_CHILD_CLEARTID).
+ *
+ *    value  states     written by                                         read by
+ *      0    (1), (2)   lwp_blank(); undo_listing(), if a start fails
+ *           (5), (6)   the kernel, which then wakes one sleeper;          lwp_reap(): only now is the stack free; lwp_uncount_joiner():
+ *                      lwp_clear_alive(), for a thread that a higher      the joiner that is woken wakes the others; lwp_has_ended();
+ *                      floor runs; reap_lost(), in a forked child         debuggers, which list the others (gdb_threads.py)
+ *      1    (3), (4)   lwp_begins(), before clone(2)                      lwp_has_ended(): 1, a tid and 2 are the same to it
+ *     tid   (3), (4)   the kernel, over the 1, by CLONE_CHILD_SETTID      lwp_has_ended()
+ *      2    (3), (4)   the thread itself when it has begun, on a higher   its creator, which sleeps there until then and only sees that the
+ *                      floor (python/threads/wake.c): HAS_BEGUN           word has changed; lwp_has_ended()
+ *     -1    (3), (4)   lwp_count_as_ended(), by the main thread of a      lwp_has_ended(), as an end; lwp_reap(), as none
+ *                      forked child at its end: COUNTS_AS_ENDED
+ *
+ * Joiners and lwp_alive() ask lwp_has_ended().  2 and -1 are written by compare and exchange, so they never replace the kernel's 0. */
 enum { LWP_COUNTS_AS_ENDED = -1, LWP_HAS_BEGUN = 2 };
 static inline int lwp_has_ended(int alive)
 {
@@ -78,20 +94,20 @@ static inline int lwp_has_ended(int alive)
 
 /* The flags of an ordinary thread; and the flags that every LWP in our memory needs, because without a TCB and a tid word of its own glibc
  * would take it for its creator. */
-extern const unsigned long lwp_thread_flags, lwp_own_flags;
+API extern const unsigned long lwp_thread_flags, lwp_own_flags;
 
 /* (1).  NULL with errno set. */
-struct lwp *lwp_new(size_t stack_size);
+API struct lwp *lwp_new(size_t stack_size);
 
 /* At (1): sets the name that debuggers read without Python, and the kernel's if `named`. */
 void lwp_set_name(struct lwp *lwp, const char *name, int named);
 
 /* (1) -> (3): calls run(arg) in a new LWP.  0, or errno: it is (1) again, and may be started again. */
-int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
+API int lwp_start(struct lwp *lwp, unsigned long flags, int exit_signal, void (*run)(void *), void *arg);
 
 /* Sleeps until (5), or for a process until its end, which comes later than (5) if it has called exec; at most until the deadline.  0,
  * ETIMEDOUT or EINTR. */
-int lwp_join(struct lwp *lwp, int64_t deadline);
+API int lwp_join(struct lwp *lwp, int64_t deadline);
 
 int lwp_alive(struct lwp *lwp);
 
@@ -102,7 +118,7 @@ void lwp_count_as_ended(struct lwp *lwp);
 void lwp_uncount_start(void);
 
 /* Drops the handle's ref. */
-void lwp_release(struct lwp *lwp);
+API void lwp_release(struct lwp *lwp);
 
 /* The oldest thread that is `waited` for and alive, except the caller; with a ref.  NULL: none. */
 struct lwp *lwp_next_waited(void);
@@ -146,7 +162,7 @@ extern atomic_int lwps_beside_count;
 /* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
  * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
  * could wake a thread. */
-extern atomic_int lwps_ending;
+API extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 
 /* A floor that runs contexts itself keeps what it needs of a thread behind the struct lwp: lwp_new() makes this many bytes of zeros.  The

@@ -16,6 +16,6 @@ int process_await(struct lwp *lwp, int64_t deadline);
 int process_reap(struct lwp *lwp);
 
 /* waitpid(2) for a child that is no struct lwp, repeated after EINTR.  0 or errno. */
-int process_wait_child(pid_t pid);
+API int process_wait_child(pid_t pid);
 
 #endif

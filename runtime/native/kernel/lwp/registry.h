@@ -16,10 +16,10 @@ void registry_leave_glibc(struct context *context);
 /* Takes it out of the registry.  The caller must drop the registry's ref after that, by registry_drop(). */
 void registry_unlist(struct lwp *lwp);
 /* Drops a ref, and frees it with the last. */
-void registry_drop(struct lwp *lwp);
+API void registry_drop(struct lwp *lwp);
 
 /* The oldest thread that matches, with a ref; NULL: none.  `matches` is called with registry_lock. */
-struct lwp *registry_oldest(int (*matches)(struct lwp *lwp, uintptr_t ident), uintptr_t ident);
+API struct lwp *registry_oldest(int (*matches)(struct lwp *lwp, uintptr_t ident), uintptr_t ident);
 
 /* Pushes a chain, linked by `below`, on the stack of ended threads: of those at (4), and of killed processes at (5).  From here on they
  * may be reaped. */
@@ -31,8 +31,8 @@ struct lwp *registry_take_ended(void);
 void registry_count_started(void);
 void registry_count_not_started(void); /* it was counted, and clone failed */
 void registry_count_ended(void);
-long registry_alive(void);
-struct registry_counts {
+API long registry_alive(void);
+API struct registry_counts {
     long started, alive, peak;
 } registry_read(void);
 

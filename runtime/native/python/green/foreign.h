@@ -8,6 +8,6 @@
 void python_watch_foreign(void);
 
 /* "FUNCTION of LIBRARY", or the library alone if it doesn't export the function: a new str. */
-PyObject *python_foreign_name(const struct foreign_seen *place);
+API PyObject *python_foreign_name(const struct foreign_seen *place);
 
 #endif

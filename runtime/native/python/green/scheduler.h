@@ -7,10 +7,10 @@
 struct scheduler;
 
 /* The scheduler behind a Python object; NULL with a TypeError. */
-struct scheduler *python_scheduler(PyObject *op);
+API struct scheduler *python_scheduler(PyObject *op);
 
 /* A call of python_sleep (python/threads/sleep.h): sleeps until the deadline, an int64_t.  0, or EINTR. */
-int python_sleep_until(void *deadline);
+API int python_sleep_until(void *deadline);
 
 /* green_wait_fd() without the GIL: 0, an errno, or -1 with an exception. */
 int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
@@ -20,7 +20,7 @@ int python_wait_fd(int fd, unsigned events, const unsigned *closings, int64_t de
 int python_may_block(void);
 
 /* sleep() of the module. */
-PyObject *scheduler_sleep(PyObject *module, PyObject *seconds);
+API PyObject *scheduler_sleep(PyObject *module, PyObject *seconds);
 
 /* Makes the carriers that a scheduler with LWPs of its own is missing: 0 or errno. */
 int python_spawn_carriers(struct scheduler *scheduler);

@@ -8,7 +8,7 @@
  * Cython, go by the PyMethodDef instead, and would call the stock function.  So the copy's flags name no way of taking arguments that
  * they know.
  *
- * REJECTED.  To change the stock function's own PyMethodDef, as python/explore/swap.h does: our own calls need the stock function as it is.
+ * REJECTED.  To change the stock function's own PyMethodDef, as python/reading/swap.h does: our own calls need the stock function as it is.
  * METH_METHOD: functions that have it are of a type, builtin_method, that hides their documentation. */
 #include "python/green/stand_in.h"
 #include "python/green/scheduler.h"

@@ -9,7 +9,7 @@
 PyObject *stand_in_make(PyObject *stock, PyObject *function, vectorcallfunc run);
 
 /* The stock function that this one stands in for, or the same function. */
-PyObject *stand_in_behind(PyObject *function);
+API PyObject *stand_in_behind(PyObject *function);
 
 /* For `run`, which gets the stand-in as its callable. */
 PyObject *stand_in_stock(PyObject *callable);

@@ -10,16 +10,16 @@
 #include "python/python.h"
 #include "waits/cancel.h"
 
-extern PyTypeObject *cancel_type; /* once module.c has had cancel.c add it */
+API extern PyTypeObject *cancel_type; /* once module.c has had cancel.c add it */
 
 /* The calling thread's record, for python_sleep() to sleep with; NULL: nothing may end this sleep. */
-struct park_cancel *cancel_mine(void);
+API struct park_cancel *cancel_mine(void);
 
 /* Whether a cancellation was asked for, or its deadline has passed. */
 int cancel_is_due(void);
 
 /* Called after a sleep has ended with EINTR: -1 with Cancelled, if that is due. */
-int cancel_raise(void);
+API int cancel_raise(void);
 
 /* Between these the calling thread is not cancelled: a Condition takes its lock back. */
 void cancel_hold(void);

@@ -36,6 +36,6 @@ int future_end_with(FutureObject *future, PyObject *error);
 /* In a forked child: the thread that would end it is the parent's. */
 int future_is_lost(FutureObject *future);
 
-extern PyTypeObject *future_type; /* once module.c has had future.c add it */
+API extern PyTypeObject *future_type; /* once module.c has had future.c add it */
 
 #endif

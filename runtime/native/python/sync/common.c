@@ -3,6 +3,7 @@
 #include "kernel/base/events.h"
 #include "python/args.h"
 #include "python/room.h"
+#include "python/sync/lock.h"
 
 PyObject *new_primitive(PyTypeObject *type)
 {
@@ -145,6 +146,26 @@ static PyObject *watch_locks(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* For tools.  At import, because install() and other packages replace these names. */
+PyTypeObject *stock_lock_type, *stock_rlock_type;
+
+static int find_stock_types(void)
+{
+    PyObject *stock = PyImport_ImportModule("_thread"), *lock = stock ? PyObject_CallMethod(stock, "allocate_lock", NULL) : NULL;
+    PyObject *rlock = lock ? PyObject_GetAttrString(stock, "RLock") : NULL;
+    int known = rlock && PyType_Check(rlock);
+
+    if (known) {
+        stock_lock_type = (PyTypeObject *)Py_NewRef(Py_TYPE(lock));
+        stock_rlock_type = (PyTypeObject *)Py_NewRef(rlock);
+    } else if (rlock)
+        PyErr_SetString(PyExc_ImportError, "_thread.RLock is no type");
+    Py_XDECREF(rlock);
+    Py_XDECREF(lock);
+    Py_XDECREF(stock);
+    return known ? 0 : -1;
+}
+
 static PyType_Slot in_python_slots[] = {{0, NULL}};
 
 static PyType_Spec in_python_spec = {
@@ -160,7 +181,7 @@ static PyMethodDef functions[] = {
 
 static int add_common(PyObject *module)
 {
-    return (in_python_type = add_type(module, &in_python_spec)) ? 0 : -1;
+    return (in_python_type = add_type(module, &in_python_spec)) ? find_stock_types() : -1;
 }
 
 const struct entries entries_common = {.add = add_common, .functions = functions};

@@ -17,7 +17,8 @@ typedef struct {
     atomic_ulong depth; /* written by the owner only: by rlock_set_depth() */
 } RLockObject;
 
-extern PyTypeObject *lock_type, *rlock_type; /* once module.c has had lock.c and rlock.c add them */
+API extern PyTypeObject *lock_type, *rlock_type; /* once module.c has had lock.c and rlock.c add them */
+API extern PyTypeObject *stock_lock_type, *stock_rlock_type; /* CPython's */
 
 static inline int lock_is_ours(PyObject *object)
 {
@@ -50,10 +51,10 @@ static inline void lock_disown(LockObject *self)
     atomic_store_explicit(&self->owner, 0, memory_order_relaxed);
     my_wait.locks--;
 }
-void rlock_disown(RLockObject *self);
+API void rlock_disown(RLockObject *self);
 
 /* A function of a higher floor: notes where the calling thread takes the lock, which it has.  With the GIL.  NULL: nobody wants to know. */
-extern void (*lock_taken)(LockObject *self);
+API extern void (*lock_taken)(LockObject *self);
 
 /* Takes the lock for a thread that entered a queue with `lock` set to it.  1: taken; -1: a signal handler has raised.  *baton is passed
  * before handlers run, because they may sleep in the same queue.  interrupted: handlers are due already. */

@@ -8,7 +8,7 @@
 
 #include "python/threads/sleep.h"
 
-unsigned long serial_new(void); /* the calling thread's, which has none yet */
+API unsigned long serial_new(void); /* the calling thread's, which has none yet */
 
 static inline unsigned long my_serial(void)
 {
@@ -35,9 +35,9 @@ static inline int serial_may_hold(void)
 void serial_keep_name(PyObject *name);
 
 /* A new reference to the name of a thread that has ended, if that was kept; otherwise None. */
-PyObject *serial_name(unsigned long serial);
+API PyObject *serial_name(unsigned long serial);
 
 /* Whether it is the number of a thread of this process's parent, from before the fork. */
-int serial_is_parents(unsigned long serial);
+API int serial_is_parents(unsigned long serial);
 
 #endif

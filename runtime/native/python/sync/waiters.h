@@ -4,12 +4,12 @@
 
 #include "python/python.h"
 
-extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once module.c has had their files add them */
+API extern PyTypeObject *event_type, *semaphore_type, *condition_type, *barrier_type; /* once module.c has had their files add them */
 
 /* Its count; 0 also if a thread sleeps in its queue. */
-long semaphore_count(PyObject *op);
+API long semaphore_count(PyObject *op);
 
 /* Its lock, borrowed, if that is the runtime's; otherwise NULL. */
-PyObject *condition_lock(PyObject *op);
+API PyObject *condition_lock(PyObject *op);
 
 #endif

@@ -9,8 +9,8 @@ int python_quick_with(PyTypeObject *type, PyCFunction enter, PyCFunction leave);
 
 /* Has `with` call another function for that method of the type; the former one is in *former before, unless that is NULL.  0: the type has no
  * such method. */
-int python_quick_replace(PyTypeObject *type, const char *name, PyCFunction run, PyCFunction *former);
+API int python_quick_replace(PyTypeObject *type, const char *name, PyCFunction run, PyCFunction *former);
 /* The method descriptor that stands behind it. */
-PyObject *python_quick_ordinary(PyObject *method);
+API PyObject *python_quick_ordinary(PyObject *method);
 
 #endif

@@ -164,7 +164,7 @@ static int green_may_start(const struct boot *boot)
 }
 
 /* 0: there is no memory, and the creator has been told.  Not inlined, as call_first(): run_python() lies below all frames of a thread, and
- * the page that holds them is nearly full when one that does little sleeps (tests/core/test_costs.py). */
+ * the page that holds them is nearly full when one that does little sleeps (tests/runtime/core/test_costs.py). */
 __attribute__((noinline)) static int make_own_state(struct boot *boot)
 {
     if (boot_keeps && (boot->tstate = boot_keeps->take(boot->lwp)))

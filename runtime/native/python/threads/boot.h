@@ -23,7 +23,7 @@ struct boot_target {
 int boot_start(struct lwp *lwp, const struct boot_target *target, unsigned long flags, int exit_signal, int wait);
 
 /* The same as a green thread. */
-int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler);
+API int boot_start_green(struct lwp *lwp, const struct boot_target *target, struct scheduler *scheduler);
 
 /* Frees the PyThreadState of a process in our memory that has ended, if it was killed or called _exit() and so could not do it itself. */
 void boot_reclaim(struct lwp *lwp);
@@ -32,7 +32,7 @@ void boot_reclaim(struct lwp *lwp);
 int boot_refused(const char *text);
 
 /* Bytes of stack that a thread gets by default: what threading.stack_size(n) has set, or what a pthread would get. */
-size_t boot_stack_size(void);
+API size_t boot_stack_size(void);
 
 /* Adds to the count behind _thread._count().  A helper is no thread of the program: it calls this with -1 when its function begins and with
  * 1 before it returns. */
@@ -50,7 +50,7 @@ extern const struct boot_keeps *boot_keeps;
 
 /* Functions of a higher floor, or NULL.  With the GIL, each new thread calls boot_may_call() before its function, doesn't call the
  * function if that returns 0, and calls boot_has_called() at the end in either case. */
-extern int (*boot_may_call)(void);
-extern void (*boot_has_called)(void);
+API extern int (*boot_may_call)(void);
+API extern void (*boot_has_called)(void);
 
 #endif

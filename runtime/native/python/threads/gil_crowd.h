@@ -2,6 +2,8 @@
 #ifndef RUNTIME_PYTHON_GIL_CROWD_H
 #define RUNTIME_PYTHON_GIL_CROWD_H
 
+#include "api.h"
+
 #include <stdatomic.h>
 
 /* Functions of a higher floor, called around each sleep of a thread that waits for the GIL, with the GIL's mutex.  A thread may sleep
@@ -9,10 +11,10 @@
 struct gil_reader {
     void (*sleeps)(void), (*slept)(void);
 };
-extern const struct gil_reader *_Atomic gil_reader;
+API extern const struct gil_reader *_Atomic gil_reader;
 
 /* With the GIL: there are many threads.  Called again it does nothing.  0; -1: nothing could be replaced. */
-int gil_crowd_begins(void);
+API int gil_crowd_begins(void);
 
 /* For the calling thread's next wait for the GIL, after gil_crowd_begins(): it has waited for the switch interval already, elsewhere, so
  * it asks for the GIL at once, and then as often as others do. */

@@ -16,13 +16,13 @@ typedef struct {
     struct end_fd *end_fd; /* fileno() */
 } LwpObject;
 
-extern PyTypeObject *lwp_type;
+API extern PyTypeObject *lwp_type;
 
 /* A handle for an LWP; takes over the caller's reference to it.  NULL with an exception. */
 LwpObject *lwp_object(PyTypeObject *type, struct lwp *lwp);
 
 /* An LWP that is not started; stack_size 0: without a stack, for a process on a copy of memory.  NULL with an OSError. */
-LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
+API LwpObject *lwp_make(PyTypeObject *type, size_t stack_size);
 
 /* Whether its thread has ended, or will run no Python any more: once the interpreter is being finalized, a thread that takes the GIL
  * ends there, and one that sleeps stays asleep.  To 3.12 threading sees such daemon threads as ended too, because finalization deletes
@@ -34,6 +34,6 @@ int lwp_is_over(LwpObject *self);
 PyObject *lwp_wait(LwpObject *self, PyObject *timeout);
 
 /* Its ident while it lives in our memory; otherwise 0. */
-unsigned long lwp_ident_alive(LwpObject *self);
+API unsigned long lwp_ident_alive(LwpObject *self);
 
 #endif

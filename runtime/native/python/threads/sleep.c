@@ -79,7 +79,7 @@ static long count_sleeps(void)
 }
 
 /* Not inlined: what it keeps would lie in the stack of each thread that sleeps, whose first page is nearly full then
- * (tests/core/test_costs.py). */
+ * (tests/runtime/core/test_costs.py). */
 __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyThreadState *tstate, int result)
 {
     int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
@@ -248,7 +248,7 @@ static int sleep_or_leave(const struct python_sleep *how)
 }
 
 /* Inlined into its caller: with a frame more the stack of a thread of CPython 3.11 that sleeps in its first function takes a page more
- * (tests/core/test_costs.py). */
+ * (tests/runtime/core/test_costs.py). */
 static inline __attribute__((always_inline)) enum outcome sleep_in_queue(PyObject *op, struct queue_wait *wait,
                                                                          struct sync_lock *give_up, int *baton)
 {

@@ -25,11 +25,11 @@ struct python_sleep {
 };
 
 /* Sleeps once.  Returns what `call` returned; to the main thread EINTR now and then, so that it looks for signals. */
-int python_sleep(const struct python_sleep *how);
+API int python_sleep(const struct python_sleep *how);
 /* Sleeps of threads that only looked for signals, so nothing moved (observe/watch.c).  They cost a system call, so that they count only
  * while somebody watches. */
-extern atomic_long python_looks;
-extern atomic_int python_looks_count;
+API extern atomic_long python_looks;
+API extern atomic_int python_looks_count;
 
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
@@ -47,7 +47,7 @@ struct python_control {
      * first, because the exception ends the thread. */
     int (*unwinds)(int raise);
 };
-extern const struct python_control *python_control;
+API extern const struct python_control *python_control;
 
 /* Sets the function that raises Deadlock.  It takes no arguments. */
 void python_set_describe_deadlock(PyObject *function);
@@ -58,8 +58,8 @@ void python_set_describe_deadlock(PyObject *function);
  * pthread_create().  These locks are nearly always free, so the caller keeps the GIL.  If one is held, the caller gives the GIL up, and
  * takes it back at the end, and not as soon as it has the lock.  Once the interpreter has ended, taking the GIL ends the thread
  * (thread_run() in kernel/lwp/thread_main.c), and half a start would be left. */
-void python_give_up_begin(void);
-void python_give_up_end(void);
+API void python_give_up_begin(void);
+API void python_give_up_end(void);
 
 /* ---- in a queue -------------------------------------------------------------------------------------------------- */
 
@@ -87,18 +87,18 @@ struct wait {
     atomic_ulong serial; /* the thread's number (python/sync/serial.h); 0: it has none yet */
     int locks;           /* the locks that it has taken, without those that it has released: at its end 0 if it holds none */
 };
-extern __thread struct wait my_wait;
-extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
+API extern __thread struct wait my_wait;
+API extern ptrdiff_t wait_offset; /* of my_wait from the thread's ident */
 
 /* With the GIL: writes the record.  python_sleep() does so itself. */
-void python_wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline);
+API void python_wait_begins(PyObject *object, struct sync_place *place, int64_t since, int64_t deadline);
 
 /* Clears the record.  `call` does so itself if it then writes what shows the end of the wait, as a lock's owner: observe/waits.c must not
  * see that write and still find the wait. */
-void python_wait_ends(void);
+API void python_wait_ends(void);
 
 /* Around reading the records of others, which is short and takes no lock that a sleeper may hold. */
-void python_waits_read(int on);
+API void python_waits_read(int on);
 
 /* pthread_self(), without the call. */
 static inline unsigned long my_ident(void)

@@ -370,7 +370,7 @@ static void thread_after_fork(void)
     atomic_store(&starting_lock, 0);
 }
 
-/* Debuggers read this name (native/gdb_threads.py), because in a core file no Python runs that could be asked. */
+/* Debuggers read this name (lwp/study/gdb_threads.py), because in a core file no Python runs that could be asked. */
 static void copy_name(PyObject *thread, struct lwp *lwp)
 {
     PyObject *name = PyObject_GetAttr(thread, name_name);

@@ -5,6 +5,6 @@
 #include "python/python.h"
 
 /* Makes this Thread the current_thread() of the calling thread, which was not made for one. The caller keeps it alive. */
-void thread_pass_for(PyObject *thread);
+API void thread_pass_for(PyObject *thread);
 
 #endif

@@ -9,7 +9,7 @@
  * _socket.socket.  A thread that has its LWP to itself, a socket with timeout 0, flags that say not to wait, and what the stock method
  * would refuse go on to the inherited one.
  *
- * REJECTED.  The way of python/explore/swap.h, which changes _socket's PyMethodDef: it would reach sockets that don't tell when they close. */
+ * REJECTED.  The way of python/reading/swap.h, which changes _socket's PyMethodDef: it would reach sockets that don't tell when they close. */
 #ifndef RUNTIME_PYTHON_SOCKETS_TRANSFER_H
 #define RUNTIME_PYTHON_SOCKETS_TRANSFER_H
 

@@ -1,0 +1,1 @@
+"""Threads are held for a moment where it may matter: `lwp run --chaos`."""

@@ -1,0 +1,331 @@
+"""`explore`: a test, or a whole program, under many schedules until one makes it fail."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from ..core import printable
+from ..terminal.options import seconds, write_file
+from ..terminal.program import end_options_after, forget_click, options_before
+
+if TYPE_CHECKING:
+    from . import Progress, Result, Target
+
+_STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4, "cancellation": 5}
+_RUNS, _STEPS = 1000, 20_000
+_FUNCTION = "lwp.explore.function"  # in click's context: FILE.py::TEST
+
+
+class _Line:
+    """A line on the terminal that says how far the exploration is."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream if stream is not None and stream.isatty() else None
+        self._began = time.monotonic()
+        self.last: Progress | None = None
+
+    def tell(self, progress: Progress) -> None:
+        self.last = progress
+        if self._stream is None:
+            return
+        rate = progress.runs / progress.seconds if progress.seconds else 0
+        text = f"{progress.runs:,} runs, {rate:,.0f} runs/s, {progress.distinct:,} distinct schedules"
+        if progress.failed:
+            text += "; one fails, and is made simpler"
+        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        if self._stream is not None and self.last is not None:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def so_far(self) -> str:
+        if self.last is None:
+            return f"interrupted after {time.monotonic() - self._began:.1f} s"
+        return (
+            f"interrupted after {self.last.runs:,} runs, {self.last.seconds:.1f} s, "
+            f"{self.last.distinct:,} distinct schedules: "
+            + ("one fails, which was not made simpler yet" if self.last.failed else "none fails")
+        )
+
+
+def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
+    error = result.error
+    return {
+        "target": shlex.join(target.words()),
+        "outcome": result.outcome.name,
+        "name": result.name,
+        "token": result.token,
+        "command": result.command or None,
+        "runs": result.runs,
+        "seconds": result.seconds,
+        "distinct": result.distinct,
+        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "replays": result.replays,
+        "free_threaded_only": result.free_threaded_only,
+        "other_order": result.other_order,
+        "found_by": result.found_by,
+        "deviations": result.deviations,
+        "seed": result.seed,
+        "why": result.why,
+        "races": result.races,
+        "orders": result.orders,
+        "report": result.report(),
+        "output": output,
+    }
+
+
+def _print(result: Result, output: str) -> None:
+    report = result.report().rstrip()
+    print(report)
+    if output:
+        print("\nWhat that run printed:")
+        print("".join(f"  {line}\n" for line in output.splitlines()), end="")
+    if result.command and result.command not in report:
+        print(f"\nTo see it again: {printable(result.command)}")
+
+
+def _explore(
+    target: Target,
+    wanted: dict[str, Any],
+    token: str | None,
+    debugged: bool,
+    dask: str | None,
+    html: Path | None,
+    as_json: bool,
+) -> int:
+    import lwp_runtime
+
+    from ..core import patch
+    from . import BadToken, TargetError, explore, replay
+    from .explorer import options_of_replay
+    from .search.recorded import BadRecord
+    from .settings import SettingsError
+    from .ways.debugger import debug, without_breakpoints
+    from .ways.targets import Output
+
+    forget_click()
+    patch.install()
+    lwp_runtime.give_way()
+    line = _Line(sys.stderr)
+    output = Output()
+    try:
+        test = target.load()
+        run = output.of_last_run(test, target.file)
+        with output, without_breakpoints() if debugged else nullcontext():
+            if token is not None:
+                result = replay(run, token, **options_of_replay(wanted))
+            elif dask is not None:
+                result = _on_cluster(dask, target, run, wanted, line)
+            else:
+                result = explore(run, **wanted, progress=line.tell)
+    except (BadRecord, BadToken, SettingsError, TargetError) as error:
+        raise click.UsageError(str(error)) from None
+    except KeyboardInterrupt:
+        line.clear()
+        print("lwp:", line.so_far(), file=sys.stderr)
+        return 130
+    except BaseException as error:
+        if type(error).__name__ not in ("SkipTest", "Skipped"):
+            raise
+        line.clear()
+        print("lwp: the test skips itself:", printable(str(error)), file=sys.stderr)
+        return 3
+    line.clear()
+    if result.error is None and not result._tried.has_threads and (tests := target.tests()):
+        raise click.UsageError(
+            f"{target.what} starts no thread when it is run. It has tests, of which one can be named: "
+            f"{target.what}::{', ::'.join(tests[:6])}{', ...' * (len(tests) > 6)}"
+        )
+    if result.token is not None:
+        options = [] if wanted["max_steps"] == _STEPS else ["--max-steps", str(wanted["max_steps"])]
+        for option in ("include", "exclude"):
+            options += [word for name in wanted[option] for word in (f"--{option}", name)]
+        result.command = shlex.join(["lwp", "explore", "--replay", result.token, *options, *target.words()])
+    printed = output.text if result.error is not None else ""
+    if html is not None and result.token is not None:
+        write_file(html, result.page(), "--html: ")
+    if as_json:
+        print(json.dumps(_facts(result, target, printed), indent=2))
+    else:
+        _print(result, printed)
+    if debugged and token is not None and result.token is not None:
+        again = functools.partial(test)  # with the terminal as it is
+        again.explored_file = target.file  # type: ignore[attr-defined]
+        debug(again, token, **options_of_replay(wanted))
+    return _STATUS[result.outcome.value]
+
+
+def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
+    from .ways.cluster import ClusterError, explore_on
+
+    del wanted["workers"], wanted["races"], wanted["recorded"]
+    try:
+        return explore_on(address, target, **wanted, progress=line.tell, here=run)
+    except ClusterError as error:
+        raise click.UsageError(str(error)) from None
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+class _Explore(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """FILE.py::test may also stand before options; what follows a script or a module belongs to it."""
+        for at in options_before(self, args):
+            if args[at].startswith("-m"):
+                args = end_options_after(args, at)
+            elif "::" in args[at] and not args[at].startswith("-"):
+                ctx.meta[_FUNCTION] = args[at]
+                args = [*args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def _strategy(value: str) -> str:
+    from .search.strategies import check_strategy
+
+    try:
+        check_strategy(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+@click.command(
+    cls=_Explore,
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+    short_help="Find the schedule that makes a test fail.",
+)
+@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
+@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for so long, at most.")
+@click.option(
+    "--seed", type=int, metavar="N", help="The same seed tries the same schedules. Without it they differ each time."
+)
+@click.option(
+    "--strategy",
+    default="auto",
+    type=_strategy,
+    metavar="NAME",
+    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/lwp/explore.md.",
+)
+@click.option(
+    "--granularity",
+    type=click.Choice(["auto", "sync", "gil", "opcode"]),
+    default="auto",
+    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1, 10_000_000),
+    default=_STEPS,
+    metavar="N",
+    help="In a run that is longer all threads have their turns (20000).",
+)
+@click.option(
+    "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
+)
+@click.option("--cancel", is_flag=True, help="At last, cancel a task at any of its awaits.")
+@click.option(
+    "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
+)
+@click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
+@click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
+@click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
+@click.option(
+    "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
+)
+@click.option(
+    "--from",
+    "recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Try the order of a failed run first, of `lwp run --chaos-record FILE`.",
+)
+@click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
+@click.option(
+    "--pdb",
+    "debugged",
+    is_flag=True,
+    help="With --replay: once more, with prompts of pdb before the last switch, at breakpoints and at the failure.",
+)
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found, as a page."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
+@click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
+def explore(
+    dask: str | None,
+    token: str | None,
+    debugged: bool,
+    html: Path | None,
+    as_json: bool,
+    module: str | None,
+    args: tuple[str, ...],
+    **wanted: Any,
+) -> int:
+    """Run a test under many schedules of its threads, until one makes it fail.
+
+    FILE.py::TEST is a function without arguments, FILE.py::Class::method a method.  A script or a module is run as
+    a whole each time, anew, and fails by an exception or an exit status other than 0.  Its code needs no change: its
+    threads and locks may be those of threading.
+
+    A schedule that fails is made simpler, replayed ten times, and reported with a token that stands for it.
+
+    \b
+    Exit status:
+      0  nothing was found            1  found
+      2  wrong usage                  3  inconclusive: why is said
+      4  only with --early-timeouts: a timeout that fires early makes it fail
+      5  only with --cancel: a task that is cancelled makes it fail
+      130  Ctrl-C: what was done until then is said
+
+    \b
+    Examples:
+      lwp explore test_bank.py::test_transfer
+      lwp explore --runs 100000 --workers 4 test_bank.py::TestBank::test_transfer
+      lwp explore --replay s-x7em-6.2 test_bank.py::test_transfer
+      lwp explore --seconds 60 simulation.py --size 3
+    """
+    from . import Target
+
+    function = click.get_current_context().meta.get(_FUNCTION)
+    if function is not None:
+        if args:
+            raise click.UsageError(f"{function} is a function, and takes no arguments: {shlex.join(args)}")
+        target = Target.of(function)
+    elif module is not None:
+        target = Target("module", module, args=args)
+    elif args:
+        target = Target.of(args[0], args[1:])
+    else:
+        raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
+    if dask is not None and wanted["workers"] > 1:
+        raise click.UsageError("--dask and --workers can't go together")
+    if wanted["races"] and (dask is not None or wanted["workers"] > 1):
+        raise click.UsageError("--races lists what one process has seen: it can't go with --dask or --workers")
+    if wanted["recorded"] is not None:
+        others = {"--dask": dask is not None, "--replay": token is not None, "--workers": wanted["workers"] > 1}
+        others["--strategy"] = wanted["strategy"].partition(":")[0] in ("dfs", "dpor")
+        if with_it := [name for name, is_given in others.items() if is_given]:
+            raise click.UsageError(f"--from and {with_it[0]} can't go together")
+    if dask is not None and token is not None:
+        raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise click.UsageError(f"--html: no folder {html.parent}")
+    if debugged and (token is None or as_json):
+        raise click.UsageError("--pdb is for --replay" + ", and prints no JSON" * as_json)
+    return _explore(target, wanted, token, debugged, dask, html, as_json)

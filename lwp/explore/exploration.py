@@ -1,0 +1,517 @@
+"""One exploration: its runs, and what becomes of a run that fails: it is made simple, replayed and told."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from .. import native
+from ..reading.files import Choice, choosing
+from ..reading.source import forget
+from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
+from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
+from .run.plans import Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
+from .run.session import LONGER, Session
+from .search.shrinking import Schedule, shrink
+from .search.strategies import some_plans
+from .search.systematic import DIFFERS
+from .search.tried import NO_THREADS, Tried, counted, left_out
+from .tokens import make_token
+
+if TYPE_CHECKING:
+    from .telling.orders import Orders
+    from .telling.races import Race, Races
+    from .telling.recorder import Recorder
+    from .telling.story import Story
+    from .telling.undoing import Gap, Trial
+
+_REPLAYS, _LOOKS = 10, 4
+_ENOUGH = 0.9  # of the replays: otherwise more than the order of threads decides
+_SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
+_SHRINK_RACE = 0.3  # seconds, at most, for each
+_SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
+_SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
+TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
+TO_TELL_OF_SHARE = 40.0  # the same, if the seconds are a Share: a run of a second is run again thirty times
+_TO_RECORD = 0.5  # of either, for the run that is told
+_SLOW, _SLOWER = 10.0, 20  # seconds, and times the longest run before: their sum is the most that a run may take
+
+
+class Share(float):
+    """Seconds after which no further run begins. Other seconds of explore() cut off a run, the first one too."""
+
+
+class Exploration:
+    """One call of explore(), or of replay()."""
+
+    def __init__(
+        self,
+        session: Session,
+        test: Callable[[], object],
+        seed: int | None = None,
+        seconds: float | None = None,
+        known: Collection[str] = (),
+        races: bool = False,
+    ) -> None:
+        self._session = session
+        self._test = test
+        self._known = frozenset(known)
+        self._names: dict[int, str] = {}  # of finds without an exception, by what their runs did
+        self._began = time.monotonic()
+        self._seconds = seconds
+        self._is_limited = not (seconds is None or isinstance(seconds, Share))  # runs are cut off when the time is up
+        self._longest = 0.0  # seconds, of a run
+        self.doubts = Doubts(session, test)
+        self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
+        self.tried = Tried(session.unswitched)
+        self.coarser = False  # whether a find between bytecodes may be replayed without points there
+        self._looked: tuple[Races, Orders] | None = None
+        if races:
+            from .telling.orders import Orders
+            from .telling.races import Races
+
+            self._looked = Races(), Orders()
+
+    def run(self, plan: Plan, most: int = 1, seconds: float = 0.0) -> Run:
+        """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
+        seconds."""
+        run_seconds = 0.0
+        if self.result.runs and not self._is_limited:
+            run_seconds = _SLOW + _SLOWER * self._longest
+            self._session.until = time.monotonic() + run_seconds
+        if self._looked is None:
+            run = self._session.run(self._test, plan, most=most, seconds=seconds, run_seconds=run_seconds)
+        else:
+            run = self._look_for_races(plan, *self._looked)
+        if run.ending != Ending.OUT_OF_TIME:
+            self._longest = max(self._longest, run.made.slowest / 1e9)
+        first = self.result.runs == 0
+        self.result.runs += run.made.runs
+        if first:
+            self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
+        self.tried.add(plan, run, self._session.max_steps)
+        self.tried.has_tasks = self._session.quiet.has_tasks
+        return run
+
+    def _look_for_races(self, plan: Plan, races: Races, orders: Orders) -> Run:
+        from .telling.conflicts import conflicts
+
+        run, steps, recorder = self._looked_at(plan)
+        found = list(conflicts(steps, recorder.accesses.found))
+        races.add(plan, steps, found)
+        orders.add(found)
+        return run
+
+    def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
+        """Runs the plan, and looks at its data."""
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(True, gap)
+        run = self._session.run(self._test, plan, recorder.note, recorder.look)
+        recorder.accesses.end()
+        return run, last_steps(), recorder
+
+    def _list_races(self) -> None:
+        if self._looked is not None:
+            (races, orders), self._looked = self._looked, None
+            self.result.races, of_races = races.told(self._token_of)
+            self.result.orders, of_orders = orders.told()
+            self.result._races = "\n\n".join(filter(None, (of_races, of_orders)))
+
+    def _token_of(self, race: Race) -> str:
+        """Of a simple schedule with the race's other order."""
+
+        def attempt(plan: Plan) -> Schedule | None:
+            _, steps, recorder = self._looked_at(plan)
+            turns = race.turns(steps, recorder.accesses.found)
+            return Schedule(by_deviations(plan, steps), tuple(steps)) if turns else None
+
+        assert race.other is not None
+        plan, steps = race.other
+        plan = shrink(Schedule(plan, tuple(steps)), attempt, seconds=_SHRINK_RACE, coarser=self.coarser).plan
+        return make_token(plan, self._session.run(self._test, plan))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def give(self, seconds: float | None) -> None:
+        """From now on runs are cut off so long after the begin."""
+        self._session.until = self._began + seconds if self._is_limited and seconds is not None else None
+
+    def _give_to_tell(self) -> None:
+        """From now on there is time to simplify and replay what was found."""
+        if isinstance(self._seconds, Share):
+            self._session.until = time.monotonic() + TO_TELL_OF_SHARE
+        elif self._seconds is not None:
+            self.give(self._seconds + TO_TELL)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        until = self._session.until
+        return math.inf if until is None else until - time.monotonic()
+
+    def end(self, outcome: Outcome, error: BaseException | None = None) -> Result:
+        self.result.outcome = outcome
+        self.result.error = error
+        self.result.seconds = self.seconds
+        self.result.distinct = len(self.tried.schedules)
+        self.result.known = dict(self.tried.known)
+        self.result._tried = self.tried
+        self._list_races()
+        return self.result
+
+    def inconclusive(self, reason: str, kind: type[Inconclusive] = Inconclusive) -> Result:
+        result = self.end(Outcome.INCONCLUSIVE, kind(reason))
+        result._report = lambda result: f"INCONCLUSIVE: {reason}"
+        return result
+
+    def changes(self, run: Run) -> Result:
+        """The same schedule has passed, and fails when it is run again."""
+        result = self.inconclusive(
+            "the test passes when it is called first, and fails when it is called again in the same way "
+            f"({what_failed(run)}): it, or a fixture that is made once, keeps something from call to call",
+            Changing,
+        )
+        assert result.error is not None
+        result.error.__cause__ = run.error
+        return result
+
+    def stuck(self) -> Result:
+        watch = self._session.watch
+        if watch.waits:
+            return self.inconclusive(
+                f"a thread waits for a file or socket, where nothing came for {watch.patience:g} s, and nothing in the "
+                f"test could go on: {watch.place}"
+            )
+        does = "spins or computes" if watch.spins else "is blocked in a call that is not under control"
+        return self.inconclusive(
+            f"a thread {does}, and came to no scheduling point for {watch.patience:g} s: {watch.place}"
+        )
+
+    # ---- what was found ----------------------------------------------------------------------------------------------
+
+    def passes_as_known(self, plan: Plan, run: Run) -> bool:
+        """Whether the run, the last one, has failed in a known way; it is counted."""
+        name = self._known_name(plan, run)
+        if name is not None:
+            self.tried.known[name] += 1
+        return name is not None
+
+    def _known_name(self, plan: Plan, run: Run) -> str | None:
+        if not self._known or run.ending in (Ending.TOO_MANY, Ending.STUCK):
+            return None
+        from .telling.naming import name_of_error, name_of_find
+
+        if run.error is not None:
+            name = name_of_error(run.error)
+        else:
+            if run.hash not in self._names:
+                same = plan if plan.series is None else by_deviations(plan, last_steps())
+                self._names[run.hash] = name_of_find(self._recorded(same, with_states=run.ending == Ending.LIMIT)[1])
+            name = self._names[run.hash]
+        return name if name in self._known else None
+
+    def _recorded(self, plan: Plan, with_states: bool) -> tuple[Run, Story]:
+        from .telling.recorder import Recorder
+
+        recorder = Recorder(with_states=with_states)
+        run = self._session.run(self._test, plan, recorder.note)
+        return run, recorder.finish(run)
+
+    def _schedule(self, plan: Plan, failure: Failure) -> Schedule | None:
+        """Runs the plan; its schedule if it fails in that way."""
+        run = self._session.run(self._test, plan)
+        if not run.failed or Failure(run) != failure or self._known_name(plan, run) is not None:
+            return None
+        steps = last_steps()
+        return Schedule(by_deviations(plan, steps), tuple(steps))
+
+    def _long(self) -> Result:
+        steps = self._session.max_steps
+        end = 2 * LONGER * steps
+        if self.result.runs > 1:
+            return self.ends(f"the last run had not ended after {end:,} steps: --max-steps is for a longer test")
+        return self.inconclusive(
+            f"a run had not ended after {end:,} steps, and nothing shows that it never will: "
+            f"--max-steps (max_steps=), now {steps:,}, is for a test that is longer"
+        )
+
+    def _late(self) -> Result:
+        """Of a failure in a run whose clock has hurried."""
+        steps = self._session.max_steps
+        return self.inconclusive(
+            f"a run failed after its clock had hurried, because it was longer than {LONGER * steps:,} steps: with a "
+            f"larger --max-steps (max_steps=), now {steps:,}, the clock hurries later"
+        )
+
+    def found(self, plan: Plan, run: Run, name: str) -> Result | None:
+        """The run has failed: shrinks it, replays it, and reports.  None: it is no failure after all."""
+        if run.ending == Ending.TOO_MANY:
+            return self.inconclusive("the test starts more than 1,024 threads in a run")
+        if run.ending == Ending.STUCK:
+            return self.stuck()
+        self._give_to_tell()
+        same = by_deviations(plan, last_steps())
+        run = self.doubts.collected(same, self.doubts.lengthened(same, self.doubts.settled(same, run)))
+        if run.ending == Ending.OUT_OF_TIME:
+            long = "the last run took too long to be looked at again"
+            return self.ends(long) if self.result.runs > 1 else self.out_of_time()
+        if lacks(run) and self.result.runs > 1:
+            return self.ends(f"each run keeps something, so the last one failed: {run.error}")
+        if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
+            return None
+        failure = Failure(run)
+        steps = last_steps()
+        same = by_deviations(plan, steps)
+        if run.ending == Ending.LIMIT and not self._recorded(same, with_states=True)[1].has_cycle:
+            return self._long()
+        if run.hurried and run.ending != Ending.LIMIT and not plan.strikes & Strikes.EARLY:
+            return self._late()
+        by_file = waited_for_file(steps)
+        if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
+            if by_file:  # within a program data comes at once, except where the kernel has no time for that
+                return None
+            return self.inconclusive(
+                f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
+                "under control"
+            )
+        tries = (self._schedule(same, failure) for _ in range(_REPLAYS))
+        schedule = next((found for found in tries if found is not None), None)
+        if schedule is None:
+            return self._fails_no_more(failure)
+        schedule = self._shrunk(schedule, failure)
+        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.strikes)) is not None:
+            schedule = self._shrunk(coarser, failure)
+        return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
+
+    def _fails_no_more(self, failure: Failure, fails: str = "") -> Result:
+        if self.left < 0:
+            return self.inconclusive(
+                f"a run failed ({what_failed(failure)}), and the time was up before it could be run again: give it "
+                "more seconds"
+            )
+        if failure.ending == Ending.LEFT_BEHIND:
+            reason = (
+                "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
+                "them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there"
+            )
+        else:
+            again = f"failed again {fails} only" if fails else "does not fail again"
+            what = what_failed(failure)
+            reason = f"a run failed ({what}), and the same schedule {again}: repeated, the test does something else"
+        result = self.inconclusive(reason)
+        assert result.error is not None
+        result.error.__cause__ = failure.error
+        return result
+
+    def _shrunk(self, schedule: Schedule, failure: Failure) -> Schedule:
+        seconds = min(_SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK, self.left / 2)
+        coarser = self.coarser and failure.ending != Ending.LIMIT
+        return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
+
+    def _under_the_gil(self, failure: Failure, strikes: Strikes) -> Schedule | None:
+        """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
+        until = time.monotonic() + min(_SEEK_UNDER_GIL, self.left / 2)
+        plans = itertools.islice(some_plans("gil", self.tried.steps, strikes), _SEEK_RUNS)
+        found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
+        return next((schedule for schedule in found if schedule is not None), None)
+
+    def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
+        from .telling.page import page
+        from .telling.report import report
+        from .telling.why import facts_as_dicts
+        from .telling.words import headline
+
+        def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
+            def tell(result: Result) -> str:
+                with choosing(choice):
+                    return how(story, result)
+
+            return tell
+
+        plan = schedule.plan
+        self._list_races()  # before the run whose output is shown
+        again: list[Run] = []
+        while len(again) < _REPLAYS and self.left > _TO_RECORD:
+            run = self._session.run(self._test, plan)
+            if run.ending == Ending.OUT_OF_TIME:
+                break
+            again.append(run)
+        replays = sum(run.failed and Failure(run) == failure for run in again)
+        if replays < _ENOUGH * len(again):
+            return self._fails_no_more(failure, f"in {replays} of {len(again)} runs")
+        recorded = self._explained(plan, failure, again)
+        if recorded is None:
+            return self._fails_no_more(failure)
+        last, story, choice, name = recorded
+        if failure.ending == Ending.LIMIT and not story.has_cycle:
+            return self._long()
+        with choosing(choice):
+            error = _as_error(last, headline(story))
+        result = self.end(_outcome(schedule), error)
+        result.name = name
+        result.token = make_token(plan, last)
+        result.replays = replays
+        result.replayed = len(again)
+        result.deviations = len(plan.deviations)
+        result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
+        result.found_by = found_by
+        result.free_threaded_only = schedule.needs_no_gil
+        if any(thread >= 0 for thread in story.tasks):
+            result.other_order = schedule.needs_other_order
+            result._has_threads = story.tasks.count(-1) > 1
+        result.why = facts_as_dicts(story)
+        result._report = told(report)
+        result._page = told(page)
+        return result
+
+    def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice, str] | None:
+        """The run once more, for its story, what counts as the program's in that, and the find's name.
+
+        None: it does not fail again.
+
+        If its data says nothing, and no task was cancelled, that of the libraries that it led to may. At sync their
+        code has no points either way.
+        """
+        from .telling.naming import name_of_find
+
+        libraries: set[str] | None = set() if plan.granularity == "sync" else None
+        recorded = self._told(plan, failure, again, _SEEK_REASONS, libraries)
+        if recorded is None:
+            return None
+        run, story = recorded
+        name = name_of_find(story)
+        if story.reasons or story.ring or run.cancelled or not libraries or self.left < _TO_RECORD:
+            return run, story, self._session.choice, name
+        try:
+            with self._session.including(libraries):
+                here = self._session.run(self._test, plan)
+                is_same = here.failed and (here.ending, type(here.error)) == (run.ending, type(run.error))
+                told = self._told(plan, Failure(here), again, _SEEK_IN_LIBRARIES) if is_same else None
+                if told is not None and told[1].reasons:
+                    return *told, self._session.choice, name
+        except RuntimeError:  # no place for the maps of that code
+            pass
+        finally:
+            forget()
+        return run, story, self._session.choice, name
+
+    def _told(
+        self, plan: Plan, failure: Failure, again: list[Run], seconds: float, libraries: set[str] | None = None
+    ) -> tuple[Run, Story] | None:
+        """The run and its story. libraries: of Recorder.
+
+        A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
+        the data is not told.
+        """
+        from .telling.recorder import Recorder
+        from .telling.undoing import Trial, reasons
+
+        is_livelock = failure.ending == Ending.LIMIT
+        for number in range(_REPLAYS):
+            looks = number < _LOOKS and bool(again) and not is_livelock
+            recorder = Recorder(looks, with_states=is_livelock, libraries=libraries)
+            run = self._session.run(self._test, plan, recorder.note, recorder.look)
+            if not run.failed or Failure(run) != failure or (looks and run.hash != again[-1].hash):
+                continue
+            steps = last_steps()
+            story = recorder.finish(run)
+            if looks:
+                accesses = recorder.accesses
+                found = Trial(plan, run, steps, accesses.found, accesses.looks, True, story.tasks)
+                attempt = functools.partial(self._look, failure)
+                seconds = min(seconds, self.left / 2)
+                story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
+                self._session.run(self._test, plan)  # what the last run prints stands below the report
+            return run, story
+        return None
+
+    def _look(self, failure: Failure, plan: Plan, gap: Gap | None) -> Trial:
+        from .telling.undoing import Trial
+
+        run, steps, recorder = self._looked_at(plan, gap)
+        fails = run.failed and Failure(run) == failure
+        accesses = recorder.accesses
+        return Trial(plan, run, steps, accesses.found, accesses.looks, fails, native.explore_tasks())
+
+    # ---- what was not ------------------------------------------------------------------------------------------------
+
+    def out_of_time(self) -> Result:
+        if self.result.runs > 1 and self._is_limited:
+            return self.spent()
+        if self.result.runs > 1:
+            most = _SLOW + _SLOWER * self._longest
+            return self.inconclusive(
+                f"a run had not ended after {most:.0f} s, and those before took {self._longest:.1g} s at most: it "
+                "waits for what is out of control, or for what an earlier call of the test has changed"
+            )
+        return self.inconclusive(f"the first run had not ended after {self.seconds:.0f} s: give it more seconds")
+
+    def ends(self, why: str) -> Result:
+        """The runs before have passed, and no more can be made."""
+        self.tried.ended_by = why
+        return self.spent()
+
+    def spent(self) -> Result:
+        text = self.tried.spent()
+        self.result._report = lambda result: text
+        return self.end(Outcome.BUDGET_SPENT)
+
+    def alone(self) -> Result:
+        """The test has passed in the default schedule, and started no thread: no other schedule is there."""
+        if self.tried.has_tasks:
+            return self.spent()
+        return self._exhausted("", NO_THREADS)
+
+    def exhausted(self, claim: str, granularity: str) -> Result:
+        """claim: which schedules were tried. It holds only if the test does the same each time."""
+        once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
+        if Ending.OUT_OF_TIME in (once.ending, again.ending):
+            return self.spent()
+        if once.hash != again.hash:
+            return self.inconclusive(DIFFERS)
+        if self.tried.has_tasks:
+            return self.spent()
+        more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
+        turns = ", and tasks before each of their turns" if self.tried.tasks else ""
+        return self._exhausted(f"{claim}{turns}: ", more)
+
+    def _exhausted(self, claim: str, more: str) -> Result:
+        end = f"{self.tried.failures()}{more}"  # a report must not keep the session
+        self.result._report = lambda result: f"EXHAUSTED: {claim}{counted(result.runs, 'run')}, {end}"
+        return self.end(Outcome.EXHAUSTED)
+
+
+def _name_of(test: Callable[[], object]) -> str:
+    while isinstance(test, functools.partial):
+        test = test.func
+    return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
+
+
+def _others() -> str:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return ", ".join(names[:5]) if names else "none of Python's"
+
+
+def _as_error(run: Run, headline: str) -> BaseException:
+    if run.error is not None:
+        return run.error
+    kinds: dict[int, type[Find]] = {
+        Ending.DEADLOCK: DeadlockFound,
+        Ending.LEFT_BEHIND: LeftBehind,
+        Ending.LIMIT: Livelock,
+    }
+    return kinds.get(run.ending, Find)(headline)
+
+
+def _outcome(schedule: Schedule) -> Outcome:
+    if any(step.kind == Kind.CANCEL for step in schedule.steps):
+        return Outcome.CANCELLATION
+    return Outcome.EARLY_TIMEOUT if Strikes.EARLY in schedule.plan.strikes else Outcome.FOUND

@@ -1,0 +1,168 @@
+"""What an exploration has found, or has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..reading.files import printable_lines
+
+
+class Unwound(BaseException):
+    """Ends a thread of a run that is over. The program must let it pass, as it must GeneratorExit."""
+
+
+class Find(AssertionError):
+    """What was found, when the program itself raised no exception."""
+
+
+class DeadlockFound(Find):
+    """No thread could go on."""
+
+
+class LeftBehind(Find):
+    """The test ended, and threads that are not daemons never would."""
+
+
+class Livelock(Find):
+    """Threads went on without end, though all had their turns."""
+
+
+class NeverRetrieved(Find):
+    """A task or future of asyncio has failed, and is gone before anything asked for its result. It has the exception as
+    its cause."""
+
+
+class DestroyedPending(Find):
+    """A task of asyncio is gone before its end, because only its loop knew it, which keeps no task alive."""
+
+
+class CallbackRaised(Find):
+    """A callback of a loop of asyncio raised, which the loop only logs. It has the exception as its cause."""
+
+
+class Inconclusive(Exception):
+    """Nothing was found, but something may be there: the message says why."""
+
+
+class Changing(Inconclusive):
+    """The test does not do the same when it is called again."""
+
+
+class Outcome(Enum):
+    """What an exploration has come to."""
+
+    FOUND = "found"  #: A schedule makes the test fail.
+    EARLY_TIMEOUT = "early timeout"  #: Only timeouts that fire early make it fail, and they were asked for.
+    CANCELLATION = "cancellation"  #: Only with a task that is cancelled it fails, and that was asked for.
+    EXHAUSTED = "exhausted"  #: Every schedule was tried, within the bounds that `report()` names.
+    BUDGET_SPENT = "budget spent"  #: None of the schedules tried makes it fail.
+    INCONCLUSIVE = "inconclusive"  #: Something was out of control: this is no pass.
+
+
+@dataclass
+class Progress:
+    """How far an exploration is; told a few times a second, and when a run has failed."""
+
+    runs: int = 0  #: So far.
+    distinct: int = 0  #: How many of the runs differed in which thread ran when.
+    seconds: float = 0.0  #: Since it began.
+    failed: bool = False  #: The last run did: its schedule is shrunk next.
+
+
+@dataclass
+class _Text:
+    text: str
+
+    def __call__(self, result: Result) -> str:
+        return self.text
+
+
+@dataclass
+class Result:
+    """What explore() or replay() has come to."""
+
+    outcome: Outcome  #: Which of the six.
+    #: What was found, and in which functions: the same from run to run; None: nothing was.
+    name: str | None = None
+    #: A short text for replay(); None: nothing was found.
+    token: str | None = None
+    #: How often the test was called with a schedule to try.
+    runs: int = 0
+    #: Seconds that it took, with shrinking and replays.
+    seconds: float = 0.0
+    #: How many of the runs differed in which thread ran when.
+    distinct: int = 0
+    #: What was raised: the program's own exception, or a Find; INCONCLUSIVE: the Inconclusive.
+    error: BaseException | None = None
+    #: Of the replays of the token, how many found the same.
+    replays: int = 0
+    #: How many there were: 10, or fewer if the time was up.
+    replayed: int = 0
+    #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
+    free_threaded_only: bool = False
+    #: FOUND: whether a loop of asyncio calls a handle before one that was ready earlier; None: no tasks ran.
+    other_order: bool | None = None
+    #: The strategy and the granularity that found it.
+    found_by: str = ""
+    #: How many places are left at which the schedule differs from the default.
+    deviations: int = 0
+    #: Of chance; None: it was a replay.
+    seed: int | None = None
+    #: In how many runs each known find was seen, by its name.
+    known: dict[str, int] = field(default_factory=dict)
+    #: What to type to see it again.
+    command: str = ""
+    #: FOUND: the uses of data whose order made it fail, as dicts of texts: thread, access (reads, writes, deletes,
+    #: calls), name, value, place, function, note, called_by. Empty if it is not data, or not known.
+    why: list[dict[str, str]] = field(default_factory=list)
+    #: With races=True: pairs of uses of data that no primitive orders, as dicts: uses (two dicts of texts: access,
+    #: name, place, function), token (of a run with the other order, or None).
+    races: list[dict[str, Any]] = field(default_factory=list)
+    #: With races=True: pairs of lines that use the same data in two threads, and that no start or join orders, as
+    #: dicts: first, second, data (its name), both (whether the second line also ran first).
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    _has_threads: bool = field(default=True, repr=False)  # besides the one that runs the tasks
+    _races: str = field(default="", repr=False)
+    _tried: Any = field(default=None, repr=False)  # a Tried
+    _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
+    _page: Callable[[Result], str] | None = field(default=None, repr=False)
+
+    def report(self) -> str:
+        """What happened, on one screen."""
+        text = self._report(self)
+        return printable_lines(f"{text}\n\n{self._races}" if self._races else text)
+
+    def page(self) -> str:
+        """The same as an HTML page that needs nothing else. ValueError: nothing was found."""
+        if self._page is None:
+            raise ValueError(f"a picture is drawn of what was found, and the outcome is {self.outcome.value}")
+        return self._page(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: the report and the page as they are, and the exception if it can be pickled."""
+        import pickle  # takes 3 ms
+
+        error, page = self.error, self._page
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            error = Find(f"{type(error).__name__}: {error}")
+        return {
+            **vars(self),
+            "error": error,
+            "_report": _Text(self.report()),
+            "_races": "",
+            "_page": None if page is None else _Text(page(self)),
+        }
+
+    def check(self) -> None:
+        """Returns if nothing was found. Otherwise it raises what was found, with the report as a note, or
+        Inconclusive."""
+        if self.error is None:
+            return
+        if self.outcome is not Outcome.INCONCLUSIVE and not getattr(self.error, "__notes__", None):
+            self.error.add_note(self.report())
+        raise self.error

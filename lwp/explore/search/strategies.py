@@ -1,0 +1,129 @@
+"""Which plans are tried, in which order: each strategy is a generator that yields plans, and is sent the runs."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from ..run.plans import Plan, Plans, Series, Strikes
+from .dpor import partial_orders
+from .systematic import depth_first
+
+_DEPTHS = (2, 3, 1, 4, 5)
+_ODDS = (20, 5, 100, 2)
+_RUNS_AT_ODDS = 4
+_ALL_ODDS = bytes(odds for odds in _ODDS for _ in range(_RUNS_AT_ODDS))
+_SEEDS = 800  # bytes; for as many runs as one call makes
+_MOST_DEPTH = 9  # lwp/native/explore/strategies/pct.c has room for one change less
+
+
+# At sync these plans have points behind releases; at the others a point is behind each call.  What is read after a lock
+# was let go is then found in a quarter of the runs (20 instead of 77).  The 106 bugs of tests/lwp/explore/corpus/ need
+# as many runs as without, within 1 %, and 7 % more steps (geometric means of 15 seeds).  dfs and dpor have no such
+# points: they would try many times as many schedules.
+
+
+def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...] = _DEPTHS) -> Plans:
+    chance = random.Random(seed)
+    number = length = 0
+    seeds = b""
+    while True:
+        if len(seeds) < _SEEDS:
+            seeds += chance.randbytes(_SEEDS)
+        run = yield Plan(
+            strategy=kind,
+            seed=int.from_bytes(seeds[:8], sys.byteorder),
+            depth=depths[number % len(depths)],
+            odds=_ALL_ODDS[number % len(_ALL_ODDS)],
+            strikes=strikes,
+            length=length,
+            granularity=granularity,
+            after=granularity == "sync",
+            series=Series(seeds, bytes(depths), _ALL_ODDS, number),
+        )
+        number += run.made.runs
+        seeds = seeds[8 * run.made.runs :]
+        length = max(length, run.made.longest)
+
+
+def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan]:
+    """Plans by chance, without end, that don't learn from their runs. length: steps that a run is expected to have."""
+    for number in itertools.count():
+        kind = ("random", "pct")[number % 2]
+        yield Plan(
+            strategy=kind,
+            seed=number,
+            depth=_DEPTHS[number // 2 % len(_DEPTHS)],
+            odds=_ODDS[number // 2 % len(_ODDS)],
+            strikes=strikes,
+            length=length,
+            granularity=granularity,
+        )
+
+
+Make = Callable[[str, int, int, Strikes, "int | None"], Plans]
+
+#: name: (what makes it from a granularity, a seed, a number of steps, what may strike, and the number behind the colon;
+#: that number's bounds)
+_STRATEGIES: dict[str, tuple[Make, range | None]] = {
+    "random": (lambda grain, seed, steps, strikes, number: _randomly("random", grain, seed, strikes), None),
+    "pct": (
+        lambda grain, seed, steps, strikes, number: _randomly(
+            "pct", grain, seed, strikes, (number,) if number else _DEPTHS
+        ),
+        range(1, _MOST_DEPTH + 1),
+    ),
+    "pos": (lambda grain, seed, steps, strikes, number: _randomly("pos", grain, seed, strikes), None),
+    "dpor": (  # between bytecodes each step may matter to each other, and so may a cancellation
+        lambda grain, seed, steps, strikes, number: (
+            partial_orders(steps, strikes)
+            if grain == "sync" and Strikes.CANCEL not in strikes
+            else depth_first(grain, steps, strikes)
+        ),
+        None,
+    ),
+    "dfs": (lambda grain, seed, steps, strikes, number: depth_first(grain, steps, strikes, number), range(1000)),
+}
+
+
+def _parsed(name: str) -> tuple[Make, int | None]:
+    match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name) if isinstance(name, str) else None
+    if match is None or match[1] not in _STRATEGIES:
+        names = (f"{known}, {known}:N" if numbers else known for known, (_, numbers) in _STRATEGIES.items())
+        raise ValueError(f"strategy {name!r} is not one of auto, chance, {', '.join(names)}")
+    make, numbers = _STRATEGIES[match[1]]
+    if match[2] is None:
+        return make, None
+    if numbers is None:
+        raise ValueError(f"strategy {match[1]} takes no number: {name!r}")
+    if int(match[2]) not in numbers:
+        raise ValueError(f"strategy {match[1]} takes a number from {numbers[0]} to {numbers[-1]}: {name!r}")
+    return make, int(match[2])
+
+
+def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: Strikes) -> Plans:
+    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions).
+
+    ValueError: another name, or a number out of bounds.
+    """
+    make, number = _parsed(name)
+    return make(granularity, seed, most_steps, strikes, number)
+
+
+def check_strategy(name: str) -> None:
+    """ValueError: strategy() takes no such name, and it is neither auto nor chance."""
+    if name not in ("auto", "chance"):
+        _parsed(name)
+
+
+def shared(name: str, number: int) -> str:
+    """What the worker with that number tries. Only the first also has the sequences that don't depend on chance."""
+    return "chance" if number and name == "auto" else name
+
+
+def is_systematic(name: str) -> bool:
+    """Whether its plans don't depend on chance: there is one sequence of them."""
+    return name.partition(":")[0] in ("dfs", "dpor")

@@ -1,0 +1,214 @@
+"""explore() in several processes: each tries schedules of its own, and the first find ends them all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe, wait
+
+from ..core import kept_open
+from .results import Inconclusive, Outcome, Progress, Result
+from .search.tried import Tried
+
+#: (number, seed, runs, progress): explores, in this process.
+Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
+
+Replay = Callable[[str], Result | None]
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of a worker; the first has the one that was given."""
+    return random.Random(f"{seed}/{number}").getrandbits(32) if number else seed
+
+
+def shares_of(runs: int, count: int) -> list[int]:
+    return [runs // count + (number < runs % count) for number in range(min(runs, count))]
+
+
+class Gathering:
+    """What several workers have come to."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._began = time.monotonic()
+        self._tried = Tried()
+        self._decisive: Result | None = None
+        # Found with an early timeout or a cancellation: it counts if no other worker finds more.
+        self._struck: Result | None = None
+        self._told: dict[int, Progress] = {}
+
+    def tell(self, number: int, progress: Progress) -> Progress:
+        """A worker's progress; returns that of all."""
+        self._told[number] = progress
+        return self.so_far(progress.failed)
+
+    def so_far(self, failed: bool = False) -> Progress:
+        return Progress(*self._counts(), time.monotonic() - self._began, failed)
+
+    def _counts(self) -> tuple[int, int]:
+        """Runs and distinct schedules. Schedules of workers that have not ended may be counted twice."""
+        going = self._told.values()
+        runs, distinct = (sum(getattr(one, name) for one in going) for name in ("runs", "distinct"))
+        return self._tried.runs + runs, len(self._tried.schedules) + distinct
+
+    def add(self, number: int, result: Result) -> bool:
+        """A worker's result; whether the others may end."""
+        self._told.pop(number, None)
+        if result._tried is not None:
+            self._tried.merge(result._tried)
+        if result.outcome in (Outcome.EARLY_TIMEOUT, Outcome.CANCELLATION):
+            self._struck = self._struck or result
+        elif self._decisive is None and result.outcome is not Outcome.BUDGET_SPENT:
+            self._decisive = result
+        return self._decisive is not None
+
+    def died(self, how: str) -> bool:
+        """Takes the end of a worker that gave no result for a result."""
+        if self._decisive is None:
+            self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how))
+            self._decisive._report = lambda result: f"INCONCLUSIVE: {how}"
+        return True
+
+    def result(self, replay: Replay) -> Result:
+        """replay: finds the failure again in this process, so that the exception is the real one."""
+        result = self._decisive or self._struck
+        if result is None:
+            text = self._tried.spent()
+            result = Result(Outcome.BUDGET_SPENT)
+            result._report = lambda result: text
+        elif result.token is not None:
+            again = replay(result.token)
+            if again is not None and again.token == result.token:
+                again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
+                again.other_order = result.other_order
+                result = again
+        result.seed = self._seed
+        result._tried = self._tried
+        result.known = dict(self._tried.known)
+        result.runs, result.distinct = self._counts()
+        result.seconds = time.monotonic() - self._began
+        return result
+
+
+# ---- processes -------------------------------------------------------------------------------------------------------
+
+
+def answer_of(call: Callable[[], Result]) -> object:
+    """What it returns or raises, as another process can have it."""
+    answer: object
+    try:
+        answer = call()
+    except BaseException as error:
+        answer = error
+    try:
+        pickle.loads(pickle.dumps(answer))
+    except Exception:
+        return RuntimeError(f"{type(answer).__name__}: {answer}")
+    return answer
+
+
+def how_it_ended(code: int) -> str:
+    return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
+class _Worker:
+    def __init__(self, number: int, work: Work, seed: int, runs: int, others: list[Connection]) -> None:
+        """others: the parent's ends of the pipes of other workers."""
+        self.number = number
+        self.said, to_parent = Pipe(duplex=False)
+        with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid == 0:
+            status = 1
+            try:
+                for pipe in (self.said, *others):  # otherwise no write would fail when the parent has ended
+                    pipe.close()
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+                with kept_open(to_parent.fileno()):
+                    answer = answer_of(lambda: work(number, seed, runs, to_parent.send))
+                to_parent.send(answer)
+                status = 0
+            finally:
+                os._exit(status)
+        to_parent.close()
+
+    def end(self) -> str:
+        """Ends it if it has not ended; says how it has."""
+        self.said.close()
+        os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, and the signal does nothing
+        _, status = os.waitpid(self._pid, 0)
+        return how_it_ended(os.waitstatus_to_exitcode(status))
+
+
+class _Workers:
+    def __init__(self, gathering: Gathering, progress: Callable[[Progress], object] | None) -> None:
+        self._gathering = gathering
+        self._progress = progress
+        self._going: dict[Connection, _Worker] = {}
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_others()
+
+    def start(self, number: int, work: Work, seed: int, runs: int) -> None:
+        worker = _Worker(number, work, seed, runs, list(self._going))
+        self._going[worker.said] = worker
+
+    def run(self) -> None:
+        """Until all have ended."""
+        while self._going:
+            ready = wait(list(self._going))
+            for worker in [worker for pipe, worker in self._going.items() if pipe in ready]:
+                if worker.said in self._going:  # otherwise it was ended meanwhile
+                    self._hear(worker)
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            said = worker.said.recv()
+        except (EOFError, OSError):  # the second: in the middle of what it said
+            self._going.pop(worker.said)
+            self._gathering.died(f"worker {worker.number} ended {worker.end()} before it had a result")
+            self._end_others()
+            return
+        if isinstance(said, Progress):
+            told = self._gathering.tell(worker.number, said)
+            if self._progress is not None:
+                self._progress(told)
+            if said.failed:  # its schedule is shrunk next
+                self._end_others(worker)
+            return
+        self._going.pop(worker.said)
+        worker.end()
+        if isinstance(said, BaseException):
+            raise said
+        assert isinstance(said, Result)
+        if self._gathering.add(worker.number, said):
+            self._end_others()
+
+    def _end_others(self, worker: _Worker | None = None) -> None:
+        for other in [other for other in self._going.values() if other is not worker]:
+            self._going.pop(other.said)
+            other.end()
+
+
+def in_processes(
+    work: Work, replay: Replay, count: int, seed: int, runs: int, progress: Callable[[Progress], object] | None
+) -> Result:
+    gathering = Gathering(seed)
+    for stream in (sys.stdout, sys.stderr):  # or each worker would have what is in the buffer
+        if stream is not None:
+            stream.flush()
+    with _Workers(gathering, progress) as workers:
+        for number, share in enumerate(shares_of(runs, count)):
+            workers.start(number, work, seed_of(seed, number), share)
+        workers.run()
+    return gathering.result(replay)

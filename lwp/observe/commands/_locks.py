@@ -1,0 +1,181 @@
+"""The tables of `run --locks` and `locks`, and the files beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ...reading.folders import private
+from ...terminal.output import table, time
+
+_MOST_ROWS = 20
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the facts are to be written besides."""
+
+    json: Path | None
+    pprof: Path | None
+    speedscope: Path | None
+
+    def write(self, facts: dict[str, Any], program: str) -> list[str]:
+        """What went wrong, in words."""
+        from .. import profiles
+
+        made: list[tuple[Path | None, Callable[[], bytes]]] = [
+            (self.json, lambda: _json(facts)),
+            (self.pprof, lambda: profiles.pprof(facts)),
+            (self.speedscope, lambda: _json(profiles.speedscope(facts, program))),
+        ]
+        wrong = []
+        for path, content in made:
+            try:
+                if path is not None:
+                    with open(path, "wb", opener=private) as file:
+                        file.write(content())
+            except OSError as error:
+                wrong.append(f"{path}: {error.strerror}")
+        return wrong
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, indent=2).encode() + b"\n"
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:,.{2 if seconds < 10 else 1 if seconds < 100 else 0}f} s" if seconds >= 1 else time(seconds * 1e9)
+
+
+def _told(lock: dict[str, Any]) -> str:
+    """Its name, and where it was made unless the name says so."""
+    where = lock["made"]
+    return lock["name"] if not where or where in lock["name"] else f"{lock['name']} ({where})"
+
+
+def _add_waits(waited: Any, locks: list[dict[str, Any]]) -> None:
+    for lock in locks:
+        waits = lock["waits"]
+        times = [_time(waits[key]) for key in ("longest", "p50", "p99")]
+        taken = "" if lock["taken"] is None else f"{lock['taken']:,}"
+        counts = f"{waits['count']:,}", taken
+        waited.add_row(_told(lock), _time(waits["seconds"]), *counts, *times, f"{waits['most_at_once']:,}")
+
+
+def _print_waits(console: Console, locks: list[dict[str, Any]]) -> None:
+    from ..locks import HELD
+
+    columns = ("waited for", "total", "waits", "taken", "longest", "p50", "p99", "peak")
+    waited = table(*columns, right=columns[1:], fixed=columns[1:])
+    held = [lock for lock in locks if lock["kind"] in HELD]
+    _add_waits(waited, held)
+    waited.add_section()
+    if len(held) < len(locks):
+        waited.add_row(Text("until something happens", style="italic"), *[""] * (len(columns) - 1))
+    _add_waits(waited, [lock for lock in locks if lock["kind"] not in HELD])
+    console.print(waited)
+
+
+def _print_holds(console: Console, locks: list[dict[str, Any]]) -> None:
+    columns = ("held", "longest", "since", "handed most often")
+    held = table(*columns, right=("longest",), fixed=("longest",))
+    for lock in locks:
+        holds, handed = lock["holds"], lock["handed"]
+        if not holds and not handed:
+            continue
+        since = (holds and holds["longest_since"]) or ""
+        if holds and "longest_by" in holds:  # the GIL
+            since = f"by {holds['longest_by']!r}, in C{f' at {since}' if since else ''}"
+        whom = f"{handed[0]['from']} to {handed[0]['to']}, {handed[0]['count']:,}" if handed else ""
+        held.add_row(lock["name"], _time(holds["longest"]) if holds else "", since, whom)
+    if held.row_count:
+        console.print()
+        console.print(held)
+
+
+def _print_unheard(console: Console, locks: list[dict[str, Any]]) -> None:
+    columns = ("notify() met no waiter", "times", "last")
+    unheard = table(*columns, right=("times",), fixed=("times",))
+    for lock in locks:
+        if found := lock["unheard"]:
+            unheard.add_row(_told(lock), f"{found['count']:,}", found["last"])
+    if unheard.row_count:
+        console.print()
+        console.print(unheard)
+
+
+def print_tables(console: Console, facts: dict[str, Any]) -> None:
+    """What threads have waited for, the longest waits first."""
+    locks = facts["locks"]
+    waited = [lock for lock in locks if lock["waits"]["count"]]
+    console.print(f"Waits of {_time(facts['seconds'])}, by what threads waited for", style="bold")
+    if not waited:
+        console.print("No thread has waited for a lock.")
+        _print_unheard(console, locks)
+        return
+    shown = waited[:_MOST_ROWS]
+    _print_waits(console, shown)
+    _print_holds(console, shown)
+    _print_unheard(console, locks)
+    others = len(waited) - len(shown)
+    free = sum(lock["objects"] for lock in locks if not lock["waits"]["count"])
+    left = [f"{others:,} more rows are in the JSON"] * bool(others)
+    left += [f"no thread waited for {free:,} other lock{'s' * (free != 1)}"] * bool(free)
+    left += [
+        text
+        for key, text in _LEFT_OUT.items()
+        for text in [text.format(facts["left_out"][key])]
+        if facts["left_out"][key]
+    ]
+    if left:
+        console.print("; ".join(left), style="italic")
+
+
+_LEFT_OUT = {
+    "objects_without_a_row": "{:,} operations on locks that count by their line alone: there are too many at once",
+    "stacks": "{:,} samples of stacks left out: there is room for 8,192",
+    "stacks_cut": "{:,} samples of stacks have their 64 innermost lines",
+}
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def begin(shows: bool, files: Files, program: str) -> None:
+    """Counts from now on. At the program's end prints the tables, if it shows them, and writes the files."""
+    from ...terminal.ending import at_end, note_interrupt
+    from .. import locks
+
+    stderr = os.dup(sys.stderr.fileno()) if sys.stderr is not None else None  # the program may close or replace it
+    locks.begin()
+
+    def tell() -> None:
+        facts = locks.facts()
+        locks.end()
+        wrong = files.write(facts, program)
+        if stderr is None:
+            return
+        with open(stderr, "w", errors="replace") as file:
+            if shows:
+                console = Console(file=file, highlight=False, markup=False, emoji=False)
+                console.width = max(console.width, 80)
+                print_tables(console, facts)
+            for text in wrong:
+                print(f"lwp: {text}", file=file)
+        note_interrupt()
+
+    at_end(tell)

@@ -1,0 +1,47 @@
+"""`watch`: the live page of a program that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import click
+
+from ...terminal.options import address, pid_argument
+
+
+@click.command(short_help="Serve a page that shows a running program's threads.")
+@pid_argument
+@click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
+@click.option(
+    "--page-control", "control", is_flag=True, help="The page may save records and dumps, and set the watchdog."
+)
+@click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
+def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
+    """Serve a live page of the program with process number PID, until it ends.
+
+    The page's address is printed. It has a secret part, so a browser without the address can't read the page. PID must
+    be a process that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a
+    second what they wait for.
+    """
+    from ..asking import Unanswered
+    from .page._server import NoAddress, Server
+
+    try:
+        server = Server(pid, place, control)
+    except NoAddress as error:
+        raise click.ClickException(f"{'--page' if aside else '--at'} {place[0]}:{place[1]}: {error}") from None
+    except (Unanswered, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    with server:
+        click.echo(server.url, err=aside)
+        if aside:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+            with open(os.devnull, "r+b") as null:
+                for file in (0, 1, 2):
+                    os.dup2(null.fileno(), file)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_until_end()
+    return 0

@@ -1,0 +1,415 @@
+"""Why a program stands still: `run --watchdog`; and which threads wait long for one lock: `run --stuck`.
+
+A program stands still when no thread has used the CPU or was switched to, and none is about to run.  It stands still
+also while it waits for the network, a child process or a long sleep; the report says what it waits for.  A circle of
+waits without timeouts is reported even if other threads go on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from .. import native
+from ..core import different, members
+from ..core import native as core
+from ..reading.files import printable, printable_lines
+from ..reading.sites import note_makings
+from .crowds import FEW, Calls, some, task_lines
+from .places import InC, in_c, line_of
+from .pools import exhausted
+from .stacks import stack_lines
+from .tasks import Tasks
+from .waits import Wait, Waiting, calls, circle_line, deadlocks, describe_cycle, is_deadlock, lost, name_of, waiting
+
+_NEVER = 1e9  # seconds
+
+#: Files whose frames are not the program's, nor are the frames below them.
+_BELOW = (
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "command", "_main.py"),
+    os.path.join("_pytest", "python.py"),
+    os.path.join("_pytest", "fixtures.py"),
+)
+
+
+def _stack(where: Calls) -> str:
+    """Without the frames below the program's, and those of libraries that called the program's."""
+    below = next((at for at, (code, _) in enumerate(where) if code.co_filename.endswith(_BELOW)), len(where))
+    stack = [[code.co_filename, line, code.co_qualname] for code, line in where[:below]]
+    return "".join(f"{line}\n" for line in stack_lines(stack, all_frames=False))
+
+
+def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
+    """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
+    alike: dict[Calls, list[int]] = {}
+    for ident, where in calls().items():
+        if ident != threading.get_ident() and (only is None or ident in only):
+            alike.setdefault(where, []).append(ident)
+    return [
+        f"Stack of {some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n"
+        + _stack(where)
+        for where, idents in alike.items()
+    ]
+
+
+def _with_tid(ident: int, tid: int | None) -> str:
+    name = repr(name_of(ident, tid))
+    if tid is None:
+        return name
+    group, why = members.described(ident)
+    about = [str(tid), group and f"of {group}", why and f"cancelled: {why}", different(tid)]
+    return f"{name} (tid {', '.join(filter(None, about))})"
+
+
+def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
+    """Also pools whose threads all wait for calls of the same pool."""
+    return [*deadlocks(found), *(pool.waits for pool in exhausted(found))]
+
+
+def _standing(found: Waiting) -> list[str]:
+    """A line for each circle, each of these pools, and each lock whose holder is gone."""
+    pools = [circle_line(True, str(pool)) for pool in exhausted(found)]
+    return _circles(found.cycles) + pools + [one.line for one in lost(found)]
+
+
+def _circles(cycles: Iterable[tuple[Wait, ...]]) -> list[str]:
+    return [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in cycles]
+
+
+#: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
+_Turn = tuple[int, int, int]
+
+
+def _describe_turn(ident: int, tid: int, seconds: float, others: int, computes: bool, sliced: bool) -> str:
+    threads = f"{others} green thread{'s' if others > 1 else ''}"
+    if computes:
+        waits, its = ("wait", "their") if others > 1 else ("waits", "its")
+        said = f"{name_of(ident)!r} has run for {seconds:.1f} s while {threads} {waits} for {its} turn"
+    else:
+        frame = native.current_frames().get(ident)
+        code = frame and frame.f_code
+        place = printable(f"{code.co_name}() at {code.co_filename}:{frame.f_lineno}") if frame and code else ""
+        call = f" ({call})" if (call := native.call_of(tid)) else ""
+        held = f"the LWP that {threads} could run on, for {seconds:.1f} s"
+        said = f"a call in C holds {held}: {name_of(ident)!r} in {place}{call}"
+    return said if sliced else f"{said}; with --time-slice the others would go on"
+
+
+_Circle = frozenset[tuple[int, int, float]]
+
+
+def _identity(cycle: tuple[Wait, ...]) -> _Circle:
+    return frozenset((wait.ident, wait.address, wait.since) for wait in cycle)
+
+
+def _lines(waits: Iterable[Wait], now: float) -> list[str]:
+    """A line for each wait; many threads that wait for alike things at the same line share one."""
+    alike: dict[object, list[Wait]] = {}
+    stacks = calls()
+    for wait in waits:
+        where = stacks.get(wait.ident)
+        key = (where, wait.about, wait.kind, wait.holder, wait.held_by, wait.deadline is None)
+        alike.setdefault(key, []).append(wait)
+    lines = []
+    for group in alike.values():
+        if len(group) > FEW:
+            lines.append(_line_of_many(group, now))
+        else:
+            lines += [f"  {wait}, for {now - wait.since:.1f} s{_left(wait.deadline, now)}" for wait in group]
+    return lines
+
+
+def _line_of_many(waits: list[Wait], now: float) -> str:
+    others = len({wait.address for wait in waits}) - 1
+    first = waits[0].alike if others else waits[0]
+    soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
+    names = some(waits, lambda wait: repr(wait.name))
+    times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
+    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
+    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
+
+
+def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
+    """A line for each thread that is in C code; threads that came there from one line share one."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    frames = native.current_frames()
+    for ident, call in sorted(found.items(), key=lambda one: one[1].since):
+        alike.setdefault((call.where, line_of(frames.get(ident))), []).append(ident)
+    lines = []
+    for (where, line), idents in alike.items():
+        names = some(idents, lambda ident: _with_tid(ident, found[ident].tid))
+        of_many = f"{len(idents):,} threads are {where}, the first"
+        said = of_many if len(idents) > 1 else f"{names} is {where},"
+        at_line = f", at {line}" if line else ""
+        lines.append(f"{said} for {now - found[idents[0]].since:.1f} s{at_line}{f': {names}' * (len(idents) > 1)}")
+    return lines
+
+
+def _left(deadline: float | None, now: float) -> str:
+    return "" if deadline is None else f", {deadline - now:.1f} s to its timeout"
+
+
+def report(why: str, found: Waiting) -> str:
+    """A report: why it is written, all circles and waits, and all Python stacks."""
+    now = time.monotonic()
+    tasks = Tasks()
+    lines = [f"lwp: {why}", *_standing(found), *_circles(tasks.cycles()), *_lines(found.waits, now)]
+    lines += [f"  {line}" for line in _in_c_lines(in_c(), now)]
+    lines += [f"  {line}" for line in task_lines(tasks.crowds(), tasks.why_not, now)]
+    tids = {**native.tids(), **{wait.ident: wait.tid for wait in found.waits}}
+    return "\n".join(lines) + "\n" + "".join(_stacks(tids))
+
+
+_Lock = tuple[int, int | None]  # its id(), and the ident of its holder
+
+
+def _stuck_locks(found: Waiting, seconds: float) -> dict[_Lock, list[Wait]]:
+    """Waits for a lock, by lock, if the first has lasted longer than that."""
+    since = time.monotonic() - seconds
+    by_lock: dict[_Lock, list[Wait]] = {}
+    for wait in found.waits:  # the longest first
+        if wait.kind in ("lock", "rlock"):
+            by_lock.setdefault((wait.address, wait.holder), []).append(wait)
+    return {lock: waits for lock, waits in by_lock.items() if waits[0].since < since}
+
+
+def _circle_of(waits: list[Wait], standing: list[tuple[Wait, ...]]) -> tuple[Wait, ...]:
+    """The deadlock that one of these waits is in, if there is one."""
+    return next((cycle for cycle in standing if not set(cycle).isdisjoint(waits)), ())
+
+
+def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, busy_with: str, found: Waiting) -> str:
+    """A report: which threads wait, what the holder waits for, and where the holder is, or all threads of a circle."""
+    now, holder = time.monotonic(), waits[0].holder
+    threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
+    lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
+    lines += [circle_line(True, describe_cycle(circle))] * bool(circle)
+    lines += _lines(waits, now)
+    lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
+    shown = {wait.ident for wait in circle} | {holder}
+    stacks = _stacks(native.tids(), {ident for ident in shown if ident is not None})
+    return "\n".join(lines) + "\n" + "".join(stacks)
+
+
+def _state(tid: int | str) -> tuple[str, int] | None:
+    """A task's state, by its letter in proc_pid_stat(5), and how often it has gone to sleep; None: it has ended."""
+    try:
+        with open(f"/proc/self/task/{tid}/status") as file:
+            status = file.read()
+    except OSError:
+        return None
+    return status.partition("\nState:\t")[2][0], int(status.partition("\nvoluntary_ctxt_switches:\t")[2].split()[0])
+
+
+def _runs(tid: int) -> bool:
+    """Whether the task would be on a CPU if one were free.  If it has the GIL, others may sleep for the GIL."""
+    state = _state(tid)
+    return state is not None and state[0] == "R"
+
+
+def _sleeps(own: tuple[int, int]) -> dict[str, int] | None:
+    """How often each task except those has gone to sleep, by its tid; None: one is awake, or has just ended."""
+    found = {}
+    for tid in os.listdir("/proc/self/task"):
+        if int(tid) in own:
+            continue
+        state = _state(tid)
+        if state is None or state[0] in "RXZ":  # X and Z: it is at its end
+            return None
+        found[tid] = state[1]
+    return found
+
+
+def _all_sleep() -> bool:
+    """Whether all slept at one moment, though they are read one after the other: a task that slept at both looks, and
+    has slept as often, slept in between.
+
+    One look isn't enough: a task could be seen asleep before another wakes it, and the other could be seen after it has
+    gone to sleep.
+    """
+    own = native.watch_own()
+    if own is None or (first := _sleeps(own)) is None:
+        return False
+    return first == _sleeps(own) and native.watch_own() is not None  # otherwise one sleeps until this thread has ended
+
+
+def teller(fd: int) -> Callable[[str], None]:
+    """Writes on a file descriptor, and not through sys.stderr, because a thread that sleeps may hold the stream's
+    lock."""
+
+    def tell(text: str) -> None:
+        left = printable_lines(text).encode(errors="backslashreplace")
+        with suppress(OSError):  # a pipe without a reader
+            while left:
+                left = left[os.write(fd, left) :]
+
+    return tell
+
+
+class Watchdog:
+    """Reports when the program stands still; a thread that is not the program's calls look().
+
+    seconds: how long it stands still before a report; there is one report until something moves again.  A circle that
+    lasts as long is reported too, and a green thread that keeps an LWP from others for as long.  One that is as long in
+    C code that has released the GIL has a line.  None: nothing of that is reported.
+    stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder, and one for
+    a circle.  None: no such report.
+    busy_with: what the program does just now, if that is known; it begins with "; ".
+    then: called after a report of the first kind.
+    """
+
+    def __init__(
+        self,
+        seconds: float | None,
+        tell: Callable[[str], object],
+        busy_with: Callable[[], str] = lambda: "",
+        stuck: float | None = None,
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        self._then = then
+        self._seconds = seconds
+        self._stuck = stuck
+        self._stuck_told: set[_Lock] = set()
+        self._tell = tell
+        self._busy_with = busy_with
+        self._seen: set[_Circle] = set()  # at the last look
+        self._told: set[_Circle] = set()
+        self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
+        self._held_told: set[_Turn] = set()
+        self._in_c_told: set[tuple[int, float]] = set()  # ident, and since when
+        _stack(calls()[threading.get_ident()])  # now, because this loads modules
+
+    def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
+        """Starts the thread that calls look() and, more often, tick().
+
+        status: the exit status with which a report ends the process, and fd gets a line about that; None: it goes on.
+        RuntimeError: the process is watched already.
+        """
+        seconds = self._seconds or _NEVER
+        glance = min(seconds, (self._stuck or _NEVER) / 2)
+        every = min(glance / 4, 0.5)
+        note_makings()
+        native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
+
+    def look(self, still: bool) -> bool:
+        """Reports a program that seems to stand still, if it does, or a circle that lasts.  Returns whether it has
+        reported.
+
+        It also reports threads that are stuck or in C code for long, which doesn't count.
+        """
+        still = still and _all_sleep()  # if one doesn't sleep, it only got no CPU
+        found = waiting()  # after that, or the report could name a wait that ended before
+        told = self._seconds is not None and self._look_for_standstill(self._seconds, still, found)
+        if self._seconds is not None:
+            self._look_into_c(self._seconds, told)
+        if self._stuck is not None and not told:
+            self._look_for_stuck(self._stuck, found)
+        if told and self._then is not None:
+            self._then()
+        return told
+
+    def _look_into_c(self, seconds: float, told: bool) -> None:
+        """told: there was a report, which has these lines."""
+        now = time.monotonic()
+        long = {ident: call for ident, call in in_c().items() if now - call.since >= seconds}
+        new = {ident: call for ident, call in long.items() if (ident, call.since) not in self._in_c_told}
+        for line in [] if told else _in_c_lines(new, now):
+            self._tell(f"lwp: {line}{self._busy_with()}\n")
+        self._in_c_told = {(ident, call.since) for ident, call in long.items()}
+
+    def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
+        locks = _stuck_locks(found, seconds)
+        new = locks.keys() - self._stuck_told
+        standing = _deadlocks(found) if new else []
+        for lock in new:
+            circle = _circle_of(locks[lock], standing)
+            if self._stuck_told.isdisjoint((wait.address, wait.holder) for wait in circle):
+                self._tell(_report_stuck(locks[lock], circle, seconds, self._busy_with(), found))
+            self._stuck_told.add(lock)
+        self._stuck_told = set(locks)
+
+    def _look_for_standstill(self, seconds: float, still: bool, found: Waiting) -> bool:
+        since = time.monotonic() - seconds
+        cycles = _deadlocks(found)
+        circles = {_identity(cycle) for cycle in cycles}
+        old = {_identity(cycle) for cycle in cycles if all(wait.since <= since for wait in cycle)}
+        lasting = (old & self._seen) - self._told
+        self._seen = circles
+        self._told &= circles
+        held = self._who_holds_an_lwp(seconds, still)
+        if held:
+            self._tell(report(f"{held}{self._busy_with()}", found))
+        elif still:
+            self._tell(report(f"no thread has gone on for {seconds:g} s{self._busy_with()}", found))
+        elif lasting:
+            self._tell(report(f"deadlock for more than {seconds:g} s{self._busy_with()}", found))
+        if still or lasting:
+            self._told |= circles
+        return still or bool(lasting) or bool(held)
+
+    def _who_holds_an_lwp(self, seconds: float, still: bool) -> str:
+        """Describes a green thread that has kept others waiting for that long; "" if there is none."""
+        now, held = time.monotonic(), {}
+        said = ""
+        for ident, tid, switches, others, sliced in core.green_runners():
+            if not others:
+                continue
+            turn = (ident, tid, switches)
+            try:
+                cpu = time.clock_gettime((~tid << 3) | 6)  # the LWP's CPU clock, as pthread_getcpuclockid(3) numbers it
+            except OSError:  # it has ended
+                continue
+            held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))
+            lasts = seconds if still else now - since
+            if lasts >= seconds and turn not in self._held_told:
+                self._held_told.add(turn)
+                computes = not still and (cpu - cpu_then > lasts / 10 or _runs(tid))
+                said = _describe_turn(ident, tid, lasts, others, computes, sliced)
+        self._held = held
+        self._held_told &= held.keys()
+        return said
+
+
+def seconds_from(text: float | str, name: str) -> float:
+    """The seconds of the setting with that name; ValueError: it is no number, or out of bounds."""
+    with suppress(ValueError):
+        if 0.1 <= (seconds := float(text)) <= 1e6:  # NaN is not
+            return seconds
+    raise ValueError(f"{name}={text!r} is not a number of seconds from 0.1 to 1e6")
+
+
+def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: int | None = None) -> None:
+    """Watches this process until its end, and reports on standard error what `lwp run --watchdog --stuck` reports.
+
+    A forked child isn't watched; it may call this itself.
+
+    seconds: when no thread has moved for so long, a report of what each thread waits for, and all stacks.
+    stuck: when threads wait for one lock for so long while others go on, a report of its holder and the line that took
+    it.
+    exit: the status with which a report of the first kind ends the process, at once.
+    ValueError: neither time is given, or something is out of bounds.
+    RuntimeError: the process is watched already, which `lwp run` and LWP_WATCHDOG do too, or has no standard error.
+    """
+    if seconds is None and stuck is None:
+        raise ValueError("watchdog() needs seconds or stuck, or both")
+    seconds = None if seconds is None else seconds_from(seconds, "seconds")
+    stuck = None if stuck is None else seconds_from(stuck, "stuck")
+    if exit is not None and (seconds is None or not 1 <= exit <= 255):
+        raise ValueError(
+            f"exit={exit!r} is not a status from 1 to 255 with which a standstill, after seconds, ends the process"
+        )
+    if sys.stderr is None:
+        raise RuntimeError("the watchdog reports on standard error, which is closed")
+    fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # the program may close or replace sys.stderr
+    try:
+        Watchdog(seconds, teller(fd), lambda: f"; process {os.getpid()}", stuck).begin(fd, exit)
+    except BaseException:
+        os.close(fd)
+        raise
+    atexit.register(native.watch_stop)

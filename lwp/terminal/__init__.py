@@ -1,0 +1,1 @@
+"""What all commands stand on: options, output, and how the program under `lwp run` ends."""

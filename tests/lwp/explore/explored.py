@@ -1,0 +1,52 @@
+"""Tests whose body is explored: what they say holds in every order of their threads, or in many that chance chooses."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TREE
+
+from lwp.explore import Outcome, explore
+from lwp.reading.files import name_of_file
+
+Test = Callable[..., object]
+PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
+
+
+def _explored(test: Test, outcomes: tuple[Outcome, ...], error: type[BaseException] | None, options: Any) -> Test:
+    @functools.wraps(test)
+    def explored(**values: object) -> None:
+        result = explore(functools.partial(test, **values), granularity="sync", **options)
+        assert result.outcome in outcomes, result.report()
+        assert error is None or isinstance(result.error, error)
+
+    return explored
+
+
+def in_every_order(test: Test) -> Test:
+    return _explored(test, (Outcome.EXHAUSTED,), None, {"strategy": "dpor", "runs": 200_000, "seconds": 60})
+
+
+def by_chance(runs: int, strategy: str = "auto") -> Callable[[Test], Test]:
+    return lambda test: _explored(test, PASSES, None, {"runs": runs, "strategy": strategy, "seed": 1})
+
+
+def finds(error: type[BaseException]) -> Callable[[Test], Test]:
+    """In some order the body fails with that error."""
+    return lambda test: _explored(test, (Outcome.FOUND,), error, {"runs": 3000, "seed": 1})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_the_tree() -> Iterator[None]:
+    """Files are named as from the current folder, and what is longer than a line is cut off."""
+    before = Path.cwd()
+    os.chdir(TREE)
+    name_of_file.cache_clear()
+    yield
+    os.chdir(before)
+    name_of_file.cache_clear()

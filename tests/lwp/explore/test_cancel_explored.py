@@ -1,0 +1,231 @@
+"""waits/cancel.c under the explorer: a thread that waits for a primitive is cancelled at any moment."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+from threading import BrokenBarrierError
+
+import pytest
+from explored_core import Core, Explored, Fault, Scenario
+from explored_core import explored as explored  # a fixture
+
+CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
+BARRIER, SLEEP = "python/sync/barrier.c", "python/threads/sleep.c"
+
+
+def locks(users: int, cancelled: int) -> Scenario:
+    """All take the lock; one that is cancelled goes away without it, unless it has it."""
+
+    def run(core: Core) -> None:
+        lock, inside = core.lock(), []
+
+        def use() -> None:
+            lock.acquire()
+            inside.append(1)
+            assert lock.locked()
+            assert len(inside) == 1
+            inside.clear()
+            lock.release()
+
+        core.threads(*[use] * users, *core.cancelled([use] * cancelled))
+        assert core.first_word(lock) == 0
+
+    return run
+
+
+def a_wake_up_for_one_that_starves(core: Core) -> None:
+    """The sleep of a thread that can be cancelled knows no bits: it may get that wake-up, and must pass it on."""
+    lock = core.lock()
+
+    def use() -> None:
+        lock.acquire()
+        lock.release()
+
+    lock.acquire()
+    (starves,) = core.begin_threads(use)
+    time.sleep(0.002)
+    (other,) = core.begin_threads(core.cancelled([use])[0])
+    lock.release()
+    if lock.acquire(False):
+        lock.release()
+    starves.join()
+    other.join()
+
+
+def semaphores(takers: int, cancelled: int, *gives: int) -> Scenario:
+    """What was granted to a thread that is cancelled is another's, or stays."""
+
+    def run(core: Core) -> None:
+        permits, got = core.semaphore(), []
+
+        def take() -> None:
+            permits.acquire()
+            got.append(1)
+
+        def give(count: int) -> None:
+            for _ in range(count):
+                permits.release()
+
+        core.threads(
+            *[take] * (takers - cancelled),
+            *core.cancelled([take] * cancelled),
+            *[partial(give, count) for count in gives],
+        )
+        assert len(got) + permits._of._value == sum(gives)
+
+    return run
+
+
+def conditions(waiters: int, cancelled: int) -> Scenario:
+    """There is an item, and each thread that goes tells the next: all that aren't cancelled go on."""
+
+    def run(core: Core) -> None:
+        lock, items = core.rlock(), []
+        changed = core.condition(lock)
+
+        def wait() -> None:
+            lock.acquire()
+            try:
+                while not items:
+                    changed.wait()
+                changed.notify()
+            finally:
+                lock.release()
+
+        def give() -> None:
+            lock.acquire()
+            items.append(1)
+            changed.notify()
+            lock.release()
+
+        core.threads(*[wait] * (waiters - cancelled), *core.cancelled([wait] * cancelled), give)
+        assert core.first_word(lock) == 0
+
+    return run
+
+
+def events(waiters: int, cancelled: int, is_set: bool = True) -> Scenario:
+    def run(core: Core) -> None:
+        event = core.event()
+        waits, cancelled_waits = [event.wait] * (waiters - cancelled), core.cancelled([event.wait] * cancelled)
+        core.threads(*waits, *cancelled_waits, *[event.set] * is_set)
+
+    return run
+
+
+def barriers(cancelled: int, parties: int = 2, reset: bool = False) -> Scenario:
+    """Two come; the abort() lets go a thread that has not found enough others.  None is counted at the end."""
+
+    def run(core: Core) -> None:
+        barrier = core.barrier(parties)
+
+        def wait(timeout: float | None = None) -> None:
+            with suppress(BrokenBarrierError):
+                barrier.wait(timeout)
+
+        def end() -> None:
+            if reset:
+                barrier.reset()
+            barrier.abort()
+
+        core.threads(*[wait] * (2 - cancelled), *core.cancelled([wait] * cancelled), end)
+        barrier.reset()
+        core.threads(partial(wait, 1.0))  # which gets in
+
+    return run
+
+
+CASES = {
+    "lock": (locks(1, 1), "dfs:2"),
+    "lock, two": (locks(0, 2), "dfs:2"),
+    "lock, two others": (locks(2, 1), "dfs:1"),
+    "lock, one starves": (a_wake_up_for_one_that_starves, "dfs:2"),
+    "semaphore": (semaphores(1, 1, 1), "dfs:2"),
+    "semaphore, never": (semaphores(1, 1), "dfs:3"),
+    "semaphore, another": (semaphores(2, 1, 2), "dfs:1"),
+    "semaphore, two": (semaphores(2, 2, 1), "dfs:1"),
+    "condition": (conditions(1, 1), "dfs:2"),
+    "condition, another": (conditions(2, 1), "dfs:1"),
+    "event": (events(1, 1), "dfs:2"),
+    "event, another": (events(2, 1), "dfs:1"),
+    "event, two": (events(2, 2), "dfs:1"),
+    "event, never": (events(2, 2, is_set=False), "dfs:2"),
+    "barrier": (barriers(1), "dfs:1"),
+    "barrier, two": (barriers(2), "dfs:1"),
+    "barrier, too few": (barriers(1, parties=3), "dfs:1"),
+    "barrier, a reset": (barriers(1, reset=True), "dfs:1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_cancelled_thread_waits_for_is_not_lost(case: str, explored: Explored) -> None:
+    explored(*CASES[case])
+
+
+DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", DEEPER)
+def test_it_is_not_lost_with_more_preemptions(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], DEEPER[case])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_not_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")
+
+
+#: As a kernel before Linux 5.16.
+NO_WAITV = [Fault(CANCEL, "SYS_WAITV = 449", "SYS_WAITV = 1")]
+
+
+@pytest.mark.parametrize("case", ["lock", "semaphore"])
+def test_it_is_not_lost_without_futex_waitv(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "dfs:1", variant=NO_WAITV)
+
+
+KEEPS = "    if (to_pass)\n        sync_queue_pass_baton(queue);\n"
+LEAVES = Fault(
+    LOCK,
+    "while (!(taken = take_after_sleep(lock, starving)) && result == 0) {",
+    "taken = 0;\n    while (result == 0 && !(taken = take_after_sleep(lock, starving))) {",
+)
+
+
+@pytest.mark.parametrize(
+    ("variant", "fault", "case"),
+    [
+        ([], Fault(LOCK, "if (park_cancel && !starving &&", "if (0 &&"), "lock, one starves"),
+        (
+            [LEAVES],
+            Fault(CANCEL, "return !error ? (woken == 0 ? EINTR : 0)", "return !error ? (cancel->word ? EINTR : 0)"),
+            "lock, two others",
+        ),
+        (
+            [],
+            Fault(
+                CANCEL,
+                ": wait_lwp(cancel, word, expected, until, scope, bits);",
+                ": futex_wait_some(word, expected, until, scope, bits);",
+            ),
+            "semaphore, never",
+        ),
+        (
+            [],
+            Fault(BARRIER, "open = generation == self->generation && --self->count == 0 &&", "open = 0 &&"),
+            "barrier",
+        ),
+        ([], Fault(SLEEP, KEEPS, ""), "event, another"),
+        ([], Fault(SLEEP, KEEPS, ""), "barrier, too few"),
+    ],
+    ids=[
+        *("a starving one's wake-up is kept", "a wake-up counts as the cancellation", "one look before the sleep"),
+        *("a barrier counts one that has left", "an event's baton is kept", "a barrier's"),
+    ],
+)
+def test_a_fault_is_found(variant: list[Fault], fault: Fault, case: str, explored: Explored) -> None:
+    explored(*CASES[case], variant=variant, fault=fault)

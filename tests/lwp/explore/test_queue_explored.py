@@ -1,0 +1,392 @@
+"""waits/queue.c under the explorer, with the semaphore and the condition that are made of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from conftest import needs_gil
+from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import explored as explored  # a fixture
+
+LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
+SEMAPHORE, CONDITION = "python/sync/semaphore.c", "python/sync/condition.c"
+FREE = 0
+LONG = 100.0
+
+
+def semaphore(takers: int, *gives: int, timeouts: int = 0, interrupted: bool = False) -> Scenario:
+    """Threads that take one each, of which the first ones may give up, and threads that give so many, one by one.
+
+    interrupted: a signal ends the first one's sleep.
+    """
+
+    def run(core: Core) -> None:
+        permits, got = core.semaphore(), []
+
+        def take(me: int) -> None:
+            if permits.acquire(True, LONG if me < timeouts else None):
+                got.append(me)
+
+        def give(count: int) -> None:
+            for _ in range(count):
+                permits.release()
+
+        signals = [lambda: core.points.interrupt(1)] if interrupted else []
+        core.threads(*[partial(take, me) for me in range(takers)], *[partial(give, count) for count in gives], *signals)
+        assert len(got) + permits._of._value == sum(gives)
+
+    return run
+
+
+def condition(waiters: int, notifies: int, timeouts: int = 0, interrupted: bool = False, users: int = 0) -> Scenario:
+    """Threads that wait for an item, the first ones not for ever; one that gives them; others that use the lock.
+
+    interrupted: a signal ends the first one's sleep.
+    """
+
+    def run(core: Core) -> None:
+        lock = core.lock()
+        changed, items, got, inside = core.condition(lock), [], [], []
+
+        def wait(me: int) -> None:
+            lock.acquire()
+            while not items and changed.wait(LONG if me < timeouts else None):
+                pass
+            if items:
+                got.append(items.pop())
+            use_lock(lock, inside)
+
+        def give() -> None:
+            lock.acquire()
+            for item in range(notifies):
+                items.append(item)
+                changed.notify()
+            use_lock(lock, inside)
+
+        def use() -> None:
+            lock.acquire()
+            use_lock(lock, inside)
+
+        signals = [lambda: core.points.interrupt(1)] if interrupted else []
+        core.threads(*[partial(wait, me) for me in range(waiters)], give, *[use] * users, *signals)
+        assert len(got) + len(items) == notifies
+        assert not lock.locked()
+
+    return run
+
+
+def stop() -> None:
+    raise InterruptedError
+
+
+def a_taker_is_stopped(core: Core) -> None:
+    """By a signal handler, as it waits; a permit that it was granted stays."""
+    permits, got = core.semaphore(), []
+
+    def take() -> None:
+        with suppress(InterruptedError):
+            got.append(core.handling(stop, permits.acquire))
+
+    core.threads(take, permits.release, lambda: core.points.interrupt(1))
+    assert len(got) + permits._of._value == 1
+
+
+def a_waiter_is_stopped(core: Core) -> None:
+    """A notification that it was granted is another's."""
+    lock, items = core.rlock(), []
+    changed = core.condition(lock)
+
+    def wait_and_be_stopped() -> None:
+        lock.acquire()
+        with suppress(InterruptedError):
+            if not items:
+                core.handling(stop, changed.wait)
+            changed.notify()
+        lock.release()
+
+    def wait() -> None:
+        lock.acquire()
+        while not items:
+            changed.wait()
+        changed.notify()
+        lock.release()
+
+    def give() -> None:
+        lock.acquire()
+        items.append(1)
+        changed.notify()
+        lock.release()
+
+    core.threads(wait_and_be_stopped, wait, give, lambda: core.points.interrupt(1))
+
+
+def a_waiter_is_ended(core: Core) -> None:
+    """By the end of the interpreter: it passes its baton."""
+    lock, items = core.lock(), []
+    changed = core.condition(lock)
+
+    def wait_and_be_ended() -> None:
+        lock.acquire()
+        core.points.call(None, core.points.wait_and_be_stopped, changed._of, lock._of)
+
+    def wait() -> None:
+        lock.acquire()
+        while not items:
+            changed.wait()
+        lock.release()
+
+    def give() -> None:
+        lock.acquire()
+        items.append(1)
+        for _ in range(2):
+            changed.notify()
+        lock.release()
+
+    core.threads(wait_and_be_ended, wait, give)
+    assert not lock.locked()
+
+
+def two_conditions(core: Core) -> None:
+    """A lock has room for one deferred wake-up: the waiter of the other condition is woken at once."""
+    lock, waiting = core.lock(), []
+    conditions = [core.condition(lock) for _ in range(2)]
+
+    def wait(me: int) -> None:
+        lock.acquire()
+        if not waiting:
+            conditions[me].wait()
+        lock.release()
+
+    def notify() -> None:
+        lock.acquire()
+        waiting.append(False)
+        for condition in conditions:
+            condition.notify()
+        lock.release()
+
+    core.threads(partial(wait, 0), partial(wait, 1), notify)
+    assert not lock.locked()
+
+
+def another_releases(core: Core) -> None:
+    """Any thread may release a Lock, also while its holder defers a wake-up to that."""
+    lock, told = core.lock(), []
+    changed = core.condition(lock)
+
+    def wait() -> None:
+        lock.acquire()
+        if not told:
+            changed.wait()
+        lock.release()
+
+    def notify() -> None:
+        lock.acquire()
+        told.append(1)
+        release = core.begin_threads(lock.release)
+        changed.notify()
+        release[0].join()
+
+    core.threads(wait, notify)
+
+
+# ---- forks -----------------------------------------------------------------------------------------------------------
+
+
+def giver_forks(core: Core) -> None:
+    """Whatever the lost threads were at, the child's one release lets its one sleeper go on."""
+    permits = core.semaphore()
+
+    def fork_and_give() -> None:
+        core.fork()
+        core.begin_threads(permits.acquire)
+        permits.release()
+
+    core.begin_threads(permits.acquire, permits.release, daemon=True)
+    core.threads(fork_and_give)
+
+
+def taker_forks(core: Core) -> None:
+    """In a signal handler, while it waits."""
+    permits, forks = core.semaphore(), []
+
+    def fork() -> None:
+        if not forks:
+            forks.append(1)
+            core.fork()
+            core.begin_threads(permits.release)
+
+    (taker,) = core.begin_threads(lambda: core.handling(fork, permits.acquire))
+    core.begin_threads(permits.acquire, lambda: permits.release(2), lambda: core.points.interrupt(1), daemon=True)
+    taker.join()
+
+
+def waiter_forks(core: Core) -> None:
+    """In a signal handler, while it waits and no lost thread has the lock."""
+    lock, items, forks = core.lock(), [], []
+    changed = core.condition(lock)
+
+    def give() -> None:
+        lock.acquire()
+        items.append(1)
+        changed.notify()
+        lock.release()
+
+    def fork() -> None:
+        if not forks and core.fork(lambda: core.first_word(lock) == FREE):
+            forks.append(1)
+            core.begin_threads(give)
+
+    def wait() -> None:
+        lock.acquire()
+        while not items:
+            core.handling(fork, changed.wait)
+        lock.release()
+
+    (waiter,) = core.begin_threads(wait)
+    core.begin_threads(give, lambda: core.points.interrupt(1), daemon=True)
+    waiter.join()
+
+
+def notifier_forks(core: Core) -> None:
+    """With the lock, to which the lost thread's wake-up is deferred."""
+    lock, items = core.lock(), []
+    changed = core.condition(lock)
+
+    def wait() -> None:
+        lock.acquire()
+        while not items:
+            changed.wait()
+        lock.release()
+
+    def notify_and_fork() -> None:
+        changed.notify()
+        core.fork()
+        lock.release()
+        core.begin_threads(wait)
+        lock.acquire()
+        items.append(1)
+        changed.notify()
+        lock.release()
+
+    core.begin_threads(wait, daemon=True)
+    lock.acquire()
+    core.threads(notify_and_fork)
+
+
+# ---- what passes, and what is found ----------------------------------------------------------------------------------
+
+CASES = {
+    "semaphore": (semaphore(1, 1), "dpor"),
+    "semaphore that gives up": (semaphore(1, 1, timeouts=1), "dfs:3"),
+    "semaphore, a signal": (semaphore(1, 1, timeouts=1, interrupted=True), "dfs:2"),
+    "semaphore, two takers": (semaphore(2, 2), "dfs:2"),
+    "semaphore, two givers": (semaphore(2, 1, 1), "dfs:1"),
+    "semaphore, two that give up": (semaphore(2, 2, timeouts=2), "dfs:1"),
+    "semaphore, three takers": (semaphore(3, 3), "dfs:1"),
+    "condition": (condition(1, 1), "dfs:3"),
+    "condition that gives up": (condition(1, 1, timeouts=1), "dfs:3"),
+    "condition, a signal": (condition(1, 1, interrupted=True), "dfs:2"),
+    "condition, two waiters": (condition(2, 2), "dfs:2"),
+    "condition, a user": (condition(1, 1, users=1), "dfs:2"),
+    "a taker is stopped": (a_taker_is_stopped, "dfs:2"),
+    "a waiter is stopped": (a_waiter_is_stopped, "dfs:1"),
+    "a waiter is ended": (a_waiter_is_ended, "dfs:1"),
+    "two conditions": (two_conditions, "dfs:2"),
+    "another thread releases the lock": (another_releases, "dfs:2"),
+    "a giver forks": (giver_forks, "dfs:2"),
+    "a taker forks": (taker_forks, "dfs:1"),
+    "a waiter forks": (waiter_forks, "dfs:2"),
+    "a notifier forks": (notifier_forks, "dfs:2"),
+}
+
+
+DEEPER = {
+    "semaphore, two givers": "dfs:2",
+    "semaphore, two that give up": "dfs:2",
+    "semaphore, two takers": "dfs:3",
+    "condition": "dpor",
+    "a waiter is ended": "dfs:2",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_wake_up_and_no_permit_is_lost(case: str, explored: Explored) -> None:
+    explored(*CASES[case])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", DEEPER)
+def test_none_is_lost_with_more_preemptions(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], DEEPER[case])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")
+
+
+NEEDS_GIL = needs_gil("no thread dozes")
+#: Every thread dozes before it sleeps, and defers wake-ups of those that do.
+DOZING = [Fault("python/threads/wake.c", "SURE = 16,", "SURE = 0,")]
+
+
+@NEEDS_GIL
+@pytest.mark.parametrize("case", ["semaphore", "semaphore, two takers", "condition", "a giver forks", "a taker forks"])
+def test_none_is_lost_where_threads_doze(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "dfs:1", variant=DOZING)
+
+
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [
+        (Fault(QUEUE, "        queue->batons--;", "        ;"), "semaphore, two takers"),
+        (
+            Fault(QUEUE, "queue->waiting = queue->batons = queue->anys = 0", "queue->waiting = queue->anys = 0"),
+            "a giver forks",
+        ),
+        (
+            Fault(
+                SEMAPHORE,
+                "             && !atomic_compare_exchange_weak",
+                "             && 0 && !atomic_compare_exchange_weak",
+            ),
+            "semaphore",
+        ),
+        (
+            Fault(LOCK, "return !atomic_compare_exchange_strong(&lock->deferred, &deferred, 0)", "return 1"),
+            "another thread releases the lock",
+        ),
+        (Fault(SEMAPHORE, "if (outcome == RAISED_ENTITLED)", "if (0)"), "a taker is stopped"),
+        (Fault(CONDITION, "if (outcome == RAISED_ENTITLED || (outcome", "if (0 && (outcome"), "a waiter is stopped"),
+        (Fault(LOCK, "    if (waiter)\n        sync_wake_waiter(waiter);\n", ""), "condition"),
+    ],
+    ids=[
+        *("a baton is kept", "a lost baton is kept", "a sleeper doesn't ask", "a deferral is not checked"),
+        *("a permit is kept", "a notification is kept", "a deferral is not done"),
+    ],
+)
+def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
+    explored(*CASES[case], fault=fault)
+
+
+#: Sleeps whatever the word says.
+SLEEPS = Fault(QUEUE, "park_wait_some(&place->word, SYNC_ASLEEP,", "park_wait_some(&place->word, place->word,")
+
+
+@NEEDS_GIL
+@pytest.mark.parametrize(
+    ("variant", "fault"),
+    [
+        (DOZING, Fault("kernel/base/park.c", "expected, &length,", "expected, NULL,")),
+        (
+            [*DOZING, SLEEPS],
+            Fault(QUEUE, "        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);\n", ""),
+        ),
+    ],
+    ids=["without end", "after it"],
+)
+def test_a_doze_that_no_thread_ends_is_found(variant: list[Fault], fault: Fault, explored: Explored) -> None:
+    explored(CASES["semaphore"][0], "dfs:2", variant=variant, fault=fault)

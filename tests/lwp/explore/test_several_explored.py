@@ -1,0 +1,129 @@
+"""waits/any.h and waits/watch.c under the explorer: runtime.wait() for semaphores, locks and events."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+
+import pytest
+from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import explored as explored  # a fixture
+
+ANY, QUEUE, WATCH = "waits/any.h", "waits/queue.c", "waits/watch.c"
+LONG = 100.0
+
+
+def semaphores(waiters: tuple[str, ...], *gives: str, timeouts: int = 0, cancelled: int = 0) -> Scenario:
+    """A waiter with several letters waits for the first of these, one with a letter takes that; givers give letters.
+
+    The first waiters give up, or are cancelled.
+    """
+
+    def run(core: Core) -> None:
+        permits, got = {name: core.semaphore() for name in "AB"}, Counter[str]()
+
+        def take(me: int) -> None:
+            names = waiters[me]
+            if len(names) == 1:
+                permits[names].acquire()
+                got[names] += 1
+                return
+            ready = core.wait(*map(permits.get, names), timeout=LONG if me < timeouts else None)
+            got.update(name for name in names if permits[name] in ready)
+
+        def give(names: str) -> None:
+            for name in names:
+                permits[name].release()
+
+        takes = [partial(take, me) for me in range(len(waiters))]
+        some = core.cancelled(takes[:cancelled]) if cancelled else []
+        core.threads(*some, *takes[cancelled:], *[partial(give, names) for names in gives])
+        for name, semaphore in permits.items():
+            assert got[name] + semaphore._of._value == "".join(gives).count(name)
+
+    return run
+
+
+def lock_or_event(
+    waiters: int, users: int, is_set: bool, timeouts: int = 0, rounds: int = 1, waits_long: bool = False
+) -> Scenario:
+    """Waits for the lock or the event so often, and users of the lock; waits_long: at some moment they starve."""
+
+    def run(core: Core) -> None:
+        lock, event, inside = core.lock(), core.event(), []
+
+        def wait(me: int) -> None:
+            for _ in range(rounds):
+                if lock in core.wait(lock, event, timeout=LONG if me < timeouts else None):
+                    use_lock(lock, inside)
+
+        def use() -> None:
+            lock.acquire()
+            use_lock(lock, inside)
+
+        others = [*[event.set] * is_set, *[partial(time.sleep, 0.002)] * waits_long]
+        core.threads(*[use] * users, *[partial(wait, me) for me in range(waiters)], *others)
+        assert core.first_word(lock) == 0
+        assert core.points.variable("watchers") == 0
+
+    return run
+
+
+CASES = {
+    "semaphores": (semaphores(("AB",), "A", "B"), "dfs:2"),
+    "semaphores, two waiters": (semaphores(("AB", "BA"), "A", "B"), "dfs:1"),
+    "semaphores, another taker": (semaphores(("AB", "A"), "A", "A"), "dfs:1"),
+    "semaphores, one too late": (semaphores(("AB", "A"), "B", "AA"), "dfs:1"),
+    "semaphores, a timeout": (semaphores(("AB",), "A", "B", timeouts=1), "dfs:2"),
+    "semaphores, a taker, a timeout": (semaphores(("AB", "A"), "AA", timeouts=1), "dfs:1"),
+    "semaphores, cancelled": (semaphores(("AB",), "A", "B", cancelled=1), "dfs:1"),
+    "semaphores, a taker, cancelled": (semaphores(("AB", "A"), "AA", cancelled=1), "dfs:1"),
+    "lock": (lock_or_event(1, 1, False), "dfs:3"),
+    "lock or event": (lock_or_event(1, 1, True), "dfs:2"),
+    "lock, two waiters": (lock_or_event(2, 1, False), "dfs:2"),
+    "lock, two users": (lock_or_event(1, 2, False), "dfs:2"),
+    "lock, twice": (lock_or_event(1, 1, False, rounds=2), "dfs:3"),
+    "lock, users starve": (lock_or_event(1, 2, False, waits_long=True), "dfs:1"),
+    "lock or event, a timeout": (lock_or_event(1, 1, True, timeouts=1), "dfs:2"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_waiter_sleeps_on_and_no_grant_is_lost(case: str, explored: Explored) -> None:
+    explored(*CASES[case])
+
+
+CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
+
+
+@pytest.mark.parametrize(
+    ("fault", "case"),
+    [
+        (Fault(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"), "semaphores"),
+        (
+            Fault(QUEUE, "? grant_any(queue, place) : 1", "? grant_any(queue, place) | 1 : 1"),
+            "semaphores, one too late",
+        ),
+    ],
+    ids=["a claim that comes too late", "a grant to no one"],
+)
+def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
+    explored(*CASES[case], fault=fault)
+
+
+LEAVES = """    if (sync_watch_leave(watch)) /* it was handed over meanwhile: it counts until sync_lock_unwatch() */
+        return 1;
+"""
+
+
+def test_a_watcher_that_is_counted_off_twice_is_found(explored: Explored) -> None:
+    """It takes four preemptions, which dfs:4 is long to come to and chance is not."""
+    fault = Fault(WATCH, LEAVES, LEAVES.replace("1;", "atomic_fetch_sub(&watchers, 1), 1;"))
+    explored(CASES["lock, two users"][0], "pos", fault=fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "pos")

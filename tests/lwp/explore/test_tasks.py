@@ -1,0 +1,595 @@
+"""Tasks of asyncio are explored as threads are: which goes next is chosen, found, made simple, replayed and told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from child_programs import Child, together
+
+import runtime
+from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
+
+STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
+
+
+def found(test: Callable[[], object], strategy: str = "auto", runs: int = 200) -> Result:
+    """What is found, which its token repeats."""
+    result = explore(test, runs=runs, seed=1, strategy=strategy, granularity="sync")
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert (result.replays, result.replayed) == (10, 10)
+    assert result.token is not None
+    again = replay(test, result.token)
+    assert (again.outcome, again.token) == (Outcome.FOUND, result.token)
+    return result
+
+
+def passes(test: Callable[[], object], outcome: Outcome = Outcome.EXHAUSTED, strategy: str = "dfs") -> Result:
+    result = explore(test, runs=5000, seed=1, strategy=strategy, granularity="sync")
+    assert result.outcome is outcome, result.report()
+    return result
+
+
+def both(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    async def gathered() -> None:
+        await asyncio.gather(function(), function())
+
+    return gathered
+
+
+# ---- the order of tasks ----------------------------------------------------------------------------------------------
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.value = 0
+
+    async def add(self) -> None:
+        value = self.value
+        await asyncio.sleep(0)
+        self.value = value + 1
+
+
+async def lost_update() -> None:
+    counter = Counter()
+    await asyncio.gather(counter.add(), counter.add())
+    assert counter.value == 2
+
+
+async def first_is_first() -> None:
+    numbers: list[int] = []
+
+    async def append(number: int) -> None:
+        await asyncio.sleep(0)
+        numbers.append(number)
+
+    await asyncio.gather(append(1), append(2))
+    assert numbers[0] == 1
+
+
+def by_run() -> None:
+    asyncio.run(first_is_first())
+
+
+def by_a_loop_of_its_own() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(first_is_first())
+    finally:
+        loop.close()
+
+
+def in_a_thread() -> None:
+    together(by_run)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_lost_update_is_found_in_the_usual_order(strategy: str) -> None:
+    result = found(lost_update, strategy)
+    assert (result.runs, result.deviations, result.other_order) == (1, 0, False)
+    assert "; possible in asyncio's order; replays 10/10." in result.report()
+
+
+@pytest.mark.parametrize("test", [first_is_first, by_run, by_a_loop_of_its_own, in_a_thread])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_order_is_found(test: Callable[[], object], strategy: str) -> None:
+    result = found(test, strategy)
+    assert (result.deviations, result.other_order) == (1, True)
+    assert "needs another order than asyncio's" in result.report()
+
+
+def test_the_report_has_a_column_for_each_task() -> None:
+    report = found(lost_update).report()
+    assert re.search("(?m)^test_tasks.py  Task-1 +Task-2 +Task-3$", report)
+    assert re.search("(?m)^  Task-3  reads   counter.value  0 .* add", report)
+    assert re.search("(?m)^  Task-2  writes  counter.value  0 → 1 .* between these two$", report)
+    assert "with Task-2's write before Task-3's read the test passes" in report
+    assert "\n━━▶ Task-3 goes before Task-2, which has its turn" in found(first_is_first).report()
+
+
+def test_names_that_the_program_gives_are_told() -> None:
+    async def named() -> None:
+        numbers: list[int] = []
+
+        async def append(number: int) -> None:
+            numbers.append(number)
+
+        async with asyncio.TaskGroup() as group:
+            for number, name in enumerate(("first", "second")):
+                group.create_task(append(number), name=name)
+        assert numbers == [0, 1]
+
+    assert "second  writes  numbers" in found(named).report()
+
+
+def test_a_decorated_async_test_explores_itself() -> None:
+    @runtime.explored(runs=100)
+    async def test() -> None:
+        await first_is_first()
+
+    with pytest.raises(AssertionError):
+        test()
+
+
+def test_the_orders_of_a_right_test_are_exhausted() -> None:
+    async def right() -> None:
+        lock, value = asyncio.Lock(), 0
+
+        async def add() -> None:
+            nonlocal value
+            async with lock:
+                before = value
+                await asyncio.sleep(0)
+                value = before + 1
+
+        await asyncio.gather(add(), add())
+        assert value == 2
+
+    result = passes(right)
+    assert result.runs > 4
+
+
+def test_all_orders_of_steps_are_tried() -> None:
+    seen: set[str] = set()
+
+    async def steps() -> None:
+        took: list[str] = []
+
+        async def twice(name: str) -> None:
+            took.append(name)
+            await asyncio.sleep(0)
+            took.append(name)
+
+        await asyncio.gather(twice("a"), twice("b"))
+        seen.add("".join(took))
+
+    passes(steps)
+    assert seen == {"aabb", "abab", "abba", "baab", "baba", "bbaa"}
+
+
+def test_one_task_alone_has_nothing_to_switch_to() -> None:
+    result = explore(lambda: asyncio.run(asyncio.sleep(1)), runs=20, strategy="auto")
+    assert result.outcome is Outcome.EXHAUSTED
+    assert result.runs == 1
+
+
+# ---- primitives and time ---------------------------------------------------------------------------------------------
+
+
+def test_time_is_the_runs_own() -> None:
+    async def sleeps() -> None:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3600):
+                await asyncio.sleep(7200)
+        assert 3600 <= loop.time() - begin < 3601
+
+    passes(sleeps)
+
+
+def test_sleepers_wake_in_the_order_of_their_times() -> None:
+    async def sleeps() -> None:
+        woken: list[int] = []
+
+        async def sleep(seconds: int) -> None:
+            await asyncio.sleep(seconds)
+            woken.append(seconds)
+
+        await asyncio.gather(*(sleep(seconds) for seconds in (3, 1, 2)))
+        assert woken == [1, 2, 3]
+
+    passes(sleeps)
+
+
+def test_a_timeout_does_not_fire_while_tasks_can_go_on() -> None:
+    async def waits() -> None:
+        async with asyncio.timeout(0.0001):
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    passes(waits)
+
+
+def test_a_queue_an_event_a_condition_and_a_semaphore_are_explored() -> None:
+    async def uses() -> None:
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+        event, condition, few = asyncio.Event(), asyncio.Condition(), asyncio.Semaphore(1)
+        inside = 0
+
+        async def put() -> None:
+            nonlocal inside
+            async with few:
+                inside += 1
+                assert inside == 1
+                await queue.put(1)
+                inside -= 1
+            async with condition:
+                condition.notify_all()
+            event.set()
+
+        async def get() -> None:
+            await queue.get()
+            await event.wait()
+
+        await asyncio.gather(put(), get())
+
+    assert passes(uses).runs > 1
+
+
+def test_a_loop_that_waits_by_sleep_0_ends() -> None:
+    async def polls() -> None:
+        done = False
+
+        async def work() -> None:
+            nonlocal done
+            await asyncio.sleep(0)
+            done = True
+
+        task = asyncio.create_task(work())
+        while not done:
+            await asyncio.sleep(0)
+        await task
+
+    for strategy in STRATEGIES:
+        result = explore(polls, runs=300, seed=1, strategy=strategy, granularity="sync")
+        assert result.outcome in (Outcome.EXHAUSTED, Outcome.BUDGET_SPENT), result.report()
+
+
+# ---- threads and tasks -----------------------------------------------------------------------------------------------
+
+
+def test_threads_and_tasks_are_explored_in_one_run() -> None:
+    """The task looks before the thread has set it, or behind that."""
+    seen: set[bool] = set()
+
+    def test() -> None:
+        is_set, lock = False, threading.Lock()
+
+        async def main() -> None:
+            loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+            def set_it() -> None:
+                nonlocal is_set
+                with lock:
+                    is_set = True
+                loop.call_soon_threadsafe(event.set)
+
+            thread = threading.Thread(target=set_it, name="setter")
+            thread.start()
+            with lock:
+                seen.add(is_set)
+            await event.wait()
+            thread.join()
+
+        asyncio.run(main())
+
+    passes(test)
+    assert seen == {False, True}
+
+
+def test_an_event_that_a_thread_sets_without_waking_the_loop_is_a_deadlock() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        thread = threading.Thread(target=event.set)
+        thread.start()
+        await event.wait()
+        thread.join()
+
+    result = found(main)
+    assert isinstance(result.error, DeadlockFound)
+    assert re.search("Task-1 [(]main[)]  waits at test_tasks.py:[0-9]+ for event to be set", result.report())
+    assert "possible under the GIL, possible in asyncio's order" in result.report()
+
+
+def test_coroutines_from_another_thread_are_explored() -> None:
+    def test() -> None:
+        took: list[str] = []
+
+        async def twice(name: str) -> None:
+            took.append(name)
+            await asyncio.sleep(0)
+            took.append(name)
+
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        futures = [asyncio.run_coroutine_threadsafe(twice(name), loop) for name in "ab"]
+        for future in futures:
+            future.result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        seen.add("".join(took))
+
+    seen: set[str] = set()
+    explore(test, runs=300, seed=1, granularity="sync")
+    assert {"aabb", "abab", "bbaa"} <= seen
+
+
+def test_answers_of_to_thread_are_explored() -> None:
+    async def main() -> None:
+        numbers: list[int] = []
+        await asyncio.gather(*(asyncio.to_thread(numbers.append, number) for number in (1, 2)))
+        seen.add(tuple(numbers))
+
+    seen: set[tuple[int, ...]] = set()
+    explore(main, runs=100, seed=1, granularity="sync")
+    assert seen == {(1, 2), (2, 1)}
+
+
+def test_a_socket_pair_within_the_test_is_explored() -> None:
+    async def main() -> None:
+        (reader, writer), (other_reader, other_writer) = [
+            await asyncio.open_connection(sock=end) for end in socket.socketpair()
+        ]
+
+        async def answer() -> None:
+            other_writer.write(await other_reader.readline())
+
+        async def ask() -> None:
+            writer.write(b"asked\n")
+            assert await reader.readline() == b"asked\n"
+
+        await asyncio.gather(answer(), ask())
+        for end in (writer, other_writer):
+            end.close()
+            await end.wait_closed()
+
+    result = explore(main, runs=50, seed=1, granularity="sync")
+    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+
+
+def test_races_between_a_thread_and_a_task_are_listed_and_tasks_race_with_none() -> None:
+    """The tasks begin before the thread, so numbers of threads and tasks are mixed."""
+    counter = Counter()
+
+    async def main() -> None:
+        counter.value = 0
+        tasks = [asyncio.create_task(counter.add()) for _ in range(2)]
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=both_read, args=(counter,))
+        thread.start()
+        await asyncio.gather(*tasks)
+        thread.join()
+
+    def both_read(counter: Counter) -> None:
+        assert counter.value >= 0
+
+    result = explore(main, runs=30, seed=1, granularity="sync", races=True)
+    functions = {frozenset(use["function"] for use in race["uses"]) for race in result.races}
+    assert functions == {frozenset(("both_read", "add"))}
+
+
+# ---- what is a find --------------------------------------------------------------------------------------------------
+
+
+async def locks_in_both_orders() -> None:
+    first, second = asyncio.Lock(), asyncio.Lock()
+
+    async def take(one: asyncio.Lock, other: asyncio.Lock) -> None:
+        async with one:
+            await asyncio.sleep(0)
+            async with other:
+                pass
+
+    await asyncio.gather(take(first, second), take(second, first))
+
+
+def test_a_deadlock_of_tasks_is_told_with_its_chain() -> None:
+    result = found(locks_in_both_orders)
+    assert isinstance(result.error, DeadlockFound)
+    assert result.report().startswith("DEADLOCK: 2 tasks wait for each other\n")
+    told, line = " ".join(result.report().split()), "waits at test_tasks.py:[0-9]+ for"
+    assert re.search(f"Task-2 [(]take[)] {line} second, held by Task-3 since test_tasks.py:[0-9]+ ", told)
+    assert re.search(f"Task-3 [(]take[)] {line} first, held by Task-2 since test_tasks.py:[0-9]+ ", told)
+    assert re.search(f"Task-1 [(]locks_in_both_orders[)] {line} Task-2 and Task-3 to end ", told)
+
+
+def test_a_lock_of_threads_that_blocks_its_own_loop_is_told() -> None:
+    async def main() -> None:
+        lock = threading.Lock()
+
+        async def hold() -> None:
+            with lock:
+                await asyncio.sleep(1)
+
+        async def want() -> None:
+            await asyncio.sleep(0)
+            with lock:
+                pass
+
+        await asyncio.gather(hold(), want())
+
+    report = found(main).report()
+    assert report.startswith("DEADLOCK: 2 tasks wait for each other\n")
+    assert re.search("Task-2 .*; Task-3 blocks its loop\n", report)
+    assert re.search("Task-3 .* for lock, held by Task-2 since", report)
+
+
+def test_what_is_put_and_got_is_told() -> None:
+    async def main() -> None:
+        items: asyncio.Queue[int] = asyncio.Queue(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(items.get(), name="getter")
+            group.create_task(asyncio.Event().wait(), name="waiter")
+
+    report = found(main).report()
+    assert "for the tasks of its group\n" in report
+    assert "Queue" in report or "an item of items" in report
+
+
+async def never_retrieved() -> None:
+    async def fail() -> None:
+        raise ValueError("lost")
+
+    asyncio.create_task(fail())  # noqa: RUF006  # so that it is gone
+    await asyncio.sleep(1)
+
+
+async def callback_raises() -> None:
+    def fail() -> None:
+        raise ValueError("lost")
+
+    asyncio.get_running_loop().call_soon(fail)
+    await asyncio.sleep(1)
+
+
+async def collected_while_pending() -> None:
+    async def wait() -> None:
+        await asyncio.get_running_loop().create_future()  # which only the task knows
+
+    asyncio.create_task(wait())  # noqa: RUF006  # so that it is gone
+    await asyncio.sleep(0)
+    gc.collect()
+
+
+def destroyed_while_pending() -> None:
+    async def wait() -> None: ...
+
+    loop = asyncio.new_event_loop()
+    loop.create_task(wait())  # noqa: RUF006
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (never_retrieved, "NeverRetrieved: ValueError: lost"),
+        (callback_raises, "CallbackRaised: ValueError: lost"),
+        (collected_while_pending, "DestroyedPending: a task of collected_while_pending.<locals>.wait() was destroyed"),
+        (destroyed_while_pending, "DestroyedPending: a task of destroyed_while_pending.<locals>.wait() was destroyed"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_what_a_loop_only_logs_is_a_find(
+    test: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = found(test)
+    kind = told.partition(":")[0]
+    assert type(result.error).__name__ == kind
+    assert result.report().startswith(told)
+    if "ValueError" in told:
+        assert isinstance(result.error.__cause__, ValueError)
+        assert result.name == f"{kind} test_tasks.py:fail"
+
+
+def test_what_the_programs_own_handler_is_told_is_no_find() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        await never_retrieved()
+        await callback_raises()
+
+    told: list[object] = []
+    passes(main)
+    assert told
+
+
+# ---- loops that are not under control --------------------------------------------------------------------------------
+
+TOLD = "\n  tasks of asyncio ran: their order was not explored"
+
+
+def by_another_loop() -> None:
+    loop = asyncio.AbstractEventLoop()
+    asyncio._set_running_loop(loop)
+    asyncio._set_running_loop(None)
+    together(int)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "dfs", "pct"])
+def test_a_loop_of_another_package_is_told(strategy: str) -> None:
+    result = explore(by_another_loop, runs=50, seed=1, granularity="sync", strategy=strategy)
+    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
+    assert result.report().startswith("BUDGET SPENT: ")
+    assert result.report().endswith(TOLD)
+
+
+def test_it_is_told_by_workers() -> None:
+    assert explore(by_another_loop, runs=20, workers=2).report().endswith(TOLD)
+
+
+@pytest.fixture
+def outside() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that another thread runs meanwhile, and begins to run again."""
+    loop, ends = asyncio.new_event_loop(), threading.Event()
+
+    def run() -> None:
+        while not ends.is_set():
+            loop.run_until_complete(asyncio.sleep(0.001))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield loop
+    ends.set()
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_loop_that_no_explored_thread_runs_is_left_alone() -> None:
+    result = explore(lambda: together(int, int), strategy="dfs", granularity="sync")
+    assert result.outcome is Outcome.EXHAUSTED
+    assert TOLD not in result.report()
+
+
+def a_test_that_imports_asyncio_itself() -> None:
+    from lwp.explore import Outcome, explore
+
+    def test() -> None:
+        import asyncio
+
+        numbers: list[int] = []
+
+        async def append(number: int) -> None:
+            numbers.append(number)
+
+        async def main() -> None:
+            await asyncio.gather(append(1), append(2))
+
+        asyncio.run(main())
+        assert numbers[0] == 1
+
+    assert "asyncio" not in sys.modules
+    assert explore(test, runs=20, strategy="dfs", granularity="sync").outcome is Outcome.FOUND
+
+
+def test_asyncio_may_be_imported_by_the_test(child: Child) -> None:
+    child(a_test_that_imports_asyncio_itself)
+
+
+def a_test_without_it() -> None:
+    from lwp.explore import explore
+
+    explore(lambda: together(int, int), runs=20)
+    assert "asyncio" not in sys.modules
+
+
+def test_asyncio_is_not_imported_for_this(child: Child) -> None:
+    child(a_test_without_it)

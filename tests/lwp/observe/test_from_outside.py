@@ -1,0 +1,980 @@
+"""Programs that run, asked from another process: `lwp ps`, `lwp dump`, `lwp top`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import environment, lwp, python, refusal
+from conftest import in_child
+from this_machine import FREE_THREADED, needs_gil
+
+from lwp.observe.asking import WithoutPython, ask
+
+DEADLOCK = """
+import threading
+first, second, done = threading.Lock(), threading.Lock(), threading.Event()
+both = threading.Barrier(2)
+def take(one, other):
+    with one:
+        both.wait()
+        with other:
+            pass
+for _ in range(40):
+    threading.Thread(target=done.wait, daemon=True).start()
+threading.Thread(target=take, args=(first, second), name="one", daemon=True).start()
+threading.Thread(target=take, args=(second, first), name="two", daemon=True).start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+class Program:
+    """A process that has said "ready", and its folder for the socket."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process, self.pid, self.folder = process, process.pid, folder
+
+    def ask(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return lwp(*arguments, status=status, XDG_RUNTIME_DIR=str(self.folder))
+
+    def listed(self) -> Any:
+        """What `lwp ps` says of it."""
+        return next(one for one in json.loads(self.ask("ps", "--json").stdout) if one["pid"] == self.pid)
+
+    def dump(self, pid: int | None = None, status: int | None = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ask("dump", pid or self.pid, "--json", status=status).stdout)
+        return found
+
+    def dump_when(self, holds: Callable[[dict[str, Any]], object], pid: int | None = None) -> dict[str, Any]:
+        """The first dump of which that holds."""
+        while not holds(found := self.dump(pid, status=None)):
+            pass
+        return found
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a program under `lwp run` for the time of a `with`."""
+
+    @contextmanager
+    def running(source: str, *options: str, command: tuple[str, ...] = (), **variables: str) -> Iterator[Program]:
+        (tmp_path / "program.py").write_text(source)
+        with subprocess.Popen(
+            [sys.executable, *(command or ("-m", "runtime", "run", *options, "program.py"))],
+            cwd=tmp_path,
+            env=environment(XDG_RUNTIME_DIR=str(tmp_path), **variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                assert process.stdout.readline() == "ready\n"
+                yield Program(process, tmp_path)
+            finally:
+                process.kill()
+
+    return running
+
+
+def crowd(found: dict[str, Any], name: str) -> Any:
+    """The crowd that a thread of that name is in."""
+    return next(one for one in found["crowds"] if name in (thread["name"] for thread in one["threads"]))
+
+
+def lines(of: dict[str, Any]) -> list[str]:
+    return [f"{os.path.basename(file)}:{line} {function}" for file, line, function in of["stack"]]
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def both_wait(found: dict[str, Any]) -> bool:
+    return bool(found["circles"]) and found["threads"] == 43 and len(found["crowds"]) == 4
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, ...]) -> None:
+    with run(DEADLOCK, *options) as program:
+        found = program.dump_when(both_wait)
+        text = program.ask("dump", program.pid, status=1).stdout
+    (circle,) = found["circles"]
+    assert circle["deadlock"]
+    assert sorted(circle["threads"]) == ["one", "two"]
+    for name, lock, other in (("one", "second", "two"), ("two", "first", "one")):
+        assert f"{name!r} waits for lock {lock} held by {other!r} (taken at program.py:6 in take)" in circle["text"]
+    assert sorted(len(one["threads"]) for one in found["crowds"]) == [1, 1, 1, 40]
+    assert crowd(found, "one")["wait"]["holder"] == "two"
+    assert lines(crowd(found, "two"))[0] == "program.py:8 take"
+    first, second, *rest = text.splitlines()
+    assert first.startswith(f"process {program.pid}, since ")
+    assert "43 threads" in first
+    assert second == f"deadlock: {circle['text']}"
+    many = next(line for line in rest if line.startswith("40 threads"))
+    assert re.fullmatch(
+        r"40 threads: wait for event done, the first for [\d.]+ s: '.+', '.+', '.+' and 37 more", many
+    ), many
+    assert "    with other:" in rest
+
+
+POOL = """
+import runtime.pool, threading, time
+from concurrent.futures import ThreadPoolExecutor
+inside, first = threading.Barrier(2), threading.Event()
+pool = POOL(2, "reports")
+def region():
+    inside.wait()
+    month = pool.submit(int)
+    return month.result(TIMEOUT)
+regions = [pool.submit(region) for _ in range(2)]
+threading.Thread(target=regions[0].result, daemon=True).start()
+print("ready", flush=True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+def both_wait_for_a_month(found: dict[str, Any]) -> bool:
+    waits = [
+        one for one in found["crowds"] if one["wait"] and "reports_0" in (thread["name"] for thread in one["threads"])
+    ]
+    return bool(waits) and len(waits[0]["threads"]) == 2 and waits[0]["wait"]["kind"] in ("future", "condition")
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "runtime.pool.Executor"])
+def test_dump_tells_a_pool_whose_threads_wait_for_its_own_calls(run: Run, pool: str, options: tuple[str, ...]) -> None:
+    with run(POOL.replace("POOL", pool).replace("TIMEOUT", ""), *options) as program:
+        (found,) = program.dump_when(both_wait_for_a_month)["pools"]
+        assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["text"])
+        text = program.ask("dump", program.pid, status=1).stdout
+    assert re.search(r"wait for future month, and 1 other like it", text)
+    assert sorted(found["threads"]) == ["reports_0", "reports_1"]
+    assert text.splitlines()[1] == f"deadlock: {found['text']}"
+    assert found["text"].startswith("all 2 threads of a pool wait for calls of the same pool, which has no thread left")
+    assert "for the 2 calls in its queue: " in found["text"]
+
+
+def test_a_pool_whose_threads_wait_with_a_timeout_may_go_on(run: Run) -> None:
+    with run(POOL.replace("POOL", "ThreadPoolExecutor").replace("TIMEOUT", "3600")) as program:
+        assert program.dump_when(both_wait_for_a_month)["pools"] == []
+
+
+POOLS = """
+import concurrent.futures as cf, runtime, runtime.pool, threading
+from runtime import Group
+P, Q = POOL(2, "P"), POOL(1, "Q")
+inside, by_hand = threading.Barrier(2), cf.Future()
+begun, full, never = threading.Event(), threading.Event(), threading.Event()
+def task(wait):
+    inside.wait()
+    full.set()
+    wait()
+def both(wait):
+    for _ in range(2):
+        P.submit(task, wait)
+def busy():
+    begun.set()
+    never.wait()
+def other(wait):
+    begun.set()
+    full.wait()
+    wait()
+def limited():
+    with Group(limit=2) as group:
+        for _ in range(2):
+            group.spawn(task, lambda: group.spawn(int).result())
+def grouped():
+    with Group() as group:
+        group.spawn(lambda: P.submit(int).result())
+PROGRAM
+print("ready", flush=True)
+never.wait()
+"""
+_ALL_OF_P = "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the "
+_OF_EACH_OTHER = (
+    "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread left "
+    "for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'"
+)
+_TURNS = "all 2 threads of group at program.py:22 wait for tasks of the same group, which has no turn left for the 2 "
+_GROUPED = "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no thread "
+
+
+@pytest.mark.parametrize(
+    ("pool", "options"), [("cf.ThreadPoolExecutor", ()), ("runtime.pool.Executor", ("--green",))], ids=["cf", "own"]
+)
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("both(lambda: cf.wait([P.submit(int), P.submit(int)]))", _ALL_OF_P + "4 calls"),
+        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_COMPLETED))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_EXCEPTION))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: [*cf.as_completed([P.submit(int)])])", _ALL_OF_P + "2 calls"),
+        ("both(lambda: cf.wait([P.submit(int), by_hand]))", _ALL_OF_P + "2 calls"),
+        ("both(lambda: runtime.wait([P.submit(int)]))", _ALL_OF_P + "2 calls"),
+        (
+            "both(lambda: begun.wait() and Q.submit(int).result()); Q.submit(other, lambda: P.submit(int).result())",
+            _OF_EACH_OTHER,
+        ),
+        ("both(grouped)", _GROUPED),
+        ("threading.Thread(target=limited).start()", _TURNS),
+    ],
+    ids=["wait", "first", "exception", "as_completed", "with another", "runtime.wait", "two", "through", "turns"],
+)
+def test_dump_tells_pools_and_groups_that_wait_for_themselves(
+    run: Run, program: str, said: str, pool: str, options: tuple[str, ...]
+) -> None:
+    if "runtime.wait" in program and pool.startswith("cf."):
+        pytest.skip("runtime.wait() takes futures of runtime.pool")
+    with run(POOLS.replace("POOL", pool).replace("PROGRAM", program), *options) as running:
+        (found,) = running.dump_when(lambda found: found["pools"])["pools"]
+    assert found["text"].startswith(said)
+
+
+def p_waits(found: dict[str, Any]) -> bool:
+    crowds = [crowd for crowd in found["crowds"] if crowd["threads"][0]["name"].startswith("P_")]
+    return sum(len(one["threads"]) for one in crowds if any(line.endswith(" wait_here") for line in lines(one))) == 2
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        "cf.wait([P.submit(int)], timeout=3600)",
+        "[*cf.as_completed([P.submit(int)], timeout=3600)]",
+        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_COMPLETED)",
+        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_EXCEPTION)",
+        "[*cf.as_completed([P.submit(int), by_hand])]",
+        "cf.wait([P.submit(int), Q.submit(int)], return_when=cf.FIRST_COMPLETED)",
+    ],
+    ids=["timeout", "completed, timeout", "first", "exception", "completed", "busy"],
+)
+def test_a_pool_whose_threads_wait_for_something_that_can_come_is_none(run: Run, waits: str) -> None:
+    program = f"Q.submit(busy), begun.wait()\ndef wait_here(): {waits}\nboth(wait_here)"
+    with run(POOLS.replace("POOL", "cf.ThreadPoolExecutor").replace("PROGRAM", program)) as running:
+        assert running.dump_when(p_waits)["pools"] == []
+
+
+TASKS = """
+import asyncio
+async def take(one, other):
+    async with one:
+        await both.wait()
+        async with other:
+            pass
+async def main():
+    global both
+    both, first, second = asyncio.Barrier(2), asyncio.Lock(), asyncio.Lock()
+    print("ready", flush=True)
+    await asyncio.gather(take(first, second), take(second, first), *[asyncio.sleep(3600) for _ in range(1000)])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--green",)])
+@needs_gil("tasks are not shown without a GIL")
+def test_dump_tells_a_circle_of_tasks_below_many_others(run: Run, options: tuple[str, ...]) -> None:
+    with run(TASKS, *options) as program:
+        found = program.dump_when(lambda found: found["circles"])
+        text = program.ask("dump", program.pid, status=1).stdout
+        assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["circles"][0]["text"])
+    assert sorted(found["circles"][0]["tasks"]) == ["Task-2 (take)", "Task-3 (take)"]
+    assert text.splitlines()[1] == f"deadlock: {found['circles'][0]['text']}"
+    assert "tasks of the loop of 'MainThread': 1,003" in text
+    assert re.search(
+        r"^  1,000 tasks: wait for sleep of 3600 s, [\d.]+ s to the first's end, at .*: 'Task-4 ", text, re.M
+    )
+
+
+SHORT = """
+import threading
+done = threading.Event()
+for _ in range(3000):
+    threading.Thread(target=done.wait, daemon=True, name="idle").start()
+def first(left=20_000):
+    while left: left -= 1
+def second(left=20_000):
+    while left: left -= 1
+def outer():
+    for _ in range(10):
+        first()
+        second()
+def go():
+    while True:
+        thread = threading.Thread(target=outer, name="short")
+        thread.start()
+        outer()
+        thread.join()
+for _ in range(4):
+    threading.Thread(target=go, daemon=True, name="go").start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+@needs_gil("threads run on while their frames are read")
+def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
+    """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
+    called_at = {("first", 12), ("second", 13), ("outer", 18)}
+    with run(SHORT) as program:
+        found = [(one, crowd) for _ in range(10) for crowd in program.dump()["crowds"] for one in crowd["threads"]]
+    pairs, seen = set(), set()
+    for thread, crowd in found:
+        frames = [(function, line) for file, line, function in crowd["stack"] if file.endswith("program.py")]
+        pairs |= {(inner, line) for (inner, _), (outer, line) in itertools.pairwise(frames) if outer != "<module>"}
+        seen.add((thread["name"], frames[-1][0] if frames else ""))
+    assert pairs <= called_at
+    assert pairs & {("first", 12), ("second", 13)}
+    assert {one for one in seen if one[1]} <= {("MainThread", "<module>"), ("go", "go"), ("short", "outer")}
+
+
+MOVE = """
+import threading
+both = threading.Barrier(2)
+class Account:
+    def __init__(self): self.lock = threading.Lock()
+def move(one, other):
+    with one.lock:
+        both.wait()
+        with other.lock: pass
+def begin():
+    accounts = Account(), Account()
+    threading.Thread(target=move, args=accounts, name="there", daemon=True).start()
+    threading.Thread(target=move, args=accounts[::-1], name="back", daemon=True).start()
+begin()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_lock_goes_by_the_name_in_the_line_of_the_thread_that_waits(run: Run) -> None:
+    """Two threads call each of the locks differently; so the locks have numbers as well."""
+    with run(MOVE) as program:
+        found = program.dump_when(lambda found: found["circles"])
+    names = {crowd(found, name)["wait"]["called"] for name in ("there", "back")}
+    assert names == {"other.lock #1", "other.lock #2"}
+    assert set(re.findall(r"waits for lock (.+?) held by", found["circles"][0]["text"])) == names
+
+
+def test_frames_of_libraries_that_called_the_program_are_left_out(run: Run) -> None:
+    source = """
+import concurrent.futures, threading
+def works(): print('ready', flush=True); threading.Event().wait()
+concurrent.futures.ThreadPoolExecutor(1).submit(works).result()
+"""
+    with run(source) as program:
+        program.dump_when(lambda found: any("works" in str(one["stack"]) and one["wait"] for one in found["crowds"]))
+        short = program.ask("dump", program.pid).stdout
+        whole = program.ask("dump", program.pid, "--all-frames").stdout
+    assert re.search(r"\n  \(\d frames? of libraries\)\n.*, in works\n", short), short
+    assert "in _worker" not in short
+    assert "in Future.result" in short  # where the main thread is
+    assert "in _worker" in whole
+    assert "of libraries" not in whole
+
+
+IDLE = """
+import queue, threading
+from concurrent.futures import ThreadPoolExecutor
+jobs = queue.SimpleQueue()
+class Desk:
+    def __init__(self): self.orders = queue.SimpleQueue()
+    def serve(self): self.orders.get()
+def main():
+    pool, ready = ThreadPoolExecutor(8, "bakers"), threading.Barrier(9)
+    for _ in range(8): pool.submit(ready.wait)
+    ready.wait()
+    threading.Thread(target=Desk().serve, name="clerk").start()
+    print("ready", flush=True)
+    jobs.get(timeout=1000)
+main()
+"""
+
+
+def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
+    def is_idle(found: dict[str, Any]) -> bool:
+        return len(found["crowds"]) == 3 and all(one["state"].startswith("waits for work") for one in found["crowds"])
+
+    with run(IDLE) as program:
+        found = program.dump_when(is_idle)
+        text = program.ask("dump", program.pid).stdout
+        rows = program.ask("top", program.pid, "--once").stdout
+        counted = json.loads(program.ask("locks", program.pid, "--seconds", 0.2, "--json").stdout)
+    states = [crowd(found, name)["state"] for name in ("bakers_0", "clerk", "MainThread")]
+    assert states == [f"waits for work in {what}" for what in ("the queue of bakers", "Desk.orders", "jobs")]
+    assert "8 threads: wait for work in the queue of bakers: 'bakers_0', " in text
+    assert "'clerk' (tid " in text
+    assert re.search(r"8 x bakers_0 .*work in the queue of bakers", rows)
+    waits = {row["name"]: row["waits"] for row in counted["locks"] if row["kind"] == "queue"}
+    assert {name: (one["count"], one["now"]) for name, one in waits.items()} == {
+        "pool._work_queue": (8, 8),
+        "Desk.orders": (1, 1),
+        "jobs": (1, 1),
+    }
+
+
+JOINS = """
+import sys, threading
+sys.setswitchinterval(1000)  # whoever runs keeps the GIL
+done = threading.Event()
+def join(thread): thread.join()
+worker = threading.Thread(target=done.wait, name="worker")
+worker.start()
+joins = threading.Thread(target=join, args=(worker,), name="joins")
+joins.start()
+print("ready", flush=True)
+done.wait()
+"""
+
+
+def test_what_is_the_tools_own_is_not_told_as_the_programs(run: Run) -> None:
+    with run(JOINS, "--watchdog", "1000", "--trace", "t.json") as program:
+        found = program.dump_when(lambda found: [one["state"] for one in found["crowds"]] == ["waits"] * 3)
+        text = program.ask("dump", program.pid).stdout
+        rows = program.ask("top", program.pid, "--once", "--every", "0.1").stdout
+    assert found["without_python"] == []
+    assert re.search(
+        r"^'joins' \(tid \d+\): waits for the end of 'worker', for .*\n  File .*program.py", text, re.MULTILINE
+    )
+    assert "thread.py" not in text
+    assert sorted(line.split()[0] for line in rows.splitlines()[3:-1]) == ["MainThread", "joins", "worker"]
+
+
+@in_child
+def test_a_thread_that_has_not_begun_yet_is_not_told_as_without_python() -> None:
+    import threading
+
+    import runtime
+    from lwp.observe import asked
+
+    runtime.install()
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert asked._without_python([]) == []  # there are no crowds, as if no thread had come to its first line
+    done.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_dump_ends_with_status_0_without_a_deadlock(run: Run) -> None:
+    with run("print('ready', flush=True)\nimport time\ntime.sleep(1000)") as program:
+        program.dump_when(lambda found: found["crowds"][0]["state"] == "in clock_nanosleep")
+        assert "'MainThread'" in program.ask("dump", program.pid).stdout
+
+
+def test_dump_of_an_import_that_waits_for_a_lock_whose_holder_imports(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("import __main__\n__main__.inside.set()\nwith __main__.lock: pass\n")
+    source = """
+import threading
+lock, inside = threading.Lock(), threading.Event()
+def holds():
+    with lock:
+        inside.wait()
+        import module
+def imports():
+    import module
+threading.Thread(target=holds, name="holds", daemon=True).start()
+while not lock.locked():
+    pass
+threading.Thread(target=imports, name="imports", daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    with run(source) as program:
+        found = program.dump_when(lambda found: found["circles"])
+    assert found["circles"][0]["deadlock"]
+    assert "'holds' waits for import of module 'module' held by 'imports'" in found["circles"][0]["text"]
+
+
+def test_threads_that_wait_each_for_its_own_are_told_together_by_the_lines_name(run: Run) -> None:
+    """What an object alone leads to has no name from variables: the line at which its thread waits names it."""
+    source = """
+import threading
+class Order:
+    def __init__(self):
+        self.packed = threading.Event()
+    def wait(self):
+        self.packed.wait()
+for _ in range(20):
+    threading.Thread(target=lambda: Order().wait(), daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    with run(source) as program:
+        found = program.dump_when(lambda found: len(found["crowds"]) == 2)
+        text = program.ask("dump", program.pid).stdout
+    assert len(found["crowds"][0]["threads"]) == found["crowds"][0]["wait"]["things"] == 20
+    assert "20 threads: wait for event Order.packed, and 19 others like it, the first for " in text
+
+
+IN_C = """
+import ctypes, os, threading
+libc, (reads, writes) = ctypes.CDLL(None), os.pipe()
+def read():
+    libc.read(reads, ctypes.create_string_buffer(1), 1)
+threading.Thread(target=read, name="reader").start()
+print("ready", flush=True)
+"""
+
+
+def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
+    with run(IN_C, "--green") as program:
+        # Another LWP waits for threads that could go on, and runs none.
+        found = program.dump_when(lambda found: crowd(found, "reader")["since"] and not found["schedulers"][0]["runs"])
+        text = program.ask("dump", program.pid).stdout
+    assert 0 < crowd(found, "reader")["since"] < found["now"]
+    assert crowd(found, "reader")["state"] == "in _ctypes (read)"
+    assert re.search(
+        r"^'reader' \(tid \d+\): in _ctypes \(read\), for \d+\.\d s\n.* line 5, in read\n", text, re.MULTILINE
+    )
+    assert re.search(r"^scheduler on tid \d+: idle, 0 ready, ", text, re.MULTILINE)
+
+
+MOVED = """
+import ctypes, threading
+libc = ctypes.PyDLL(None)  # a call that gives up the GIL may come back on another LWP
+first, moved, kept = [], [], threading.Event()
+def moves():
+    first.append(libc.gettid())
+    kept.wait()
+    moved.append(1)
+    libc.dprintf(2, b"%d\\n", libc.gettid())
+    libc.pause()
+def computes():
+    if libc.gettid() in first:
+        kept.set()
+        while not moved:
+            pass
+print("ready", flush=True)
+threading.Thread(target=moves).start()
+while not moved:
+    thread = threading.Thread(target=computes)
+    thread.start()
+    thread.join()
+"""
+
+
+@needs_gil("Python answers all the same")
+def test_dump_without_the_gil_knows_the_lwp_that_a_green_thread_has_moved_to(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with run(MOVED, "--green") as program:
+        found = program.dump_when(lambda found: "without" in found)
+    tid = int(capfd.readouterr().err)
+    keeper = next(one for one in found["crowds"] if "has the GIL" in one["state"])
+    assert [thread["tid"] for thread in keeper["threads"]] == [tid]
+    assert keeper["state"].startswith("in pause, ")
+    assert lines(keeper)[0] == "program.py:10 moves"
+
+
+GIL = """
+import ctypes, threading
+lock = threading.Lock()
+def wants():
+    with lock:
+        pass
+def keeps():
+    ctypes.PyDLL(None).pause()
+lock.acquire()
+threads = [threading.Thread(target=wants, daemon=True) for _ in range(5)]
+for thread in threads:
+    thread.start()
+from runtime import scheduler
+while len(scheduler.waiting().waits) < 5:
+    pass
+print("ready", flush=True)
+keeps()
+"""
+
+
+def test_dump_where_the_gil_is_never_free(run: Run) -> None:
+    with run(GIL) as program:
+        found = program.dump_when(lambda found: "without" in found)
+        text = program.ask("dump", program.pid).stdout
+        listed = program.listed()
+    # Without a GIL Python stops all threads for a look at their frames, and one that keeps its state is waited for.
+    why = "the thread that answers with Python has come to no end" if FREE_THREADED else "the GIL is not free"
+    assert found["without"] == why
+    many = next(one for one in found["crowds"] if one["wait"])
+    assert len(many["threads"]) == 5
+    assert many["wait"]["holder"] == "MainThread"
+    assert lines(many)[0] == "program.py:5 wants"
+    main = crowd(found, "MainThread")
+    assert main["state"].endswith("has the GIL or had it last") or FREE_THREADED
+    assert lines(main) == ["program.py:8 keeps", "program.py:17 <module>"]
+    assert f"Python does not answer, because {why}" in text
+    assert listed["state"] == "stuck"
+
+
+ROUND = """
+import ctypes, sys, threading
+import lwp.observe.asked
+usleep, go = ctypes.PyDLL(None).usleep, threading.Event()
+def keeps():
+    go.wait()
+    usleep(600_000)
+threads = [threading.Thread(target=keeps) for _ in range(5)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+while sys.stdin.readline():
+    go.set()
+"""
+
+
+@needs_gil("there is none")
+def test_a_question_waits_while_the_gil_goes_round(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread keeps it for less than the second after which it is said not to be free."""
+    with run(ROUND) as program:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
+        program.process.stdin.write("go\n")
+        program.process.stdin.flush()
+        assert ask(program.pid, "who")["threads"]
+
+
+KEPT = """
+import ctypes, sys, threading
+import lwp.observe.asked
+print("ready", flush=True)
+for line in sys.stdin:
+    ctypes.PyDLL(None).usleep(3_000_000)
+"""
+
+
+def refused(pid: int) -> str:
+    """Why Python doesn't answer; "": it does."""
+    try:
+        ask(pid, "who")
+    except WithoutPython as error:
+        return str(error)
+    return ""
+
+
+@needs_gil("there is none")
+def test_a_second_try_is_answered_once_the_gil_is_free(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run(KEPT) as program:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
+        program.process.stdin.write("go\n")
+        program.process.stdin.flush()
+        while not (said := refused(program.pid)):  # the line has not been read
+            pass
+        assert f"the GIL is not free: try again, or see what it does by lwp dump {program.pid}" in said
+        while refused(program.pid):
+            pass
+
+
+def test_a_program_that_has_been_stopped(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        os.kill(program.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
+        assert "is stopped by a signal" in program.ask("dump", program.pid, status=2).stderr
+        assert program.listed()["state"] == "stopped"
+        os.kill(program.pid, signal.SIGCONT)
+        assert program.dump(status=1)["circles"]
+
+
+def test_ps_lists_programs(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        listed = program.listed()
+        text = program.ask("ps").stdout
+    assert (listed["pid"], listed["threads"], listed["state"]) == (program.pid, 43, "deadlock")
+    assert listed["command"].endswith("runtime run program.py")
+    assert re.search(rf"{program.pid} +43 .* deadlock +python", text), text
+
+
+METHOD = """
+import threading
+class Desk:
+    def pack(self):
+        threading.Event().wait()
+def main():
+    def serve():
+        Desk().pack()
+    serve()
+threading.Thread(target=main, name="clerk", daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_stack_names_the_class_of_a_method(run: Run) -> None:
+    with run(METHOD) as program:
+        program.dump_when(lambda found: crowd(found, "clerk")["wait"])
+        text = program.ask("dump", program.pid).stdout
+    assert re.findall(r"line \d+, in (.*)", text.partition("'clerk'")[2])[:3] == ["main", "serve", "Desk.pack"]
+
+
+def test_top_shows_rows_of_many(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.dump_when(both_wait)
+        text = program.ask("top", program.pid, "--once", "--every", "0.1", "--sort", "threads").stdout
+    head, columns, _, first, *_ = text.splitlines()
+    assert head.startswith(f"process {program.pid}: 43 threads")
+    assert columns.split() == ["thread", "tid", "state", "waits", "for", "CPU"]
+    assert first.startswith("40 x Thread-1 (wait)")
+    assert text.splitlines()[-1].strip() == "43 threads"
+
+
+def test_top_counts_one_thread(run: Run) -> None:
+    with run("import sys; print('ready', flush=True); sys.stdin.read()") as program:
+        head, *_, last = program.ask("top", program.pid, "--once", "--every", "0.1").stdout.splitlines()
+    assert head.startswith(f"process {program.pid}: 1 thread, ")
+    assert last.strip() == "1 thread"
+
+
+# ---- who may ask -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_another_user_is_refused(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        path = program.folder / "lwp" / str(program.pid)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        for folder in list(path.parents)[:-2]:
+            os.chmod(folder, 0o755)  # only what the kernel says of the client is left
+        os.chmod(path, 0o777)
+        done = python(
+            "-c",
+            f"""
+import os, socket
+os.setuid(65534)
+client = socket.socket(socket.AF_UNIX)
+client.connect({str(path)!r})
+client.sendall(b'{{"ask": "who"}}\\n')
+print(client.recv(1000))
+""",
+        )
+        assert "only the user who runs this process may ask" in done.stdout
+
+
+@pytest.mark.root
+def test_the_program_of_another_user_is_named(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], user=65534) as process:
+        try:
+            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        finally:
+            process.kill()
+    assert "belongs to user nobody" in said
+
+
+def test_a_process_that_is_not_ours_or_gone(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        finally:
+            process.kill()
+    assert f"process {process.pid} (sleep 1000) can't be asked: neither `lwp run`" in said
+    assert f"py-spy dump --pid {process.pid}" in said
+    assert (
+        lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+        == f"lwp: there is no process {process.pid}\n"
+    )
+
+
+def test_a_program_that_is_not_to_be_asked(run: Run) -> None:
+    with run(DEADLOCK, LWP_LISTEN="0") as program:
+        assert not (program.folder / "lwp").exists()
+        assert "LWP_LISTEN=0" in program.ask("dump", program.pid, status=2).stderr
+
+
+SERVICE = """
+import os, sys, threading
+import runtime
+runtime.install()
+assert os.listdir("/proc/self/task") == [str(os.getpid())]
+if "listen" in sys.argv:
+    runtime.observe.listen()
+    runtime.observe.listen()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_service_is_asked_if_it_wants_to_be(run: Run) -> None:
+    """install() alone starts no thread, opens no socket and makes no file."""
+    with run(SERVICE, command=("program.py",)) as program:
+        assert not (program.folder / "lwp").exists()
+        assert "runtime.observe.listen()" in program.ask("dump", program.pid, status=2).stderr
+    with run(SERVICE, command=("program.py", "listen")) as program:
+        assert program.dump()["threads"] == 1
+    with run(SERVICE.replace("assert", "#"), command=("program.py",), LWP_LISTEN="1") as program:
+        assert program.dump()["threads"] == 1
+
+
+def test_listen_says_what_is_in_the_way(tmp_path: Path) -> None:
+    source = """
+import os, runtime
+folder = os.path.join(os.environ["XDG_RUNTIME_DIR"], "x" * 100)
+os.mkdir(folder)
+os.environ["XDG_RUNTIME_DIR"] = folder
+try:
+    runtime.observe.listen()
+except OSError as error:
+    print(error.strerror)
+os.environ["XDG_RUNTIME_DIR"] = os.path.dirname(folder)
+runtime.observe.listen()
+"""
+    assert python("-c", source, XDG_RUNTIME_DIR=str(tmp_path)).stdout == "File name too long\n"
+
+
+def test_no_socket_is_reached_by_other_users(run: Run) -> None:
+    """An abstract socket (unix(7)) has no owner: any process could send to it, and keep the program awake."""
+    with run(DEADLOCK) as program:
+        inodes, addresses = set(), set()
+        for task in Path(f"/proc/{program.pid}/task").iterdir():
+            inodes |= {os.readlink(one).strip("socket:[]") for one in (task / "fd").iterdir()}
+        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+            *_, inode, address = f"{line} -".split()[:8]
+            if inode in inodes:
+                addresses.add(address)
+        assert addresses == {str(program.folder / "lwp" / str(program.pid))}
+
+
+def test_a_folder_that_others_can_write_is_not_used(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lwp").mkdir()
+    (tmp_path / "lwp").chmod(0o777)
+    with run(DEADLOCK) as program:
+        assert not list((tmp_path / "lwp").iterdir())
+        os.unlink(f"/tmp/lwp-{os.geteuid()}/{program.pid}")
+
+
+def test_what_has_ended_is_not_listed_before_its_parent_asks(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        program.process.kill()
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        listed = json.loads(program.ask("ps", "--json", status=None).stdout)
+    assert program.pid not in [one["pid"] for one in listed]
+
+
+def test_no_number(run: Run) -> None:
+    for command in ("dump", "top", "locks", "record", "watch"):
+        for wrong in ("x", "0", "-1", "1.5"):
+            assert f"{wrong!r} is not a process number" in refusal(lwp(command, "--", wrong, status=2))
+
+
+# ---- what a program notices ------------------------------------------------------------------------------------------
+
+
+def test_sockets_are_removed(run: Run) -> None:
+    folder = None
+    with run("print('ready', flush=True)\ninput()", PYTHONUNBUFFERED="1") as program:
+        folder = program.folder / "lwp"
+        assert [path.name for path in folder.iterdir()] == [str(program.pid)]
+        program.process.kill()
+        program.process.wait()
+    assert [path.name for path in folder.iterdir()] == [str(program.pid)]  # it could not
+    lwp("run", "-c", "pass", XDG_RUNTIME_DIR=str(folder.parent))
+    assert not list(folder.iterdir())
+
+
+def test_the_programs_descriptors_are_as_without(tmp_path: Path) -> None:
+    source = "import os; print(sorted(os.listdir('/proc/self/fd')), os.open('/dev/null', 0))"
+    on = lwp("run", "-c", source, XDG_RUNTIME_DIR=str(tmp_path)).stdout
+    assert on == lwp("run", "-c", source, LWP_LISTEN="0").stdout
+
+
+FORKS = """
+import os, threading, warnings
+warnings.simplefilter("error")
+def fork():
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.read(read, 1)
+        os._exit(0)
+    return pid
+print("ready", flush=True)
+pids = [fork() for _ in range(3)]
+print(*pids, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_forks_of_a_program_with_one_thread(run: Run) -> None:
+    """CPython warns of a fork if other threads are there; the forked processes are asked as their parent."""
+    with run(FORKS) as program:
+        assert program.process.stdout is not None
+        pids = [int(pid) for pid in program.process.stdout.readline().split()]
+        assert len(pids) == 3
+        try:
+            for pid in pids:
+                found = program.dump_when(lambda found: found["crowds"][0]["state"] == "in read", pid)
+                (thread,) = found["crowds"][0]["threads"]
+                assert (thread["name"], thread["tid"]) == ("MainThread", pid)
+                rows = program.ask("top", pid, "--once", "--every", "0.1").stdout
+                assert re.search(rf"^MainThread +{pid} ", rows, re.MULTILINE), rows
+            assert program.dump_when(lambda found: found["crowds"][0]["wait"])["threads"] == 1
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_a_client_that_says_nothing_keeps_no_other_waiting_for_long(run: Run) -> None:
+    with run(DEADLOCK) as program, socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(program.folder / "lwp" / str(program.pid)))
+        assert program.dump_when(both_wait)
+
+
+def test_questions_that_are_none(run: Run) -> None:
+    with run(DEADLOCK) as program:
+        for question in (b"\n", b"x\n", b'{"ask": "nothing"}\n', b'{"ask": "who", "more": 1}\n', b"x" * 10000):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(program.folder / "lwp" / str(program.pid)))
+                client.sendall(question)
+                client.shutdown(socket.SHUT_WR)
+                answer = b""
+                with_error = False
+                try:
+                    while part := client.recv(1 << 16):
+                        answer += part
+                except ConnectionResetError:  # it did not read all
+                    with_error = True
+                assert with_error or answer == b"" or b'"error"' in answer
+        assert program.dump_when(both_wait)
+
+
+def test_a_program_that_has_ended_python_is_asked_without(run: Run) -> None:
+    """The thread that answers must not come to an interpreter that has ended: that would end the process by SIGABRT."""
+    source = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.getchar, None, None)
+print("ready", flush=True)
+input()
+"""
+    with run(source) as program:
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for client in clients:
+            client.connect(str(program.folder / "lwp" / str(program.pid)))
+        assert program.process.stdin is not None
+        program.process.stdin.write("\n")
+        program.process.stdin.flush()
+        while (program.folder / "lwp" / str(program.pid)).exists():  # the interpreter is about to end
+            os.sched_yield()
+        reads = "63 0x0 " if platform.machine() == "aarch64" else "0 0x0 "
+        while not Path(f"/proc/{program.pid}/syscall").read_text().startswith(reads):
+            os.sched_yield()
+        for client in clients:
+            client.sendall(b'{"ask": "who"}\n')
+        answers = [b"".join(iter(lambda: client.recv(1 << 16), b"")) for client in clients]  # noqa: B023  called at once
+        assert all(b"the program is ending" in answer for answer in answers)
+        program.process.stdin.close()
+        assert program.process.wait() == 0

@@ -1,0 +1,726 @@
+"""`--locks` and `lwp locks`: for what threads have waited, for how long, and which line has held it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import environment
+from conftest import in_child, lwp, refusal
+from this_machine import FREE_THREADED
+
+PRELUDE = """
+import _queue, _thread, ctypes, os, queue, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from runtime.pool import Executor
+from runtime.scheduler import waiting
+
+def when_waiting(count, then):
+    '''Calls it once so many threads wait.'''
+    while len(waiting().waits) < count:
+        pass
+    then()
+
+def start(*targets):
+    threads = [threading.Thread(target=target) for target in targets]
+    for thread in threads:
+        thread.start()
+    return threads
+
+def join(threads):
+    for thread in threads:
+        thread.join()
+"""
+
+
+def counted(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
+    """The facts of a program by the names of its rows."""
+    (tmp_path / "x.py").write_text(PRELUDE + program)
+    lwp("run", *options, "--locks-json", "facts.json", "x.py", cwd=tmp_path)
+    found: dict[str, Any] = json.loads((tmp_path / "facts.json").read_text())
+    return found
+
+
+def rows(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
+    return {row["name"]: row for row in counted(tmp_path, program, *options)["locks"]}
+
+
+def line(text: str, program: str) -> str:
+    """Of the program's line with that text: FILE:LINE."""
+    return f"x.py:{(PRELUDE + program).splitlines().index(text) + 1}"
+
+
+THREADS_OR_GREEN = pytest.mark.parametrize("options", [(), ("--green",)], ids=["threads", "green"])
+
+
+@THREADS_OR_GREEN
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_hot_lock(kind: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    program = f"""
+hot = threading.{kind}()
+def take():
+    with hot:
+        pass
+def main():
+    with hot:  # for long
+        threads = start(take, take, take)
+        when_waiting(3, lambda: None)
+    join(threads)
+main()
+"""
+    hot = rows(tmp_path, program, *options)["hot"]
+    assert (hot["kind"], hot["made"], hot["objects"]) == (kind.lower(), line(f"hot = threading.{kind}()", program), 1)
+    assert (hot["taken"], hot["waits"]["count"], hot["waits"]["most_at_once"], hot["waits"]["now"]) == (4, 3, 3, 0)
+    assert hot["waits"]["p50"] <= hot["waits"]["p99"] <= hot["waits"]["longest"] <= hot["waits"]["seconds"]
+    assert hot["holds"]["count"] == 4
+    assert hot["holds"]["longest_since"] == f"{line('    with hot:  # for long', program)} in main"
+    assert {(one["from"], one["to"]) for one in hot["handed"]} <= {("MainThread", "take"), ("take", "take")}
+
+
+#: What threads wait for; then the row's name, kind, waits, and from which to which thread it was handed.
+WAITS = {
+    "condition": (
+        "c = threading.Condition()\ndef wait():\n    with c: c.wait()\n"
+        "def wake():\n    with c: c.notify_all()\n"
+        "threads = start(wait, wait)\nwhen_waiting(2, wake)\njoin(threads)",
+        ("c", "condition", 2, ("MainThread", "wait")),
+    ),
+    "event": (
+        "e = threading.Event()\nthreads = start(lambda: e.wait())\nwhen_waiting(1, e.set)\njoin(threads)",
+        ("e", "event", 1, ("MainThread", "<lambda>")),
+    ),
+    "semaphore": (
+        "s = threading.Semaphore(0)\ndef take(): s.acquire()\n"
+        "threads = start(take)\nwhen_waiting(1, s.release)\njoin(threads)",
+        ("s", "semaphore", 1, ("MainThread", "take")),
+    ),
+    "barrier": (
+        "b = threading.Barrier(2)\ndef come(): b.wait()\nthreads = start(come)\nwhen_waiting(1, b.wait)\njoin(threads)",
+        ("b", "barrier", 1, ("MainThread", "come")),
+    ),
+    "queue": (
+        "q = queue.Queue()\ndef take(): q.get()\n"
+        "threads = start(take)\nwhen_waiting(1, lambda: q.put(1))\njoin(threads)",
+        ("q.not_empty", "condition", 1, ("MainThread", "take")),
+    ),
+    "full queue": (
+        "q = queue.Queue(1)\nq.put(1)\ndef give(): q.put(1)\n"
+        "threads = start(give)\nwhen_waiting(1, q.get)\njoin(threads)",
+        ("q.not_full", "condition", 1, ("MainThread", "give")),
+    ),
+}
+
+
+@THREADS_OR_GREEN
+@pytest.mark.parametrize("what", WAITS)
+def test_what_threads_wait_for(what: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    program, (name, kind, waits, (giver, taker)) = WAITS[what]
+    row = rows(tmp_path, program, *options)[name]
+    assert (row["kind"], row["waits"]["count"]) == (kind, waits)
+    assert row["handed"] == [{"from": giver, "to": taker, "count": waits}]
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="the taker counts before the giver goes on")
+def test_many_are_handed_over_at_once(tmp_path: Path) -> None:
+    """As many as would share a place in a table by a hash: all are given before the first taker has the GIL."""
+    program = """
+sys.setswitchinterval(100)
+semaphores = [threading.Semaphore(0) for _ in range(300)]
+threads = start(*(semaphore.acquire for semaphore in semaphores))
+def give():
+    for semaphore in semaphores: semaphore.release()
+while len(waiting().waits) < 300:
+    time.sleep(0.001)
+give()
+join(threads)
+"""
+    (row,) = (row for row in rows(tmp_path, "import time" + program, "--green").values() if row["kind"] == "semaphore")
+    assert (row["waits"]["count"], sum(pair["count"] for pair in row["handed"])) == (300, 300)
+
+
+GIVEN = {
+    "condition": ("threading.Condition()", "with it: it.notify()", "with it: it.wait()"),
+    "event": ("threading.Event()", "it.set()", "it.wait()"),
+    "semaphore": ("threading.Semaphore(0)", "it.release()", "it.acquire()"),
+    "lock": ("threading.Lock()", "it.release()", "it.acquire(); it.acquire()"),
+}
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="the main thread does not wait for a GIL")
+@pytest.mark.parametrize("what", GIVEN)
+def test_what_is_given_while_the_main_thread_looks_for_signals_is_handed_over(what: str, tmp_path: Path) -> None:
+    """It looks after 10 ms, and waits for the GIL meanwhile."""
+    make, give, wait = GIVEN[what]
+    program = f"""
+import time
+sys.setswitchinterval(100)
+it = {make}
+def give():
+    while not waiting().waits: time.sleep(0.001)
+    late = time.monotonic() + 0.1
+    while time.monotonic() < late: pass
+    {give}
+threads = start(give)
+{wait}
+join(threads)
+"""
+    row = rows(tmp_path, program)["it"]
+    assert row["waits"]["count"] == 1
+    assert row["handed"] == [{"from": "give", "to": "MainThread", "count": 1}]
+
+
+def test_many_of_one_line_are_one_row_and_what_has_gone_counts(tmp_path: Path) -> None:
+    program = """
+accounts = [threading.Lock() for _ in range(64)]
+for account in accounts:
+    with account: pass
+for _ in range(1000):
+    with threading.Lock(): pass
+"""
+    found = rows(tmp_path, program)
+    many = found[f"64 locks made at {line('accounts = [threading.Lock() for _ in range(64)]', program)}"]
+    assert (many["objects"], many["taken"]) == (64, 64)
+    gone = [row for row in found.values() if row["made"] == line("    with threading.Lock(): pass", program)]
+    assert [(row["objects"], row["taken"]) for row in gone] == [(1000, 1000)]
+
+
+def test_holds(tmp_path: Path) -> None:
+    """An RLock taken again is one hold; a Condition's wait gives its lock up; nobody holds a lock that another thread
+    releases; a thread that ends takes its hold along."""
+    program = """
+again, signal, left, handed = threading.RLock(), threading.Lock(), threading.Lock(), threading.Lock()
+guard = threading.Lock()
+c = threading.Condition(guard)
+def take_again():
+    with again, again: pass
+def wait():
+    with c: c.wait()
+def wake():
+    with c: c.notify()
+def keep(): left.acquire()
+signal.acquire()
+join(start(take_again, signal.release, keep))
+threads = start(wait)
+when_waiting(1, wake)
+join(threads)
+"""
+    found = rows(tmp_path, program)
+    assert (found["again"]["taken"], found["again"]["holds"]["count"]) == (1, 1)
+    assert (found["guard"]["taken"], found["guard"]["holds"]["count"]) == (3, 3)
+    assert (found["signal"]["taken"], found["signal"]["holds"]) == (1, None)
+    assert (found["left"]["taken"], found["left"]["holds"]) == (1, None)
+
+
+def test_notifications_that_met_no_waiter(tmp_path: Path) -> None:
+    """The program's own, and not those of a queue, whose threads look at it before they wait."""
+    program = """
+items, gone = queue.Queue(), threading.Condition()
+came = threading.Condition()
+def wait():
+    with came: came.wait()
+def wake():
+    with came: came.notify()
+def lose():
+    with came:
+        came.notify()  # too early
+        came.notify_all()  # the last
+lose()
+items.put(1)
+threads = start(wait)
+when_waiting(1, wake)
+join(threads)
+with gone: gone.notify(0)
+"""
+    found = rows(tmp_path, program)
+    assert found["came"]["unheard"] == {
+        "count": 2,
+        "last": f"{line('        came.notify_all()  # the last', program)} in lose",
+    }
+    assert not any(row["unheard"] for name, row in found.items() if name != "came")
+    table = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.partition("notify() met no waiter")[2]
+    assert re.search(r"came \(x\.py:\d+\) +2 +x\.py:\d+ in lose", table), table
+
+
+def test_a_lock_that_no_variable_leads_to_has_the_name_of_the_line_that_takes_it(tmp_path: Path) -> None:
+    program = """
+class Audit:
+    def __init__(self):
+        self.lock = threading.Lock()
+    def write(self):
+        with self.lock:
+            pass
+def main():
+    Audit().write()
+main()
+"""
+    assert rows(tmp_path, program)["Audit.lock"]["taken"] == 1
+
+
+def test_a_wait_that_a_signal_interrupts_is_one_wait(tmp_path: Path) -> None:
+    program = """
+import signal
+handled, done = threading.Event(), threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: handled.set())
+def interrupt():
+    when_waiting(1, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1))
+    while not handled.is_set(): pass
+    when_waiting(1, done.set)
+threads = start(interrupt)
+done.wait()
+join(threads)
+"""
+    waits = rows(tmp_path, program)["done"]["waits"]
+    assert (waits["count"], waits["now"]) == (1, 0)
+    assert waits["seconds"] == waits["longest"]
+
+
+@in_child
+def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
+    import threading
+
+    import runtime
+    from lwp.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    done, seen = threading.Event(), []
+
+    def watch() -> None:
+        while not waiting().waits:
+            pass
+        locks.begin()
+        while len(seen) < 3:
+            (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
+            if row["waits"]["seconds"] > 0.03 * (1 + len(seen)):  # the first looks come after 10, 20 and 40 ms
+                seen.append(row["waits"])
+        done.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    done.wait()
+    watcher.join()
+    assert [(waits["count"], waits["now"], waits["most_at_once"]) for waits in seen] == [(1, 1, 1)] * 3
+    assert all(waits["seconds"] == waits["longest"] for waits in seen)
+    (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
+    assert (row["waits"]["count"], row["waits"]["now"], row["waits"]["most_at_once"]) == (1, 0, 1)
+    locks.end()
+
+
+def test_locks_and_queues_of_cpython(tmp_path: Path) -> None:
+    program = """
+from runtime.patch.installation import _STAND_INS
+stock = next(stock for stock, _ in _STAND_INS if stock.__name__ == "RLock")()
+items = _queue.SimpleQueue()
+inside, done = threading.Event(), threading.Event()
+def take():
+    inside.set()
+    with stock: pass
+def hold():
+    with stock:
+        threads = start(take)
+        inside.wait()
+        while not _blocked(threads[0]): pass
+    join(threads)
+def _blocked(thread):
+    with open(f"/proc/self/task/{thread.native_id}/syscall") as file:
+        return file.read().startswith("202 ")  # futex
+hold()
+for _ in range(5): items.put(1)
+for _ in range(5): items.get()
+"""
+    found = rows(tmp_path, program)
+    assert (found["stock"]["kind"], found["stock"]["taken"], found["stock"]["waits"]["count"]) == ("rlock", 2, 1)
+    assert found["stock"]["handed"] == [{"from": "MainThread", "to": "take", "count": 1}]
+    waited = found["items of items"]
+    assert (waited["kind"], waited["taken"], waited["waits"]["count"], waited["waits"]["most_at_once"]) == (
+        "items",
+        5,
+        5,
+        5,
+    )
+
+
+@in_child
+def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> None:
+    import threading
+
+    import runtime
+    from lwp.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    lock, again, places, guard = threading.Lock(), threading.RLock(), threading.Semaphore(0), threading.Lock()
+    came = threading.Condition(guard)
+
+    def take() -> None:
+        for thing in (lock, again, places):
+            with thing:  # type: ignore[attr-defined]
+                pass
+
+    def wait() -> None:
+        with came:
+            came.wait()
+
+    lock.acquire()
+    again.acquire()
+    threads = [threading.Thread(target=target) for target in (take, take, wait, wait)]
+    for thread in threads:
+        thread.start()
+    while len(waiting().waits) < 4:
+        pass
+    locks.begin()
+    lock.release()
+    while sum(wait.address == id(again) for wait in waiting().waits) < 2:
+        pass
+    again.release()
+    places.release(2)
+    with came:
+        came.notify_all()
+    for thread in threads:
+        thread.join()
+    found = {row["name"]: row for row in locks.facts()["locks"]}
+    assert (found["lock"]["waits"]["count"], found["lock"]["taken"]) == (2, 2)
+    assert (found["again"]["waits"]["count"], found["again"]["taken"]) == (2, 2)
+    assert found["places"]["taken"] == 2
+    assert found["guard"]["waits"]["count"] <= found["guard"]["taken"]
+    locks.end()
+
+
+@in_child
+def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
+    import _queue
+    import sys
+    import threading
+
+    import runtime
+    from lwp.observe import locks, stock_queues
+
+    runtime.install()
+    q, gate = _queue.SimpleQueue(), threading.Event()
+
+    def take() -> None:
+        q.get()
+        gate.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        while not stock_queues.awaited(sys._current_frames()[thread.ident or 0], thread.native_id):
+            pass
+    locks.begin()
+    (waited,) = (row["waits"] for row in locks.facts()["locks"] if row["name"] == "q")
+    assert (waited["count"], waited["now"]) == (3, 3)
+    for item in range(3):
+        q.put(item)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    (items,) = (row for row in locks.facts()["locks"] if row["name"] == "items of q")
+    assert (items["taken"], items["waits"]["now"]) == (3, 0)
+    locks.end()
+
+
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "Executor"])
+def test_a_pool_that_is_too_small_is_the_first_row(pool: str, tmp_path: Path) -> None:
+    program = f"""
+gate = threading.Event()
+with {pool}(1) as pool:
+    calls = [pool.submit(gate.wait) for _ in range(20)]
+    when_waiting(1, gate.set)
+"""
+    first = counted(tmp_path, program)["locks"][0]
+    assert first["kind"] == "items"
+    assert first["waits"]["count"] in (20, 21)  # the last item of CPython's pool says that the pool ends
+    assert first["waits"]["most_at_once"] >= 19
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="there is no GIL")
+def test_the_gil_and_which_line_keeps_it(tmp_path: Path) -> None:
+    program = """
+libc = ctypes.PyDLL(None)  # its calls keep the GIL
+ended = threading.Event()
+def want():
+    while not ended.wait(0.001): pass
+def keep():
+    for _ in range(3):
+        libc.usleep(300_000)
+    ended.set()
+join(start(want, keep))
+"""
+    gil = rows(tmp_path, program)["the GIL"]
+    assert gil["waits"]["count"] >= 1
+    assert gil["holds"]["longest"] > 0.1
+    # A thread that was asked for the GIL waits until another has it, and says there where it is; if the other has been
+    # quicker, it doesn't wait.
+    assert gil["holds"]["longest_since"] in (None, f"{line('        libc.usleep(300_000)', program)} in keep")
+
+
+def test_a_forked_child_is_not_counted_and_sound(tmp_path: Path) -> None:
+    program = """
+lock, other = threading.Lock(), threading.Lock()
+with lock:
+    pid = os.fork()
+    if not pid:
+        with other:
+            join(start(lambda: None))
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
+    found = rows(tmp_path, program)
+    assert found["lock"]["taken"] == 1
+    assert not any(row["name"] == "other" and row["taken"] for row in found.values())
+
+
+@in_child
+def test_it_begins_and_ends_again_while_threads_wait() -> None:
+    """A wait that is longer than the time of counting counts as far as it falls into that time."""
+    import threading
+
+    import runtime
+    from lwp.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    gate, lock = threading.Event(), threading.Lock()
+    waiter = threading.Thread(target=gate.wait)
+    waiter.start()
+    while not waiting().waits:
+        pass
+    for round in range(3):
+        locks.begin()
+        for _ in range(10):
+            with lock:
+                pass
+        found = {row["name"]: row for row in locks.facts()["locks"]}
+        assert found["lock"]["taken"] == 10, round
+        assert (found["gate"]["waits"]["count"], found["gate"]["waits"]["now"]) == (1, 1)
+        assert found["gate"]["waits"]["longest"] <= locks.facts()["seconds"]
+        locks.end()
+        with lock:
+            pass
+        assert {row["name"]: row for row in locks.facts()["locks"]}["lock"]["taken"] == 10
+    locks.begin()
+    gate.set()
+    waiter.join()
+    found = {row["name"]: row for row in locks.facts()["locks"]}
+    assert (found["gate"]["waits"]["count"], found["gate"]["waits"]["now"]) == (1, 0)
+    locks.end()
+
+
+@in_child
+def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> None:
+    import threading
+
+    import runtime
+    from lwp.observe import locks
+    from runtime.scheduler import waiting
+
+    runtime.install()
+    lock = threading.Lock()
+    lock.acquire()
+    waiter = threading.Thread(target=lock.acquire)
+    waiter.start()
+    while not waiting().waits:
+        pass
+    locks.begin()
+    lock.release()
+    waiter.join()
+    idents = {waiter.ident}
+    for _ in range(20):
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        idents.add(thread.ident)
+    assert len(idents) < 21  # they are used again
+    found = {row["name"]: row for row in locks.facts()["locks"]}
+    assert found["lock"]["waits"]["count"] == 1
+    locks.end()
+
+
+@in_child
+def test_what_nobody_ends_ends_by_itself() -> None:
+    import threading
+
+    import pytest
+
+    import runtime
+    from lwp.observe import locks
+
+    runtime.install()
+    locks.begin(0.05)
+    with pytest.raises(RuntimeError, match="already"):
+        locks.begin()
+    while True:
+        threading.Event().wait(0.01)
+        try:
+            locks.begin()
+        except RuntimeError:
+            continue
+        break
+    locks.end()
+
+
+# ---- what is shown and written ---------------------------------------------------------------------------------------
+
+CONVOY = """
+hot = threading.Lock()
+def take():
+    with hot:
+        pass
+with hot:
+    threads = start(take, take, take, take)
+    when_waiting(4, lambda: None)
+join(threads)
+"""
+
+
+def test_the_table(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(PRELUDE + CONVOY)
+    said = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.splitlines()
+    assert max(map(len, said)) <= 80
+    assert said[1].split() == ["waited", "for", "total", "waits", "taken", "longest", "p50", "p99", "peak"]
+    assert any(one.startswith(f"hot ({line('hot = threading.Lock()', CONVOY)}) ") for one in said)
+    assert any(one.startswith("hot ") and f"{line('with hot:', CONVOY)} in <module>" in one for one in said)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Of a protobuf message: each field's number and value."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            yield key >> 3, number()
+        else:
+            assert key & 7 == 2
+            size = number()
+            at += size
+            yield key >> 3, data[at - size : at]
+
+
+def _packed(data: bytes) -> list[int]:
+    return [value for _, value in _fields(b"".join(b"\x08" + part for part in _varints(data)))]
+
+
+def _varints(data: bytes) -> Iterator[bytes]:
+    begin = 0
+    for at, byte in enumerate(data):
+        if byte < 128:
+            yield data[begin : at + 1]
+            begin = at + 1
+
+
+def test_pprof_and_speedscope(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(PRELUDE + CONVOY)
+    lwp("run", "--pprof", "p.pb.gz", "--speedscope", "s.json", "x.py", cwd=tmp_path)
+
+    fields = list(_fields(gzip.decompress((tmp_path / "p.pb.gz").read_bytes())))
+    texts = [value.decode() for number, value in fields if number == 6]
+    types = [[texts[value] for _, value in _fields(one)] for number, one in fields if number == 1]
+    assert types == [["contentions", "count"], ["delay", "nanoseconds"], ["holds", "count"], ["held", "nanoseconds"]]
+    functions = {dict(_fields(one))[1]: texts[dict(_fields(one))[2]] for number, one in fields if number == 5}
+    places = {}
+    for number, one in fields:
+        if number == 4:
+            place = dict(_fields(one))
+            at = dict(_fields(place[4]))
+            places[place[1]] = functions[at[1]], at[2]
+    found = {}
+    for number, one in fields:
+        if number == 2:
+            sample = dict(_fields(one))
+            label = dict(_fields(sample[3]))
+            assert texts[label[1]] == "lock"
+            found[texts[label[2]], places[_packed(sample[1])[0]]] = _packed(sample[2])
+    waits = found["hot", ("take", int(line("    with hot:", CONVOY).partition(":")[2]))]
+    assert waits[0] >= 1
+    assert waits[1] > 0
+
+    told = json.loads((tmp_path / "s.json").read_text())
+    frames = told["shared"]["frames"]
+    assert [profile["name"] for profile in told["profiles"]] == ["waits", "holds"]
+    for profile in told["profiles"]:
+        assert len(profile["samples"]) == len(profile["weights"])
+        assert profile["endValue"] == sum(profile["weights"])
+    stacks = [[frames[at]["name"] for at in sample] for sample in told["profiles"][0]["samples"]]
+    assert any(stack[-2:] == ["take", "hot"] for stack in stacks)
+
+
+def test_a_file_that_cannot_be_made_is_refused_before_the_program_runs(tmp_path: Path) -> None:
+    said = refusal(lwp("run", "--pprof", "/no/such/folder/p", "-c", "print('ran')", status=2))
+    assert "/no/such/folder/p: No such file or directory" in said
+
+
+SERVICE = (
+    PRELUDE
+    + """
+lock = threading.Lock()
+def work():
+    while True:
+        with lock: libc.usleep(1000)
+libc = ctypes.CDLL(None)
+start(work, work, work)
+print("ready", flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+)
+
+
+def test_a_running_program_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text(SERVICE)
+    runtime_dir = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "runtime", "run", "x.py"],
+        cwd=tmp_path,
+        env=environment(**runtime_dir),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(2):
+                asked = ("locks", process.pid, "--seconds", 0.3, "--json")
+                facts = json.loads(lwp(*asked, **runtime_dir).stdout)
+                lock = next(row for row in facts["locks"] if row["name"] == "lock")
+                assert lock["waits"]["most_at_once"] in (2, 3)
+                assert facts["seconds"] >= 0.3
+            profile = tmp_path / "p.pb.gz"
+            assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, "--pprof", profile, **runtime_dir).stdout
+            assert b"work" in gzip.decompress(profile.read_bytes())
+            counts = subprocess.Popen(
+                [sys.executable, "-m", "runtime", "locks", str(process.pid), "--seconds", "1000"],
+                env=environment(**runtime_dir),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert counts.stderr is not None
+            assert counts.stderr.readline() == f"lwp: process {process.pid} counts for 1000 s; Ctrl-C ends that\n"
+            assert "counts already" in lwp("locks", process.pid, **runtime_dir).stderr
+            counts.send_signal(signal.SIGINT)
+            assert "Waits of" in counts.communicate()[0]
+            assert counts.returncode == 0
+        finally:
+            process.kill()

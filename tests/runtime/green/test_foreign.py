@@ -1,0 +1,429 @@
+"""C code of others that releases the GIL and blocks: the other green threads go on at once, on another LWP.
+
+The time slice is 1,000 s here, so a thread whose LWP is not given up keeps the others waiting until the test's timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Child, count_calls, learn_that_it_blocks, lines_between_marks, together, under_strace
+
+import runtime
+from runtime import scheduler
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def blocks(late: bool, body: str) -> None:
+    """Runs the body, in which `c` is libc by ctypes, of which it is known that it blocks; `say` prints in the end."""
+    if not late:
+        import ctypes
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import select
+    import socket
+    import time
+
+    c: Any = ctypes.CDLL(None)
+    said: list[object] = []
+    held, reads, writes = threading.Lock(), *os.pipe()
+    byte = ctypes.create_string_buffer(1)
+    mine, others = socket.socketpair()
+    names = {"c": c, "held": held, "reads": reads, "writes": writes, "byte": byte, "say": said.append}
+    names |= {"threading": threading, "time": time, "os": os, "mine": mine, "others": others, "select": select}
+    names |= {"scheduler": scheduler}
+
+    def start(function: Any, *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=function, args=args)
+        thread.start()
+        return thread
+
+    learn_that_it_blocks(partial(c.usleep, 1000))
+    exec(body, names | {"start": start})
+    print(*said)
+
+
+BODIES = {
+    # The thread in C waits for a byte, which a thread that waits for its turn writes.
+    "a thread of the queue": """
+def write():
+    os.write(writes, b'.')
+def read():
+    start(write)
+    say(c.read(reads, byte, 1))
+start(read).join()
+""",
+    # Nothing can go on when it begins to wait.
+    "a thread that the main thread wakes": """
+def write():
+    with held:
+        os.write(writes, b'.')
+def read():
+    entered.set()
+    say(c.read(reads, byte, 1))
+entered = threading.Event()
+held.acquire()
+writer, reader = start(write), start(read)
+entered.wait()
+while ') S ' not in open(f'/proc/self/task/{reader.native_id}/stat').read():
+    pass
+held.release()
+writer.join()
+reader.join()
+""",
+    "a thread that sleeps": """
+def write():
+    time.sleep(0.01)
+    os.write(writes, b'.')
+def read():
+    say(c.read(reads, byte, 1))
+threads = start(write), start(read)
+for thread in threads:
+    thread.join()
+""",
+    "a thread that waits for a socket": """
+def write():
+    mine.recv(1)
+    os.write(writes, b'.')
+def read():
+    say(c.read(reads, byte, 1))
+threads = start(write), start(read)
+others.send(b'.')
+for thread in threads:
+    thread.join()
+""",
+    # The second one in C is woken by a thread that has lost its place.
+    "several in C at once": """
+pipes = [os.pipe() for _ in range(8)]
+def pass_on(i):
+    time.sleep(0)
+    c.read(pipes[i][0], byte, 1)
+    with held:
+        os.write(pipes[i + 1][1], b'.')
+threads = [start(pass_on, i) for i in range(7)]
+os.write(pipes[0][1], b'.')
+say(len(os.read(pipes[7][0], 1)))
+for thread in threads:
+    thread.join()
+""",
+}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["loaded before", "loaded after"])
+@pytest.mark.parametrize("name", BODIES)
+def test_the_others_go_on_while_a_thread_blocks_in_c(name: str, late: bool, child: Child) -> None:
+    assert child(blocks, late, BODIES[name]).stdout == "1\n"
+
+
+def turns_in_c() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import time
+
+    c: Any = ctypes.CDLL(None)
+    count, rounds, lock, condition = 6, 40, threading.Lock(), threading.Condition()
+    pipes = [os.pipe() for _ in range(count)]
+    done, turn = [0] * count, [0]
+
+    def round_trips(i: int) -> None:
+        byte = ctypes.create_string_buffer(1)
+        for number in range(rounds):
+            c.read(pipes[i][0], byte, 1)
+            with lock:
+                done[i] += 1
+            if number % 3 == 0:
+                time.sleep(0)
+            elif number % 3 == 1:
+                time.sleep(1e-5)
+            with condition:
+                turn[0] += 1
+                condition.notify_all()
+            os.write(pipes[(i + 1) % count][1], b".")
+
+    def look_on() -> None:
+        with condition:
+            condition.wait_for(lambda: turn[0] == count * rounds)
+
+    def begin() -> None:
+        os.write(pipes[0][1], b".")
+        os.write(pipes[3][1], b".")
+
+    learn_that_it_blocks(partial(c.usleep, 1000))
+    together(look_on, begin, *(partial(round_trips, i) for i in range(count)))
+    print(*done)
+
+
+def test_no_wake_up_is_lost_on_the_ways_into_c_and_back(child: Child) -> None:
+    assert child(turns_in_c).stdout.split() == ["40"] * 6
+
+
+def count_lwps() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+
+    c: Any = ctypes.CDLL(None)
+    many = 5
+    pipes = [os.pipe() for _ in range(many)]
+
+    def read(fd: int) -> None:
+        for _ in range(20):
+            c.read(fd, ctypes.create_string_buffer(1), 1)
+            lock.acquire()
+            lock.release()
+
+    lock = threading.Lock()
+    learn_that_it_blocks(partial(c.usleep, 1000))
+    threads = [threading.Thread(target=read, args=(reads,)) for reads, _ in pipes]
+    for thread in threads:
+        thread.start()
+    most = 0
+    for _ in range(20):
+        for _, writes in pipes:
+            os.write(writes, b".")
+        most = max(most, len(os.listdir("/proc/self/task")))
+    for thread in threads:
+        thread.join()
+    print(most - 1 - many)
+
+
+def test_as_many_lwps_as_threads_in_c_and_two(child: Child) -> None:
+    assert int(child(count_lwps).stdout) <= 2
+
+
+def without_c() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import socket
+
+    mine, others = socket.socketpair()
+    lock = threading.Lock()
+
+    def echo() -> None:
+        while data := others.recv(64):
+            with lock:
+                others.sendall(data)
+
+    def ask() -> None:
+        for _ in range(1000):
+            mine.sendall(b"x")
+            mine.recv(64)
+        mine.close()
+
+    together(echo, ask)
+    print(scheduler.green_statistics().hand_overs)
+
+
+def test_nothing_is_handed_over_without_c(child: Child) -> None:
+    assert child(without_c).stdout == "0\n"
+
+
+def short_calls() -> None:
+    runtime.install(green=True, time_slice=0.001)
+    import ctypes
+    import time
+
+    c: Any = ctypes.CDLL(None)
+
+    def call() -> None:
+        for _ in range(1000):
+            c.getppid()
+            time.sleep(0)
+
+    def both() -> int:
+        before = scheduler.green_statistics().hand_overs
+        together(call, call)
+        return scheduler.green_statistics().hand_overs - before
+
+    first = both()
+    learn_that_it_blocks(partial(c.usleep, 1000))
+    print(first, both())
+
+
+def test_calls_that_return_at_once_are_soon_trusted_again(child: Child) -> None:
+    """Each call that is kept for long by others of the machine counts as one that blocks, hence the room."""
+    first, later = map(int, child(short_calls).stdout.split())
+    assert first < 1000
+    assert later < 1000
+
+
+def alone_in_c() -> None:
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import socket
+
+    c: Any = ctypes.CDLL(None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=listener.accept, daemon=True).start()
+    together(lambda: [c.usleep(1000) for _ in range(20)])
+    print(scheduler.green_statistics().hand_overs)
+
+
+def test_nothing_is_handed_over_by_calls_that_keep_nobody_waiting(child: Child) -> None:
+    assert child(alone_in_c).stdout == "0\n"
+
+
+BESIDE_FILES = """
+import ctypes, os, socket, threading
+import runtime
+runtime.install(green=True, time_slice=1000)
+c = ctypes.CDLL(None)
+turns = 100
+known = threading.Event()
+learn = [threading.Thread(target=known.wait), threading.Thread(target=lambda: (known.set(), c.usleep(1000)))]
+for thread in learn:
+    thread.start()
+for thread in learn:
+    thread.join()
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=listener.accept, daemon=True).start()
+mine, others = socket.socketpair()
+reads, writes = os.pipe()
+
+def answer():
+    byte = ctypes.create_string_buffer(1)
+    for _ in range(turns):
+        others.recv(1)
+        c.read(reads, byte, 1)
+        others.send(byte)
+
+def others_sleep():
+    tasks = set(os.listdir("/proc/self/task")) - {str(threading.get_native_id())}
+    return all(") S " in open(f"/proc/self/task/{task}/stat").read() for task in tasks)
+
+answers = threading.Thread(target=answer)
+answers.start()
+os.access("/begin", 0)
+for _ in range(turns):
+    mine.send(b".")
+    while not others_sleep():
+        os.sched_yield()
+    os.write(writes, b".")
+    mine.recv(1)
+os.access("/end", 0)
+answers.join()
+"""
+
+
+def test_an_lwp_that_sleeps_for_files_is_not_woken_when_another_comes_back_from_c(tmp_path: Path) -> None:
+    """The runner, which the program's write to an eventfd would wake; the other writes are the program's own."""
+    trace = tmp_path / "trace"
+    command = [*under_strace(trace, "-e", "trace=access,write"), sys.executable, "-c", BESIDE_FILES]
+    subprocess.run(command, check=True, timeout=50, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert count_calls(lines_between_marks(trace))["write"] < 1.5 * 100
+
+
+# ---- poll(2) and nanosleep(2) in such code ---------------------------------------------------------------------------
+
+CALLS = """
+class File(ctypes.Structure):
+    _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
+class Time(ctypes.Structure):
+    _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+def poll(timeout, *fds):
+    files = (File * len(fds))(*(File(fd, select.POLLIN) for fd in fds))
+    return c.poll(files, len(fds), timeout), *(file.revents for file in files)
+def nanosleep(ns):
+    return c.nanosleep(ctypes.byref(Time(0, ns)), None)
+def in_callback(call):
+    said = []
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: said.append(call()) or 0)
+    c.qsort((ctypes.c_int * 2)(), 2, 4, function)
+    return said[0]
+"""
+
+
+def waits(late: bool, calls: str, call: str) -> None:
+    """Makes the call in a thread, of whose place in C nothing is known yet.  Another thread could go on then."""
+    if not late:
+        import ctypes
+        import select
+    runtime.install(green=True, time_slice=1000)
+    import ctypes
+    import select
+
+    names: dict[str, Any] = {"c": ctypes.CDLL(None), "ctypes": ctypes, "select": select}
+    exec(calls, names)
+    names["reads"], writes = os.pipe()
+    names["empty"], _ = os.pipe()
+    go_on = threading.Event()
+
+    def wait() -> None:
+        go_on.set()
+        print(eval(call, names))
+
+    def meanwhile() -> None:
+        go_on.wait()
+        print("meanwhile")
+        os.write(writes, b".")
+
+    together(meanwhile, wait)
+    print(scheduler.green_statistics().hand_overs)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["loaded before", "loaded after"])
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("poll(-1, reads)", "(1, 1)"),
+        ("poll(-1, empty, reads)", "(1, 0, 1)"),
+        ("poll(60_000, -1, reads)", "(1, 0, 1)"),
+        ("poll(1, empty)", "(0, 0)"),
+        ("poll(1)", "(0,)"),
+        ("nanosleep(1_000_000)", "0"),
+    ],
+)
+def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(call: str, result: str, late: bool, child: Child) -> None:
+    assert child(waits, late, CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
+
+
+SUBINTERPRETER = """
+try: import _interpreters as api
+except ImportError: import _xxsubinterpreters as api
+api.destroy(api.create())
+"""
+
+
+@pytest.mark.parametrize(("call", "result"), [("poll(-1, reads)", "(1, 1)"), ("nanosleep(1_000_000)", "0")])
+def test_so_it_does_after_a_subinterpreter(call: str, result: str, child: Child) -> None:
+    """From then on CPython's PyGILState_Check() says in each thread that it has the GIL."""
+    assert child(waits, False, SUBINTERPRETER + CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("poll(0, empty)", "(0, 0)"),
+        ("poll(-1, 12345)", "(1, 32)"),
+        ("nanosleep(-1)", "-1"),
+        ("in_callback(lambda: ctypes.PyDLL(None).poll(None, 0, 1))", "0"),  # it keeps the GIL
+    ],
+)
+def test_what_would_not_wait_or_keeps_the_gil_leaves_it_to_nobody(call: str, result: str, child: Child) -> None:
+    assert child(waits, False, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
+
+
+def scheduling() -> None:
+    runtime.install(green=True)
+    import ctypes
+
+    c: Any = ctypes.CDLL(None)
+    c.pthread_self.restype = ctypes.c_void_p
+
+    def ask() -> None:
+        policy, priority = ctypes.c_int(-1), ctypes.c_int(-1)
+        found = c.pthread_getschedparam(ctypes.c_void_p(c.pthread_self()), ctypes.byref(policy), ctypes.byref(priority))
+        print(found, policy.value == os.sched_getscheduler(0), priority.value)
+
+    ask()
+    together(ask)
+
+
+def test_the_scheduling_of_a_green_thread(child: Child) -> None:
+    assert child(scheduling).stdout == "0 True 0\n" * 2

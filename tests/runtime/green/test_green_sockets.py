@@ -1,0 +1,375 @@
+"""The methods of sockets in green threads: what they cost, and that no event is lost or another file's."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import socket_cases
+from commands import environment
+from conftest import FREE_THREADED, SLOW, Child, count_calls, lines_between_marks, under_strace
+from this_machine import TREE
+
+import runtime
+
+pytestmark = pytest.mark.timeout(30)
+HERE = [str(Path(__file__).parent), str(TREE / "tests")]
+
+#: A wait registers the descriptor, which counts for none of the calls after it.
+WAITS_ONCE = """
+import os, socket, sys, threading
+
+def wait_once(sock, call):
+    timeout = sock.gettimeout()
+    sock.settimeout(1e-9)
+    try:
+        call()
+    except TimeoutError:
+        sock.settimeout(timeout)
+"""
+
+SERVER = """
+def echo(connection):
+    wait_once(connection, lambda: connection.recv(1))
+    connection.sendall(b"!")
+    while data := connection.recv(100):
+        if data[:1] == b"/":
+            os.access(data, 0)
+        connection.sendall(data)
+        if data == b"/end":
+            os._exit(0)
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+ACCEPTS = """
+listener = socket.create_server(("127.0.0.1", 0))
+listener.settimeout(eval(sys.argv[1]))
+
+def serve():
+    wait_once(listener, listener.accept)
+    print(listener.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        connection, _ = listener.accept()
+        if number == 1:
+            os.access("/begin", 0)
+        connection.sendall(b".")
+        connection.close()
+    os.access("/end", 0)
+
+threading.Thread(target=serve).start()
+"""
+
+DATAGRAMS = """
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 0))
+server.settimeout(eval(sys.argv[1]))
+
+def with_address():
+    data, client = server.recvfrom(100)
+    server.sendto(data, client)
+
+def with_message():
+    data, _, _, client = server.recvmsg(100)
+    server.sendmsg([data], [], 0, client)
+
+def serve():
+    wait_once(server, lambda: server.recvfrom(1))
+    print(server.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        globals()[sys.argv[3]]()
+        if number == 1:
+            os.access("/begin", 0)
+    os.access("/end", 0)
+
+threading.Thread(target=serve).start()
+"""
+
+PIPES = """
+here, there = os.pipe(), os.pipe()
+
+def by_read(fd):
+    return os.read(fd, 100)
+
+def by_readv(fd):
+    parts = bytearray(2), bytearray(100)
+    length = os.readv(fd, parts)
+    return b"".join(parts)[:length]
+
+by_write = os.write
+
+def by_writev(fd, data):
+    os.writev(fd, [data[:1], data[1:]])
+
+read, write = globals()["by_" + sys.argv[1]], globals()["by_" + sys.argv[2]]
+
+def echo():
+    while data := read(here[0]):
+        write(there[1], data)
+
+def ask():
+    os.access("/begin", 0)
+    for _ in range(20):
+        write(here[1], b"data")
+        assert read(there[0]) == b"data"
+    os.access("/end", 0)
+    os.close(here[1])
+
+print(0, flush=True)
+for each in (echo, ask):
+    threading.Thread(target=each).start()
+"""
+
+
+#: What is ready at once: sys.argv[1] is done 20 times.
+READY = """
+import tempfile, tty
+read, write = os.pipe()
+primary, secondary = os.openpty()
+tty.setraw(secondary)
+one, other = socket.socketpair()
+file = tempfile.TemporaryFile()
+file.write(bytes(60_000))
+file.flush()
+os.write(primary, bytes(20))
+os.write(write, bytes(20))
+raw, text = open(read, "rb", 0), open(write, "w")
+one.settimeout(30)
+wait_once(one, lambda: one.recv(1))
+
+def run():
+    file.seek(0)
+    os.access("/begin", 0)
+    for _ in range(20):
+        exec(sys.argv[1])
+    os.access("/end", 0)
+
+print(0, flush=True)
+threading.Thread(target=run).start()
+"""
+
+ALLOCATORS = {"brk", "getrandom", "madvise", "mmap", "mremap", "munmap"}
+#: For each: the calls that it may make.
+READY_AT_ONCE = {
+    "os.read(read, 1)": {"lseek": 1, "preadv2": 1},
+    "os.readv(read, [bytearray(1)])": {"lseek": 1, "preadv2": 1},
+    "os.write(write, b'x')": {"lseek": 1, "pwritev2": 1},
+    "os.writev(write, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1},
+    # Files of open(), as subprocess and sys.stdin have them.
+    "raw.read(1)": {"lseek": 1, "preadv2": 1},
+    "raw.readinto(bytearray(1))": {"lseek": 1, "preadv2": 1},
+    "print(end='x', file=text, flush=True)": {"lseek": 1, "pwritev2": 1},
+    # RWF_NOWAIT isn't known there.
+    "os.read(secondary, 1)": {"lseek": 1, "preadv2": 1, "ppoll": 1, "read": 1},
+    "os.readv(secondary, [bytearray(1)])": {"lseek": 1, "preadv2": 1, "ppoll": 1, "readv": 1},
+    "os.write(secondary, b'x')": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "write": 1},
+    "os.writev(secondary, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "writev": 1},
+    # preadv2: whether the first byte is in memory, then all is read by one call.
+    "os.read(file.fileno(), 3000)": {"lseek": 1, "preadv2": 1, "read": 1},
+    "os.readv(file.fileno(), [bytearray(3000)])": {"lseek": 1, "preadv2": 1, "readv": 1},
+    "one.sendfile(file, 0, 100); other.recv(100)": {
+        "fstat": 1,
+        "preadv2": 1,
+        "pread64": 1,
+        "sendto": 1,
+        "recvfrom": 1,
+        "lseek": 1,  # of file.seek()
+    },
+    "os.sendfile(write, file.fileno(), 0, 100); os.read(read, 100)": {
+        "fstat": 2,
+        "fcntl": 1,
+        "preadv2": 2,
+        "pread64": 1,
+        "pwritev2": 1,
+        "lseek": 2,
+    },
+}
+
+
+PATIENCE = 20 * SLOW  # seconds until it hangs: programs under strace
+
+
+def counted(
+    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], **options: Any
+) -> Counter[str]:
+    """The system calls of a green program between its two marks.  talk: with the port that it prints."""
+    script, trace = tmp_path / "server.py", tmp_path / "trace"
+    script.write_text(f"import runtime\nruntime.install(green=True, **{options})\n{WAITS_ONCE}{program}")
+    command = [*under_strace(trace), sys.executable]
+    with subprocess.Popen(
+        [*command, str(script), *arguments], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout
+        talk(int(process.stdout.readline()))
+        assert process.wait(PATIENCE) == 0
+    return count_calls(lines_between_marks(trace))
+
+
+def test_an_echo_is_two_system_calls(tmp_path: Path) -> None:
+    """And one epoll_wait for all connections that are ready at a time: no poll, no epoll_ctl."""
+    many, rounds = 8, 50
+
+    def talk(port: int) -> None:
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(many)]
+
+        def ask(data: bytes, some: list[socket.socket] = connections) -> None:
+            for connection in some:
+                connection.sendall(data)
+            for connection in some:
+                assert connection.recv(100) == data
+
+        assert all(connection.recv(1) == b"!" for connection in connections)
+        ask(b"/begin", connections[:1])
+        for _ in range(rounds):
+            ask(b".")
+        ask(b"/end", connections[:1])
+        for connection in connections:
+            connection.close()
+
+    # With a time slice a second LWP overtakes one that the kernel keeps from its processor, and is woken by a write.
+    calls = counted(tmp_path, SERVER, [], talk, time_slice=None)
+    assert calls["recvfrom"] <= many * rounds + 2  # the first and the last are around the marks
+    assert calls["sendto"] <= many * rounds + 2
+    assert calls["epoll_pwait2"] + calls["epoll_wait"] <= many * rounds + 2
+    assert not calls["poll"]
+    assert not calls["epoll_ctl"]
+    # Without a GIL a second LWP may have taken some from the queue, and left the rest to one that sleeps in epoll_wait.
+    assert calls["write"] <= (many if FREE_THREADED else 0), "the LWP wakes itself"
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_what_an_accept_costs(timeout: int | None, tmp_path: Path) -> None:
+    """A try when the connection is there, and one to find that no other is: in blocking mode accept4 can't try."""
+    many = 20
+
+    def talk(port: int) -> None:
+        for _ in range(many + 2):
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+                assert connection.recv(1) == b"."
+
+    calls = counted(tmp_path, ACCEPTS, [repr(timeout), str(many)], talk)
+    assert not calls["epoll_ctl"]
+    assert not calls["poll"]
+    if timeout:
+        assert calls["accept4"] <= 2 * many
+        assert not calls["ppoll"]
+    else:
+        assert calls["accept4"] == many
+        assert calls["ppoll"] <= 2 * many
+
+
+@pytest.mark.parametrize("timeout", [None, 20])
+@pytest.mark.parametrize("way", ["with_address", "with_message"])
+def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) -> None:
+    """One call to receive it, one to send, and one to find that no other is there."""
+    many = 20
+
+    def talk(port: int) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            client.settimeout(PATIENCE)
+            for _ in range(many + 2):
+                client.send(b"data")
+                assert client.recv(100) == b"data"
+
+    calls = counted(tmp_path, DATAGRAMS, [repr(timeout), str(many), way], talk)
+    assert calls["recvfrom"] + calls["recvmsg"] <= 2 * many
+    assert calls["sendto"] + calls["sendmsg"] == many
+    assert not calls["poll"]
+    assert not calls["ppoll"]
+    assert not calls["epoll_ctl"]
+
+
+@pytest.mark.parametrize(("read", "write"), [("read", "write"), ("readv", "writev")])
+def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
+    """It is tried, then waited for, and poll(2) is never asked."""
+    calls = counted(tmp_path, PIPES, [read, write], lambda port: None, time_slice=None)
+    assert calls["pwritev2"] == 40
+    if calls["read"] or calls["readv"]:
+        pytest.skip("this Linux has no RWF_NOWAIT for pipes")
+    assert calls["preadv2"] <= 82
+    assert calls["lseek"] <= 82
+    assert not calls["poll"]
+    assert not calls["ppoll"]
+    assert not calls["write"]
+
+
+@pytest.mark.parametrize("call", READY_AT_ONCE)
+def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
+    """No wait, and poll(2) only where a call can't be tried."""
+    calls = counted(tmp_path, READY, [call], lambda port: None, time_slice=None)
+    # The allocator's may come once in twenty, by what the program has allocated before.
+    found = {name: count / 20 for name, count in calls.items() if count >= 20 or name not in ALLOCATORS}
+    assert found == READY_AT_ONCE[call]
+
+
+@pytest.mark.parametrize("name", socket_cases.NAMES)
+@pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
+def test_sockets(name: str, options: dict[str, Any], child: Child) -> None:
+    def case(folders: list[str], name: str, options: dict[str, Any]) -> None:
+        sys.path[:0] = folders
+        runtime.install(green=True, **options)
+        import socket_cases
+
+        case = getattr(socket_cases, name)
+        if name == "signals_come_in_a_wait":
+            case()  # handlers run in the main thread
+        else:
+            socket_cases.together(case)
+        print("done")
+
+    assert child(case, HERE, name, options).stdout == "done\n"
+
+
+def test_sockets_with_unknown_insides_are_refused(child: Child) -> None:
+    """Another CPython may have changed them.  Here they are of a class whose objects can't be copied as bytes."""
+
+    def case() -> None:
+        import socket
+        import time
+
+        from runtime import patch
+
+        stock, sleep = socket.socket, time.sleep
+        socket.socket = type("Socket", (stock,), {})  # type: ignore[misc]
+        try:
+            runtime.install(green=True)
+        except RuntimeError as error:
+            print(error)
+        assert not patch.is_installed()
+        assert time.sleep is sleep
+        socket.socket = stock  # type: ignore[misc]
+        runtime.install(green=True)
+
+    found = "where a socket of this Python has its descriptor and timeout"
+    assert child(case).stdout == f"no green threads here: it can't be found {found}\n"
+
+
+def test_no_socket_is_made_to_find_their_insides(child: Child) -> None:
+    """A sandbox may forbid it."""
+
+    def case() -> None:
+        import socket
+
+        def refuse(event: str, args: tuple[Any, ...]) -> None:
+            if event == "socket.__new__":
+                raise PermissionError(event)
+
+        sys.addaudithook(refuse)
+        runtime.install(green=True)
+        try:
+            socket.socket()
+        except PermissionError:
+            print("refused")
+
+    assert child(case).stdout == "refused\n"

@@ -1,0 +1,719 @@
+"""Classes derived from Event, Semaphore, Condition and Barrier: what they replace of threading's Python is used."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import pickle
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import TREE, Child
+from sync_helpers import PATIENCE, until, wait_until_asleep
+
+import runtime
+from runtime import sync
+from runtime.scheduler import Scheduler
+
+NAMES = ("Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier")
+STOCK = SimpleNamespace(**{name: getattr(threading, name) for name in (*NAMES, "Lock", "RLock")})
+OURS = SimpleNamespace(**{name: getattr(sync, name) for name in (*NAMES, "Lock", "RLock")})
+
+
+@pytest.fixture(params=[STOCK, OURS], ids=["stock", "ours"])
+def kit(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@contextmanager
+def threads(number: int, target: Callable[[], Any], waiting: Callable[[], int]) -> Iterator[list[Any]]:
+    """In them target() runs; its results.  They wait at the begin of the block, and have ended after it."""
+    results: list[Any] = []
+    started = [runtime.Thread(target=lambda: results.append(target()), daemon=True) for _ in range(number)]
+    for thread in started:
+        thread.start()
+    until(lambda: waiting() == number)
+    yield results
+    for thread in started:
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "not woken"
+
+
+# ---- Semaphore -------------------------------------------------------------------------------------------------------
+
+
+def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
+    """Semaphores with a value of 2, each kept in another way."""
+
+    class Elsewhere(kit.Semaphore):  # type: ignore[misc,name-defined]
+        def __init__(self, value: int) -> None:
+            self.values = [0]
+            super().__init__(value)
+
+        @property
+        def _value(self) -> int:
+            return int(self.values[-1])
+
+        @_value.setter
+        def _value(self, value: int) -> None:
+            self.values.append(value)
+
+    class OtherLock(kit.Semaphore):  # type: ignore[misc,name-defined]
+        def __init__(self, value: int) -> None:
+            kit.Semaphore.__init__(self, value)
+            self._cond = kit.Condition(kit.RLock())
+
+    class WithoutInit(kit.Semaphore):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            self._cond = kit.Condition()
+            self._value = 2
+
+    class Slots(kit.Semaphore):  # type: ignore[misc,name-defined]
+        __slots__ = ("_value",)
+
+    class Empty(kit.Semaphore):  # type: ignore[misc,name-defined]
+        pass
+
+    class Bounded(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
+        def release(self, n: int = 1) -> None:
+            with self._cond:
+                self._initial_value = max(self._initial_value, self._value + n)
+            super().release(n)
+
+    class BoundedWithoutInit(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            kit.Semaphore.__init__(self, 2)
+            self._initial_value = 1000
+
+    return {
+        "property": lambda: Elsewhere(2),
+        "another lock": lambda: OtherLock(2),
+        "no init": WithoutInit,
+        "slots": lambda: Slots(2),
+        "empty": lambda: Empty(2),
+        "bounded": lambda: Bounded(2),
+        "bounded, no init": BoundedWithoutInit,
+    }
+
+
+@pytest.mark.parametrize("kind", semaphores(STOCK))
+def test_a_semaphore_of_a_derived_class(kit: Any, kind: str) -> None:
+    semaphore = semaphores(kit)[kind]()
+    assert semaphore._value == 2
+    with semaphore as entered:
+        assert (entered, semaphore._value) == (True, 1)
+        assert semaphore.acquire(False) is True
+        assert semaphore.acquire(blocking=False) is False
+        assert semaphore.acquire(timeout=0.001) is False
+        with pytest.raises(ValueError, match="can't specify timeout"):
+            semaphore.acquire(False, 1)
+        with threads(3, semaphore.acquire, lambda: len(semaphore._cond._waiters)) as results:
+            semaphore.release(n=2)
+            until(lambda: len(results) == 2)
+            assert len(semaphore._cond._waiters) == 1
+            with semaphore._cond:  # as one writes it who knows threading's
+                semaphore._value += 1
+                semaphore._cond.notify()
+        assert results == [True] * 3
+    assert semaphore._value == 1
+    assert repr(semaphore).partition("value=1")[1]
+    semaphore._value = 5
+    assert [semaphore.acquire(False) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_overridden_methods_of_a_semaphore(kit: Any) -> None:
+    calls: list[Any] = []
+
+    class Semaphore(kit.Semaphore):  # type: ignore[misc,name-defined]
+        def acquire(self, *args: Any) -> bool:
+            calls.append("acquire")
+            return bool(super().acquire(*args))
+
+        def release(self, n: int = 1) -> None:
+            calls.append(n)
+            super().release(n)
+
+    semaphore = Semaphore()
+    with semaphore:
+        pass
+    assert calls == [1]  # __enter__ is acquire of the base
+    semaphore.release = lambda: calls.append("own")
+    with semaphore:
+        pass
+    assert calls == [1, "own"]
+
+
+def test_a_bound_that_is_raised(kit: Any) -> None:
+    class Growing(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
+        def grow(self) -> None:
+            self._initial_value += 1
+            self.release()
+
+    for semaphore in (Growing(1), kit.BoundedSemaphore(1)):
+        with pytest.raises(ValueError, match="released too many times"):
+            semaphore.release()
+        if isinstance(semaphore, Growing):
+            semaphore.grow()
+        else:
+            semaphore._initial_value += 1
+            semaphore.release()
+        assert (semaphore._value, semaphore._initial_value) == (2, 2)
+        assert repr(semaphore).endswith("value=2/2>")
+        with pytest.raises(ValueError, match="released too many times"):
+            semaphore.release()
+
+
+def test_a_value_that_is_set(kit: Any) -> None:
+    semaphore = kit.Semaphore(0)
+    semaphore._value = 3
+    assert [semaphore.acquire(False) for _ in range(4)] == [True] * 3 + [False]
+    semaphore.release()
+    assert semaphore._value == 1
+
+
+def test_events_set_while_threads_wait_reach_them() -> None:  # stock's would sleep on until a release() or set()
+    semaphore, event = sync.Semaphore(0), sync.Event()
+    for primitive, wait in ((semaphore, semaphore.acquire), (event, event.wait)):
+        started = [runtime.Thread(target=wait, daemon=True) for _ in range(3)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            wait_until_asleep(thread.native_id or 0)
+        if primitive is semaphore:
+            semaphore._value = 5
+        else:
+            event._flag = True
+        for thread in started:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "not woken"
+    assert (semaphore._value, event.is_set()) == (2, True)
+
+
+# ---- Event -----------------------------------------------------------------------------------------------------------
+
+
+def events(kit: Any) -> dict[str, Callable[[], Any]]:
+    class Elsewhere(kit.Event):  # type: ignore[misc,name-defined]
+        @property
+        def _flag(self) -> bool:
+            return bool(self.flags[-1])
+
+        @_flag.setter
+        def _flag(self, value: bool) -> None:
+            vars(self).setdefault("flags", []).append(value)
+
+    class OtherLock(kit.Event):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            kit.Event.__init__(self)
+            self._cond = kit.Condition(kit.RLock())
+
+    class WithoutInit(kit.Event):  # type: ignore[misc,name-defined]
+        def __init__(self, condition: Any) -> None:
+            self._cond, self._flag = condition, False
+
+    class Overridden(kit.Event):  # type: ignore[misc,name-defined]
+        def is_set(self) -> bool:
+            return bool(self._flag)
+
+        def set(self) -> None:
+            with self._cond:
+                self._flag = True
+                self._cond.notify_all()
+
+    class Empty(kit.Event):  # type: ignore[misc,name-defined]
+        pass
+
+    return {
+        "property": Elsewhere,
+        "another lock": OtherLock,
+        "no init": lambda: WithoutInit(kit.Condition()),
+        "overridden": Overridden,
+        "empty": Empty,
+    }
+
+
+@pytest.mark.parametrize("kind", events(STOCK))
+def test_an_event_of_a_derived_class(kit: Any, kind: str) -> None:
+    event = events(kit)[kind]()
+    assert (event.is_set(), event._flag, event.wait(0)) == (False, False, False)
+    assert event.wait(timeout=0.001) is False
+    with threads(3, event.wait, lambda: len(event._cond._waiters)) as results:
+        event.set()
+    assert results == [True] * 3
+    assert (event.is_set(), event._flag, event.wait()) == (True, True, True)
+    assert repr(event).endswith(": set>")
+    event.clear()
+    assert (event.is_set(), event._flag) == (False, False)
+    event._flag = True
+    assert event.is_set()
+    assert event.wait(0)
+    event._at_fork_reinit()
+    assert event.is_set()
+
+
+def test_the_flag_of_an_event(kit: Any) -> None:
+    event = kit.Event()
+    assert event._flag is False
+    event._flag = True
+    assert (event._flag, event.is_set(), event.wait(0)) == (True, True, True)
+    event._flag = False
+    assert (event.is_set(), event.wait(0)) == (False, False)
+    event.set()
+    event.__init__()  # as new
+    assert event.is_set() is False
+
+
+# ---- Condition -------------------------------------------------------------------------------------------------------
+
+
+class LastFirst(deque[Any]):
+    def append(self, waiter: Any) -> None:
+        self.appendleft(waiter)
+
+
+def conditions(kit: Any) -> dict[str, Callable[[], Any]]:
+    class WithoutInit(kit.Condition):  # type: ignore[misc,name-defined]
+        def __init__(self, lock: Any) -> None:
+            self._lock, self._waiters = lock, deque()
+            self.acquire, self.release = lock.acquire, lock.release
+
+    class Methods(kit.Condition):  # type: ignore[misc,name-defined]
+        def __init__(self, lock: Any) -> None:
+            self._lock, self._waiters = lock, deque()
+
+        def acquire(self, *args: Any) -> bool:
+            return bool(self._lock.acquire(*args))
+
+        def release(self) -> None:
+            self._lock.release()
+
+    class Order(kit.Condition):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self._waiters = LastFirst()
+
+    class Empty(kit.Condition):  # type: ignore[misc,name-defined]
+        pass
+
+    return {
+        "no init": lambda: WithoutInit(kit.Lock()),
+        "methods": lambda: Methods(kit.Lock()),
+        "order": Order,
+        "empty": Empty,
+        "a lock": lambda: Empty(kit.Lock()),
+    }
+
+
+@pytest.mark.parametrize("kind", conditions(STOCK))
+def test_a_condition_of_a_derived_class(kit: Any, kind: str) -> None:
+    condition = conditions(kit)[kind]()
+    number = iter(range(3))
+
+    def wait() -> int:
+        with condition:
+            mine = next(number)
+            assert condition.wait()
+            return mine
+
+    for call in (condition.wait, condition.notify, condition.notify_all):
+        with pytest.raises(RuntimeError, match="un-acquired lock"):
+            call()
+    with threads(3, wait, lambda: len(condition._waiters)) as results:
+        with condition:
+            condition.notify()
+        until(lambda: len(results) == 1)
+        assert repr(condition).endswith(", 2)>")
+        assert condition.acquire()
+        condition.notify_all()
+        condition.release()
+    assert results[0] == (2 if kind == "order" else 0)
+    assert sorted(results) == [0, 1, 2]
+    assert condition.acquire(False)
+    assert condition.wait(0.001) is False
+    assert condition.wait_for(list, timeout=0.001) == []
+    condition.release()
+    with pytest.raises(RuntimeError):
+        condition.release()
+    condition._at_fork_reinit()
+    assert not condition._waiters
+
+
+def test_overridden_methods_of_a_condition(kit: Any) -> None:
+    calls: list[Any] = []
+
+    class Condition(kit.Condition):  # type: ignore[misc,name-defined]
+        def acquire(self, *args: Any) -> bool:
+            calls.append("acquire")
+            return True
+
+        def notify(self, n: int = 1) -> None:
+            calls.append(n)
+
+        def _is_owned(self) -> bool:
+            calls.append("owned")
+            return False
+
+    condition = Condition(kit.Lock())
+    assert condition.acquire()  # __init__ has put the lock's into the object
+    assert condition._lock.locked()
+    condition.notify_all()
+    with pytest.raises(RuntimeError, match="un-acquired"):
+        condition.wait(0)
+    assert calls == [0, "owned"]
+    condition.wait = calls.append
+    assert condition.wait_for(lambda: calls[-1] is None)
+
+
+def test_methods_that_a_condition_is_given(kit: Any) -> None:
+    calls: list[str] = []
+    condition = kit.Condition()
+    condition.acquire = lambda: calls.append("acquire")
+    condition.release = lambda: calls.append("release")
+    condition.acquire()
+    condition.release()
+    with condition:
+        pass
+    assert calls == ["acquire", "release"]
+
+
+def test_how_many_wait_for_a_condition(kit: Any) -> None:
+    condition = kit.Condition()
+
+    def wait() -> None:
+        with condition:
+            condition.wait()
+
+    assert not condition._waiters
+    with threads(2, wait, lambda: len(condition._waiters)), condition:
+        assert condition._waiters
+        condition.notify(2)
+        assert not condition._waiters
+
+
+# ---- Barrier ---------------------------------------------------------------------------------------------------------
+
+
+def barriers(kit: Any) -> dict[str, Callable[[], Any]]:
+    class Elsewhere(kit.Barrier):  # type: ignore[misc,name-defined]
+        @property
+        def _count(self) -> int:
+            return int(self.counts[-1])
+
+        @_count.setter
+        def _count(self, value: int) -> None:
+            vars(self).setdefault("counts", []).append(value)
+
+    class OtherLock(kit.Barrier):  # type: ignore[misc,name-defined]
+        def __init__(self, parties: int) -> None:
+            super().__init__(parties)
+            self._cond = kit.Condition(kit.RLock())
+
+    class WithoutInit(kit.Barrier):  # type: ignore[misc,name-defined]
+        def __init__(self, parties: int) -> None:
+            self._cond = kit.Condition()
+            self._parties, self._action, self._timeout = parties, None, None
+            self._state = self._count = 0
+
+    class Further(Elsewhere):
+        def wait(self, timeout: float | None = None) -> int:
+            return int(super().wait(timeout))
+
+    class Empty(kit.Barrier):  # type: ignore[misc,name-defined]
+        own = 5
+
+    kinds = (Elsewhere, OtherLock, WithoutInit, Further, Empty)
+    return {kind.__name__: lambda kind=kind: kind(2) for kind in kinds}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", barriers(STOCK))
+def test_a_barrier_of_a_derived_class(kit: Any, kind: str) -> None:
+    barrier = barriers(kit)[kind]()
+    assert (barrier.parties, barrier.n_waiting, barrier.broken) == (2, 0, False)
+    with threads(1, lambda: barrier.wait(10), lambda: barrier.n_waiting) as indices:
+        indices.append(barrier.wait(timeout=10))
+    assert sorted(indices) == [0, 1]
+    assert len(barrier._cond._waiters) == barrier._count == 0
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(0)
+    assert barrier.broken
+    barrier.reset()
+    assert not barrier.broken
+    barrier.abort()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait()
+    assert "broken" in repr(barrier)
+
+
+def made(kit: Any, name: str) -> Any:
+    return getattr(kit, name)(2) if name == "Barrier" else getattr(kit, name)()
+
+
+# ---- all -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_primitive_that_was_not_begun(kit: Any, name: str) -> None:
+    class Forgotten(getattr(kit, name)):  # type: ignore[misc]
+        def __init__(self) -> None:
+            pass
+
+    calls = {
+        "Condition": ["wait", "notify", "notify_all", "__enter__", "acquire", "release"],
+        "Semaphore": ["acquire", "release", "__enter__"],
+        "BoundedSemaphore": ["acquire", "release", "__enter__"],
+        "Event": ["set", "clear", "wait", "is_set"],
+        "Barrier": ["wait", "reset", "abort"],
+    }
+    for call in calls[name]:
+        with pytest.raises(AttributeError, match="'Forgotten' object has no attribute '"):
+            getattr(Forgotten(), call)()
+
+
+def by_name(kit: Any, name: str) -> Any:
+    """A class that overrides all methods, and calls those of its base by the name of that, as in Event.set(self)."""
+    base = getattr(kit, name)
+
+    def method(called: str) -> Callable[..., Any]:
+        return lambda self, *args, **named: getattr(base, called)(self, *args, **named)
+
+    methods = {
+        "Condition": ["__init__", "wait", "wait_for", "notify", "notify_all", "__enter__", "__exit__"],
+        "Semaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
+        "BoundedSemaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
+        "Event": ["__init__", "set", "clear", "wait", "is_set"],
+        "Barrier": ["__init__", "wait", "reset", "abort"],
+    }
+    return type("Derived", (base,), {called: method(called) for called in methods[name]})
+
+
+def test_methods_of_the_base_by_its_name(kit: Any) -> None:
+    event = by_name(kit, "Event")()
+    assert (event.wait(timeout=0), event.is_set()) == (False, False)
+    event.set()
+    assert vars(event)["_flag"] is event.is_set() is event.wait() is True
+    event.clear()
+    assert vars(event)["_flag"] is False
+
+    for name in ("Semaphore", "BoundedSemaphore"):
+        semaphore = by_name(kit, name)(2)
+        with semaphore:
+            assert semaphore.acquire(blocking=True, timeout=0)
+            assert not semaphore.acquire(False)
+            assert vars(semaphore)["_value"] == 0
+            semaphore.release(n=1)
+        assert vars(semaphore)["_value"] == 2
+    with pytest.raises(ValueError, match="too many times"):
+        semaphore.release()
+
+    condition = by_name(kit, "Condition")()
+    with threads(1, lambda: waited(condition), lambda: len(condition._waiters)) as results, condition:
+        condition.notify(n=1)
+        assert not vars(condition)["_waiters"]
+        condition.notify_all()
+        assert condition.wait(timeout=0.001) is False
+    assert results == [True]
+
+    barrier = by_name(kit, "Barrier")(2)
+    with threads(1, lambda: barrier.wait(timeout=10), lambda: vars(barrier)["_count"]) as indices:
+        indices.append(barrier.wait())
+    assert sorted(indices) == [0, 1]
+    barrier.abort()
+    assert barrier.broken
+    barrier.reset()
+    assert not barrier.broken
+
+
+def waited(condition: Any) -> bool:
+    with condition:
+        return bool(condition.wait(PATIENCE))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_may_have_other_bases_too(kit: Any, name: str) -> None:
+    class Silent:
+        def __init_subclass__(cls) -> None:
+            """Doesn't call the next one."""
+
+        def of_mixin(self) -> int:
+            return 1
+
+    class Meta(abc.ABCMeta):
+        def __setattr__(cls, attribute: str, value: object) -> None:
+            assert attribute != "__bases__"
+            super().__setattr__(attribute, value)
+
+    base = getattr(kit, name)
+    derived = type("Derived", (base,), {})
+    classes = [
+        type("First", (Silent, base), {}),
+        type("Last", (base, Silent), {}),
+        type("Abstract", (base, abc.ABC), {}),
+        Meta("Other", (base,), {}),
+        type("Again", (derived, base), {}),
+        type("Twice", (type("One", (derived,), {}), type("Two", (derived,), {})), {}),
+    ]
+    for cls in classes:
+        primitive = cls(2) if name == "Barrier" else cls()
+        assert isinstance(primitive, base)
+        assert vars(primitive).keys() == vars(made(STOCK, name)).keys()
+        assert all(getattr(primitive, private) is value for private, value in vars(primitive).items())
+        if isinstance(primitive, Silent):
+            assert primitive.of_mixin() == 1
+
+
+def test_a_method_that_is_replaced_in_the_base(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = type("Derived", (kit.Event,), {})()
+    monkeypatch.setattr(kit.Event, "wait", lambda self, timeout=None: "replaced")
+    assert event.wait() == kit.Event().wait() == "replaced"
+
+
+def test_the_arguments_of_methods_that_are_called_by_the_name_of_the_class() -> None:
+    class Derived(sync.Event):
+        pass
+
+    for primitive in (sync.Event(), Derived()):
+        for call in (
+            lambda: sync.Event.set(),  # type: ignore[call-arg]
+            lambda: sync.Event.set(3),  # type: ignore[arg-type]
+            lambda: sync.Event.set(sync.Semaphore()),  # type: ignore[arg-type]
+            lambda primitive=primitive: sync.Event.set(primitive, 3),
+            lambda primitive=primitive: primitive.set(3),
+            lambda primitive=primitive: primitive.set(none=None),
+            lambda primitive=primitive: sync.Event.wait(primitive, 0, 0),
+            lambda primitive=primitive: primitive.wait(none=None),
+        ):
+            with pytest.raises(TypeError, match=r"argument|descriptor"):
+                call()
+
+
+def take_turns() -> None:
+    """Green threads on one LWP, which a lock of threading's would stop; the runtime is not installed."""
+    on = Scheduler()
+    done: list[str] = []
+    for make in [make for kinds in (semaphores, events, conditions, barriers) for make in kinds(OURS).values()]:
+        primitive = make()
+
+        def first(primitive: Any = primitive) -> None:
+            if isinstance(primitive, sync.Semaphore):
+                for _ in range(3):
+                    primitive.acquire()
+            elif isinstance(primitive, sync.Condition):
+                with primitive:
+                    primitive.wait()
+            else:
+                primitive.wait()
+            done.append("first")
+
+        def second(primitive: Any = primitive) -> None:
+            if isinstance(primitive, sync.Semaphore):
+                primitive.release()
+            elif isinstance(primitive, sync.Condition):
+                with primitive:
+                    primitive.notify()
+            elif isinstance(primitive, sync.Event):
+                primitive.set()
+            else:
+                primitive.wait()
+            done.append("second")
+
+        on.spawn(first)
+        on.spawn(second)
+        on.run()
+        assert sorted(done) == ["first", "second"], primitive
+        done.clear()
+
+
+def test_green_threads_take_turns_in_what_is_derived(child: Child) -> None:
+    def begin(*folders: str) -> None:
+        sys.path[:0] = folders
+        import test_derived_primitives  # type: ignore[import-not-found]
+
+        test_derived_primitives.take_turns()
+
+    child(begin, str(TREE / "tests"), str(TREE / "tests" / "runtime" / "sync"), timeout=30)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_private_attribute_that_would_be_ignored_cannot_be_set(name: str) -> None:
+    names = {
+        "Condition": ["_lock", "_waiters"],
+        "Barrier": ["_cond", "_action", "_timeout", "_parties", "_state", "_count"],
+    }
+    for private in names.get(name, ["_cond"]):
+        for kit in (STOCK, OURS):
+            primitive = made(kit, name)
+            if kit is STOCK:
+                setattr(primitive, private, None)
+            else:
+                with pytest.raises(AttributeError, match=f"takes no attribute '{private}'"):
+                    setattr(primitive, private, None)
+
+
+# ---- copies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy(kit: Any, name: str, derived: bool) -> None:
+    cls = getattr(kit, name)
+    if derived:
+        cls = type("Derived", (cls,), {})
+    original = cls() if name in ("Condition", "Event") else cls(2)
+    original.own = [1]
+    copied = copy.copy(original)
+    assert type(copied) is cls
+    assert copied is not original
+    assert copied.own is original.own
+    if name == "Event":
+        original.set()
+        assert (copied.is_set(), copy.copy(original).is_set()) == (False, True)
+        assert (copied.wait(0), copy.copy(original).wait()) == (False, True)
+    elif name == "Barrier":
+        original.abort()
+        assert (copied.broken, copy.copy(original).broken, copied.parties) == (False, True, 2)
+    elif name != "Condition":
+        original.acquire()
+        assert (original._value, copied._value, copy.copy(original)._value) == (1, 2, 1)
+        assert [copied.acquire(False) for _ in range(3)] == [True, True, False]
+        copied.release(2)
+        if name == "BoundedSemaphore":
+            with pytest.raises(ValueError, match="too many"):
+                copied.release()
+
+
+@pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
+@pytest.mark.parametrize("copies", [(0, 1), (1, 0), (1, 2)], ids=str)
+def test_copies_of_a_condition_share_lock_and_waiters(kit: Any, derived: bool, copies: tuple[int, int]) -> None:
+    original = (type("Derived", (kit.Condition,), {}) if derived else kit.Condition)()
+    first = copy.copy(original)
+    conditions = [original, first, copy.copy(first)]
+    waiting, notified = (conditions[i] for i in copies)
+    del original, first, conditions
+
+    def wait() -> bool:
+        with waiting:
+            return bool(waiting.wait(PATIENCE))
+
+    with threads(2, wait, lambda: len(notified._waiters)) as results, notified:
+        notified.notify_all()
+    assert results == [True, True]
+
+
+@pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("call", [pickle.dumps, copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_what_cannot_be_pickled(kit: Any, name: str, derived: bool, call: Callable[[Any], Any]) -> None:
+    cls = getattr(kit, name)
+    if derived:
+        cls = type(name, (cls,), {"__module__": __name__, "__qualname__": "Pickled"})
+        globals()["Pickled"] = cls
+    primitive = cls(2) if name == "Barrier" else cls()
+    lock = "RLock" if name == "Condition" else "lock"
+    with pytest.raises(TypeError, match=f"^cannot pickle '_thread.{lock}' object(\nwhen serializing|$)"):
+        call(primitive)
