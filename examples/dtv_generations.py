@@ -10,8 +10,8 @@ import ctypes
 from _ctypes import dlclose
 from collections.abc import Callable
 
-from runtime import Thread, tls
 from lwp.native.structures import lib
+from runtime import Thread, tls
 from runtime.sync import Barrier
 
 LIBRARY = "libuuid.so.1"

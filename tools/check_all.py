@@ -353,6 +353,19 @@ python3 -m venv venv
 CC=false venv/bin/pip install -q "$(echo wheels/*.whl)[test]"
 venv/bin/pytest -q ../tree/tests/runtime/core/test_core.py"""
 
+# The runtime where neither the tools nor what they need is installed.
+CORE_ALONE = """\
+mkdir -p alone/away
+cp -r tree alone/tree
+cd alone
+rm -rf tree/{lwp,stress,bench,course,found} tree/tests/{lwp,stress}
+python3 -m venv venv
+venv/bin/pip install -q cffi hypothesis pyelftools pytest pytest-timeout pytest-xdist setuptools
+venv/bin/pip install -q --no-deps --no-build-isolation ./tree
+cd away
+for name in click rich lwp.observe; do (! ../venv/bin/python -c "import $name" 2>/dev/null); done
+../venv/bin/pytest -q -n 1 ../tree/tests/runtime"""
+
 LINT = """\
 cd tree
 .venv/bin/ruff check .
@@ -389,6 +402,8 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
         run.step(f"{version}: CPython's own tests", "venv/bin/python tree/tools/cpython_suite.py --if-needed")
         if (selection.first or everything) and not python.is_debians:  # whose headers lie in two folders
             run.step(f"{version}: manylinux wheel", MANYLINUX)
+        if selection is BUILD or everything:
+            run.step(f"{version}: the core alone", CORE_ALONE)
         if selection.first:
             run.step("lint", LINT)
             run.step("site", SITE)

@@ -61,6 +61,18 @@ def test_what_tools_may_use_is_what_they_use(calls: layers.Calls, marked: set[st
     assert said.endswith(f"names of the core, more than {layers.MOST_NAMES}")
 
 
+def test_a_room_with_too_many_lines_is_found(
+    calls: layers.Calls, marked: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = layers.rooms()
+    assert sum(room.lines for room in found) > 50_000
+    assert {"kernel", "explore"} <= {room.name for room in found}
+    monkeypatch.setattr(layers, "rooms", lambda: [*found, layers.Room("some", 1_001, 1_000)])
+    assert list(layers.complaints(calls, marked)) == [
+        "some has 1,001 lines, more than 1,000: pyproject.toml, [tool.rooms]",
+    ]
+
+
 def test_one_bare_name_too_many_is_found(
     calls: layers.Calls, marked: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
