@@ -68,6 +68,8 @@ def load(module: str) -> ModuleType:
             known = name
         else:
             known = _load_privately(name)
+        import_module(known)
+        _loaded(name)  # sees it while the process can still read files
     return import_module(known + dot + rest)
 
 

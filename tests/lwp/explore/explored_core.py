@@ -27,6 +27,7 @@ from child_programs import in_forked_child
 from shared_by_workers import made_once
 from this_machine import SLOW, TREE
 
+import lwp.native  # noqa: F401 - points.c finds explore_points there
 import runtime
 from runtime.native.build import COMPILER, OPTIONS, SOURCES, entries_option
 

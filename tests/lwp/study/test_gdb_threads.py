@@ -11,12 +11,12 @@ import pytest
 from conftest import python
 from debugged import BACKTRACES, PATIENCE, SWAPPED, WAITING, Seen, ask_gdb, check_stacks, threads, waiting
 
-import runtime
+import lwp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: In gdb: names and green threads, by what the runtime itself knows of them.
-SCRIPT = ("-x", str(Path(runtime.__file__).parent / "native" / "gdb_threads.py"))
+SCRIPT = ("-x", str(Path(lwp.__path__[0]) / "study" / "gdb_threads.py"))
 
 
 def check_script(says: str, seen: Seen) -> None:
