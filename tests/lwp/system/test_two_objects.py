@@ -72,7 +72,7 @@ def test_objects_of_one_build_work_wherever_they_lie(copied: Path) -> None:
 
 def test_objects_of_two_builds_are_refused_in_a_sentence(copied: Path) -> None:
     """The core works on, and importing the tools' C says what is wrong."""
-    (core,) = (copied / "runtime" / "native").glob("_core.*.so")
+    core = copied / "runtime" / "native" / Path(_core.__file__).name
     contents = core.read_bytes()
     (number,) = set(re.findall(rb"\0([0-9a-f]{16})\0", contents))
     core.write_bytes(contents.replace(number, b"0" * 16))
@@ -82,7 +82,7 @@ def test_objects_of_two_builds_are_refused_in_a_sentence(copied: Path) -> None:
 
 
 def test_an_older_core_that_lacks_what_the_tools_use(copied: Path) -> None:
-    (core,) = (copied / "runtime" / "native").glob("_core.*.so")
+    core = copied / "runtime" / "native" / Path(_core.__file__).name
     core.write_bytes(core.read_bytes().replace(b"\0scheduler_attach\0", b"\0scheduler_attack\0"))
     said = python("-c", ASK, copied, status=1).stderr.splitlines()[-1]
     assert said.startswith(f"ImportError: the tools' C has not been built with this core, {core}: `")
