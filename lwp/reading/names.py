@@ -272,7 +272,7 @@ def made_by(thing: object) -> str:
     return made(native.made_at(thing))
 
 
-_GENERATED = re.compile(r"(.+) \| ([^|]+) \| (.+)", re.DOTALL)  # as native/python/observe/sites.h has it
+_GENERATED = re.compile(r"(.+) \| ([^|]+) \| (.+)", re.DOTALL)  # as native/python/reading/sites.h has it
 
 
 def made(site: str) -> str:

@@ -1,8 +1,8 @@
 """How the C core is built: one shared object, with two extension modules.
 
 `runtime.native._core` is plain C, and all that threads need.  `runtime.native._structures` is made by cffi (API mode),
-for what reads the structures of the lower floors: see structures.py.  The tools have a shared object of their own, see
-lwp/native/build.py.  setup.py takes both from these two files.
+for code that reads the structures of the lower floors: see structures.py.  lwp/native/build.py builds the tools' shared
+object, and setup.py runs both files.
 """
 
 from __future__ import annotations

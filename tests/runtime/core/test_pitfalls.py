@@ -1,9 +1,9 @@
 """What a hand-made thread gets wrong first, one test each: what crashed or corrupted simpler versions.
 
 The number is that of the pitfall.  What would take the process down runs in a process of its own (`child`).  Some
-have their tests elsewhere: a library that comes while threads live (2) in tls/test_tls_block.py, daemons that the end
-stops (4) in cli/test_exits.py, malloc's caches (15) in test_core.py, a start that the kernel refuses (19) in
-native/test_faults.py and observe/test_limits.py, debuggers (20) in system/test_debuggers.py.
+have their tests elsewhere: a library that comes while threads live (2) in test_tls_block.py, daemons that the end stops
+(4) in lwp/command/test_exits.py, malloc's caches (15) in test_core.py, a start that the kernel refuses (19) in
+native/test_faults.py and test_limits.py, debuggers (20) in system/test_debuggers.py.
 """
 
 from __future__ import annotations

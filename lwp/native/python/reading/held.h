@@ -1,6 +1,6 @@
 /* Which locks each thread holds, where and since when it took them, for the readers of this: the order of locks, and where time goes.
  *
- * The methods of all locks, the runtime's and CPython's own, lead here while there is a reader (explore/swap.h): without one no lock
+ * The methods of all locks, the runtime's and CPython's own, lead here while there is a reader (reading/swap.h): without one no lock
  * costs more.  A lock that was taken before the first reader came is not known to be held.  A lock in a list is kept alive, so that no
  * other lock gets its address.
  *

@@ -93,7 +93,7 @@ static PyTypeObject *class_with(PyTypeObject *type, PyCodeObject *code)
     return NULL;
 }
 
-/* "FILE | CLASS" of the class whose generated __init__ runs there, for made_place() in observe/names.py; NULL: it is no __init__, or its class
+/* "FILE | CLASS" of the class whose generated __init__ runs there, for made_place() in lwp/reading/names.py; NULL: it is no __init__, or its class
  * isn't found.  It looks into dictionaries alone, so no code of the program runs. */
 static PyObject *owner_of(PyFrameObject *frame, PyCodeObject *code)
 {

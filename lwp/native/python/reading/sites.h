@@ -26,7 +26,7 @@ uint32_t site_at(PyFrameObject *innermost); /* takes over the reference; NULL: 0
 int site_stack(uint32_t *lines, int most);
 uint32_t site_made(PyObject *op); /* op: one of the runtime's primitives */
 /* Borrowed: FILE:LINE in FUNCTION, or an empty text.  Of a primitive that the __init__ of a dataclass or of attrs has made, its class stands
- * before it: made_place() in observe/names.py reads that. */
+ * before it: made_place() in lwp/reading/names.py reads that. */
 PyObject *site_text(uint32_t number);
 
 #endif
