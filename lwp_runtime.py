@@ -150,7 +150,7 @@ _finders = {name: _Finder(name) for name in _MARKS}
 def give_way() -> None:
     """Leaves the names `runtime` and `lwp` to the program, from its first line on."""
     for name, finder in _finders.items():
-        if _is_ours(name, getattr(sys.modules.get(name), "__spec__", None)):
+        if _loaded(name) == name:
             _rename(name, _PREFIX + name)
         if finder not in sys.meta_path:
             sys.meta_path.insert(0, finder)

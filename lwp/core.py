@@ -34,15 +34,8 @@ _NAMES = {
     "sync": ("Barrier", "Condition", "Event", "Lock", "RLock", "Semaphore"),
     "thread": ("Thread", "current_thread"),
 }
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES = {name: f"runtime.{module}" for module, names in _NAMES.items() for name in names}
 
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        value: object = lwp_runtime.load(f"runtime.{_MODULES[name]}")
-    elif name in _HOMES:
-        value = getattr(lwp_runtime.load(f"runtime.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lwp_runtime.load("runtime.lazily").loading(
+    globals(), _HOMES, {name: f"runtime.{module}" for name, module in _MODULES.items()}
+)
