@@ -202,7 +202,7 @@ def unpack_plain(work: Path) -> Path:
 def make(headers: list[Headers], processors: list[str], output: Path, work: Path) -> None:
     builds = [runpy.run_path(str(TREE / place / "build.py")) for place in PLACES]
     for build in builds:
-        build.get("CORE", build)["write_module"](work, *build["MODULE"])
+        builds[0]["write_module"](work, *build["MODULE"])
     with ThreadPoolExecutor(2) as pool:
         plain = pool.submit(unpack_plain, work)
         made = [

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...core import facts, lib
 from ...native import structures
+from ...native.structures import ffi
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def rseq_area(size: int) -> int:
 
 
 def _places() -> Any:
-    places = structures.ffi.new("struct inspect_places *")
+    places = ffi.new("struct inspect_places *")
     structures.lib.inspect_places(places)
     return places
 
@@ -128,9 +129,9 @@ def layout() -> Layout:
     room, pool = 64, 1 << 14
     while True:
         found, images, used = (
-            structures.ffi.new("struct inspect_module[]", room),
-            structures.ffi.new("char[]", pool),
-            structures.ffi.new("size_t *", pool),
+            ffi.new("struct inspect_module[]", room),
+            ffi.new("char[]", pool),
+            ffi.new("size_t *", pool),
         )
         count = structures.lib.inspect_modules(found, room, images, used)
         if count <= room and used[0] <= pool:
@@ -139,12 +140,12 @@ def layout() -> Layout:
     modules = [
         Module(
             id=module.id,
-            name=os.fsdecode(structures.ffi.string(module.name)) or os.readlink("/proc/self/exe"),
+            name=os.fsdecode(ffi.string(module.name)) or os.readlink("/proc/self/exe"),
             offset=module.offset or None,
             size=module.size,
             align=module.align,
             image_size=module.image_size,
-            initial=bytes(structures.ffi.buffer(images + module.image, module.image_size))
+            initial=bytes(ffi.buffer(images + module.image, module.image_size))
             + bytes(module.size - module.image_size),
             generation=module.generation,
         )
@@ -207,10 +208,10 @@ def tcb_places() -> list[Place]:
     source, check = "ABI of the processor", "read back by a probe thread"
     return [
         Place(
-            structures.ffi.string(field.name).decode(),
+            ffi.string(field.name).decode(),
             field.offset + (base if field.in_pthread else 0),
             field.size,
-            structures.ffi.string(field.users).decode(),
+            ffi.string(field.users).decode(),
             source,
             check,
         )
