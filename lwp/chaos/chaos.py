@@ -15,8 +15,9 @@ from types import CodeType
 from typing import Any
 
 from .. import native
+from ..core import printable
 from ..observe.records import thread_name
-from ..reading.files import is_program, name_of_file, printable
+from ..reading.files import is_program, name_of_file
 
 __all__ = ["KINDS", "Chaos", "any_seed"]
 

@@ -17,9 +17,8 @@ from types import FrameType
 from typing import Any
 
 from .. import native
-from ..core import members
+from ..core import members, printable
 from ..core import native as core
-from ..reading.files import printable
 from ..reading.source import others_frames
 from . import locks, recording, stock_queues
 from .crowds import Calls, Crowds, of_wait

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..reading.files import printable
+from ..core import printable
 from ..reading.folders import folders, is_private
 from .listening import numbers
 

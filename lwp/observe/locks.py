@@ -16,7 +16,8 @@ from types import FrameType
 from typing import Any
 
 from .. import native
-from ..reading.files import printable, short
+from ..core import printable
+from ..reading.files import short
 from ..reading.lines import awaited_as, called_at
 from ..reading.names import Called, made
 from ..reading.sites import note_makings

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from .. import native
-from ..reading.files import printable
+from ..core import printable
 from ..reading.source import at, passed_on
 from .waits import name_of, waiting
 

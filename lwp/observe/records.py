@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from ..reading.files import printable
+from ..core import printable
 from .timeline import Span, Timeline, Track
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqQQQQII")

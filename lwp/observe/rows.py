@@ -14,8 +14,7 @@ from types import FrameType
 from typing import Any
 
 from .. import native
-from ..core import different
-from ..reading.files import printable
+from ..core import different, printable
 from ..reading.source import at, others_frames
 from . import stock_queues
 from .crowds import FEW

@@ -6,7 +6,8 @@ import linecache
 from collections.abc import Iterator
 from typing import Any
 
-from ..reading.files import is_library, is_runtimes_own, printable
+from ..core import printable
+from ..reading.files import is_library, is_runtimes_own
 
 #: The outermost frames of a thread, which are the same for all.
 _BOOTSTRAP = ("Thread._bootstrap", "Thread._bootstrap_inner", "Thread.run")

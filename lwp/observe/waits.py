@@ -13,9 +13,8 @@ from types import FrameType
 from typing import Any
 
 from .. import native
-from ..core import members
+from ..core import members, printable
 from ..core import native as core
-from ..reading.files import printable
 from ..reading.lines import awaited_as, taken_at
 from ..reading.names import Called, Named, made_by
 from ..reading.source import others_frames, passed_on

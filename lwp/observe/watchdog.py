@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .. import native
-from ..core import different, members
+from ..core import different, members, printable
 from ..core import native as core
-from ..reading.files import printable, printable_lines
+from ..reading.files import printable_lines
 from ..reading.sites import note_makings
 from .crowds import FEW, Calls, some, task_lines
 from .places import InC, in_c, line_of

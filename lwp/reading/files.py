@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Generator
 
-from ..core import printable as printable
+from ..core import printable
 from . import ROOT, RUNTIME, TOOLS
 
 #: Real paths of files and folders, and whether their code counts as the program's. Of several that hold a file the

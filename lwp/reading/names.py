@@ -18,7 +18,8 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from .. import native
-from .files import is_program, printable, short
+from ..core import printable
+from .files import is_program, short
 from .source import class_of, program_frames, tree_of, variables
 
 T = TypeVar("T")

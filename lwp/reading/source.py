@@ -19,8 +19,9 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from .. import native
+from ..core import printable
 from . import RUNTIME, TOOLS
-from .files import is_program, printable, short
+from .files import is_program, short
 from .sites import SYNCHRONISING
 
 _LONGEST_CALL = 30

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any
 
 from ... import native
-from ...core import Scheduler, blocking_replaced, kept_open, spawn
-from ...reading.files import Choice, choosing, printable
+from ...core import Scheduler, blocking_replaced, kept_open, printable, spawn
+from ...reading.files import Choice, choosing
 from ...reading.source import program_frames
 from ..results import Unwound
 from ..tasks.cancellation import says_that_it_struck

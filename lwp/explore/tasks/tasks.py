@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
-from ...reading.files import is_program, printable
+from ...core import printable
+from ...reading.files import is_program
 from ...reading.lines import chain, entered, kind_of_tasks
 from ...reading.source import Place, variables
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import traceback
 from types import CodeType
 
-from ...reading.files import is_program, printable, short
+from ...core import printable
+from ...reading.files import is_program, short
 from ..run.plans import Ending
 from .story import Story
 

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ... import native
+from ...core import printable
 from ...observe.waits import rings
-from ...reading.files import is_program, printable
+from ...reading.files import is_program
 from ...reading.source import Place
 from ..results import Find
 from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step

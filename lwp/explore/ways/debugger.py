@@ -19,7 +19,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ... import native
-from ...reading.files import is_program, printable
+from ...core import printable
+from ...reading.files import is_program
 from ..choice import choice_for, names_of
 from ..run.plans import Ending, Kind, Plan, Run, State
 from ..run.session import LONGER, Session

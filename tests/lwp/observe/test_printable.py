@@ -14,7 +14,8 @@ from commands import environment, lwp, python
 from test_from_outside import Run
 from test_from_outside import run as run  # a fixture
 
-from lwp.reading.files import printable, printable_lines
+from lwp.reading.files import printable_lines
+from runtime.printable import printable
 
 EVIL = "\x1b[2J\nFORGED\x7f\x9b<script>"
 #: Two threads in a deadlock, whose names, functions, files and locks' names are EVIL; main() gets their locks.
