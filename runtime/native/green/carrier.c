@@ -332,7 +332,20 @@ static void list_spare(struct carrier *c)
     c->listed = 1;
 }
 
-/* It may become the watcher, and then the runner, before it has woken up from the sleep of a spare. */
+/* The place is free, or its thread is in C code and there is something to do. */
+static void take_free_place(struct carrier *c)
+{
+    struct scheduler *s = c->scheduler;
+
+    if (s->runner && (atomic_load(&s->idle) != IDLE_IN_C || !runner_must_look(s)))
+        return;
+    s->runner = c;
+    atomic_store(&s->idle, BUSY);
+}
+
+/* A spare may become the watcher, and then the runner, before it has woken up from its sleep.  It may even lose the runner's place again,
+ * to a watcher that took it for a runner which makes no switch; and while it is neither listed nor awake, runner_hand_over() does not
+ * find it.  So it looks at the place when it is awake, before it watches, or a thread could stay in the queue for ever. */
 static void be_spare(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
@@ -341,6 +354,8 @@ static void be_spare(struct carrier *c)
         if (!c->listed)
             list_spare(c);
         sleep_as_spare(c, PARK_FOREVER);
+        if (c->generation == s->generation && !c->listed)
+            take_free_place(c);
     }
     if (c->generation == s->generation && s->runner != c) {
         s->watcher = c;
@@ -405,10 +420,7 @@ void carrier_run(struct carrier *c)
     if (c == &s->lent) /* clear a stale deadlock report, or the native thread would take it for the reason of its next wake-up */
         atomic_store_explicit(&s->was_deadlocked, 0, memory_order_relaxed);
     for (; c->generation == s->generation; c->chosen = 0) {
-        if (!s->runner || (atomic_load(&s->idle) == IDLE_IN_C && runner_must_look(s))) {
-            s->runner = c;
-            atomic_store(&s->idle, BUSY);
-        }
+        take_free_place(c);
         if (s->runner != c && !may_help(c)) {
             be_spare(c);
             s->handed = s->handed && s->runner != c;

@@ -158,12 +158,20 @@ def sleep_as_spare(world: World, me: int, word: str) -> Thread:
     world.words[word] = 0
 
 
+def look_at_place(world: World, me: int) -> None:
+    """take_free_place(), when a spare is awake."""
+    data = world.data
+    if not data["over"] and me not in data["spares"] and takes_the_place(world):
+        data["runner"], data["idle"] = me, False
+
+
 def be_spare(world: World, me: int) -> Thread:
     data = world.data
     while not data["over"] and data["runner"] != me and data["watcher"] not in (None, me):
         if me not in data["spares"]:
             data["spares"] = (me, *data["spares"])
         yield from sleep_as_spare(world, me, f"spare {me}")
+        look_at_place(world, me)
     if not data["over"] and data["runner"] != me:
         data["watcher"] = me
         yield from watch_runner(world, me)
@@ -424,6 +432,16 @@ def test_an_lwp_that_runs_watches_no_more() -> None:
     was not expected to block, and its thread is expected to."""
     made = worlds((IN_C,), (("foreign", "go"),), (("yield", None),))
     in_every_order(made)
+
+
+#: The first call hands over to a spare, and the watcher takes over before the spare is awake: it is neither the runner
+#: nor listed when the second call finds nobody to hand over to.
+LOST_ITS_PLACE = ((("foreign", "done"),), (("foreign", "done"),), (("set", "done"),))
+
+
+@pytest.mark.slow
+def test_a_spare_that_lost_its_place_asleep_looks_at_it() -> None:
+    in_every_order(worlds(*LOST_ITS_PLACE, sets=()))
 
 
 # ---- what is broken is found -----------------------------------------------------------------------------------------
