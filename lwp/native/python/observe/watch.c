@@ -15,7 +15,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,19 +49,27 @@ static long count_sleeps(int who)
     return used.ru_nvcsw;
 }
 
-/* The activity of all threads except this one, also of threads that have ended. */
+/* The activity of all threads except this one, also of threads that have ended.  It is measured again when the main thread looked for
+ * signals meanwhile, whose sleeps the kernel and the process count one after the other, and when this thread used time itself.  Not for
+ * ever: the look may run a signal handler, and under Valgrind even a clock takes so long. */
 static struct activity measure_activity(void)
 {
+    enum { TRIES = 20 };
     struct activity a;
-    long mine;
 
-    do {
-        mine = count_sleeps(RUSAGE_THREAD);
-        a.looks = atomic_load(&python_looks);
+    for (int tries = 0;; tries++) {
+        int64_t began = park_clock(CLOCK_THREAD_CPUTIME_ID);
+        int disturbed = atomic_load(&python_looks.looking);
+        a.looks = atomic_load(&python_looks.sleeps);
+        long mine = count_sleeps(RUSAGE_THREAD);
         a.sleeps = count_sleeps(RUSAGE_SELF) - mine - a.looks;
-        a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - park_clock(CLOCK_THREAD_CPUTIME_ID);
-    } while (mine != count_sleeps(RUSAGE_THREAD));
-    return a;
+        a.cpu = park_clock(CLOCK_PROCESS_CPUTIME_ID) - began;
+        disturbed = disturbed || atomic_load(&python_looks.looking) || atomic_load(&python_looks.sleeps) != a.looks
+                    || count_sleeps(RUSAGE_THREAD) != mine || park_clock(CLOCK_THREAD_CPUTIME_ID) - began > NOTHING / 2;
+        if (!disturbed || tries == TRIES)
+            return a;
+        park_wait(&watch.stop, 0, park_now() + PARK_SECOND / 1000, PARK_PRIVATE);
+    }
 }
 
 /* A thread that computes may go on for long without a sleep, but uses CPU time. */
@@ -219,7 +226,7 @@ static void guard_end(void)
     /* The guard's last switches are counted when the kernel has ended it, which is after the join.  Wait for that, or they would later
      * count as the program's activity. */
     for (int i = 0; i < 1000 && syscall(SYS_tgkill, getpid(), atomic_load(&guard.tid), 0) == 0; i++)
-        sched_yield();
+        park_wait(&guard.busy, 0, park_now() + PARK_SECOND / 1000, PARK_PRIVATE);
 }
 
 /* Of the guard that watches now, or 0. */
@@ -294,14 +301,18 @@ static int call_look(int still)
     return told;
 }
 
-/* Time is counted in turns and not read from a clock, or a process that was stopped (SIGSTOP) would seem to have stood still. */
+/* Time is counted in turns and not read from a clock, or a process that was stopped (SIGSTOP) would seem to have stood still.
+ *
+ * A measurement that falls right between a look for signals, which this process counts, and the sleep that goes on after it, which the
+ * kernel does, differs from those before and after it.  So only a movement that two measurements find counts. */
 static void *watch_run(void *unused)
 {
     int64_t next, still = 0, unseen = 0;
     int told = 0; /* this standstill has been reported */
+    int doubted = 0; /* the last measurement was the first to find a movement */
     struct activity before = measure_activity(), now;
 
-    for (;; before = now) {
+    for (;; before = doubted ? before : now) {
         next = park_now() + watch.every;
         while (!atomic_load(&watch.stop) && park_wait(&watch.stop, 0, next, PARK_PRIVATE) != ETIMEDOUT)
             ;
@@ -313,8 +324,11 @@ static void *watch_run(void *unused)
         if (watch.look == Py_None)
             continue;
         unseen += watch.every;
+        int moved = has_moved(before, now);
+        if ((doubted = moved && !doubted))
+            continue;
         still += watch.every;
-        if (has_moved(before, now))
+        if (moved)
             told = still = 0;
         if (still >= watch.patience && !told) {
             told = call_look(1);
@@ -352,7 +366,7 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     watch.fd = fd;
     frames_begin();
     takings_begin();
-    atomic_store(&python_looks_count, 1);
+    atomic_store(&python_looks.counts, 1);
     atomic_store(&watch.stop, 0);
     int error;
     watch.making = getpid();
@@ -374,7 +388,7 @@ static PyObject *watch_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     if (watch.pid != getpid())
         Py_RETURN_NONE;
     watch.pid = 0;
-    atomic_store(&python_looks_count, 0);
+    atomic_store(&python_looks.counts, 0);
     atomic_store(&watch.stop, 1);
     park_wake(&watch.stop, 1, PARK_PRIVATE);
     Py_BEGIN_ALLOW_THREADS

@@ -17,8 +17,7 @@ __thread struct wait my_wait;
 ptrdiff_t wait_offset;
 static PyObject *describe_deadlock;
 const struct python_control *python_control;
-atomic_long python_looks;
-atomic_int python_looks_count;
+struct python_looks python_looks;
 
 enum { FIRST_LOOK = 10000000 }; /* ns */
 
@@ -84,19 +83,19 @@ __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyT
 {
     int waits = result == EINTR || result == EAGAIN; /* it sleeps again for the same, so others find it here until it has the GIL */
     int looks = result == EINTR && park_look <= park_now();
-    int counts = looks && atomic_load_explicit(&python_looks_count, memory_order_relaxed);
+    int counts = looks && atomic_load_explicit(&python_looks.counts, memory_order_relaxed);
     long slept = counts ? count_sleeps() : 0;
 
     park_cancel = NULL;
     park_look = PARK_FOREVER;
     if (counts)
-        atomic_fetch_add(&python_looks, 1); /* the sleep that goes on */
+        atomic_store(&python_looks.looking, 1);
     if (!waits)
         python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : looks ? EAGAIN : result, 0);
     PyEval_RestoreThread(tstate);
     if (counts)
-        atomic_fetch_add(&python_looks, count_sleeps() - slept); /* for the GIL */
+        atomic_fetch_add(&python_looks.sleeps, count_sleeps() - slept); /* for the GIL */
     if (waits)
         python_wait_ends();
     waker_has_gil();
@@ -132,6 +131,10 @@ int python_sleep(const struct python_sleep *how)
         sync_lock_wake(how->give_up, whom);
     waker_do_deferred();
     park_cancel = how->no_point ? NULL : cancel_mine();
+    if (park_look != PARK_FOREVER && atomic_load_explicit(&python_looks.looking, memory_order_relaxed)) {
+        atomic_fetch_add(&python_looks.sleeps, 1); /* the sleep that goes on: the kernel counts it when it begins */
+        atomic_store(&python_looks.looking, 0);
+    }
     return wake_up(how, tstate, how->call(how->arg));
 }
 

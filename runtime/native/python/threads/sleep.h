@@ -26,10 +26,13 @@ struct python_sleep {
 
 /* Sleeps once.  Returns what `call` returned; to the main thread EINTR now and then, so that it looks for signals. */
 API int python_sleep(const struct python_sleep *how);
-/* Sleeps of threads that only looked for signals, so nothing moved (observe/watch.c).  They cost a system call, so that they count only
- * while somebody watches. */
-API extern atomic_long python_looks;
-API extern atomic_int python_looks_count;
+/* Sleeps of the main thread that only looked for signals, so nothing moved (observe/watch.c). */
+struct python_looks {
+    atomic_long sleeps;
+    atomic_int counts;  /* somebody watches: they cost a system call */
+    atomic_int looking; /* from the end of a sleep until the next begins: not all are counted yet */
+};
+API extern struct python_looks python_looks;
 
 /* Sleeps again after each EINTR.  Returns what `call` returned, or -1 with what a signal handler raised.  scheduler: as below. */
 int python_sleep_on(const struct python_sleep *how, struct scheduler *scheduler);
