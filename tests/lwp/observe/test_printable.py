@@ -215,10 +215,12 @@ def test():
 def test_left():
     threading.Thread(target=evil(lambda: done.wait()), name="left" + EVIL, daemon=True).start()
 """
+#: The threads one after the other: at once they could stand still, and only the explorer would end them.
+IN_TURN = EXPLORED.replace("thread.start()\n    for", "thread.start()\n        thread.join()\n    for", 1)
 
 
-def pytest_says(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_x.py").write_text(EXPLORED)
+def pytest_says(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_x.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_x.py"]
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=100, check=False
@@ -237,9 +239,13 @@ def test_explore(tmp_path: Path) -> None:
     check(found["report"], found["name"])
 
 
-@pytest.mark.parametrize("options", [["--lwp", "--lock-order"], ["--lwp-explore"], ["--lwp-chaos=7"]], ids=str)
-def test_the_plugin(options: list[str], tmp_path: Path) -> None:
-    done = pytest_says(tmp_path, *options)
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [(["--lwp", "--lock-order"], IN_TURN), (["--lwp-explore"], EXPLORED), (["--lwp-chaos=7"], IN_TURN)],
+    ids=["lock order", "explored", "chaos"],
+)
+def test_the_plugin(options: list[str], text: str, tmp_path: Path) -> None:
+    done = pytest_says(tmp_path, text, *options)
     assert done.returncode in (0, 1), done.stdout
     check(done.stdout, done.stderr)
     if "--lwp-chaos=7" not in options:

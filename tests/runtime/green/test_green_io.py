@@ -206,7 +206,8 @@ def test_threads_go_on_after_uninstall(options: dict[str, Any]) -> None:
     until_alone()
 
 
-FORKED = "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05')"
+#: A child process ends when another thread has had a turn.  After a time it could end before a busy parent waits.
+FORKED = "pid = os.spawnlp(os.P_NOWAIT, 'sh', 'sh', '-c', until_turn)"
 BLOCKS = {
     "sleep": "time.sleep(0.05)",
     "select": "assert select.select([late], [], [], 30)[0] == [late]",
@@ -222,28 +223,28 @@ BLOCKS = {
     "epoll": "epoll = select.epoll(); epoll.register(late, select.EPOLLIN); assert epoll.poll(30) and epoll.poll(0)",
     "os.read": "assert os.read(late.fileno(), 1) == b'.'",
     "os.write": "read, write = os.pipe(); drain(read); os.write(write, bytes(1_000_000))",
-    "waitpid": "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05'); assert os.waitpid(pid, 0) == (pid, 0)",
+    "waitpid": f"{FORKED}; assert os.waitpid(pid, 0) == (pid, 0)",
     "waitid": f"{FORKED}; assert os.waitid(os.P_PID, pid, os.WEXITED).si_pid == pid",
     "waitid for any": f"{FORKED}; assert os.waitid(os.P_ALL, 0, os.WEXITED).si_pid == pid",
     "wait3": f"{FORKED}; assert os.wait3(0)[:2] == (pid, 0)",
     "wait4": f"{FORKED}; assert os.wait4(pid, 0)[:2] == (pid, 0)",
-    "wait for any": "pid = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '0.05'); assert os.wait() == (pid, 0)",
-    "system": "assert os.system('sleep 0.05') == 0",
-    "subprocess.run": "assert subprocess.run(['sleep', '0.05'], timeout=30).returncode == 0",
-    "communicate": "assert subprocess.run(['sh', '-c', 'sleep 0.05; cat'], input=big, stdout=-1).stdout == big",
+    "wait for any": f"{FORKED}; assert os.wait() == (pid, 0)",
+    "system": "assert os.system(until_turn) == 0",
+    "subprocess.run": "assert subprocess.run(['sh', '-c', until_turn], timeout=30).returncode == 0",
+    "communicate": "assert subprocess.run(['sh', '-c', until_turn + '; cat'], input=big, stdout=-1).stdout == big",
     "multiprocessing": "lock = multiprocessing.Lock(); lock.acquire(); later(lock.release); lock.acquire()",
     "its queue": "shared = multiprocessing.Queue(); later(shared.put, 5); assert shared.get() == 5; shared.close()",
-    "check_output": "assert subprocess.check_output(['sh', '-c', 'sleep 0.05; echo x']) == b'x\\n'",
+    "check_output": "assert subprocess.check_output(['sh', '-c', until_turn + '; echo x']) == b'x\\n'",
     "os.open": "fifo = named_pipe(); later(read_all, fifo); os.close(os.open(fifo, os.O_WRONLY))",
     "open": "fifo = named_pipe(); later(fifo.write_text, 'x\\n'); assert open(fifo).readline() == 'x\\n'",
     "open to write": "fifo = named_pipe(); later(read_all, fifo); open(fifo, 'wb').write(bytes(300_000))",
     "open to append": "fifo = named_pipe(); later(read_all, fifo); open(fifo, 'a').write('x' * 300_000)",
     "a named pipe's end": "fifo = named_pipe(); later(fifo.write_text, ''); assert fifo.read_bytes() == b''",
     "fsync": "with open(named_pipe('file'), 'w') as file: os.fsync(file); os.fdatasync(file.fileno())",
-    "a pipe's readline": "assert piped(['sh', '-c', 'sleep 0.05; echo x; exec cat']).stdout.readline() == 'x\\n'",
-    "a pipe's lines": "assert list(piped(['sh', '-c', 'sleep 0.05; echo x']).stdout) == ['x\\n']",
-    "a pipe's write": "cat = piped(['sh', '-c', 'sleep 0.05; cat >/dev/null']); cat.stdin.write('.' * 300_000)",
-    "popen": "assert os.popen('sleep 0.05; echo x').read() == 'x\\n'",
+    "a pipe's readline": "assert piped(['sh', '-c', until_turn + '; echo x; exec cat']).stdout.readline() == 'x\\n'",
+    "a pipe's lines": "assert list(piped(['sh', '-c', until_turn + '; echo x']).stdout) == ['x\\n']",
+    "a pipe's write": "cat = piped(['sh', '-c', until_turn + '; cat >/dev/null']); cat.stdin.write('.' * 300_000)",
+    "popen": "assert os.popen(until_turn + '; echo x').read() == 'x\\n'",
     "fdopen": "assert os.fdopen(late.detach(), 'rb', 0).read(1) == b'.'",
     "flock": "one, two = twice(); fcntl.flock(one, fcntl.LOCK_EX); later(one.close); fcntl.flock(two, fcntl.LOCK_SH)",
     "getaddrinfo": "socket.getaddrinfo('localhost', 80)",
@@ -268,6 +269,9 @@ BLOCKS = {
 )
 def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: range, child: Child) -> None:
     def blocks(text: str, main: bool, options: Any, lwps: range) -> None:
+        gate = Path(sys.argv[0]).with_name("gate")
+        os.mkfifo(gate)
+        opens_gate, until_turn = os.open(gate, os.O_RDWR | os.O_NONBLOCK), f"read line <{gate}"
         runtime.install(green=True, **options)
         import asyncio
         import fcntl
@@ -282,6 +286,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
         _ = asyncio, fcntl, multiprocessing, queue, select, subprocess  # for the text
 
         turns: list[int] = []
+        gates: list[int] = []
         pipes: list[Any] = []
         executor = ThreadPoolExecutor(1)
         big = bytes(300_000)
@@ -290,7 +295,10 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
 
         def tick() -> None:
             while True:
+                opened = gates.copy()  # first: so the turn that opens the gate is not among those that block() saw
                 turns.append(1)
+                for fd in opened:
+                    os.write(fd, b"\n")
                 scheduler.sleep(0.001)
 
         def later(function: Any, *args: object) -> None:
@@ -331,6 +339,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
             drain(drained.fileno())
             names = {**globals(), **scope}
             begun = len(turns)
+            gates.append(opens_gate)
             exec(text, names)
             assert len(turns) > begun or "getaddrinfo" in text or "sync" in text, "nobody else ran"
             for process in pipes:
