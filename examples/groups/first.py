@@ -38,10 +38,8 @@ print("all:", len(wait([*workers, outside, gates[0]], return_when=ALL_COMPLETED)
 
 
 async def main() -> None:
-    permits.release()
-    await aio.acquire(permits)
     await aio.ended(outside)
-    print("asyncio: a permit, and the end of a thread")
+    print("asyncio: the end of a thread")
 
 
 asyncio.run(main())

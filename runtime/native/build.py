@@ -170,7 +170,6 @@ SOURCES = [
     "python/waits/file.c",
     "python/waits/things.c",
     "python/waits/wait.c",
-    "python/groups/await.c",
     "python/module.c",
 ]
 

@@ -20,8 +20,7 @@
  * What the waiter sleeps in decides how it is woken:
  *   a futex, or a green thread's wait table   `wake` is NULL: as any waiter of a queue, once it has the baton (waits/queue.h)
  *   a shared futex                            if a thread's end is among the things, see waits/watch.h
- *   ppoll(2), with files among the things     an eventfd is written
- *   nowhere: it runs an event loop            at_once: it is told, and takes no baton, which it might keep for long */
+ *   ppoll(2), with files among the things     an eventfd is written */
 #ifndef RUNTIME_SYNC_ANY_H
 #define RUNTIME_SYNC_ANY_H
 
@@ -34,7 +33,6 @@ struct sync_any {
     atomic_int open;   /* 0: completed, or closed */
     int forks;         /* the fork_generation in which it has entered the queues: in a child they have forgotten it */
     void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
-    int at_once;
     int fd;            /* for sync_any_wake_fd() */
     int moves;         /* it sleeps in a futex, and may be moved to another word: waits/watch.h */
     const void *moved; /* to a word of this thread, which counts it */

@@ -115,17 +115,13 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
 }
 
 /* Grants to a place of a wait for several things: 1, the place takes the grant.  The place stays in the queue then, and its thread is woken
- * by the baton; a waiter that is told `at_once` takes no baton.  A place whose wait is over leaves the queue. */
+ * by the baton.  A place whose wait is over leaves the queue. */
 static int grant_any(struct sync_queue *queue, struct sync_place *place)
 {
-    struct sync_any *any = place->any;
-
     queue->anys--;
-    place->claimed = sync_any_claim(any);
-    if (!place->claimed || any->at_once)
+    place->claimed = sync_any_claim(place->any);
+    if (!place->claimed)
         unlink_place(queue, place);
-    if (place->claimed && any->at_once)
-        any->wake(any);
     return place->claimed;
 }
 

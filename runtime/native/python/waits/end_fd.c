@@ -62,7 +62,7 @@ static int fill_end_fd(struct end_fd *end, struct lwp *lwp)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    end->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = sync_any_wake_fd, .at_once = 1, .fd = end->fd};
+    end->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = sync_any_wake_fd, .fd = end->fd};
     end->watches = alive && is_thread && lwp_watch(lwp, &end->watch, &end->any);
     if (!end->watches)
         eventfd_write(end->fd, 1);
