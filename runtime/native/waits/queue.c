@@ -2,7 +2,6 @@
 
 #include "kernel/base/fork.h"
 #include "kernel/base/events.h"
-#include "waits/watch.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -275,7 +274,6 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 
 static void after_fork_in_child(void)
 {
-    sync_watch_forget();
     /* The newest place first: each is put before those that came later. */
     for (struct sync_place *place = innermost; place; place = place->outer) {
         struct sync_queue *queue = place->queue;

@@ -8,8 +8,6 @@
 #include "python/room.h"
 #include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
-#include "python/waits/waitable.h"
-#include "waits/watch.h"
 
 #include <errno.h>
 
@@ -211,55 +209,6 @@ static PyType_Spec lock_spec = {
     .basicsize = sizeof(LockObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
     .slots = lock_slots,
-};
-
-/* ---- among several things ---------------------------------------------------------------------------------------- */
-
-static struct sync_lock *lock_of(const struct thing *thing)
-{
-    return &((LockObject *)thing->object)->lock;
-}
-
-static int look_at_lock(const struct thing *thing)
-{
-    return !sync_lock_held(lock_of(thing));
-}
-
-static int take_lock(struct thing *thing)
-{
-    return lock_take_if_free((LockObject *)thing->object);
-}
-
-static void give_lock_back(struct thing *thing)
-{
-    lock_disown((LockObject *)thing->object);
-    sync_lock_release(lock_of(thing));
-}
-
-static int enter_lock(struct thing *thing, struct sync_any *any)
-{
-    return sync_lock_watch(lock_of(thing), &thing->watch, any);
-}
-
-static int leave_lock(struct thing *thing)
-{
-    return sync_lock_unwatch(&thing->watch);
-}
-
-static void finish_lock(struct thing *thing, struct sync_any *any)
-{
-    (void)any;
-    lock_own((LockObject *)thing->object);
-}
-
-const struct waitable lock_waitable = {
-    .look = look_at_lock,
-    .take = take_lock,
-    .give_back = give_lock_back,
-    .enter = enter_lock,
-    .leave = leave_lock,
-    .finish = finish_lock,
-    .shared = 1,
 };
 
 static PyMethodDef functions[] = {

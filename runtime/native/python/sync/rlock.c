@@ -4,7 +4,6 @@
 #include "python/sync/lock_parts.h"
 #include "python/sync/with.h"
 #include "python/room.h"
-#include "python/waits/waitable.h"
 
 #include <limits.h>
 
@@ -195,55 +194,6 @@ static PyType_Spec rlock_spec = {
     .basicsize = sizeof(RLockObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = rlock_slots,
-};
-
-/* ---- among several things ---------------------------------------------------------------------------------------- */
-
-static int look_at_rlock(const struct thing *thing)
-{
-    return rlock_is_mine((RLockObject *)thing->object) || lock_waitable.look(thing);
-}
-
-static int take_own_rlock(struct thing *thing)
-{
-    RLockObject *self = (RLockObject *)thing->object;
-    unsigned long depth = rlock_is_mine(self) ? rlock_depth(self) : 0;
-
-    if (depth == ULONG_MAX || (!depth && !lock_waitable.take(thing)))
-        return 0;
-    rlock_set_depth(self, depth + 1);
-    return 1;
-}
-
-static void give_rlock_back(struct thing *thing)
-{
-    rlock_give_once((RLockObject *)thing->object);
-}
-
-static int enter_rlock(struct thing *thing, struct sync_any *any)
-{
-    return !rlock_is_mine((RLockObject *)thing->object) && lock_waitable.enter(thing, any);
-}
-
-static int leave_rlock(struct thing *thing)
-{
-    return lock_waitable.leave(thing);
-}
-
-static void finish_rlock(struct thing *thing, struct sync_any *any)
-{
-    lock_waitable.finish(thing, any);
-    rlock_set_depth((RLockObject *)thing->object, 1);
-}
-
-const struct waitable rlock_waitable = {
-    .look = look_at_rlock,
-    .take = take_own_rlock,
-    .give_back = give_rlock_back,
-    .enter = enter_rlock,
-    .leave = leave_rlock,
-    .finish = finish_rlock,
-    .shared = 1,
 };
 
 static int add_rlock(PyObject *module)

@@ -253,7 +253,7 @@ static int enter_lwp(struct thing *thing, struct sync_any *any)
 
 static int leave_lwp(struct thing *thing)
 {
-    return sync_watch_leave(&thing->watch);
+    return lwp_unwatch(&thing->watch);
 }
 
 static void finish_lwp(struct thing *thing, struct sync_any *any)
