@@ -18,9 +18,6 @@ class Placing(TypedDict, total=False):
     nice: int | None  #: -20 (urgent) to 19, of this thread alone; with policy "other" and "batch"
     policy: str | None  #: one of POLICIES; "fifo" and "rr" run before all others
     priority: int | None  #: 1 to 99 (urgent), with policy "fifo" or "rr"
-    timer_slack: float | None  #: seconds by which its sleeps may be longer, so that wake-ups come together
-    cgroup: int | None  #: a descriptor of a cgroup's directory, open until the start: threaded, or of version 1
-    uclamp: tuple[int, int] | None  #: the least and the most of a core's capacity that it counts for, of 1024
 
 
 class Options(Placing, total=False):

@@ -350,9 +350,8 @@ class Thread(threading.Thread):
     ValueError.  None: all that threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
-    others: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from before
-    the program's first line in it on; see runtime.placement.Placing.  If the kernel refuses one of these, the start
-    fails.
+    others: affinity, nice, policy, priority: where and how urgently it runs, from before the program's first line in it
+    on; see runtime.placement.Placing.  If the kernel refuses one of these, the start fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """

@@ -165,7 +165,6 @@ SOURCES = [
     "python/threads/lwp.c",
     "python/green/helpers.c",
     "python/threads/thread.c",
-    "python/threads/placement.c",
     "python/waits/things.c",
     "python/waits/wait.c",
     "python/module.c",

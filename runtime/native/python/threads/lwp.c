@@ -1,6 +1,7 @@
 /* The type LWP: a handle. */
 #include "python/threads/lwp.h"
 
+#include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
@@ -451,11 +452,19 @@ static PyObject *count_started(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     return PyLong_FromLong(registry_read().started);
 }
 
+static PyObject *trace_placed(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    if (PyUnicode_Check(text))
+        EVENT(EVENT_PLACED, text, 0);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"lwp_reap", reap_ended, METH_NOARGS, "Puts back the contexts of threads that have ended."},
     {"lwp_alive", count_alive, METH_NOARGS, "How many LWPs there are."},
     {"lwp_started", count_started, METH_NOARGS, "How many were started since the process began."},
     {"context_counts", count_contexts, METH_NOARGS, "(made, cached, bytes)."},
+    {"trace_placed", trace_placed, METH_O, "For the trace: the calling thread was given this placement at its birth."},
     {0},
 };
 
