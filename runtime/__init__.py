@@ -74,11 +74,10 @@ _HOMES = {
     "wait": ".groups",
 }
 _MODULES = {"aio", "limits", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls"}
-_OLD_MODULES = {"green": ".scheduler"}  # this name stays until the release after 0.2
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
     _HOMES |= tools.NAMES["runtime"]
-    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | _OLD_MODULES | tools.MODULES)
+    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | tools.MODULES)
 
     def __getattr__(name: str) -> object:
         if name != "__version__":

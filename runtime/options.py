@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import Context
 from typing import TypedDict
 
 from .native import SchedulerBase as Scheduler  # scheduler.py, which derives from it, stands above
@@ -26,3 +27,4 @@ class Options(Placing, total=False):
     stack_size: int | None  #: in bytes
     flags: int | None  #: of runtime.Clone
     scheduler: Scheduler | None  #: of a green thread
+    context: Context | None  #: in which run() is called; from Python 3.14 on, as threading.Thread's
