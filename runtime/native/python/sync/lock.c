@@ -188,28 +188,17 @@ PyMemberDef lock_members[] = {
 };
 
 PyDoc_STRVAR(lock_doc, COMPAT_LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
-static PyType_Slot lock_slots[] = {
-    {Py_tp_doc, (void *)lock_doc},
-    {Py_tp_dealloc, lock_dealloc},
-    {Py_tp_repr, lock_repr},
-    {Py_tp_methods, lock_methods},
-    {Py_tp_members, lock_members},
-    {LOCK_IS_TYPE ? Py_tp_new : 0, lock_new}, /* 0 ends the table */
-    {0, NULL},
-};
-
 /* threading.Lock, unless LOCK_IS_TYPE. */
 static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return new_primitive(lock_type);
 }
 
-static PyType_Spec lock_spec = {
-    .name = "_thread.lock", /* the name that libraries and reprs know */
-    .basicsize = sizeof(LockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
-    .slots = lock_slots,
-};
+/* `_thread.lock` is the name that libraries and reprs know.  The last slot is 0 where threading.Lock is a function, and then ends the
+ * table. */
+TYPE_SPEC(lock, "_thread.lock", LockObject, Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
+          {Py_tp_doc, (void *)lock_doc}, {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods},
+          {Py_tp_members, lock_members}, {LOCK_IS_TYPE ? Py_tp_new : 0, lock_new});
 
 static PyMethodDef functions[] = {
     {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},

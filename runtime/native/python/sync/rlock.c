@@ -179,22 +179,9 @@ static PyMethodDef rlock_methods[] = {
 PyDoc_STRVAR(rlock_doc,
 "RLock()\n--\n\n"
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
-static PyType_Slot rlock_slots[] = {
-    {Py_tp_doc, (void *)rlock_doc},
-    {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new},
-    {Py_tp_dealloc, lock_dealloc},
-    {Py_tp_repr, rlock_repr},
-    {Py_tp_methods, rlock_methods},
-    {Py_tp_members, lock_members},
-    {0, NULL},
-};
-
-static PyType_Spec rlock_spec = {
-    .name = "_thread.RLock",
-    .basicsize = sizeof(RLockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
-    .slots = rlock_slots,
-};
+TYPE_SPEC(rlock, "_thread.RLock", RLockObject, Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE, {Py_tp_doc, (void *)rlock_doc},
+          {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new}, {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, rlock_repr},
+          {Py_tp_methods, rlock_methods}, {Py_tp_members, lock_members});
 
 static int add_rlock(PyObject *module)
 {

@@ -407,22 +407,8 @@ static PyGetSetDef lwp_attributes[] = {
     {0},
 };
 
-static PyType_Slot lwp_slots[] = {
-    {Py_tp_doc, (void *)lwp_doc},
-    {Py_tp_new, lwp_tp_new},
-    {Py_tp_dealloc, lwp_tp_dealloc},
-    {Py_tp_repr, lwp_repr},
-    {Py_tp_methods, lwp_methods},
-    {Py_tp_getset, lwp_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec lwp_spec = {
-    .name = "runtime.native.LWP",
-    .basicsize = sizeof(LwpObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = lwp_slots,
-};
+TYPE_SPEC(lwp, "runtime.native.LWP", LwpObject, Py_TPFLAGS_BASETYPE, {Py_tp_doc, (void *)lwp_doc}, {Py_tp_new, lwp_tp_new},
+          {Py_tp_dealloc, lwp_tp_dealloc}, {Py_tp_repr, lwp_repr}, {Py_tp_methods, lwp_methods}, {Py_tp_getset, lwp_attributes});
 
 /* ---- of all LWPs ------------------------------------------------------------------------------------------------- */
 
