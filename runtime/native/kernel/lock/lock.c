@@ -133,7 +133,7 @@ static int take_after_sleep(struct sync_lock *lock, int starving)
 
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int dozes)
 {
-    int64_t now = park_now(), dozes_until = now + SYNC_DOZE + SYNC_DOZE / 4; /* not near: it keeps its timer slack (park.c) */
+    int64_t now = park_now(), dozes_until = now + SYNC_DOZE + SYNC_DOZE / 4; /* so far off that the timer keeps its slack (park.c) */
     int result = 0, taken;
 
     if (*since == 0)
@@ -157,8 +157,8 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int
             result = result == ETIMEDOUT ? EAGAIN : result;
         } else
             result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
-        /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so it may have consumed a starving waiter's wake-up.
-         * It is passed on only if the lock is handed over still: otherwise a starving waiter has come by itself. */
+        /* A thread that may be cancelled sleeps without bits (waits/cancel.c, wait_two()), so the wake-up that it got may have been meant for
+         * a starving waiter.  It passes the wake-up on if the lock is still HANDED; otherwise a starving waiter has come by itself. */
         if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
             park_wake_some(&lock->word, 1, SYNC_STARVING);
         if (!starving && park_now() - *since >= STARVES_AFTER) {

@@ -44,7 +44,7 @@ struct lwp {
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
     atomic_int watching; /* a lock around `watchers`; order: docs/architecture.md */
-    atomic_int begun;   /* for a higher floor: python/threads/wake.c */
+    atomic_int begun;   /* a higher floor's: how far its start has come (python/threads/wake.c) */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
     atomic_int started;
@@ -161,9 +161,9 @@ void lwp_await_gone(struct lwp *lwp, int counted);
 /* How many LWPs the process has more than __nptl_nthreads says: those that are `aside`, less the green threads that it counts. */
 extern atomic_int lwps_beside_count;
 
-/* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
- * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
- * could wake a thread. */
+/* The number of LWPs that are ending: glibc doesn't count them any more, but they have not yet woken the green threads that wait for their
+ * end.  (The kernel wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been
+ * the last LWP that could wake a thread. */
 API extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 
