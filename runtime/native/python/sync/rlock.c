@@ -44,15 +44,6 @@ static void rlock_give_up(RLockObject *self)
     sync_lock_release(&self->base.lock);
 }
 
-/* Undoes one acquire(). */
-static void rlock_give_once(RLockObject *self)
-{
-    if (rlock_depth(self) == 1)
-        rlock_give_up(self);
-    else
-        rlock_set_depth(self, rlock_depth(self) - 1);
-}
-
 static PyObject *not_mine(void)
 {
     PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
@@ -80,7 +71,10 @@ PyObject *rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 
     if (!rlock_is_mine(self))
         return not_mine();
-    rlock_give_once(self);
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
     Py_RETURN_NONE;
 }
 
