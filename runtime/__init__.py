@@ -53,32 +53,17 @@ __all__ += ["checkpoint", "fail_after", "move_on_after", "shield", "wait"]
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall", "watchdog"]
 
 _HOMES = {
-    "ALL_COMPLETED": ".groups",
-    "FIRST_COMPLETED": ".groups",
-    "THREAD_FLAGS": ".clone",
-    "Cancelled": ".groups",
-    "Clone": ".clone",
-    "Group": ".groups",
-    "Task": ".groups",
-    "TaskStatus": ".groups",
+    **dict.fromkeys(("ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus"), ".groups"),
+    **dict.fromkeys(("as_completed", "checkpoint", "fail_after", "move_on_after", "shield", "wait"), ".groups"),
+    **dict.fromkeys(("THREAD_FLAGS", "Clone"), ".clone"),
+    **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), ".patch"),
     "Thread": ".thread",
-    "as_completed": ".groups",
-    "checkpoint": ".groups",
-    "fail_after": ".groups",
-    "install": ".patch",
-    "installed": ".patch",
-    "is_installed": ".patch",
-    "move_on_after": ".groups",
-    "shield": ".groups",
-    "uninstall": ".patch",
-    "wait": ".groups",
 }
 _MODULES = {"aio", "limits", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls"}
-_OLD_MODULES = {"green": ".scheduler"}  # this name stays until the release after 0.2
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
     _HOMES |= tools.NAMES["runtime"]
-    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | _OLD_MODULES | tools.MODULES)
+    _load, __dir__ = loading(globals(), _HOMES, {name: f".{name}" for name in _MODULES} | tools.MODULES)
 
     def __getattr__(name: str) -> object:
         if name != "__version__":

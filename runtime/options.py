@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import Context
 from typing import TypedDict
 
 from .native import SchedulerBase as Scheduler  # scheduler.py, which derives from it, stands above
@@ -18,9 +19,6 @@ class Placing(TypedDict, total=False):
     nice: int | None  #: -20 (urgent) to 19, of this thread alone; with policy "other" and "batch"
     policy: str | None  #: one of POLICIES; "fifo" and "rr" run before all others
     priority: int | None  #: 1 to 99 (urgent), with policy "fifo" or "rr"
-    timer_slack: float | None  #: seconds by which its sleeps may be longer, so that wake-ups come together
-    cgroup: int | None  #: a descriptor of a cgroup's directory, open until the start: threaded, or of version 1
-    uclamp: tuple[int, int] | None  #: the least and the most of a core's capacity that it counts for, of 1024
 
 
 class Options(Placing, total=False):
@@ -29,3 +27,4 @@ class Options(Placing, total=False):
     stack_size: int | None  #: in bytes
     flags: int | None  #: of runtime.Clone
     scheduler: Scheduler | None  #: of a green thread
+    context: Context | None  #: in which run() is called; from Python 3.14 on, as threading.Thread's

@@ -1,16 +1,13 @@
 """Where and how urgently a thread runs: asked for at its birth, or read and changed while it lives.
 
-Sources: sched(7), sched_setaffinity(2), sched_setscheduler(2), sched_setattr(2), setpriority(2),
-PR_SET_TIMERSLACK(2const), cgroups(7).
+Sources: sched(7), sched_setaffinity(2), sched_setscheduler(2), setpriority(2).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import sys
 from _operator import index
-from _thread import get_native_id
 
 from . import native
 from .lazily import loading
@@ -132,39 +129,6 @@ def _nice(value: object) -> int:
     return _integer("nice", value, -20, 19)
 
 
-def _slack(value: object) -> int:
-    """Nanoseconds."""
-    if not isinstance(value, int | float):
-        raise TypeError(f"timer_slack must be a number of seconds, not {type(value).__name__}")
-    # The kernel takes 0 for the default.
-    if not 1e-9 <= value <= 1e6:
-        raise ValueError(f"timer_slack must be from 1e-9 to 1e6 seconds, not {value:g}")
-    return round(value * 1e9)
-
-
-def _cgroup(value: object) -> int:
-    right = "cgroup must be a descriptor of a cgroup's directory"
-    fd = _integer("cgroup, a file descriptor,", value, 0, 0x7FFFFFFF)
-    for name in ("cgroup.threads", "tasks"):
-        try:
-            os.stat(name, dir_fd=fd)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ValueError(f"{right}, not {fd}: {error.strerror}") from None
-        return fd
-    raise ValueError(f"{right}, which {_path(fd)} is not")
-
-
-def _clamps(value: object) -> tuple[int, ...]:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError("uclamp must be a pair of integers, (least, most)")
-    clamps = tuple(_integer("uclamp", clamp, 0, 1024) for clamp in value)
-    if clamps[0] > clamps[1]:
-        raise ValueError(f"uclamp: the least, {clamps[0]}, is more than the most, {clamps[1]}")
-    return clamps
-
-
 def checked(placing: Mapping[str, object], function: str) -> dict[str, Any]:
     """What is asked for, in the order in which it is asked of the kernel; "policy" is (its name, priority or 0).
 
@@ -177,77 +141,19 @@ def checked(placing: Mapping[str, object], function: str) -> dict[str, Any]:
     asked: dict[str, Any] = {name: value for name, value in placing.items() if value is not None}
     if "policy" in asked or "priority" in asked:
         asked["policy"] = asked.get("policy"), asked.pop("priority", None)
-    asked = {name: thing.check(asked[name]) for name, thing in _THINGS.items() if name in asked}
-    if "timer_slack" in asked and asked.get("policy", ("",))[0] in _REAL_TIME:
-        raise ValueError("timer_slack has no effect with policy 'fifo' or 'rr': their sleeps are exact")
-    return asked
+    return {name: thing.check(asked[name]) for name, thing in _THINGS.items() if name in asked}
 
 
 # ---- asking the kernel; tid 0: the calling thread --------------------------------------------------------------------
 #
-# clone(2) gives a new thread its creator's affinity, policy, nice value, slack and cgroup.  To have others before the
-# program's first line in it, the thread asks for them itself, in take_place(), while its creator waits.
+# clone(2) gives a new thread its creator's affinity, policy and nice value.  To have others before the program's first
+# line in it, the thread asks for them itself, in take_place(), while its creator waits.
 #
-# REJECTED.  That the creator makes the calls, with the thread's tid: the thread would run meanwhile, anywhere.  And
-# CLONE_INTO_CGROUP (clone3(2), Linux 5.7).  A thread, too, is made in another cgroup by it, if both are of one threaded
-# domain (kernel/cgroup/cgroup.c, cgroup_css_set_fork).  But version 1 doesn't have it, and seccomp filters hide clone3
-# (ENOSYS), so that there would be two ways.
-
-
-def _is_own(tid: int) -> bool:
-    return tid in (0, get_native_id())
-
-
-def _join_cgroup(tid: int, directory: int) -> None:
-    # Both files take one thread, and "0" for the thread that writes (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
-    try:
-        fd = os.open("cgroup.threads", os.O_WRONLY, dir_fd=directory)
-    except FileNotFoundError:
-        fd = os.open("tasks", os.O_WRONLY, dir_fd=directory)  # version 1
-    try:
-        os.write(fd, b"%d" % tid)
-    finally:
-        os.close(fd)
+# REJECTED.  That the creator makes the calls, with the thread's tid: the thread would run meanwhile, anywhere.
 
 
 def _set_policy(tid: int, policy: tuple[str, int]) -> None:
     os.sched_setscheduler(tid, POLICIES[policy[0]], os.sched_param(policy[1]))
-
-
-_CLAMPS_ONLY = 8 | 16 | 32 | 64  # SCHED_FLAG_KEEP_POLICY, KEEP_PARAMS, UTIL_CLAMP_MIN, UTIL_CLAMP_MAX: linux/sched.h
-
-
-def _set_clamps(tid: int, clamps: tuple[int, int]) -> None:
-    # struct sched_attr, linux/sched/types.h: size, policy, flags ..., and the two clamps.
-    fields = (4, 56), (4, 0), (8, _CLAMPS_ONLY), (32, 0), (4, clamps[0]), (4, clamps[1])
-    attributes = b"".join(number.to_bytes(size, sys.byteorder) for size, number in fields)
-    native.system_call(native.SYS_sched_setattr, tid, attributes, 0)
-
-
-def _read_clamps(tid: int) -> tuple[int, int]:
-    attributes = bytearray(56)
-    native.system_call(native.SYS_sched_getattr, tid, attributes, len(attributes), 0)
-    return int.from_bytes(attributes[48:52], sys.byteorder), int.from_bytes(attributes[52:], sys.byteorder)
-
-
-_PR_SET_TIMERSLACK, _PR_GET_TIMERSLACK = 29, 30  # linux/prctl.h
-#: Another thread's slack is in /proc/TID alone, and not in /proc/PID/task/TID (fs/proc/base.c, tgid_base_stuff).
-_SLACK_FILE = "/proc/{}/timerslack_ns"
-
-
-def _set_slack(tid: int, slack: int) -> None:
-    if _is_own(tid):
-        native.system_call(native.SYS_prctl, _PR_SET_TIMERSLACK, slack)
-        return
-    with open(_SLACK_FILE.format(tid), "w") as file:
-        file.write(str(slack))
-
-
-def _read_slack(tid: int) -> int:
-    if _is_own(tid):
-        return native.system_call(native.SYS_prctl, _PR_GET_TIMERSLACK)
-    with open(_SLACK_FILE.format(tid)) as file:
-        return int(file.read())
 
 
 def _apply(tid: int, asked: Mapping[str, Any]) -> None:
@@ -278,22 +184,8 @@ def births() -> str:
 # ---- what the kernel refuses -----------------------------------------------------------------------------------------
 
 
-def _path(fd: int) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:
-        return f"descriptor {fd}"
-
-
-def _usable(asked: Mapping[str, Any]) -> str:
+def _usable() -> str:
     """The CPUs of the cpuset that are online; "": the kernel doesn't tell."""
-    if "cgroup" in asked:
-        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):  # version 2, version 1
-            try:
-                with open(name, opener=lambda *how: os.open(*how, dir_fd=asked["cgroup"])) as file:
-                    return file.read().strip()
-            except OSError:
-                continue
     # The kernel intersects what is asked for with these CPUs (kernel/sched/syscalls.c, __sched_setaffinity), and no
     # call tells which they are.  So the caller asks for all, looks at what it has got, and takes back what it had.
     own = os.sched_getaffinity(0)
@@ -317,7 +209,7 @@ def _why_affinity(number: int, asked: Mapping[str, Any]) -> str:
     cpus = cpu_list(asked["affinity"])
     if number != errno.EINVAL:
         return f"affinity {cpus}"
-    usable = _usable(asked)
+    usable = _usable()
     return f"affinity {cpus} has no CPU that may be used here" + (
         f": the cpuset, and those that are online, leave {usable}" if usable else ""
     )
@@ -344,31 +236,6 @@ def _why_policy(number: int, asked: Mapping[str, Any]) -> str:
         f"policy {name!r} with priority {priority}: RLIMIT_RTPRIO (ulimit -r) is {limit} and must be "
         f"{priority} at least, or the thread needs CAP_SYS_NICE"
     )
-
-
-_CGROUP_REASONS = {
-    errno.EACCES: "its cgroup.threads, and cgroup.procs of the cgroup above both, must be writable (cgroups(7))",
-    errno.EPERM: "its cgroup.threads, and cgroup.procs of the cgroup above both, must be writable (cgroups(7))",
-    errno.EOPNOTSUPP: "it must be threaded (cgroup.type), and below the cgroup of this process",
-    errno.EBUSY: "it hands controllers on to cgroups below (cgroup.subtree_control), so it takes no threads",
-    errno.ENOENT: "this is not the directory of a cgroup",
-    errno.ENODEV: "it has been removed",
-    errno.ENOSPC: "its cpuset has no CPUs, or no memory (cpuset.cpus, cpuset.mems)",
-    errno.EBADF: "the descriptor is not open any more",
-    errno.EINVAL: "it has no time for real-time threads (cpu.rt_runtime_us)",
-}
-
-
-def _why_cgroup(number: int, asked: Mapping[str, Any]) -> str:
-    return f"cgroup {_path(asked['cgroup'])}: {_CGROUP_REASONS.get(number, 'the kernel refuses it')}"
-
-
-def _why_clamps(number: int, asked: Mapping[str, Any]) -> str:
-    return f"uclamp {asked['uclamp']}: this kernel can't clamp (CONFIG_UCLAMP_TASK, from Linux 5.3 on)"
-
-
-def _why_slack(number: int, asked: Mapping[str, Any]) -> str:
-    return f"timer_slack {asked['timer_slack'] / 1e9:g} of another thread: this takes CAP_SYS_NICE"
 
 
 def _why_refused(number: int, name: str, asked: Mapping[str, Any]) -> str:
@@ -402,15 +269,11 @@ class _Thing:
         self.check, self.ask, self.why, self.say = check, ask, why, say
 
 
-#: In this order no call undoes an earlier one: a cgroup's cpuset sets the affinity anew, and a policy the slack.
 _THINGS = {
-    "cgroup": _Thing(_cgroup, _join_cgroup, _why_cgroup, "cgroup".format),
     "affinity": _Thing(_affinity, os.sched_setaffinity, _why_affinity, _say_affinity),
     "policy": _Thing(_policy, _set_policy, _why_policy, _say_policy),
     # of one thread: setpriority(2), "C library/kernel differences"
     "nice": _Thing(_nice, lambda *how: os.setpriority(os.PRIO_PROCESS, *how), _why_nice, "nice {}".format),
-    "uclamp": _Thing(_clamps, _set_clamps, _why_clamps, "uclamp".format),
-    "timer_slack": _Thing(_slack, _set_slack, _why_slack, "timer_slack".format),
 }
 #: How many threads were placed at birth.  Each count changes without a call, so that no other thread comes in between.
 _births = dict.fromkeys(("threads", *_THINGS), 0)
@@ -453,7 +316,7 @@ class Placement:
         tid = self._tid()
         try:
             answer = question(tid)
-        except (ProcessLookupError, FileNotFoundError):
+        except ProcessLookupError:
             raise RuntimeError("the thread has ended") from None
         # The kernel gives a tid to another task only after it has cleared the word that is_alive() reads.
         self._tid()
@@ -511,54 +374,11 @@ class Placement:
     def priority(self, value: int) -> None:
         self.update(policy=self.policy, priority=value)
 
-    @property
-    def timer_slack(self) -> float:
-        """Seconds by which its sleeps may be longer.  Another thread's takes CAP_SYS_NICE."""
-
-        try:
-            return self._ask(_read_slack) / 1e9
-        except PermissionError:
-            reason = f"{os.strerror(errno.EPERM)}: another thread's timer_slack: this takes CAP_SYS_NICE"
-            raise PermissionError(errno.EPERM, reason) from None
-
-    @timer_slack.setter
-    def timer_slack(self, value: float) -> None:
-        self.update(timer_slack=value)
-
-    @property
-    def cgroup(self) -> dict[str, str]:
-        """The path of its cgroup in each hierarchy, by its controllers; by "" in that of version 2.
-
-        It is set by a descriptor of a directory.
-        """
-        return self._ask(_cgroups)
-
-    @cgroup.setter
-    def cgroup(self, value: int) -> None:
-        self.update(cgroup=value)
-
-    @property
-    def uclamp(self) -> tuple[int, int] | None:
-        """The least and the most of a core's capacity that it counts for, of 1024; None: this kernel can't clamp."""
-
-        clamps = self._ask(_read_clamps)
-        return clamps if os.path.exists("/proc/sys/kernel/sched_util_clamp_max") else None
-
-    @uclamp.setter
-    def uclamp(self, value: tuple[int, int]) -> None:
-        self.update(uclamp=value)
-
     def __repr__(self) -> str:
         try:
             return f"<Placement of {self._thread!r}: {described(self._tid())}>"
         except (RuntimeError, OSError) as error:
             return f"<Placement of {self._thread!r}: {error}>"
-
-
-def _cgroups(tid: int) -> dict[str, str]:
-    with open(f"/proc/{tid}/cgroup", errors="surrogateescape") as file:
-        lines = [line.rstrip("\n").split(":", 2) for line in file]
-    return {controllers: path for _, controllers, path in lines}
 
 
 def described(tid: int) -> str:

@@ -19,7 +19,6 @@ from .sync import Event
 TYPE_CHECKING = False  # programs that only start threads load neither typing nor enum, nor these modules
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from contextvars import Context
     from typing import Any, SupportsIndex, Unpack
 
     from .options import Options
@@ -318,6 +317,8 @@ def _has_options(thread: Any) -> bool:
 
 def _take_options(thread: Any, options: Options) -> None:
     stack_size, flags, on = options.pop("stack_size", None), options.pop("flags", None), options.pop("scheduler", None)
+    if sys.version_info >= (3, 14) and (context := options.pop("context", None)) is not None:
+        thread._context = context
     if options:  # the rest
         thread._lwp_first = placed(options, "Thread.__init__")
     if stack_size is not None:
@@ -350,51 +351,27 @@ class Thread(threading.Thread):
     ValueError.  None: all that threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
-    others: affinity, nice, policy, priority, timer_slack, cgroup, uclamp: where and how urgently it runs, from before
-    the program's first line in it on; see runtime.placement.Placing.  If the kernel refuses one of these, the start
-    fails.
+    others: affinity, nice, policy, priority: where and how urgently it runs, from before the program's first line in it
+    on; see runtime.placement.Placing.  If the kernel refuses one of these, the start fails.
 
     `ident` is set when start() returns, and so is `native_id`; a green thread's is 0 before its scheduler has run.
     """
 
-    if sys.version_info >= (3, 14):
-
-        def __init__(
-            self,
-            group: None = None,
-            target: Callable[..., object] | None = None,
-            name: str | None = None,
-            args: Iterable[Any] = (),
-            kwargs: Mapping[str, Any] | None = None,
-            *,
-            daemon: bool | None = None,
-            context: Context | None = None,
-            **options: Unpack[Options],
-        ) -> None:
-            assert group is None, "group argument must be None for now"
-            if options:
-                _take_options(self, options)
-            native.thread_make(self, target, name, args, kwargs, daemon)  # native/python/threads/thread.c
-            if context is not None:
-                self._context = context
-
-    else:
-
-        def __init__(
-            self,
-            group: None = None,
-            target: Callable[..., object] | None = None,
-            name: str | None = None,
-            args: Iterable[Any] = (),
-            kwargs: Mapping[str, Any] | None = None,
-            *,
-            daemon: bool | None = None,
-            **options: Unpack[Options],
-        ) -> None:
-            assert group is None, "group argument must be None for now"
-            if options:
-                _take_options(self, options)
-            native.thread_make(self, target, name, args, kwargs, daemon)  # native/python/threads/thread.c
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., object] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        assert group is None, "group argument must be None for now"
+        if options:
+            _take_options(self, options)
+        native.thread_make(self, target, name, args, kwargs, daemon)  # native/python/threads/thread.c
 
     @property
     def placement(self) -> Placement:

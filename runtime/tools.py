@@ -29,9 +29,6 @@ NAMES = {
 
 #: Attributes of the package that are modules.
 MODULES = {"explore": "lwp.explore", "observe": "lwp.observe", "tlsmap": "lwp.study.tlsmap"}
-# These names stay until the release after 0.2.
-MODULES |= {name: f"lwp.observe.{name}" for name in ("trace", "waits")}
-MODULES |= {name: f"lwp.study.tlsmap.{name}" for name in ("comparison", "inspection", "variables")}
 
 #: Functions that the core calls, by when it does, in this order.
 _CALLED = {

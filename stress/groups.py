@@ -19,9 +19,10 @@ class _Things:
 
     def __init__(self, chance: random.Random) -> None:
         locks: list[Any] = [chance.choice((sync.Lock, sync.RLock))() for _ in range(chance.randint(1, 3))]
-        self.permits = [chance.choice((1, 1, 2, 5)) for _ in range(chance.randint(1, 3))]
-        self.takeable = [*locks, *(sync.Semaphore(count) for count in self.permits)]
-        self.most = [1] * len(locks) + self.permits
+        permits = [chance.choice((1, 1, 2, 5)) for _ in range(chance.randint(1, 3))]
+        self.semaphores = [sync.Semaphore(count) for count in permits]
+        self.takeable = [*locks, *self.semaphores]
+        self.most = [1] * len(locks) + permits
         self.inside = [0] * len(self.takeable)
         self.guard = sync.Lock()
 
@@ -47,11 +48,11 @@ class _Things:
 
     def take_some(self, chance: random.Random, others: list[Any]) -> None:
         """Takes some in one of several ways, while others come at their own time."""
-        chosen = chance.sample(self.takeable, chance.randint(1, len(self.takeable)))
+        chosen = chance.sample(self.semaphores, chance.randint(1, len(self.semaphores)))
         timeout = chance.choice((None, 0, chance.random() ** 3 * 5e-3))
         way = chance.randrange(3)
         if way == 0:
-            thing = chosen[0]
+            thing = chance.choice(self.takeable)
             if thing.acquire() if timeout is None else thing.acquire(timeout=timeout):
                 self.use(thing)
             return
@@ -64,7 +65,7 @@ class _Things:
 
 @mix
 def wait_any(run: Run) -> None:
-    """runtime.wait() for locks, semaphores, events and threads: no two threads take the same one, and none is lost."""
+    """runtime.wait() for semaphores, events and threads, beside locks: no two threads take one, none is lost."""
     things = _Things(run.random)
 
     def pulse(event: sync.Event) -> None:

@@ -46,7 +46,7 @@ def thread_flags(chance: random.Random) -> Clone:
 def placing(chance: random.Random) -> Placing:
     """Mostly nothing; otherwise what needs no rights."""
     some: list[Placing] = [{}] * 4
-    some += {"affinity": {chance.choice(_CPUS)}}, {"policy": "batch"}, {"timer_slack": 1e-5}
+    some += {"affinity": {chance.choice(_CPUS)}}, {"policy": "batch"}, {"nice": 19}
     return chance.choice(some)
 
 

@@ -19,9 +19,8 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
     """Waits until the first of the things is ready, or all are.  Returns a list of the ready things, in the order
     given.
 
-    A thing is a thread or LWP (it has ended), a Task or a Future of runtime.pool (it is done), an Event (it is set), a
-    file or descriptor (it can be read, or is at its end), a Semaphore, or a lock.  A semaphore or a lock that is
-    returned has been acquired; others are left as they are, for other threads.
+    A thing is a thread or LWP (it has ended), a Task or a Future of runtime.pool (it is done), an Event (it is set), or
+    a Semaphore.  A semaphore that is returned has been acquired; others are left as they are, for other threads.
 
     FIRST_COMPLETED: the first ready thing, in the order given, decides.  If it is acquired, it is returned alone;
     otherwise all ready things are returned that need not be acquired.
@@ -31,9 +30,9 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
     timeout: seconds, after which the list has what is ready by then (with FIRST_COMPLETED it is empty), and nothing is
     acquired; None: no limit; 0 or less: it only looks.
 
-    TypeError: something else is among the things, such as an Event of threading's own, or an Event or Semaphore of a
-    derived class; ALL_COMPLETED with a semaphore or a lock.  RuntimeError: a thread was not started, or is the calling
-    thread.  OSError: a descriptor is closed.  ValueError: return_when.
+    TypeError: something else is among the things, such as a lock, for which Semaphore(1) serves, a file, for
+    which select does, an Event of threading's own, or an Event or Semaphore of a derived class; ALL_COMPLETED with a
+    semaphore.  RuntimeError: a thread was not started, or is the calling thread.  ValueError: return_when.
     """
     if return_when not in (FIRST_COMPLETED, ALL_COMPLETED):
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")

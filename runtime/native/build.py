@@ -109,7 +109,6 @@ SOURCES = [
     "kernel/lwp/fork.c",
     # What stands on the kernel, without Python.
     "waits/cancel.c",
-    "waits/any.c",
     "waits/watch.c",
     "waits/queue.c",
     "green/replace.c",
@@ -166,11 +165,8 @@ SOURCES = [
     "python/threads/lwp.c",
     "python/green/helpers.c",
     "python/threads/thread.c",
-    "python/threads/placement.c",
-    "python/waits/file.c",
     "python/waits/things.c",
     "python/waits/wait.c",
-    "python/groups/await.c",
     "python/module.c",
 ]
 

@@ -49,38 +49,23 @@ def _count() -> int:
 class Thread:
     """threading.Thread's methods while install() is in force, with the names that tracebacks show."""
 
-    if sys.version_info >= (3, 14):
-
-        def __init__(
-            self: Any,
-            group: None = None,
-            target: Callable[..., object] | None = None,
-            name: str | None = None,
-            args: Iterable[Any] = (),
-            kwargs: Mapping[str, Any] | None = None,
-            *,
-            daemon: bool | None = None,
-            context: Context | None = None,
-        ) -> None:
-            assert group is None, "group argument must be None for now"
-            native.thread_make(self, target, name, args, kwargs, daemon)
-            if context is not None:
-                self._context = context
-
-    else:
-
-        def __init__(
-            self: Any,
-            group: None = None,
-            target: Callable[..., object] | None = None,
-            name: str | None = None,
-            args: Iterable[Any] = (),
-            kwargs: Mapping[str, Any] | None = None,
-            *,
-            daemon: bool | None = None,
-        ) -> None:
-            assert group is None, "group argument must be None for now"
-            native.thread_make(self, target, name, args, kwargs, daemon)
+    def __init__(
+        self: Any,
+        group: None = None,
+        target: Callable[..., object] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+        context: Context | None = None,
+    ) -> None:
+        assert group is None, "group argument must be None for now"
+        if context is not None:
+            if sys.version_info < (3, 14):
+                raise TypeError("Thread.__init__() got an unexpected keyword argument 'context'")
+            self._context = context
+        native.thread_make(self, target, name, args, kwargs, daemon)
 
     def start(self: Any) -> None:
         if thread.is_started_by_others():

@@ -266,18 +266,6 @@ int green_wait_fds(struct pollfd *files, int count, int64_t deadline)
     return poller ? poller_wait_all(poller, files, count, deadline) : errno;
 }
 
-int green_watch_fd(int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any)
-{
-    struct poller *poller = poller_of(park_green->scheduler);
-
-    return poller ? poller_watch(poller, fd, events, waiter, any) : errno;
-}
-
-unsigned green_unwatch_fd(int fd, struct fd_waiter *waiter)
-{
-    return poller_unwatch(park_green->scheduler->poller, fd, waiter);
-}
-
 int green_try(struct poller_try *attempt)
 {
     struct scheduler *s = park_green->scheduler;

@@ -73,10 +73,6 @@ int green_wait_fds(struct pollfd *files, int count, int64_t deadline);
 /* How often the number has been closed (green/poller.h).  For a green thread; with a policy always 0. */
 unsigned green_closings(int fd);
 
-/* A file among several things that a green thread waits for: as poller_watch() and poller_unwatch(). */
-int green_watch_fd(int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any);
-unsigned green_unwatch_fd(int fd, struct fd_waiter *waiter);
-
 /* The same for an attempt that doesn't block and the wait after it (green/poller.h), by a green thread.  With a policy each attempt is made. */
 int green_try(struct poller_try *attempt);
 void green_drained(const struct poller_try *attempt);

@@ -28,6 +28,13 @@
  * sleep; otherwise it tries again.  `drained` keeps what was read for the next call: as long as it equals `edges`, nothing has come.  Two
  * things end a short read before the stream is drained, or make no edge: the end of the stream, which may have come with the data, and
  * urgent data.  Both show in the event (EPOLLRDHUP, EPOLLPRI), and from then on a short read says nothing. */
+struct fd_waiter {
+    struct fd_waiter *next;
+    atomic_int *shared; /* its thread sleeps at this word, which is 0 until one of several files has come; NULL: at `found` */
+    unsigned events;
+    atomic_int found; /* 0 until it is woken.  POLLNVAL: the descriptor is closed */
+};
+
 struct descriptor {
     struct fd_waiter *waiters;
     const void *owner;       /* NULL: armed for one event, or not registered */
@@ -136,7 +143,8 @@ static void add_waiter(struct poller *p, int fd, struct fd_waiter *waiter)
     atomic_fetch_add(&p->waiters, 1);
 }
 
-unsigned poller_unwatch(struct poller *p, int fd, struct fd_waiter *waiter)
+/* Returns the events that have come. */
+static unsigned stop_waiting(struct poller *p, int fd, struct fd_waiter *waiter)
 {
     park_lock(&p->lock);
     remove_waiter(p, fd, waiter);
@@ -150,7 +158,7 @@ static int sleep_for_event(struct poller *p, int fd, struct fd_waiter *waiter, i
 
     while (!atomic_load(&waiter->found) && !result)
         result = park_wait(&waiter->found, 0, deadline, PARK_PRIVATE);
-    *found = poller_unwatch(p, fd, waiter);
+    *found = stop_waiting(p, fd, waiter);
     return *found & POLLNVAL ? EBADF : *found ? 0 : result;
 }
 
@@ -177,12 +185,6 @@ static int begin_waiting(struct poller *p, int fd, struct fd_waiter *waiter, con
     return result;
 }
 
-int poller_watch(struct poller *p, int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any)
-{
-    *waiter = (struct fd_waiter){.events = events, .any = any};
-    return begin_waiting(p, fd, waiter, NULL);
-}
-
 int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found)
 {
     struct fd_waiter waiter = {.events = events};
@@ -193,19 +195,20 @@ int poller_wait(struct poller *p, int fd, unsigned events, const unsigned *closi
 
 /* ---- several files ----------------------------------------------------------------------------------------------- */
 
-/* 0, or an errno; `any` is NULL in those that were not entered. */
-static int watch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, struct sync_any *any)
+/* 0, or an errno; `shared` is NULL in those that were not entered. */
+static int watch_all(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, atomic_int *word)
 {
     for (int i = 0; i < count; i++) {
         if (files[i].fd < 0) /* poll(2) leaves it out */
             continue;
-        int result = poller_watch(p, files[i].fd, (unsigned short)files[i].events, &waiters[i], any);
+        waiters[i] = (struct fd_waiter){.events = (unsigned short)files[i].events, .shared = word};
+        int result = begin_waiting(p, files[i].fd, &waiters[i], NULL);
         if (!result)
             continue;
-        waiters[i].any = NULL;
+        waiters[i].shared = NULL;
         if (result == EBADF) {
             files[i].revents = POLLNVAL;
-            atomic_store(&any->word, SYNC_POKED);
+            atomic_store(word, 1);
         } else if (result != EPERM)
             return result;
     }
@@ -218,7 +221,7 @@ static int unwatch_all(struct poller *p, struct pollfd *files, int count, struct
     int closed = 0;
 
     for (int i = 0; i < count; i++) {
-        if (waiters[i].any && poller_unwatch(p, files[i].fd, &waiters[i]) & POLLNVAL)
+        if (waiters[i].shared && stop_waiting(p, files[i].fd, &waiters[i]) & POLLNVAL)
             files[i].revents = POLLNVAL;
         closed |= files[i].revents;
     }
@@ -227,12 +230,12 @@ static int unwatch_all(struct poller *p, struct pollfd *files, int count, struct
 
 static int sleep_for_one(struct poller *p, struct pollfd *files, int count, struct fd_waiter *waiters, int64_t deadline)
 {
-    struct sync_any any = {0};
+    atomic_int word = 0;
 
     memset(waiters, 0, (size_t)count * sizeof *waiters);
-    int result = watch_all(p, files, count, waiters, &any);
-    while (!result && atomic_load(&any.word) == SYNC_ASLEEP)
-        result = park_wait(&any.word, SYNC_ASLEEP, deadline, PARK_PRIVATE);
+    int result = watch_all(p, files, count, waiters, &word);
+    while (!result && !atomic_load(&word))
+        result = park_wait(&word, 0, deadline, PARK_PRIVATE);
     if (unwatch_all(p, files, count, waiters))
         return 0;
     if (result && result != ETIMEDOUT)
@@ -348,10 +351,10 @@ static int wake_ready(struct poller *p, int fd, unsigned found)
         } else if (its) {
             atomic_fetch_sub(&p->waiters, 1);
             atomic_store(&w->found, (int)its);
-            if (w->any)
-                sync_any_poke(w->any);
-            else
+            if (!w->shared)
                 park_wake_greens(&w->found, 1);
+            else if (!atomic_exchange(w->shared, 1))
+                park_wake_greens(w->shared, 1);
         } else
             others++;
     }

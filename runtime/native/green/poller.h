@@ -2,8 +2,6 @@
 #ifndef RUNTIME_POLLER_H
 #define RUNTIME_POLLER_H
 
-#include "waits/any.h"
-
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -22,17 +20,6 @@ unsigned poller_closings(struct poller *poller, int fd);
  * ENOSPC; EBADF: the descriptor is closed, or was closed meanwhile or since *closings was read (NULL: any file of the number will do);
  * EPERM: always ready, as files on a disk are (epoll_ctl(2)).  An LWP must poll meanwhile. */
 int poller_wait(struct poller *poller, int fd, unsigned events, const unsigned *closings, int64_t deadline, unsigned *found);
-
-/* A file among several things that a thread waits for (waits/any.h).  poller_watch(): 0, the wait is poked when one of the events is there; or
- * an errno as above.  After a 0 poller_unwatch() must be called: it returns the events that have come. */
-struct fd_waiter {
-    struct fd_waiter *next;
-    struct sync_any *any; /* NULL: its thread sleeps at `found` */
-    unsigned events;
-    atomic_int found; /* 0 until it is woken.  POLLNVAL: the descriptor is closed */
-};
-int poller_watch(struct poller *poller, int fd, unsigned events, struct fd_waiter *waiter, struct sync_any *any);
-unsigned poller_unwatch(struct poller *poller, int fd, struct fd_waiter *waiter);
 
 /* Parks the calling thread until one of the files is ready, as poll(2) then says: as green_wait_fds(). */
 struct pollfd;

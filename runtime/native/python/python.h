@@ -15,6 +15,16 @@
 #define POSITIONAL(name, function, doc) {name, FAST(function), METH_FASTCALL, doc}
 #define KEYWORDS(name, function, doc) {name, FAST(function), METH_FASTCALL | METH_KEYWORDS, doc}
 
+/* OF_spec for add_type(): a type called `called`, of struct `object`, with flags besides the usual ones and these slots. */
+#define TYPE_SPEC(of, called, object, more, ...)                \
+    static PyType_Slot of##_slots[] = {__VA_ARGS__, {0, NULL}}; \
+    static PyType_Spec of##_spec = {                            \
+        .name = called,                                         \
+        .basicsize = sizeof(object),                            \
+        .flags = Py_TPFLAGS_DEFAULT | (more),                   \
+        .slots = of##_slots,                                    \
+    }
+
 PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
 
 /* THE RULE for what stands in for functions of CPython, and for what CPython calls in the whole process, as an audit hook: it serves threads

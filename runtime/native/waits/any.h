@@ -20,22 +20,17 @@
  * What the waiter sleeps in decides how it is woken:
  *   a futex, or a green thread's wait table   `wake` is NULL: as any waiter of a queue, once it has the baton (waits/queue.h)
  *   a shared futex                            if a thread's end is among the things, see waits/watch.h
- *   ppoll(2), with files among the things     an eventfd is written
- *   nowhere: it runs an event loop            at_once: it is told, and takes no baton, which it might keep for long */
+ *   nowhere: it has an eventfd                for a thread's end, see python/waits/end_fd.c */
 #ifndef RUNTIME_SYNC_ANY_H
 #define RUNTIME_SYNC_ANY_H
 
 #include "kernel/lock/lock.h"
 
-enum { SYNC_POKED = SYNC_WOKEN + 1 }; /* its word: something besides the queues has come, as a file's event */
-
 struct sync_any {
-    atomic_int word;   /* SYNC_ASLEEP; SYNC_WOKEN, written by the thread that has completed it; SYNC_POKED */
+    atomic_int word;   /* SYNC_ASLEEP; SYNC_WOKEN, written by the thread that has completed it */
     atomic_int open;   /* 0: completed, or closed */
     int forks;         /* the fork_generation in which it has entered the queues: in a child they have forgotten it */
     void (*wake)(struct sync_any *any); /* called under the lock of a queue; NULL: sync_wake_waiter(), without it */
-    int at_once;
-    int fd;            /* for sync_any_wake_fd() */
     int moves;         /* it sleeps in a futex, and may be moved to another word: waits/watch.h */
     const void *moved; /* to a word of this thread, which counts it */
 };
@@ -51,12 +46,5 @@ static inline int sync_any_close(struct sync_any *any)
 {
     return atomic_exchange(&any->open, 0);
 }
-
-/* For a waiter that sleeps at its word with PARK_SHARED, and for one that polls `fd`. */
-void sync_any_wake_shared(struct sync_any *any);
-void sync_any_wake_fd(struct sync_any *any);
-
-/* Wakes a green thread that sleeps there. */
-void sync_any_poke(struct sync_any *any);
 
 #endif

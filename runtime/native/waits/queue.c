@@ -2,7 +2,6 @@
 
 #include "kernel/base/fork.h"
 #include "kernel/base/events.h"
-#include "waits/watch.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -115,17 +114,13 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue)
 }
 
 /* Grants to a place of a wait for several things: 1, the place takes the grant.  The place stays in the queue then, and its thread is woken
- * by the baton; a waiter that is told `at_once` takes no baton.  A place whose wait is over leaves the queue. */
+ * by the baton.  A place whose wait is over leaves the queue. */
 static int grant_any(struct sync_queue *queue, struct sync_place *place)
 {
-    struct sync_any *any = place->any;
-
     queue->anys--;
-    place->claimed = sync_any_claim(any);
-    if (!place->claimed || any->at_once)
+    place->claimed = sync_any_claim(place->any);
+    if (!place->claimed)
         unlink_place(queue, place);
-    if (place->claimed && any->at_once)
-        any->wake(any);
     return place->claimed;
 }
 
@@ -279,7 +274,6 @@ int sync_queue_away(struct sync_queue *queue, struct sync_place *place, int away
 
 static void after_fork_in_child(void)
 {
-    sync_watch_forget();
     /* The newest place first: each is put before those that came later. */
     for (struct sync_place *place = innermost; place; place = place->outer) {
         struct sync_queue *queue = place->queue;

@@ -57,14 +57,13 @@ def test_submodules_are_there_when_they_are_asked_for() -> None:
     assert (shown.stdout, shown.stderr) == ("False\nTrue\n", "")
 
 
-def test_modules_by_their_names_of_the_last_release() -> None:
+def test_modules_of_tools_are_found_in_the_core() -> None:
     program = """if True:
         import runtime
-        from runtime import inspection, limits, trace
-        assert runtime.green is runtime.scheduler
-        assert (trace, limits, runtime.waits) == (runtime.observe.trace, runtime.observe.limits, runtime.observe.waits)
-        assert (inspection, runtime.comparison) == (runtime.tlsmap.inspection, runtime.tlsmap.comparison)
-        print(runtime.variables.variables is runtime.tls.variables, trace.record.__name__)
+        from runtime import limits, observe, tlsmap
+        assert limits is observe.limits
+        observe.waits, tlsmap.inspection, tlsmap.comparison
+        print(tlsmap.variables.variables is runtime.tls.variables, observe.trace.record.__name__)
         """
     shown = python("-c", program)
     assert (shown.stdout, shown.stderr) == ("True record\n", "")

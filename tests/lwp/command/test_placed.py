@@ -100,13 +100,13 @@ thread.join()
 def test_a_trace_shows_what_each_asked_for(tmp_path: Path) -> None:
     program = f"""
 import runtime
-for asked in {{"affinity": {{{LAST}}}, "nice": {NICER}}}, {{"policy": "batch", "timer_slack": 1}}, {{}}:
+for asked in {{"affinity": {{{LAST}}}, "nice": {NICER}}}, {{"policy": "batch", "nice": {NICER}}}, {{}}:
     thread = runtime.Thread(target=int, **asked); thread.start(); thread.join()
 """
     lwp("run", "--trace", tmp_path / "trace.json", "-c", program)
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     found = [event["args"].get("placement") for event in events if event["name"] == "life"]
-    assert found == [None, f"CPUs {LAST}, nice {NICER}", "batch, timer_slack", None]
+    assert found == [None, f"CPUs {LAST}, nice {NICER}", f"batch, nice {NICER}", None]
 
 
 def test_tls_shows_it() -> None:

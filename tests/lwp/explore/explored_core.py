@@ -40,7 +40,6 @@ EXPLORED = [
     "kernel/lwp/join.c",
     "kernel/lwp/start.c",
     "kernel/lwp/thread_main.c",
-    "waits/any.c",
     "waits/cancel.c",
     "waits/queue.c",
     "waits/watch.c",

@@ -164,8 +164,8 @@ CLAIMS_ALWAYS = "sync_any_claim(struct sync_any *any)\n{\n    atomic_store(&any-
         (
             Fault(
                 WATCH,
-                "sync_watch_tell(lwp, INT_MAX, move_to_alive, lwp)",
-                "sync_watch_tell(lwp, 1, move_to_alive, lwp)",
+                "for (struct lwp_watch *watch; (watch = atomic_load(&lwp->watchers));) {",
+                "for (struct lwp_watch *watch = NULL; !watch && (watch = atomic_load(&lwp->watchers));) {",
             ),
             "two waiters",
         ),

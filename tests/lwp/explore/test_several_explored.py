@@ -1,16 +1,15 @@
-"""waits/any.h and waits/watch.c under the explorer: runtime.wait() for semaphores, locks and events."""
+"""waits/any.h under the explorer: runtime.wait() for semaphores and events."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import Core, Explored, Fault, Scenario
 from explored_core import explored as explored  # a fixture
 
-ANY, QUEUE, WATCH = "waits/any.h", "waits/queue.c", "waits/watch.c"
+ANY, QUEUE = "waits/any.h", "waits/queue.c"
 LONG = 100.0
 
 
@@ -45,27 +44,30 @@ def semaphores(waiters: tuple[str, ...], *gives: str, timeouts: int = 0, cancell
     return run
 
 
-def lock_or_event(
-    waiters: int, users: int, is_set: bool, timeouts: int = 0, rounds: int = 1, waits_long: bool = False
-) -> Scenario:
-    """Waits for the lock or the event so often, and users of the lock; waits_long: at some moment they starve."""
+def permit_or_event(waiters: int, users: int, is_set: bool, timeouts: int = 0, rounds: int = 1) -> Scenario:
+    """Waits for the one permit or the event so often, and users of the permit: no two have it."""
 
     def run(core: Core) -> None:
-        lock, event, inside = core.lock(), core.event(), []
+        permit, event, inside = core.semaphore(), core.event(), []
+        permit.release()
+
+        def use() -> None:
+            inside.append(1)
+            assert len(inside) == 1
+            inside.clear()
+            permit.release()
 
         def wait(me: int) -> None:
             for _ in range(rounds):
-                if lock in core.wait(lock, event, timeout=LONG if me < timeouts else None):
-                    use_lock(lock, inside)
+                if permit in core.wait(permit, event, timeout=LONG if me < timeouts else None):
+                    use()
 
-        def use() -> None:
-            lock.acquire()
-            use_lock(lock, inside)
+        def take() -> None:
+            permit.acquire()
+            use()
 
-        others = [*[event.set] * is_set, *[partial(time.sleep, 0.002)] * waits_long]
-        core.threads(*[use] * users, *[partial(wait, me) for me in range(waiters)], *others)
-        assert core.first_word(lock) == 0
-        assert core.points.variable("watchers") == 0
+        core.threads(*[take] * users, *[partial(wait, me) for me in range(waiters)], *[event.set] * is_set)
+        assert permit._of._value == 1
 
     return run
 
@@ -79,13 +81,12 @@ CASES = {
     "semaphores, a taker, a timeout": (semaphores(("AB", "A"), "AA", timeouts=1), "dfs:1"),
     "semaphores, cancelled": (semaphores(("AB",), "A", "B", cancelled=1), "dfs:1"),
     "semaphores, a taker, cancelled": (semaphores(("AB", "A"), "AA", cancelled=1), "dfs:1"),
-    "lock": (lock_or_event(1, 1, False), "dfs:3"),
-    "lock or event": (lock_or_event(1, 1, True), "dfs:2"),
-    "lock, two waiters": (lock_or_event(2, 1, False), "dfs:2"),
-    "lock, two users": (lock_or_event(1, 2, False), "dfs:2"),
-    "lock, twice": (lock_or_event(1, 1, False, rounds=2), "dfs:3"),
-    "lock, users starve": (lock_or_event(1, 2, False, waits_long=True), "dfs:1"),
-    "lock or event, a timeout": (lock_or_event(1, 1, True, timeouts=1), "dfs:2"),
+    "permit": (permit_or_event(1, 1, False), "dfs:3"),
+    "permit or event": (permit_or_event(1, 1, True), "dfs:2"),
+    "permit, two waiters": (permit_or_event(2, 1, False), "dfs:2"),
+    "permit, two users": (permit_or_event(1, 2, False), "dfs:2"),
+    "permit, twice": (permit_or_event(1, 1, False, rounds=2), "dfs:3"),
+    "permit or event, a timeout": (permit_or_event(1, 1, True, timeouts=1), "dfs:2"),
 }
 
 
@@ -110,17 +111,6 @@ CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange
 )
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)
-
-
-LEAVES = """    if (sync_watch_leave(watch)) /* it was handed over meanwhile: it counts until sync_lock_unwatch() */
-        return 1;
-"""
-
-
-def test_a_watcher_that_is_counted_off_twice_is_found(explored: Explored) -> None:
-    """It takes four preemptions, which dfs:4 is long to come to and chance is not."""
-    fault = Fault(WATCH, LEAVES, LEAVES.replace("1;", "atomic_fetch_sub(&watchers, 1), 1;"))
-    explored(CASES["lock, two users"][0], "pos", fault=fault)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from conftest import run_threads
 from explored import by_chance, finds, in_every_order
@@ -67,21 +65,21 @@ def test_the_ends_of_threads(return_when: str) -> None:
 
 
 @by_chance(1000, "random")
-def test_a_lock_among_others() -> None:
-    locks, inside = [Lock(), Lock()], [0, 0]
+def test_one_of_two_permits() -> None:
+    permits, inside = [Semaphore(1), Semaphore(1)], [0, 0]
 
     def use() -> None:
-        (lock,) = wait(locks)
-        at = locks.index(lock)
+        (permit,) = wait(permits)
+        at = permits.index(permit)
         inside[at] += 1
         assert inside[at] == 1
         inside[at] -= 1
-        lock.release()
+        permit.release()
 
     with Group() as group:
         tasks = [group.spawn(use) for _ in range(3)]
         tasks[0].cancel()
-    assert not any(lock.locked() for lock in locks)
+    assert [permit._value for permit in permits] == [1, 1]
     assert not any(task.cancelled() for task in tasks[1:])
 
 
@@ -136,12 +134,3 @@ def test_a_lost_race_that_is_forgotten_is_found() -> None:
     for thread in threads:
         thread.join()
     assert semaphore.acquire(False)
-
-
-@by_chance(2)
-def test_a_file_can_not_be_explored() -> None:
-    read, write = os.pipe()
-    with pytest.raises(NotImplementedError, match=r"runtime\.wait\(\) for a file can't be explored"):
-        wait([Event(), read], 1)
-    os.close(read)
-    os.close(write)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import platform
 import sys
@@ -26,7 +24,6 @@ CPUS = sorted(os.sched_getaffinity(0))
 LAST = CPUS[-1]
 NICE = os.getpriority(os.PRIO_PROCESS, 0)
 NICER = min(NICE + 3, 19)  # what anybody may ask for
-libc = ctypes.CDLL(None)
 
 
 def seen() -> dict[str, Any]:
@@ -36,7 +33,6 @@ def seen() -> dict[str, Any]:
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "policy": os.sched_getscheduler(0),
         "priority": os.sched_getparam(0).sched_priority,
-        "timer_slack": libc.prctl(30, 0, 0, 0, 0) / 1e9,  # PR_GET_TIMERSLACK
     }
 
 
@@ -56,9 +52,6 @@ def may_be_real_time() -> bool:
 
 real_time = pytest.mark.skipif(not may_be_real_time(), reason="no real-time policies here")
 
-#: Sleeps of real-time threads are exact, and since Linux 6.12 the kernel says so.
-NO_SLACK = {"timer_slack": 0.0} if tuple(map(int, platform.release().split(".")[:2])) >= (6, 12) else {}
-
 PLACINGS: list[Any] = [
     pytest.param({"affinity": {LAST}}, {"affinity": {LAST}}, id="affinity"),
     pytest.param({"affinity": iter(CPUS)}, {"affinity": set(CPUS)}, id="all CPUs"),
@@ -67,18 +60,16 @@ PLACINGS: list[Any] = [
     pytest.param({"policy": "idle"}, {"policy": os.SCHED_IDLE}, id="idle"),
     pytest.param(
         {"policy": "fifo", "priority": 10, "affinity": {LAST}},
-        {"policy": os.SCHED_FIFO, "priority": 10, "affinity": {LAST}, **NO_SLACK},
+        {"policy": os.SCHED_FIFO, "priority": 10, "affinity": {LAST}},
         id="fifo",
         marks=real_time,
     ),
     pytest.param(
         {"policy": "rr", "priority": 1},
-        {"policy": os.SCHED_RR, "priority": 1, **NO_SLACK},
+        {"policy": os.SCHED_RR, "priority": 1},
         id="round robin",
         marks=real_time,
     ),
-    pytest.param({"timer_slack": 0.001}, {"timer_slack": 0.001}, id="timer slack"),
-    pytest.param({"timer_slack": 5}, {"timer_slack": ctypes.c_int(5 * 10**9).value / 1e9}, id="more than an int of ns"),
     pytest.param({"nice": None, "affinity": None}, {}, id="nothing"),
 ]
 
@@ -116,9 +107,9 @@ def test_it_is_in_force_when_a_profile_function_is_called_first() -> None:
 
 def test_spawn_places_it_too() -> None:
     found: list[dict[str, Any]] = []
-    spawn(lambda: found.append(seen()), affinity=[LAST], nice=NICER, timer_slack=0.002).join()
+    spawn(lambda: found.append(seen()), affinity=[LAST], nice=NICER).join()
     spawn(lambda: found.append(seen()), flags=runtime.THREAD_FLAGS & ~Clone.FS, nice=NICER).join()
-    assert (found[0]["affinity"], found[0]["nice"], found[0]["timer_slack"]) == ({LAST}, NICER, 0.002)
+    assert (found[0]["affinity"], found[0]["nice"]) == ({LAST}, NICER)
     assert found[1]["nice"] == NICER
 
 
@@ -153,17 +144,6 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"policy": "rr", "priority": 100}, ValueError, "priority must be from 1 to 99, not 100"),
     ({"policy": "batch", "priority": 1}, ValueError, "priority goes with policy 'fifo' or 'rr'"),
     ({"priority": 1}, ValueError, "priority goes with policy 'fifo' or 'rr'"),
-    ({"timer_slack": 0}, ValueError, "timer_slack must be from 1e-9 to 1e6 seconds, not 0"),
-    ({"timer_slack": float("nan")}, ValueError, "timer_slack must be from 1e-9 to 1e6 seconds, not nan"),
-    ({"timer_slack": "1"}, TypeError, "timer_slack must be a number of seconds, not str"),
-    ({"timer_slack": 1, "policy": "fifo", "priority": 1}, ValueError, "timer_slack has no effect with policy 'fifo'"),
-    ({"cgroup": -1}, ValueError, "cgroup, a file descriptor, must be from 0"),
-    ({"cgroup": "/sys/fs/cgroup"}, TypeError, "cgroup, a file descriptor, must be an integer, not str"),
-    ({"cgroup": 1 << 20}, ValueError, "cgroup must be a descriptor of a cgroup's directory, not 1048576: Bad file"),
-    ({"uclamp": 5}, TypeError, "uclamp must be a pair of integers, (least, most)"),
-    ({"uclamp": (1, 2, 3)}, TypeError, "uclamp must be a pair of integers, (least, most)"),
-    ({"uclamp": (0, 1025)}, ValueError, "uclamp must be from 0 to 1024, not 1025"),
-    ({"uclamp": (9, 8)}, ValueError, "uclamp: the least, 9, is more than the most, 8"),
     ({"afinity": {0}}, TypeError, "got an unexpected keyword argument 'afinity'"),
 ]
 
@@ -175,15 +155,6 @@ def test_a_wrong_value_is_refused_before_anything_is_made(placing: Any, kind: ty
         with pytest.raises(kind) as error:
             call(**placing)
         assert text in str(error.value)
-
-
-def test_a_directory_that_is_no_cgroup(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    try:
-        with pytest.raises(ValueError, match=f"descriptor of a cgroup's directory, which {tmp_path} is not"):
-            runtime.Thread(cgroup=fd)
-    finally:
-        os.close(fd)
 
 
 def test_a_process_asks_for_itself() -> None:
@@ -225,15 +196,13 @@ def test_it_costs_a_call_for_each_thing(tmp_path: Path) -> None:
 # ---- refused by the kernel -------------------------------------------------------------------------------------------
 
 CALLS = {
-    "x86_64": {"affinity": 203, "policy": 144, "nice": 141, "uclamp": 314, "timer_slack": 157},
-    "aarch64": {"affinity": 122, "policy": 119, "nice": 140, "uclamp": 274, "timer_slack": 167},
+    "x86_64": {"affinity": 203, "policy": 144, "nice": 141},
+    "aarch64": {"affinity": 122, "policy": 119, "nice": 140},
 }[platform.machine()]
 ASKED: dict[str, dict[str, Any]] = {
     "affinity": {"affinity": {LAST}},
     "policy": {"policy": "batch"},
     "nice": {"nice": 5},
-    "uclamp": {"uclamp": (0, 512)},
-    "timer_slack": {"timer_slack": 0.1},
 }
 
 
@@ -301,8 +270,6 @@ def without_rights() -> None:
     import resource
     from contextlib import suppress
 
-    from runtime.placement import Placement
-
     for limit in (resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO):
         with suppress(ValueError):  # it takes CAP_SYS_RESOURCE
             resource.setrlimit(limit, (0, 40))
@@ -334,18 +301,10 @@ def without_rights() -> None:
         assert ran == [{"nice": -5}, {"policy": "fifo", "priority": 10}]
         resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
 
-    # A thread may see and set its own timer slack, and no other's.
     end = sync.Event()
-    thread = runtime.Thread(target=end.wait, timer_slack=0.25)
+    thread = runtime.Thread(target=end.wait)
     thread.start()
-    for call in (lambda: thread.placement.timer_slack, lambda: thread.placement.update(timer_slack=1)):
-        try:
-            call()
-        except PermissionError as error:
-            print(error.strerror)
-    own = Placement(threading.main_thread())
-    own.timer_slack = 3.0
-    print(own.timer_slack, thread.placement.affinity == os.sched_getaffinity(0))
+    print(thread.placement.affinity == os.sched_getaffinity(0))
     try:
         thread.placement.nice = -15
     except PermissionError as error:
@@ -363,15 +322,13 @@ def test_the_limit_that_forbids_it_is_named(child: Child) -> None:
         "least, or the thread needs CAP_SYS_NICE",
         "Operation not permitted: policy 'rr' with priority 1: RLIMIT_RTPRIO (ulimit -r) is 0 and must be 1 at "
         "least, or the thread needs CAP_SYS_NICE",
-        "Operation not permitted: another thread's timer_slack: this takes CAP_SYS_NICE",
-        "Operation not permitted: timer_slack 1 of another thread: this takes CAP_SYS_NICE",
-        "3.0 True",
+        "True",
         "Permission denied: nice -15 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0 and must be 35 at least, "
         "or the thread needs CAP_SYS_NICE",
     ]
 
 
-@pytest.mark.parametrize(("asked", "call"), [(ASKED["uclamp"], CALLS["uclamp"])], ids=["uclamp"])
+@pytest.mark.parametrize(("asked", "call"), [(ASKED["policy"], CALLS["policy"])], ids=["policy"])
 @in_child
 def test_the_interpreter_ends_while_threads_are_placed(asked: dict[str, Any], call: int) -> None:
     from contextlib import suppress
@@ -391,7 +348,7 @@ def test_the_interpreter_ends_while_threads_are_placed(asked: dict[str, Any], ca
     begun.wait()
 
 
-@pytest.mark.parametrize(("asked", "call"), [(ASKED["uclamp"], CALLS["uclamp"])], ids=["uclamp"])
+@pytest.mark.parametrize(("asked", "call"), [(ASKED["policy"], CALLS["policy"])], ids=["policy"])
 @in_child
 def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) -> None:
     refuse(call, 1)
@@ -399,11 +356,11 @@ def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) ->
     refused: list[int] = []
 
     def note() -> None:
-        ran.append(libc.prctl(30, 0, 0, 0, 0))  # PR_GET_TIMERSLACK
+        ran.append(os.getpriority(os.PRIO_PROCESS, 0))
 
     def start_some(number: int) -> None:
         for turn in range(20):
-            thread = runtime.Thread(target=note, timer_slack=number % 2 + 1e-9)
+            thread = runtime.Thread(target=note, nice=17 + number % 2)
             wrong = runtime.Thread(target=ran.append, args=(0,), **asked)
             thread.start()
             try:
@@ -413,7 +370,7 @@ def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) ->
             thread.join()
 
     run_threads([runtime.Thread(target=start_some, args=(number,)) for number in range(8)])
-    assert sorted(ran) == sorted([number * 10**9 + 1 for number in range(2)] * 80), ran
+    assert sorted(ran) == [17] * 80 + [18] * 80, ran
     assert len(refused) == 160
     until_alone()
     assert threading.active_count() == 1
@@ -427,9 +384,9 @@ def test_it_needs_no_file(asked: dict[str, dict[str, Any]]) -> None:
 
     ran = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    for name in ("affinity", "policy", "nice", "timer_slack"):
+    for name in asked:
         run_thread(runtime.Thread(target=ran.append, args=(name,), **asked[name]))
-    assert len(ran) == 4
+    assert len(ran) == 3
 
 
 # ---- of a thread that lives ------------------------------------------------------------------------------------------
@@ -456,10 +413,6 @@ def test_it_is_read_and_changed(waits: runtime.Thread) -> None:
     assert (placement.affinity, placement.nice, placement.policy, placement.priority) == ({LAST}, NICER, "batch", None)
     assert os.getpriority(os.PRIO_PROCESS, 0) == NICE
     assert f"CPUs {LAST}, nice {NICER}, batch>" in repr(placement)
-    assert placement.cgroup == {
-        name: path
-        for _, name, path in (line.split(":") for line in Path(f"/proc/{tid}/cgroup").read_text().splitlines())
-    }
     with pytest.raises(ValueError, match="policy 'fifo' needs a priority"):
         placement.policy = "fifo"
     with pytest.raises(ValueError, match="priority goes with policy"):
@@ -475,25 +428,6 @@ def test_a_living_thread_becomes_real_time(waits: runtime.Thread) -> None:
     assert (placement.policy, placement.priority) == ("fifo", 11)
     placement.policy = "other"
     assert (placement.policy, placement.priority) == ("other", None)
-
-
-@pytest.mark.root
-def test_another_threads_timer_slack(waits: runtime.Thread) -> None:
-    waits.placement.timer_slack = 7  # more than an int of nanoseconds
-    assert Path(f"/proc/{waits.native_id}/timerslack_ns").read_text() == "7000000000\n"
-    assert waits.placement.timer_slack == 7.0
-
-
-def test_own_timer_slack() -> None:
-    found = []
-
-    def work() -> None:
-        own = Placement(threading.current_thread())
-        own.timer_slack = 7
-        found.append(own.timer_slack)
-
-    run_thread(runtime.Thread(target=work))
-    assert found == [7.0]
 
 
 def test_of_other_threads_and_of_an_lwp() -> None:
@@ -519,7 +453,7 @@ def test_of_other_threads_and_of_an_lwp() -> None:
 def test_before_the_start_and_after_the_end() -> None:
     thread = runtime.Thread(target=int)
     for expected in ("the thread is not started: give Thread\\(\\) its placement", "the thread has ended"):
-        for name in ("affinity", "nice", "policy", "priority", "timer_slack", "cgroup", "uclamp"):
+        for name in ("affinity", "nice", "policy", "priority"):
             with pytest.raises(RuntimeError, match=expected):
                 getattr(thread.placement, name)
         with pytest.raises(RuntimeError, match=expected):
@@ -528,29 +462,7 @@ def test_before_the_start_and_after_the_end() -> None:
             run_thread(thread)
 
 
-def clamps_are_possible() -> bool:
-    return os.path.exists("/proc/sys/kernel/sched_util_clamp_max")
-
-
-def test_clamps(waits: runtime.Thread) -> None:
-    thread = runtime.Thread(target=int, uclamp=(1, 512))
-    if clamps_are_possible():
-        waits.placement.uclamp = (1, 512)
-        assert waits.placement.uclamp == (1, 512)
-        run_thread(thread)
-        return
-    assert waits.placement.uclamp is None
-    with pytest.raises(OSError, match="CONFIG_UCLAMP_TASK") as error:
-        waits.placement.uclamp = (1, 512)
-    assert error.value.errno == errno.EOPNOTSUPP
-    with pytest.raises(RuntimeError) as refused:
-        thread.start()
-    assert (
-        "uclamp (1, 512): this kernel can't clamp (CONFIG_UCLAMP_TASK, from Linux 5.3 on)" in refused.value.__notes__[0]
-    )
-
-
-# ---- cgroups ---------------------------------------------------------------------------------------------------------
+# ---- a cpuset --------------------------------------------------------------------------------------------------------
 
 
 def mounted(hierarchy: str) -> str | None:
@@ -587,50 +499,6 @@ def group() -> Iterator[Callable[..., Path]]:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("kind", ["cgroup2", "cpu"])
-def test_a_thread_begins_in_a_cgroup(kind: str, group: Callable[..., Path]) -> None:
-    path = group(mounted(kind), **({"cgroup__type": "threaded"} if kind == "cgroup2" else {}))
-    fd = os.open(path, os.O_RDONLY)
-    found: list[dict[str, str]] = []
-    looked, end = sync.Event(), sync.Event()
-
-    def work() -> None:
-        found.append(Placement(runtime.thread.current_thread()).cgroup)
-        looked.set()
-        end.wait()
-
-    thread = runtime.Thread(target=work, cgroup=fd)
-    thread.start()
-    os.close(fd)
-    looked.wait()
-    key = "" if kind == "cgroup2" else kind
-    assert thread.placement.cgroup[key].endswith(path.name)
-    assert str(thread.native_id) in (path / ("cgroup.threads" if kind == "cgroup2" else "tasks")).read_text().split()
-    back = os.open(path.parent, os.O_RDONLY)
-    thread.placement.cgroup = back
-    os.close(back)
-    assert not thread.placement.cgroup[key].endswith(path.name)
-    end.set()
-    thread.join()
-    assert found[0][key].endswith(path.name)
-
-
-@pytest.mark.root
-def test_a_cgroup_that_is_not_threaded(group: Callable[..., Path]) -> None:
-    path = group(mounted("cgroup2"))
-    fd = os.open(path, os.O_RDONLY)
-    thread = runtime.Thread(target=int, cgroup=fd)
-    with pytest.raises(RuntimeError) as error:
-        thread.start()
-    assert error.value.__notes__[0].endswith(
-        f"cgroup {path}: it must be threaded (cgroup.type), and below the cgroup of this process"
-    )
-    (path / "cgroup.type").write_text("threaded")
-    run_thread(thread)
-    os.close(fd)
-
-
-@pytest.mark.root
 def test_a_cpuset_without_that_cpu(group: Callable[..., Path], child: Child) -> None:
     if len(CPUS) < 2:
         pytest.skip("one CPU only")
@@ -639,26 +507,15 @@ def test_a_cpuset_without_that_cpu(group: Callable[..., Path], child: Child) -> 
 
 
 def in_a_cpuset(path: str, first: int, last: int) -> None:
-    fd = os.open(path, os.O_RDONLY)
-
-    def refused(**asked: Any) -> runtime.Thread:
-        thread, note = runtime.Thread(target=int, **asked), ""
-        try:
-            thread.start()
-        except RuntimeError as error:
-            note = error.__notes__[0]
-        expected = f"no CPU that may be used here: the cpuset, and those that are online, leave {first}"
-        assert note.endswith(f"affinity {last} has {expected}"), note
-        return thread
-
-    refused(affinity={last}, cgroup=fd)
-    found: list[set[int]] = []
-    thread = runtime.Thread(target=lambda: found.append(os.sched_getaffinity(0)), cgroup=fd, affinity={first, last})
-    run_thread(thread)
-    assert found == [{first}]
     Path(path, "cgroup.procs").write_text(str(os.getpid()))
     own = os.sched_getaffinity(0)
-    thread = refused(affinity={last})
+    thread, note = runtime.Thread(target=int, affinity={last}), ""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        note = error.__notes__[0]
+    expected = f"no CPU that may be used here: the cpuset, and those that are online, leave {first}"
+    assert note.endswith(f"affinity {last} has {expected}"), note
     assert os.sched_getaffinity(0) == own == {first}
     Path(path).parent.joinpath("cgroup.procs").write_text(str(os.getpid()))
     thread.start()  # as if nothing had been

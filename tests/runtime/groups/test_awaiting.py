@@ -10,16 +10,16 @@ import select
 import signal
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conftest import Child, in_forked_child, refuse  # refuse: by the program
-from kinds import PATIENCE, is_free, started
+from kinds import PATIENCE, started
 
 from runtime import Thread, aio, wait
-from runtime.scheduler import Scheduler, spawn, yield_
-from runtime.sync import BoundedSemaphore, Event, Lock, RLock, Semaphore
+from runtime.scheduler import Scheduler, spawn
+from runtime.sync import Event, Semaphore
+from runtime.thread import current_thread
 
 
 def readable(fd: int, seconds: float = 0) -> bool:
@@ -37,7 +37,6 @@ def check_fileno() -> None:
     fd = thread.fileno()
     assert thread.fileno() == fd
     assert not readable(fd)
-    assert wait([fd, Event()], 0.001) == []
     gate.set()
     assert readable(fd, PATIENCE)
     thread.join()
@@ -176,123 +175,58 @@ def test_green_threads_end_too() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore, BoundedSemaphore])
-def test_acquire(kind: Callable[[], Any]) -> None:
-    lock = kind()
-    inside, turns = [0], [0]
-
-    def by_threads() -> None:
-        for _ in range(50):
-            with lock:
-                inside[0] += 1
-                assert inside[0] == 1
-                yield_()
-                inside[0] -= 1
-                turns[0] += 1
-
-    async def by_tasks() -> None:
-        for _ in range(50):
-            await aio.acquire(lock)
-            inside[0] += 1
-            assert inside[0] == 1
-            inside[0] -= 1
-            lock.release()
-            turns[0] += 1
-            await asyncio.sleep(0)
+def test_two_tasks_and_two_loops_await_one_thread() -> None:
+    gate = Event()
+    thread = started(gate.wait)
 
     async def main() -> None:
-        threads = [started(by_threads) for _ in range(2)]
-        await asyncio.wait_for(asyncio.gather(by_tasks(), by_tasks()), PATIENCE)
-        for thread in threads:
-            await aio.ended(thread)
+        tasks = [asyncio.create_task(aio.ended(thread)) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting.release()
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+        assert not thread.is_alive()
 
-    asyncio.run(main())
-    assert turns[0] == 200
-    assert lock.acquire(False)
+    waiting = Semaphore(0)
+    loops = [started(asyncio.run, main()) for _ in range(2)]
+    for _ in loops:
+        waiting.acquire()
+    gate.set()
+    assert len(wait(loops, PATIENCE, return_when="ALL_COMPLETED")) == 2
 
 
-@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore])
-def test_a_task_that_is_cancelled_does_not_have_it(kind: Callable[[], Any]) -> None:
+def test_a_task_that_is_cancelled_keeps_no_descriptor() -> None:
     async def main() -> None:
-        lock = kind()
-        for delay in range(20):
-            held, let_go = Event(), Event()
-
-            def hold(held: Event = held, let_go: Event = let_go) -> None:
-                with lock:
-                    held.set()
-                    let_go.wait()
-
-            thread = started(hold)
-            held.wait()
-            task = asyncio.create_task(aio.acquire(lock))
-            for _ in range(delay % 3 + 1):
-                await asyncio.sleep(0)
-            let_go.set()
-            if delay % 2:
-                thread.join()  # it has been granted, and the loop doesn't know yet
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await aio.ended(thread)
-            assert wait([lock], 0) == [lock]
-            lock.release()
-
-    asyncio.run(main())
-
-
-def test_a_timeout() -> None:
-    async def main() -> None:
-        semaphore = Semaphore(0)
+        thread.fileno()
+        before = descriptors()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(aio.acquire(semaphore), 0.01)
-        semaphore.release()
-        await aio.acquire(semaphore)
-        assert semaphore._value == 0
+            await asyncio.wait_for(aio.ended(thread), 0.01)
+        assert descriptors() == before
+        gate.set()
+        await asyncio.wait_for(aio.ended(thread), PATIENCE)
+        assert descriptors() == before
 
+    gate = Event()
+    thread = started(gate.wait)
     asyncio.run(main())
-
-
-def test_several_loops_at_once() -> None:
-    semaphore = Semaphore(0)
-
-    async def main() -> None:
-        for _ in range(50):
-            await aio.acquire(semaphore)
-            semaphore.release()
-
-    threads = [started(asyncio.run, main()) for _ in range(4)]
-    semaphore.release()
-    assert len(wait(threads, PATIENCE, return_when="ALL_COMPLETED")) == 4
-    assert semaphore._value == 1
 
 
 def test_refused_arguments() -> None:
+    errors: list[BaseException] = []
+
+    async def of_itself() -> None:
+        try:
+            await aio.ended(current_thread())
+        except BaseException as error:
+            errors.append(error)
+
     async def main() -> None:
-        for thing in (Event(), 1, threading.Condition()):
-            with pytest.raises(TypeError, match="can acquire"):
-                await aio.acquire(thing)
-        with pytest.raises(RuntimeError, match="not been started"):
+        with pytest.raises(RuntimeError, match="has not started it"):
             await aio.ended(Thread(target=int))
-        with pytest.raises(TypeError, match="the loop itself waits for files"):
-            await aio.ended(0)  # type: ignore[arg-type]
 
     asyncio.run(main())
-
-
-def test_a_loop_that_ends_with_tasks_left() -> None:
-    semaphore = Semaphore(0)
-
-    async def main() -> None:
-        tasks = [asyncio.create_task(aio.acquire(semaphore)) for _ in range(3)]
-        await asyncio.sleep(0)
-        semaphore.release()
-        del tasks
-
-    for _ in range(20):
-        asyncio.run(main())
-    gc.collect()
-    assert wait([semaphore], 0) == [semaphore]
+    started(asyncio.run, of_itself()).join()
+    assert isinstance(errors[0], RuntimeError)
+    assert "runs this loop" in str(errors[0])
 
 
 # ---- a loop that is gone ---------------------------------------------------------------------------------------------
@@ -302,124 +236,29 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Once: what has come is told, and tasks that are woken by that go on in the next turn only."""
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-
-
-def waiting_task(loop: asyncio.AbstractEventLoop, lock: Any) -> Any:
-    task: Any = loop.create_task(aio.acquire(lock))
-    task._log_destroy_pending = False
-    turn(loop)
-    return task
-
-
-def held(kind: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """A lock that another thread has, and what has it released."""
-    lock, came, let_go = kind(), Event(), Event()
-
-    def hold() -> None:
-        with lock:
-            came.set()
-            let_go.wait()
-
-    thread = started(hold)
-    came.wait()
-
-    def release() -> None:
-        let_go.set()
-        thread.join()
-
-    return lock, release
-
-
-@pytest.mark.parametrize("when", ["waits", "granted", "told"])
-@pytest.mark.parametrize("kind", [Lock, RLock, Semaphore])
-def test_a_closed_loop_gives_up_its_places(kind: Callable[[], Any], when: str) -> None:
-    """What still has the task."""
-    before = descriptors()
-    lock, release = held(kind)
-    loop = asyncio.new_event_loop()
-    tasks = [waiting_task(loop, lock) for _ in range(3)]
-    if when != "waits":
-        release()
-    if when == "told":
-        turn(loop)
-    loop.close()
-    if when == "waits":
-        release()
-    assert is_free(lock)
-    assert descriptors() == before
-    assert not any(task.done() for task in tasks)
-    del tasks, loop
-    gc.collect()
-    assert is_free(lock)
-
-
 @pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
 @pytest.mark.parametrize("closed", [True, False])
 def test_loops_do_not_pile_up(closed: bool) -> None:
+    gate = Event()
+    thread = started(gate.wait)
+    thread.fileno()
     before = descriptors()
-    lock, release = held(Semaphore)
     loops = []
     for _ in range(10):
         loop = asyncio.new_event_loop()
-        waiting_task(loop, lock)
+        task: Any = loop.create_task(aio.ended(thread))
+        task._log_destroy_pending = False
+        loop.call_soon(loop.stop)
+        loop.run_forever()
         if closed:
             loop.close()
         loops.append(weakref.ref(loop))
-        del loop
+        del loop, task
     gc.collect()
     assert [reference() for reference in loops] == [None] * 10
     assert descriptors() == before
-    release()
-    assert is_free(lock)
-
-
-def test_a_loop_is_closed_while_it_is_granted() -> None:
-    for _ in range(20):
-        lock, release = held(Semaphore)
-        loop = asyncio.new_event_loop()
-        task = waiting_task(loop, lock)
-        closing = started(loop.close)
-        release()
-        closing.join()
-        assert is_free(lock)
-        del task
-
-
-def test_the_grant_of_a_closed_loop_goes_to_the_next_waiter() -> None:
-    lock, release = held(Semaphore)
-    loop = asyncio.new_event_loop()
-    task = waiting_task(loop, lock)
-    other = started(lock.acquire)
-    release()
-    loop.close()
-    other.join(PATIENCE)
-    assert not other.is_alive()
-    del task
-
-
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_loop_that_a_forked_child_closes() -> None:
-    lock, release = held(Semaphore)
-    loop = asyncio.new_event_loop()
-    tasks = [waiting_task(loop, lock)]
-
-    def check() -> None:
-        for bell in [reference() for reference in aio._bells.values()]:
-            assert bell is not None
-            bell.__del__()  # as the loop's close(), which would also empty the parent's epoll
-        lock.release()
-        assert lock.acquire(False)
-        assert not lock.acquire(False)
-
-    assert in_forked_child(check) == 0
-    release()
-    loop.run_until_complete(asyncio.wait_for(tasks[0], PATIENCE))
-    lock.release()
-    loop.close()
+    gate.set()
+    thread.join()
 
 
 def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
@@ -431,72 +270,18 @@ def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
-            await asyncio.gather(*(aio.acquire(semaphore) for _ in range(3)))
+            await asyncio.gather(*(aio.ended(thread) for _ in range(3)))
 
-        def run_and_keep(coroutine: Any) -> None:
-            loops.append(asyncio.new_event_loop())
-            try:
-                loops[-1].run_until_complete(coroutine)
-            finally:
-                loops[-1].close()
-
+        gate = Event()
+        thread = Thread(target=gate.wait)
+        thread.start()
+        thread.fileno()
         before = len(os.listdir("/proc/self/fd"))
-        semaphore = Semaphore(0)
-        loops: list[Any] = []
-        for run in (asyncio.run, run_and_keep):
-            try:
-                run(main())
-            except KeyboardInterrupt as error:
-                print("interrupted")
-                kept = error  # noqa: F841  # with the frames of the tasks
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
         assert len(os.listdir("/proc/self/fd")) == before
-        semaphore.release()
-        assert semaphore.acquire(timeout=10)
+        gate.set()
 
-    found = child(interrupt, env={"PYTHONWARNINGS": "ignore"})
-    assert found.stdout == "interrupted\n" * 2
-
-
-def test_ready_things_are_returned_without_memory(child: Child) -> None:
-    pytest.importorskip("_testcapi", reason="nothing here makes allocations fail")
-    child(without_memory)
-
-
-def without_memory() -> None:
-
-    import _testcapi  # type: ignore[import-not-found]
-
-    from runtime import native
-
-    locks = [Lock() for _ in range(3)]
-    fd = os.eventfd(0, os.EFD_NONBLOCK)
-    bell = native.Bell(fd)
-    pending = [native.Awaited(bell, lock) for lock in locks]
-    for lock, awaited in zip(locks, pending, strict=True):
-        lock.acquire()
-        assert awaited.enter()
-    for lock in locks:
-        lock.release()
-    ring = bell.ring
-    came: list[Any] = [None] * 4
-    _testcapi.set_nomemory(0)
-    try:
-        came[0] = ring()
-        came[1] = ring()
-        came[2] = ring()
-        came[3] = ring()
-    finally:
-        _testcapi.remove_mem_hooks()
-    assert came == [*pending, None]
-    for awaited in pending:
-        awaited.cancel()
-    assert all(lock.acquire(False) for lock in locks)
-    for is_granted in (False, True):  # the last reference goes while it is in the queue, or on the bell's stack
-        awaited = native.Awaited(bell, locks[0])
-        assert awaited.enter()
-        if is_granted:
-            locks[0].release()
-        del awaited
-        assert locks[0].locked() is not is_granted
-        assert ring() is None
-    os.close(fd)
+    assert child(interrupt).stdout == "interrupted\n"

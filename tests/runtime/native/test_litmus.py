@@ -76,8 +76,13 @@ def test_a_changed_order_is_found() -> None:
     assert complaint(line, source.replace("memory_order_acquire", "memory_order_relaxed")) == (
         "kernel/lock/lock.h sync_lock_try: no SYNC_HELD, memory_order_acquire, or not in this order"
     )
-    watch = "kernel/lock/lock.c sync_lock_watch: atomic_load(&lock->word) ... atomic_fetch_add(&watchers, 1)"
-    assert "not in this order" in str(complaint(watch, (NATIVE / "kernel" / "lock" / "lock.c").read_text()))
+    source = (NATIVE / "kernel" / "lock" / "lock.c").read_text()
+    defer, word = (
+        "kernel/lock/lock.c sync_lock_defer_wake",
+        "atomic_compare_exchange_strong(&lock->word, &seen, SYNC_OWING)",
+    )
+    assert complaint(f"{defer}: atomic_load(&lock->deferred) ... {word}", source) is None
+    assert "not in this order" in str(complaint(f"{defer}: {word} ... atomic_load(&lock->deferred)", source))
 
 
 def variants(test: Path) -> Iterator[str]:

@@ -1,12 +1,14 @@
 /* fork(2): what each floor does before and after, in one written order, and how many forks lie behind this process.
  *
  * A forked child has one thread, the one that called fork().  Whatever the others held or had begun is lost, and what speaks of
- * them must be forgotten before it is used.  Two ways:
- *   - handlers, for what a floor can name: its locks, its lists.  Before the fork they run from the last of enum fork_floor to the first,
- *     after it from the first to the last, so that a handler finds what it uses in order: the readers of events come first, because all
- *     others tell events.
- *   - fork_generation, for what is on no list: a lock, a queue or a scheduler keeps the generation that its contents belong to, and
- *     forgets them when it meets another. */
+ * them must be forgotten before it is used.  There are two ways to forget.
+ *
+ * A handler forgets what a floor can name: its locks, its lists.  Before the fork handlers run from the last of enum fork_floor to the
+ * first, after it from the first to the last, so that a handler finds what it uses in order: the readers of events come first, because all
+ * others tell events.
+ *
+ * `fork_generation` serves for what is on no list: a lock, a queue or a scheduler keeps the generation that its contents belong to, and
+ * forgets them when it meets another. */
 #ifndef RUNTIME_FORK_H
 #define RUNTIME_FORK_H
 

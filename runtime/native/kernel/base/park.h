@@ -67,7 +67,7 @@ struct green;
 API extern __thread struct green *park_green; /* of the calling thread; NULL: it has its LWP to itself */
 struct park_ops {
     int (*wait)(atomic_int *word, int expected, int64_t deadline, unsigned bits); /* by a green thread */
-    int (*wake)(atomic_int *word, int count, unsigned bits); /* the number woken; now and then 1 less, to wake an LWP too */
+    int (*wake)(atomic_int *word, int count, unsigned bits); /* how many it woke; sometimes 1 less, to wake an LWP too */
 };
 extern const struct park_ops *_Atomic park_ops; /* NULL until there is a scheduler */
 
@@ -82,7 +82,8 @@ struct park_cancel_ops {
 };
 extern const struct park_cancel_ops *_Atomic park_cancel_ops; /* NULL until a thread has a park_cancel */
 
-/* When the calling thread must look for signals: its waits in park_wait(), park_wait_some() and park_poll_all() return EINTR then. */
+/* The time at which the calling thread must look for signals: then its waits in park_wait(), park_wait_some() and park_poll_all() return
+ * EINTR. */
 extern __thread int64_t park_look; /* PARK_FOREVER: it needn't */
 
 /* For these waits: how long the kernel may let the thread sleep, and what the caller is told of the result. */

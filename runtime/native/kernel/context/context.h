@@ -5,8 +5,8 @@
  *   | guard | stack, grows down ... | static TLS, modules' blocks | struct pthread (begins with TCB) | struct context | scratch |
  *           ^ stack_low             ^ stack_high = block_low      ^ tp = pthread                     ^ block_high
  *
- * The scratch memory is for a higher floor (python/threads/chunks.c).  The block's place in the mapping saves pages: the first KiB of scratch
- * is on the page of struct pthread, and the first 2 KiB of stack are on the page below.  A thread that does little uses two pages.
+ * The scratch memory is for a higher floor (python/threads/chunks.c).  The block lies where a thread that does little
+ * uses two pages: struct pthread shares its page with the first KiB of scratch, and the page below has the first 2 KiB of stack.
  *
  * On aarch64 (variant I) struct pthread comes first in the block and tp points behind it; see kernel/arch/arch.h.
  *

@@ -40,8 +40,8 @@ long mapping_count(void)
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */
 
-/* Whether the guard has no effect: qemu-user accepts any advice and ignores it.  The page holds zeros, so nanosleep(2), told to sleep for
- * the time that lies there, succeeds at once if the kernel can read it. */
+/* Whether a page can be read though it is a guard: qemu-user accepts any advice and ignores it.  A page that can be read holds zeros, so
+ * nanosleep(2), told to sleep for the time that lies there, succeeds at once. */
 static int kernel_can_read(const char *place)
 {
     int error = errno, result = syscall(SYS_nanosleep, place, NULL) == 0;

@@ -31,16 +31,6 @@ void sync_wake_waiter(atomic_int *waiter)
     sync_wake(waiter, dozing);
 }
 
-/* ---- a higher floor's waiters ------------------------------------------------------------------------------------ */
-
-int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
-
-static int hand_to_watcher(struct sync_lock *lock, int from)
-{
-    int (*watched)(struct sync_lock *, int) = atomic_load(&sync_lock_watched);
-    return watched && watched(lock, from);
-}
-
 /* ---- starving waiters -------------------------------------------------------------------------------------------- */
 
 /* `starving` holds a count and, above it, the fork generation: waiters of another process are lost. */
@@ -73,8 +63,7 @@ static void free_if_nobody_starves(struct sync_lock *lock)
 {
     int handed = SYNC_HANDED;
 
-    if (starving_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE)
-        && !hand_to_watcher(lock, SYNC_FREE))
+    if (starving_count(lock) == 0 && atomic_compare_exchange_strong(&lock->word, &handed, SYNC_FREE))
         park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING | SYNC_DOZER);
 }
 
@@ -144,7 +133,7 @@ static int take_after_sleep(struct sync_lock *lock, int starving)
 
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int dozes)
 {
-    int64_t now = park_now(), dozes_until = now + SYNC_DOZE + SYNC_DOZE / 4; /* not near: it keeps its timer slack (park.c) */
+    int64_t now = park_now(), dozes_until = now + SYNC_DOZE + SYNC_DOZE / 4; /* so far off that the timer keeps its slack (park.c) */
     int result = 0, taken;
 
     if (*since == 0)
@@ -168,8 +157,8 @@ int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int
             result = result == ETIMEDOUT ? EAGAIN : result;
         } else
             result = park_wait_some(&lock->word, seen, deadline, starving ? SYNC_STARVING : SYNC_NORMAL);
-        /* A sleep that may be cancelled knows no bits (waits/cancel.c, wait_two()), so it may have consumed a starving waiter's wake-up.
-         * It is passed on only if the lock is handed over still: otherwise a starving waiter has come by itself. */
+        /* A thread that may be cancelled sleeps without bits (waits/cancel.c, wait_two()), so the wake-up that it got may have been meant for
+         * a starving waiter.  It passes the wake-up on if the lock is still HANDED; otherwise a starving waiter has come by itself. */
         if (park_cancel && !starving && result == 0 && atomic_load(&lock->word) == SYNC_HANDED)
             park_wake_some(&lock->word, 1, SYNC_STARVING);
         if (!starving && park_now() - *since >= STARVES_AFTER) {
@@ -203,14 +192,11 @@ void sync_lock_wake(struct sync_lock *lock, int whom)
         EVENT(EVENT_RELEASES, lock, 0);
         do_deferred(lock);
     }
-    if ((whom & WAKE_ANY && hand_to_watcher(lock, SYNC_FREE)) || (whom & WAKE_STARVING && hand_to_watcher(lock, SYNC_HANDED)))
-        return;
-    if (whom & WAKE_STARVING)
+    if (whom & WAKE_STARVING) {
         park_wake_some(&lock->word, 1, SYNC_STARVING);
-    else if (whom & WAKE_ANY && !sync_lock_defer(&lock->word))
-        park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING | SYNC_DOZER);
-    if (whom & WAKE_STARVING)
         free_if_nobody_starves(lock);
+    } else if (whom & WAKE_ANY && !sync_lock_defer(&lock->word))
+        park_wake_some(&lock->word, 1, SYNC_NORMAL | SYNC_STARVING | SYNC_DOZER);
 }
 
 int sync_lock_release_any(struct sync_lock *lock)

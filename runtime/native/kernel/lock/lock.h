@@ -11,7 +11,7 @@
  *   CONTENDED -> FREE        release; one waiter is woken
  *   HELD -> OWING            the release must wake the thread whose wake-up was deferred to it, and no other
  *   OWING -> FREE            release; that thread is woken.  From CONTENDED it is woken too, besides the waiter
- *   HELD, OWING, CONTENDED -> HANDED  release while a waiter starves; only a starving waiter, or a watcher, takes it
+ *   HELD, OWING, CONTENDED -> HANDED  release while a waiter starves; only a starving waiter takes it
  *   HANDED -> CONTENDED      a starving waiter has taken it
  *   HANDED -> FREE           the starving ones have given up
  *
@@ -45,8 +45,8 @@ static inline int sync_lock_try(struct sync_lock *lock)
 }
 
 /* *since: when the caller began to wait, 0 at first.  A caller that comes back after an EINTR passes it again, and starves no later.
- * dozes: it sleeps for about SYNC_DOZE at most, after which it returns EAGAIN, unless it starves; the caller runs signal handlers, as
- * after sync_queue_doze() (waits/queue.h). */
+ * dozes: unless the caller starves it sleeps for about SYNC_DOZE at most, and this function then returns EAGAIN.  A caller that gets EAGAIN
+ * runs signal handlers and calls again, as after sync_queue_doze() (waits/queue.h). */
 int sync_lock_wait(struct sync_lock *lock, int64_t deadline, int64_t *since, int dozes);
 
 /* 0, or EPERM if no thread holds it. */
@@ -92,12 +92,9 @@ void sync_wake_waiter(atomic_int *waiter);
 /* What sync_wake_waiter() calls for the futex wake-up.  If the thread was DOZING a higher floor may put that off. */
 extern void (*sync_wake)(atomic_int *waiter, int dozing);
 
-/* A release that would wake a waiter calls this function of a higher floor.  1: it has given the lock away.  `from` is the word's value:
- * FREE, or HANDED where a starving waiter would get it.  NULL until the first wait for a lock among several things (waits/watch.c). */
-extern int (*_Atomic sync_lock_watched)(struct sync_lock *lock, int from);
-
-/* Called by a release, in place of the wake-up of a sleeper that doesn't starve.  Sleepers at a lock share its word, which doesn't say
- * whether they doze.  1: one that doesn't doze has been woken, or a higher floor wakes one later. */
+/* A release calls this function of a higher floor before it wakes a sleeper that doesn't starve.  1: the function has woken a sleeper that
+ * doesn't doze, or will wake one later; 0: the release wakes one.  The release can't choose by itself, because all sleepers share the
+ * lock's word, which doesn't say whether they doze. */
 extern int (*sync_lock_defer)(atomic_int *word);
 
 /* Futex bits: which sleepers at a word a wake-up is for. */

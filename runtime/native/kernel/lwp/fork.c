@@ -86,6 +86,8 @@ static void after_fork_in_child(void)
     if (!me)
         return;
     atomic_store(&me->tid, gettid());
+    atomic_store(&me->watchers, NULL); /* lost threads, one of which may hold the lock */
+    atomic_store(&me->watching, 0);
     me->flags |= CLONE_THREAD;
     me->counted = 1; /* so the process ends with it: thread_exit_hooks() */
     me->aside = 0;

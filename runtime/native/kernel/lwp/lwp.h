@@ -37,13 +37,14 @@
 #include <stdint.h>
 
 struct context;
+struct lwp_watch;
 
 struct lwp {
     atomic_int alive;   /* its five values: below */
     atomic_int refs;
     atomic_int joiners; /* threads that sleep on `alive`, or are about to */
-    atomic_int watched; /* for `lwp_ends` */
-    atomic_int begun;   /* for a higher floor: python/threads/wake.c */
+    atomic_int watching; /* a lock around `watchers`; order: docs/architecture.md */
+    atomic_int begun;   /* a higher floor's: how far its start has come (python/threads/wake.c) */
     atomic_int reaping; /* a lock around waitpid, for processes; order: docs/architecture.md */
     atomic_int tid;     /* of the LWP, kept after its end */
     atomic_int started;
@@ -55,6 +56,7 @@ struct lwp {
     atomic_int ending;  /* it has come to thread_exit(), or counts as ended */
     void (*run)(void *arg);
     _Atomic(void *) arg; /* NULL after `run` has consumed it, and in a forked child */
+    _Atomic(struct lwp_watch *) watchers; /* a higher floor's, for `lwp_ends`; none in a forked child */
     struct context *context; /* NULL from (6) on */
     uintptr_t stack_low, stack_high, guard_low, block_low, block_high, tp; /* the context's addresses, which stay after (6) */
     uintptr_t ident; /* pthread_self() in the thread: its struct pthread, which is at tp in variant II only */
@@ -159,9 +161,9 @@ void lwp_await_gone(struct lwp *lwp, int counted);
 /* How many LWPs the process has more than __nptl_nthreads says: those that are `aside`, less the green threads that it counts. */
 extern atomic_int lwps_beside_count;
 
-/* The number of LWPs that glibc doesn't count any more and that may still wake green threads, which wait for their end.  (The kernel
- * wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been the last that
- * could wake a thread. */
+/* The number of LWPs that are ending: glibc doesn't count them any more, but they have not yet woken the green threads that wait for their
+ * end.  (The kernel wakes those that sleep at `alive`, later.)  Each LWP calls `lwp_left` once it has woken them, because it may have been
+ * the last LWP that could wake a thread. */
 API extern atomic_int lwps_ending;
 extern void (*_Atomic lwp_left)(void);
 

@@ -72,7 +72,7 @@ static void undo_listing(struct lwp *lwp)
 {
     lwp->started = 0;
     atomic_store(&lwp->alive, 0);
-    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* a thread that lwp_next_waited() gave it to may be joining it */
+    park_wake(&lwp->alive, INT_MAX, PARK_SHARED); /* lwp_next_waited() may have given it to a thread that joins it now */
     lwp_tell_end(lwp);
     registry_leave_glibc(lwp->context);
     registry_unlist(lwp);

@@ -84,8 +84,8 @@ static void tidy_libc(struct context *context)
         res_nclose(&context->resolver);
         memset(&context->resolver, 0, sizeof context->resolver);
     }
-    (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED,
-                                NULL); /* to glibc 2.35 both lie in the tail of struct pthread, which is kept */
+    /* To glibc 2.35 both lie in the tail of struct pthread, which is kept. */
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
     (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 }
 

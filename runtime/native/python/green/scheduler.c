@@ -525,20 +525,8 @@ static PyGetSetDef scheduler_attributes[] = {
     {0},
 };
 
-static PyType_Slot scheduler_slots[] = {
-    {Py_tp_new, scheduler_tp_new},
-    {Py_tp_dealloc, scheduler_tp_dealloc},
-    {Py_tp_methods, scheduler_methods},
-    {Py_tp_getset, scheduler_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec scheduler_spec = {
-    .name = "runtime.native.SchedulerBase",
-    .basicsize = sizeof(SchedulerObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = scheduler_slots,
-};
+TYPE_SPEC(scheduler, "runtime.native.SchedulerBase", SchedulerObject, Py_TPFLAGS_BASETYPE, {Py_tp_new, scheduler_tp_new},
+          {Py_tp_dealloc, scheduler_tp_dealloc}, {Py_tp_methods, scheduler_methods}, {Py_tp_getset, scheduler_attributes});
 
 /* ---- a higher floor that has threads under its control ------------------------------------------------------------ */
 

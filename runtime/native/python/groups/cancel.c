@@ -131,19 +131,8 @@ static PyMethodDef cancel_methods[] = {
     {0},
 };
 
-static PyType_Slot cancel_slots[] = {
-    {Py_tp_new, cancel_new},
-    {Py_tp_dealloc, cancel_dealloc},
-    {Py_tp_methods, cancel_methods},
-    {0, NULL},
-};
-
-static PyType_Spec cancel_spec = {
-    .name = "runtime.native.CancelBase",
-    .basicsize = sizeof(CancelObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = cancel_slots,
-};
+TYPE_SPEC(cancel, "runtime.native.CancelBase", CancelObject, Py_TPFLAGS_BASETYPE, {Py_tp_new, cancel_new},
+          {Py_tp_dealloc, cancel_dealloc}, {Py_tp_methods, cancel_methods});
 
 static PyObject *get_mine(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {

@@ -35,18 +35,8 @@ static PyMemberDef group_members[] = {
     {0},
 };
 
-static PyType_Slot group_slots[] = {
-    {Py_tp_methods, group_methods},
-    {Py_tp_members, group_members},
-    {0, NULL},
-};
-
-static PyType_Spec group_spec = {
-    .name = "runtime.native.GroupBase",
-    .basicsize = sizeof(GroupObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = group_slots,
-};
+TYPE_SPEC(group, "runtime.native.GroupBase", GroupObject, Py_TPFLAGS_BASETYPE, {Py_tp_methods, group_methods},
+          {Py_tp_members, group_members});
 
 static int add_group(PyObject *module)
 {

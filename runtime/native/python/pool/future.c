@@ -333,18 +333,9 @@ static PyGetSetDef future_attributes[] = {
     {0},
 };
 
-static PyType_Slot future_slots[] = {
-    {Py_tp_new, future_new},           {Py_tp_init, future_init},         {Py_tp_dealloc, future_dealloc},
-    {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},       {Py_tp_methods, future_methods},
-    {Py_tp_members, future_members},   {Py_tp_getset, future_attributes}, {0, NULL},
-};
-
-static PyType_Spec future_spec = {
-    .name = "runtime.native.FutureBase",
-    .basicsize = sizeof(FutureObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = future_slots,
-};
+TYPE_SPEC(future, "runtime.native.FutureBase", FutureObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, {Py_tp_new, future_new},
+          {Py_tp_init, future_init}, {Py_tp_dealloc, future_dealloc}, {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
+          {Py_tp_methods, future_methods}, {Py_tp_members, future_members}, {Py_tp_getset, future_attributes});
 
 static int add_future(PyObject *module)
 {

@@ -284,22 +284,9 @@ static PyMemberDef queue_members[] = {
     {0},
 };
 
-static PyType_Slot queue_slots[] = {
-    {Py_tp_new, queue_new},
-    {Py_tp_dealloc, queue_dealloc},
-    {Py_tp_traverse, queue_traverse},
-    {Py_tp_clear, queue_clear},
-    {Py_tp_methods, queue_methods},
-    {Py_tp_members, queue_members},
-    {0, NULL},
-};
-
-static PyType_Spec queue_spec = {
-    .name = "runtime.native.WorkQueue",
-    .basicsize = sizeof(WorkQueueObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = queue_slots,
-};
+TYPE_SPEC(queue, "runtime.native.WorkQueue", WorkQueueObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, {Py_tp_new, queue_new},
+          {Py_tp_dealloc, queue_dealloc}, {Py_tp_traverse, queue_traverse}, {Py_tp_clear, queue_clear}, {Py_tp_methods, queue_methods},
+          {Py_tp_members, queue_members});
 
 static int add_work_queue(PyObject *module)
 {

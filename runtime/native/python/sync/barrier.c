@@ -317,22 +317,9 @@ static PyGetSetDef barrier_attributes[] = {
     {0},
 };
 
-static PyType_Slot barrier_slots[] = {
-    {Py_tp_new, unless_replaced_new},
-    {Py_tp_dealloc, barrier_dealloc},
-    {Py_tp_traverse, barrier_traverse},
-    {Py_tp_clear, barrier_clear},
-    {Py_tp_methods, barrier_methods},
-    {Py_tp_getset, barrier_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec barrier_spec = {
-    .name = "runtime.native.BarrierBase",
-    .basicsize = sizeof(BarrierObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = barrier_slots,
-};
+TYPE_SPEC(barrier, "runtime.native.BarrierBase", BarrierObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+          {Py_tp_new, unless_replaced_new}, {Py_tp_dealloc, barrier_dealloc}, {Py_tp_traverse, barrier_traverse},
+          {Py_tp_clear, barrier_clear}, {Py_tp_methods, barrier_methods}, {Py_tp_getset, barrier_attributes});
 
 static int add_barrier(PyObject *module)
 {

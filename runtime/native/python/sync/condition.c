@@ -364,22 +364,9 @@ static PyGetSetDef condition_attributes[] = {
     {0},
 };
 
-static PyType_Slot condition_slots[] = {
-    {Py_tp_new, unless_replaced_new},
-    {Py_tp_dealloc, condition_dealloc},
-    {Py_tp_traverse, condition_traverse},
-    {Py_tp_clear, condition_clear},
-    {Py_tp_methods, condition_methods},
-    {Py_tp_getset, condition_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec condition_spec = {
-    .name = "runtime.native.ConditionBase",
-    .basicsize = sizeof(ConditionObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .slots = condition_slots,
-};
+TYPE_SPEC(condition, "runtime.native.ConditionBase", ConditionObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+          {Py_tp_new, unless_replaced_new}, {Py_tp_dealloc, condition_dealloc}, {Py_tp_traverse, condition_traverse},
+          {Py_tp_clear, condition_clear}, {Py_tp_methods, condition_methods}, {Py_tp_getset, condition_attributes});
 
 static int add_condition(PyObject *module)
 {

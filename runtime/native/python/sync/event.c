@@ -181,22 +181,9 @@ static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(event_doc, "EventBase()\n--\n\nThe flag of an Event, and the queue of its waiters.");
-static PyType_Slot event_slots[] = {
-    {Py_tp_doc, (void *)event_doc},
-    {Py_tp_new, unless_replaced_new},
-    {Py_tp_init, event_init},
-    {Py_tp_dealloc, simple_dealloc},
-    {Py_tp_methods, event_methods},
-    {Py_tp_getset, event_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec event_spec = {
-    .name = "runtime.native.EventBase",
-    .basicsize = sizeof(EventObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = event_slots,
-};
+TYPE_SPEC(event, "runtime.native.EventBase", EventObject, Py_TPFLAGS_BASETYPE, {Py_tp_doc, (void *)event_doc},
+          {Py_tp_new, unless_replaced_new}, {Py_tp_init, event_init}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods},
+          {Py_tp_getset, event_attributes});
 
 static int add_event(PyObject *module)
 {

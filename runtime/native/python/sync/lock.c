@@ -8,8 +8,6 @@
 #include "python/room.h"
 #include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
-#include "python/waits/waitable.h"
-#include "waits/watch.h"
 
 #include <errno.h>
 
@@ -190,77 +188,17 @@ PyMemberDef lock_members[] = {
 };
 
 PyDoc_STRVAR(lock_doc, COMPAT_LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
-static PyType_Slot lock_slots[] = {
-    {Py_tp_doc, (void *)lock_doc},
-    {Py_tp_dealloc, lock_dealloc},
-    {Py_tp_repr, lock_repr},
-    {Py_tp_methods, lock_methods},
-    {Py_tp_members, lock_members},
-    {LOCK_IS_TYPE ? Py_tp_new : 0, lock_new}, /* 0 ends the table */
-    {0, NULL},
-};
-
 /* threading.Lock, unless LOCK_IS_TYPE. */
 static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return new_primitive(lock_type);
 }
 
-static PyType_Spec lock_spec = {
-    .name = "_thread.lock", /* the name that libraries and reprs know */
-    .basicsize = sizeof(LockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
-    .slots = lock_slots,
-};
-
-/* ---- among several things ---------------------------------------------------------------------------------------- */
-
-static struct sync_lock *lock_of(const struct thing *thing)
-{
-    return &((LockObject *)thing->object)->lock;
-}
-
-static int look_at_lock(const struct thing *thing)
-{
-    return !sync_lock_held(lock_of(thing));
-}
-
-static int take_lock(struct thing *thing)
-{
-    return lock_take_if_free((LockObject *)thing->object);
-}
-
-static void give_lock_back(struct thing *thing)
-{
-    lock_disown((LockObject *)thing->object);
-    sync_lock_release(lock_of(thing));
-}
-
-static int enter_lock(struct thing *thing, struct sync_any *any)
-{
-    return sync_lock_watch(lock_of(thing), &thing->watch, any);
-}
-
-static int leave_lock(struct thing *thing)
-{
-    return sync_lock_unwatch(&thing->watch);
-}
-
-static void finish_lock(struct thing *thing, struct sync_any *any)
-{
-    (void)any;
-    lock_own((LockObject *)thing->object);
-}
-
-const struct waitable lock_waitable = {
-    .look = look_at_lock,
-    .take = take_lock,
-    .give_back = give_lock_back,
-    .enter = enter_lock,
-    .leave = leave_lock,
-    .finish = finish_lock,
-    .shared = 1,
-};
+/* `_thread.lock` is the name that libraries and reprs know.  The last slot is 0 where threading.Lock is a function, and then ends the
+ * table. */
+TYPE_SPEC(lock, "_thread.lock", LockObject, Py_TPFLAGS_IMMUTABLETYPE | (LOCK_IS_TYPE ? 0 : Py_TPFLAGS_DISALLOW_INSTANTIATION),
+          {Py_tp_doc, (void *)lock_doc}, {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, lock_repr}, {Py_tp_methods, lock_methods},
+          {Py_tp_members, lock_members}, {LOCK_IS_TYPE ? Py_tp_new : 0, lock_new});
 
 static PyMethodDef functions[] = {
     {"allocate_lock", allocate_lock, METH_NOARGS, "allocate_lock($module, /)\n--\n\nA new lock; _thread.allocate_lock."},

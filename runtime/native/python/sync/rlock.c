@@ -4,7 +4,6 @@
 #include "python/sync/lock_parts.h"
 #include "python/sync/with.h"
 #include "python/room.h"
-#include "python/waits/waitable.h"
 
 #include <limits.h>
 
@@ -45,15 +44,6 @@ static void rlock_give_up(RLockObject *self)
     sync_lock_release(&self->base.lock);
 }
 
-/* Undoes one acquire(). */
-static void rlock_give_once(RLockObject *self)
-{
-    if (rlock_depth(self) == 1)
-        rlock_give_up(self);
-    else
-        rlock_set_depth(self, rlock_depth(self) - 1);
-}
-
 static PyObject *not_mine(void)
 {
     PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
@@ -81,7 +71,10 @@ PyObject *rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 
     if (!rlock_is_mine(self))
         return not_mine();
-    rlock_give_once(self);
+    if (rlock_depth(self) == 1)
+        rlock_give_up(self);
+    else
+        rlock_set_depth(self, rlock_depth(self) - 1);
     Py_RETURN_NONE;
 }
 
@@ -180,71 +173,9 @@ static PyMethodDef rlock_methods[] = {
 PyDoc_STRVAR(rlock_doc,
 "RLock()\n--\n\n"
 "A lock that its owner may take again; threading.RLock.  `with lock:` takes it and frees it.");
-static PyType_Slot rlock_slots[] = {
-    {Py_tp_doc, (void *)rlock_doc},
-    {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new},
-    {Py_tp_dealloc, lock_dealloc},
-    {Py_tp_repr, rlock_repr},
-    {Py_tp_methods, rlock_methods},
-    {Py_tp_members, lock_members},
-    {0, NULL},
-};
-
-static PyType_Spec rlock_spec = {
-    .name = "_thread.RLock",
-    .basicsize = sizeof(RLockObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
-    .slots = rlock_slots,
-};
-
-/* ---- among several things ---------------------------------------------------------------------------------------- */
-
-static int look_at_rlock(const struct thing *thing)
-{
-    return rlock_is_mine((RLockObject *)thing->object) || lock_waitable.look(thing);
-}
-
-static int take_own_rlock(struct thing *thing)
-{
-    RLockObject *self = (RLockObject *)thing->object;
-    unsigned long depth = rlock_is_mine(self) ? rlock_depth(self) : 0;
-
-    if (depth == ULONG_MAX || (!depth && !lock_waitable.take(thing)))
-        return 0;
-    rlock_set_depth(self, depth + 1);
-    return 1;
-}
-
-static void give_rlock_back(struct thing *thing)
-{
-    rlock_give_once((RLockObject *)thing->object);
-}
-
-static int enter_rlock(struct thing *thing, struct sync_any *any)
-{
-    return !rlock_is_mine((RLockObject *)thing->object) && lock_waitable.enter(thing, any);
-}
-
-static int leave_rlock(struct thing *thing)
-{
-    return lock_waitable.leave(thing);
-}
-
-static void finish_rlock(struct thing *thing, struct sync_any *any)
-{
-    lock_waitable.finish(thing, any);
-    rlock_set_depth((RLockObject *)thing->object, 1);
-}
-
-const struct waitable rlock_waitable = {
-    .look = look_at_rlock,
-    .take = take_own_rlock,
-    .give_back = give_rlock_back,
-    .enter = enter_rlock,
-    .leave = leave_rlock,
-    .finish = finish_rlock,
-    .shared = 1,
-};
+TYPE_SPEC(rlock, "_thread.RLock", RLockObject, Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE, {Py_tp_doc, (void *)rlock_doc},
+          {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new}, {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, rlock_repr},
+          {Py_tp_methods, rlock_methods}, {Py_tp_members, lock_members});
 
 static int add_rlock(PyObject *module)
 {

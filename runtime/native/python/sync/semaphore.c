@@ -308,20 +308,8 @@ static PyGetSetDef semaphore_attributes[] = {
     {0},
 };
 
-static PyType_Slot semaphore_slots[] = {
-    {Py_tp_new, unless_replaced_new},
-    {Py_tp_dealloc, simple_dealloc},
-    {Py_tp_methods, semaphore_methods},
-    {Py_tp_getset, semaphore_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec semaphore_spec = {
-    .name = "runtime.native.SemaphoreBase",
-    .basicsize = sizeof(SemaphoreObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = semaphore_slots,
-};
+TYPE_SPEC(semaphore, "runtime.native.SemaphoreBase", SemaphoreObject, Py_TPFLAGS_BASETYPE, {Py_tp_new, unless_replaced_new},
+          {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, semaphore_methods}, {Py_tp_getset, semaphore_attributes});
 
 static int add_semaphore(PyObject *module)
 {

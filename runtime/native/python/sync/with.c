@@ -140,37 +140,19 @@ static PyObject *method_repr(PyObject *op)
     return PyObject_Repr(((MethodObject *)op)->ordinary);
 }
 
-static PyType_Slot method_slots[] = {
-    {Py_tp_dealloc, method_dealloc},
-    {Py_tp_descr_get, method_bind},
-    {Py_tp_getattro, method_getattro},
-    {Py_tp_repr, method_repr},
-    {0, NULL},
-};
-
-static PyType_Spec method_spec = {
-    .name = "runtime.native.method",
-    .basicsize = sizeof(MethodObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = method_slots,
-};
+TYPE_SPEC(method, "runtime.native.method", MethodObject, Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+          {Py_tp_dealloc, method_dealloc}, {Py_tp_descr_get, method_bind}, {Py_tp_getattro, method_getattro},
+          {Py_tp_repr, method_repr});
 
 static PyMemberDef bound_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(BoundObject, call), READONLY, NULL},
     {0},
 };
 
-static PyType_Slot bound_slots[] = {
-    {Py_tp_dealloc, bound_dealloc}, {Py_tp_call, PyVectorcall_Call},    {Py_tp_getattro, bound_getattro}, {Py_tp_repr, bound_repr},
-    {Py_tp_hash, bound_hash},       {Py_tp_richcompare, bound_compare}, {Py_tp_members, bound_members},   {0, NULL},
-};
-
-static PyType_Spec bound_spec = {
-    .name = "runtime.native.bound_method",
-    .basicsize = sizeof(BoundObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_VECTORCALL,
-    .slots = bound_slots,
-};
+TYPE_SPEC(bound, "runtime.native.bound_method", BoundObject,
+          Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_VECTORCALL, {Py_tp_dealloc, bound_dealloc},
+          {Py_tp_call, PyVectorcall_Call}, {Py_tp_getattro, bound_getattro}, {Py_tp_repr, bound_repr}, {Py_tp_hash, bound_hash},
+          {Py_tp_richcompare, bound_compare}, {Py_tp_members, bound_members});
 
 static int add_quick_method(PyTypeObject *type, const char *name, PyCFunction run, Py_ssize_t takes)
 {

@@ -1,6 +1,7 @@
 /* The type LWP: a handle. */
 #include "python/threads/lwp.h"
 
+#include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/context/context.h"
 #include "kernel/lwp/lwp.h"
@@ -253,7 +254,7 @@ static int enter_lwp(struct thing *thing, struct sync_any *any)
 
 static int leave_lwp(struct thing *thing)
 {
-    return sync_watch_leave(&thing->watch);
+    return lwp_unwatch(&thing->watch);
 }
 
 static void finish_lwp(struct thing *thing, struct sync_any *any)
@@ -406,22 +407,8 @@ static PyGetSetDef lwp_attributes[] = {
     {0},
 };
 
-static PyType_Slot lwp_slots[] = {
-    {Py_tp_doc, (void *)lwp_doc},
-    {Py_tp_new, lwp_tp_new},
-    {Py_tp_dealloc, lwp_tp_dealloc},
-    {Py_tp_repr, lwp_repr},
-    {Py_tp_methods, lwp_methods},
-    {Py_tp_getset, lwp_attributes},
-    {0, NULL},
-};
-
-static PyType_Spec lwp_spec = {
-    .name = "runtime.native.LWP",
-    .basicsize = sizeof(LwpObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = lwp_slots,
-};
+TYPE_SPEC(lwp, "runtime.native.LWP", LwpObject, Py_TPFLAGS_BASETYPE, {Py_tp_doc, (void *)lwp_doc}, {Py_tp_new, lwp_tp_new},
+          {Py_tp_dealloc, lwp_tp_dealloc}, {Py_tp_repr, lwp_repr}, {Py_tp_methods, lwp_methods}, {Py_tp_getset, lwp_attributes});
 
 /* ---- of all LWPs ------------------------------------------------------------------------------------------------- */
 
@@ -451,11 +438,19 @@ static PyObject *count_started(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     return PyLong_FromLong(registry_read().started);
 }
 
+static PyObject *trace_placed(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    if (PyUnicode_Check(text))
+        EVENT(EVENT_PLACED, text, 0);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"lwp_reap", reap_ended, METH_NOARGS, "Puts back the contexts of threads that have ended."},
     {"lwp_alive", count_alive, METH_NOARGS, "How many LWPs there are."},
     {"lwp_started", count_started, METH_NOARGS, "How many were started since the process began."},
     {"context_counts", count_contexts, METH_NOARGS, "(made, cached, bytes)."},
+    {"trace_placed", trace_placed, METH_O, "For the trace: the calling thread was given this placement at its birth."},
     {0},
 };
 

@@ -20,7 +20,7 @@ struct end_fd {
     int fd, watches;
     int forks; /* the fork_generation that it belongs to: a child shares the eventfd with its parent, where the thread lives on */
     struct sync_any any;
-    struct sync_watch watch;
+    struct lwp_watch watch;
 };
 
 void end_fd_close(struct end_fd **at)
@@ -31,9 +31,18 @@ void end_fd_close(struct end_fd **at)
         return;
     *at = NULL;
     if (end->watches)
-        sync_watch_leave(&end->watch);
+        lwp_unwatch(&end->watch);
     close(end->fd);
     PyMem_Free(end);
+}
+
+/* The end comes. */
+static void write_eventfd(struct sync_any *any)
+{
+    int saved = errno;
+
+    eventfd_write(((struct end_fd *)((char *)any - offsetof(struct end_fd, any)))->fd, 1);
+    errno = saved;
 }
 
 /* A pidfd of the LWP; -1: the kernel is older, or the LWP has ended; -2 with an exception. */
@@ -62,7 +71,7 @@ static int fill_end_fd(struct end_fd *end, struct lwp *lwp)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    end->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = sync_any_wake_fd, .at_once = 1, .fd = end->fd};
+    end->any = (struct sync_any){.open = 1, .forks = fork_generation, .wake = write_eventfd};
     end->watches = alive && is_thread && lwp_watch(lwp, &end->watch, &end->any);
     if (!end->watches)
         eventfd_write(end->fd, 1);

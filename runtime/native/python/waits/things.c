@@ -5,7 +5,6 @@
 #include "python/threads/lwp.h"
 #include "python/pool/future.h"
 #include "python/sync/common.h"
-#include "python/sync/lock.h"
 #include "python/sync/waiters.h"
 #include "python/room.h"
 
@@ -31,7 +30,7 @@ static int set_lwp(struct thing *thing, PyObject *object)
     if (((LwpObject *)object)->detached)
         return refuse_thing(PyExc_RuntimeError, "%R is detached", thing->given);
     if (!(lwp->flags & CLONE_THREAD))
-        return refuse_thing(PyExc_TypeError, "%R is a process: wait for os.pidfd_open() of it", thing->given);
+        return refuse_thing(PyExc_TypeError, "%R is a process: select, poll and selectors wait for its fileno()", thing->given);
     if (lwp->ident == PyThread_get_thread_ident() && lwp_alive(lwp))
         return refuse_thing(PyExc_RuntimeError, "%R is the calling thread", thing->given);
     if (thing->forever && green_of_lwp(lwp)->scheduler && lwp_alive(lwp) && scheduler_is_orphaned(green_of_lwp(lwp)->scheduler))
@@ -77,45 +76,44 @@ static int set_future(struct thing *thing)
     return set_primitive(thing, thing->given, &future_waitable);
 }
 
-/* Whether it is threading's own event, semaphore or lock, for which the runtime has another. */
-static int is_stock(PyObject *given)
-{
-    static const char *const names[] = {"threading.Event", "threading.Semaphore", "threading._RLock", "_thread.lock", "_thread.RLock"};
-    PyObject *bases = Py_TYPE(given)->tp_mro;
-    int found = 0;
+/* What to say of a type, by its name; a lock of the runtime has the name of _thread's. */
+#define IS_STOCK "can't wait for %R, which is threading's own: use runtime.sync's, or make it after runtime.install()"
+#define IS_LOCK "can't wait for the lock %R among several things: use Semaphore(1), which a wait acquires, or the lock's own acquire()"
+#define IS_FILE "can't wait for the file %R among other things: select, poll and selectors wait for files, and for fileno() of a thread"
+static const struct {
+    const char *type, *text;
+} refusals[] = {
+    {"threading.Event", IS_STOCK}, {"threading.Semaphore", IS_STOCK}, {"threading._RLock", IS_LOCK},
+    {"_thread.lock", IS_LOCK},     {"_thread.RLock", IS_LOCK},
+};
 
-    for (Py_ssize_t i = 0; !found && i < PyTuple_GET_SIZE(bases); i++) {
+static const char *refusal_by_type(PyObject *given)
+{
+    PyObject *bases = Py_TYPE(given)->tp_mro;
+    const char *text = NULL;
+
+    for (Py_ssize_t i = 0; !text && i < PyTuple_GET_SIZE(bases); i++) {
         PyObject *base = PyTuple_GET_ITEM(bases, i), *module = get_attribute(base, NAME("__module__"));
         PyObject *name = get_attribute(base, NAME("__name__"));
         PyObject *whole = module && name ? PyUnicode_FromFormat("%S.%S", module, name) : NULL;
-        for (size_t j = 0; whole && j < sizeof names / sizeof *names; j++)
-            found |= PyUnicode_CompareWithASCIIString(whole, names[j]) == 0;
+        for (size_t j = 0; whole && j < sizeof refusals / sizeof *refusals; j++)
+            if (PyUnicode_CompareWithASCIIString(whole, refusals[j].type) == 0)
+                text = refusals[j].text;
         Py_XDECREF(module);
         Py_XDECREF(name);
         Py_XDECREF(whole);
     }
     PyErr_Clear();
-    return found;
+    return text;
 }
 
 static int refuse_other(PyObject *given)
 {
+    const char *text = PyLong_Check(given) || PyObject_HasAttrString(given, "fileno") ? IS_FILE : refusal_by_type(given);
+
     return refuse_thing(PyExc_TypeError,
-                        is_stock(given) ? "can't wait for %R, which is threading's own: use runtime.sync's, or make it after "
-                                          "runtime.install()"
-                                        : "can wait for threads, tasks, futures of runtime.pool, LWPs, events, semaphores, locks and "
-                                          "files, not for %R",
+                        text ? text : "can wait for threads, tasks, futures of runtime.pool, LWPs, events and semaphores, not for %R",
                         given);
-}
-
-static int set_file(struct thing *thing)
-{
-    PyObject *given = thing->given;
-
-    if (!PyLong_Check(given) && !PyObject_HasAttrString(given, "fileno"))
-        return refuse_other(given);
-    thing->kind = &file_waitable;
-    return (thing->fd = PyObject_AsFileDescriptor(given)) < 0 ? -1 : 0;
 }
 
 int wait_set_thing(struct thing *thing, PyObject *given, int forever)
@@ -126,15 +124,11 @@ int wait_set_thing(struct thing *thing, PyObject *given, int forever)
         return set_unless_derived(thing, &event_waitable);
     if (PyObject_TypeCheck(given, semaphore_type))
         return set_unless_derived(thing, &semaphore_waitable);
-    if (PyObject_TypeCheck(given, lock_type))
-        return set_primitive(thing, given, &lock_waitable);
-    if (PyObject_TypeCheck(given, rlock_type))
-        return set_primitive(thing, given, &rlock_waitable);
     if (PyObject_TypeCheck(given, lwp_type))
         return set_lwp(thing, given);
     if (PyObject_TypeCheck(given, future_type))
         return set_future(thing);
-    return thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class) ? set_thread(thing) : set_file(thing);
+    return thread_class && PyObject_TypeCheck(given, (PyTypeObject *)thread_class) ? set_thread(thing) : refuse_other(given);
 }
 
 /* ---- a class in Python ------------------------------------------------------------------------------------------- */

@@ -1,7 +1,6 @@
 #include "python/waits/wait.h"
 
 #include "kernel/base/fork.h"
-#include "kernel/base/poll.h"
 #include "python/args.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"
@@ -9,21 +8,21 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+
+struct waiting {
+    struct sync_any any;
+    struct thing *things;
+    Py_ssize_t count;
+    int keeps; /* it refuses things that would be acquired */
+    int64_t since, deadline;
+    int again; /* don't sleep: a thing has become ready since the wait looked */
+    PyObject *given; /* a tuple */
+};
 
 /* ---- without the GIL --------------------------------------------------------------------------------------------- */
 
 static int sleep_once(struct waiting *w, int64_t until)
 {
-    int poked = SYNC_POKED;
-
-    if (w->uses_fd)
-        return wait_poll_files(w, until);
-    if (atomic_compare_exchange_strong(&w->any.word, &poked, SYNC_ASLEEP)) {
-        wait_claim_files(w);
-        return 0;
-    }
     if (w->any.wake)
         return park_wait(&w->any.word, SYNC_ASLEEP, until, PARK_SHARED);
     return park_wait_some(&w->any.word, SYNC_ASLEEP, until, SYNC_NORMAL);
@@ -36,8 +35,6 @@ static void leave_all(struct waiting *w)
         if (thing->entered)
             thing->ready |= thing->kind->leave(thing);
         thing->entered = 0;
-        if (thing->found & POLLNVAL)
-            w->error = EBADF;
     }
     for (Py_ssize_t i = 0; i < w->count; i++)
         if (w->things[i].ready && w->things[i].kind->finish)
@@ -50,12 +47,12 @@ static int sleep_and_leave(void *arg)
     struct waiting *w = arg;
     int result = 0;
 
-    while (!w->again && !w->error && !result && atomic_load_explicit(&w->any.word, memory_order_acquire) != SYNC_WOKEN)
+    while (!w->again && !result && atomic_load_explicit(&w->any.word, memory_order_acquire) != SYNC_WOKEN)
         result = sleep_once(w, w->deadline);
     int completed = !sync_any_close(&w->any);
     park_cancel = NULL; /* what follows is short, and must be done */
     leave_all(w);
-    return completed ? 0 : w->error ? w->error : w->again ? EAGAIN : result;
+    return completed ? 0 : w->again ? EAGAIN : result;
 }
 
 static void pass_batons(void *arg)
@@ -79,29 +76,29 @@ static int has_shared(const struct waiting *w)
     return 0;
 }
 
-/* How the wait sleeps, and is woken.  0, or -1 with an exception. */
-static int prepare_to_sleep(struct waiting *w)
+static void wake_shared(struct sync_any *any)
 {
-    w->any = (struct sync_any){.open = 1, .forks = fork_generation, .fd = -1};
+    atomic_store(&any->word, SYNC_WOKEN);
+    park_wake(&any->word, 1, PARK_SHARED);
+}
+
+/* How the wait sleeps, and is woken. */
+static void prepare_to_sleep(struct waiting *w)
+{
+    w->any = (struct sync_any){.open = 1, .forks = fork_generation};
     w->again = 0;
-    w->uses_fd = w->files && !park_green;
-    if (!w->uses_fd) {
-        if (has_shared(w)) {
-            w->any.wake = sync_any_wake_shared;
-            w->any.moves = !park_green;
-        }
-        return 0;
+    if (has_shared(w)) {
+        w->any.wake = wake_shared;
+        w->any.moves = !park_green;
     }
-    w->any.wake = sync_any_wake_fd;
-    wait_fill_polled(w);
-    if (w->files == w->count)
-        return 0;
-    if ((w->any.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    w->polled[w->files] = (struct pollfd){.fd = w->any.fd, .events = POLLIN};
-    return 0;
+}
+
+/* The waiter itself claims a thing that is ready and stays as it is. */
+static void claim_ready(struct waiting *w, struct thing *thing)
+{
+    thing->ready = sync_any_claim(&w->any);
+    if (thing->ready)
+        atomic_store(&w->any.word, SYNC_WOKEN);
 }
 
 /* Enters the queues.  A thing that stays as it is, and is ready by now, is claimed instead. */
@@ -110,13 +107,13 @@ static void enter_queues(struct waiting *w)
     for (Py_ssize_t i = 0; i < w->count; i++) {
         struct thing *thing = &w->things[i];
         thing->entered = thing->kind->enter(thing, &w->any);
-        if (!thing->entered && !w->error) {
+        if (!thing->entered) {
             if (thing->kind->take)
                 w->again = 1;
             else
-                wait_claim(w, thing);
+                claim_ready(w, thing);
         }
-        if (w->error || w->again || atomic_load(&w->any.word) == SYNC_WOKEN)
+        if (w->again || atomic_load(&w->any.word) == SYNC_WOKEN)
             return;
     }
 }
@@ -130,18 +127,16 @@ static int sleep_for_first(struct waiting *w)
     pthread_cleanup_push(pass_batons, w);
     result = python_sleep(&(struct python_sleep){sleep_and_leave, w, w->given, .since = w->since, .deadline = w->deadline});
     pthread_cleanup_pop(1);
-    if (w->any.fd >= 0)
-        close(w->any.fd);
     return result;
 }
 
 /* ---- the first of several ---------------------------------------------------------------------------------------- */
 
-static Py_ssize_t find_ready(const struct waiting *w, Py_ssize_t to)
+static Py_ssize_t find_ready(const struct waiting *w)
 {
     Py_ssize_t at = 0;
 
-    while (at < to && !w->things[at].kind->look(&w->things[at]))
+    while (at < w->count && !w->things[at].kind->look(&w->things[at]))
         at++;
     return at;
 }
@@ -156,18 +151,11 @@ static void report_with(struct waiting *w, const struct thing *decides)
     }
 }
 
-/* Without sleeping.  1: found; 0: none is ready; -1 with an exception. */
+/* Without sleeping.  1: found; 0: none is ready. */
 static int look_for_first(struct waiting *w)
 {
     for (;;) {
-        Py_ssize_t first = find_ready(w, w->count);
-        /* This look comes also before a sleep with an eventfd, whose number could be that of a descriptor that is closed. */
-        if (first < w->count || w->deadline == 0 || w->files < w->count) {
-            wait_look_at_files(w);
-            if (w->error)
-                return raise_errno(w->error), -1;
-            first = find_ready(w, first);
-        }
+        Py_ssize_t first = find_ready(w);
         if (first == w->count)
             return 0;
         struct thing *thing = &w->things[first];
@@ -195,8 +183,7 @@ static int wait_for_first(struct waiting *w)
         int found = look_for_first(w); /* 1 */
         if (found || w->deadline == 0)
             return found;
-        if (prepare_to_sleep(w) < 0)
-            return -1;
+        prepare_to_sleep(w);
         enter_queues(w); /* 2 */
         int result = sleep_for_first(w); /* 3 to 5 */
         if (result == 0)
@@ -217,7 +204,6 @@ static void forget_things(struct waiting *w)
     for (Py_ssize_t i = 0; i < w->count; i++)
         Py_XDECREF(w->things[i].object);
     PyMem_Free(w->things);
-    PyMem_Free(w->polled);
 }
 
 static int set_things(struct waiting *w)
@@ -231,17 +217,12 @@ static int set_things(struct waiting *w)
     for (; w->count < count; w->count++) {
         if (wait_set_thing(&w->things[w->count], PyTuple_GET_ITEM(w->given, w->count), w->deadline == PARK_FOREVER) < 0)
             return -1;
-        w->files += w->things[w->count].kind == &file_waitable;
         if (w->keeps && w->things[w->count].kind->take) {
             PyErr_Format(PyExc_TypeError, "%R would be acquired, which a wait for all doesn't do: acquire it after the wait",
                          w->things[w->count].given);
             w->count++; /* forget_things() releases it */
             return -1;
         }
-    }
-    if (w->files && !(w->polled = PyMem_Calloc((size_t)w->files + 2, sizeof *w->polled))) {
-        PyErr_NoMemory();
-        return -1;
     }
     return 0;
 }
@@ -273,14 +254,6 @@ static int set_deadline(struct waiting *w, PyObject *timeout)
     return -1;
 }
 
-/* A thread under control sleeps where its run sees it; the run polls for one file of one thread. */
-static int may_sleep(const struct waiting *w)
-{
-    if (w->files && python_control && python_control->scheduler())
-        PyErr_SetString(PyExc_NotImplementedError, "runtime.wait() for a file can't be explored");
-    return !PyErr_Occurred();
-}
-
 /* (tuple of things, timeout, whether one that would be acquired is refused): a list. */
 static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
@@ -293,7 +266,7 @@ static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args,
     }
     w.given = args[0];
     w.keeps = args[2] == Py_True;
-    if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && may_sleep(&w) && (w.count ? wait_for_first(&w) : 0) >= 0)
+    if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && (w.count ? wait_for_first(&w) : 0) >= 0)
         list = list_ready(&w);
     forget_things(&w);
     return list;

@@ -3,7 +3,6 @@
 #ifndef RUNTIME_WAITABLE_H
 #define RUNTIME_WAITABLE_H
 
-#include "green/poller.h"
 #include "python/python.h"
 #include "waits/queue.h"
 #include "waits/watch.h"
@@ -11,18 +10,15 @@
 struct waitable;
 struct thing {
     PyObject *given; /* by the program; borrowed from its list, which the caller keeps */
-    PyObject *object; /* what is waited for: a new reference.  NULL: a file */
+    PyObject *object; /* what is waited for: a new reference */
     const struct waitable *kind;
-    int fd;
     int ready; /* it has come, and if it can be taken, it is taken */
     int entered;
-    int found; /* a file's events, of poll(2) */
     int forever; /* there is no deadline */
     struct sync_queue *baton; /* of this queue, which must be passed */
     union {
         struct sync_place place;
-        struct sync_watch watch;
-        struct fd_waiter file;
+        struct lwp_watch watch;
     };
 };
 
@@ -38,7 +34,7 @@ struct waitable {
     int (*leave)(struct thing *thing);
     /* After a grant, or NULL.  Without the GIL; short. */
     void (*finish)(struct thing *thing, struct sync_any *any);
-    int shared; /* it is in the table of waits/watch.h, not in a queue: its waiter is woken under that table's lock */
+    int shared; /* it is in a thread's list (waits/watch.h), not in a queue: its waiter is woken under that list's lock */
 };
 
 /* `leave` of what has a queue. */
@@ -50,10 +46,6 @@ static inline int thing_leave_queue(struct thing *thing, struct sync_queue *queu
     return granted;
 }
 
-extern const struct waitable event_waitable, semaphore_waitable, lock_waitable, rlock_waitable, lwp_waitable, future_waitable,
-    file_waitable;
-
-/* What the program gives, as a thing.  forever: there is no deadline.  0, or -1 with an exception; `object` is to be released either way. */
-int wait_set_thing(struct thing *thing, PyObject *given, int forever);
+extern const struct waitable event_waitable, semaphore_waitable, lwp_waitable, future_waitable;
 
 #endif

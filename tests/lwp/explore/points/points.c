@@ -18,7 +18,6 @@
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/registry.h"
 #include "kernel/lwp/thread_main.h"
-#include "waits/watch.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -487,7 +486,7 @@ static PyObject *is_left(PyObject *module, PyObject *op)
 {
     struct lwp *lwp = ((LwpObject *)op)->lwp;
 
-    return PyBool_FromLong(lwp->joiners == 0 && !sync_is_watched(lwp));
+    return PyBool_FromLong(lwp->joiners == 0 && !lwp->watchers);
 }
 
 /* Of a run that was cut short: what is left goes to its end. */
@@ -516,7 +515,6 @@ static PyObject *begin(PyObject *module, PyObject *unused)
     memset(lost, 0, sizeof lost);
     fork_generation = 0;
     comings = step_count = 0;
-    sync_watch_forget();
     end_all();
     PyDict_Clear(words);
     Py_RETURN_NONE;
@@ -578,15 +576,6 @@ static PyObject *wait_and_be_stopped(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* (name of an atomic_int): its value; 0: nothing has been done to it. */
-static PyObject *variable(PyObject *module, PyObject *name)
-{
-    for (int i = 0; i < variable_count; i++)
-        if (PyUnicode_CompareWithASCIIString(name, variables[i].site->text + 1) == 0)
-            return PyLong_FromLong(*(int *)variables[i].at);
-    return PyLong_FromLong(0);
-}
-
 /* (thread): a signal, which ends its sleep. */
 static PyObject *interrupt(PyObject *module, PyObject *thread)
 {
@@ -625,7 +614,6 @@ static PyMethodDef functions[] = {
     {"say_begun", say_begun, METH_O, NULL},
     {"give_up_gil", give_up_gil, METH_NOARGS, NULL},
     {"is_left", is_left, METH_O, NULL},
-    {"variable", variable, METH_O, NULL},
     {"steps", list_steps, METH_NOARGS, NULL},
     {0},
 };
