@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from ..core import printable
-from ..terminal.names import Names
+from ..terminal.gone import gone
+from ..terminal.names import Names, unknown
 from ..terminal.version import version
 
 __all__ = ["main", "version"]
@@ -127,6 +128,15 @@ def _give_up_output(error: OSError) -> None:
         print("lwp: standard output:", error.strerror, file=sys.stderr)
 
 
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """What serves instead if the command had the option; otherwise which one may be meant."""
+    assert error.ctx is not None
+    known = [name for param in error.ctx.command.params for name in param.opts if name.startswith("-")]
+    return gone(error.ctx.info_name or "", error.option_name) or unknown(
+        "option", error.option_name, known, f"{error.ctx.command_path} --help lists them"
+    )
+
+
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as its program does."""
     from ._main import run_main
@@ -142,6 +152,9 @@ def main() -> int:
             sys.stdout.flush()
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
+    except click.NoSuchOption as error:
+        print("lwp:", printable(_unknown_option(error)), file=sys.stderr)
+        return 2
     except click.ClickException as error:
         print("lwp:", printable(" ".join(error.format_message().split()).rstrip(".")), file=sys.stderr)
         return 2
