@@ -15,7 +15,7 @@ import click
 import lwp_runtime
 
 from ..core import has_hook, pass_on
-from ..terminal.options import file_option, profile_options, seconds, timeline_file
+from ..terminal.options import file_option, seconds, speedscope_option, timeline_file
 from ..terminal.program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Program(NamedTuple):
     recorder_to: Path | None  #: folder for these timelines; None: the current one
     locks: bool  #: a table, at the end, of what threads have waited for
     locks_json: Path | None  #: file for the facts of that table
-    pprof: Path | None  #: file for the stacks of waits and holds
-    speedscope: Path | None  #: the same
+    speedscope: Path | None  #: file for the stacks of waits and holds
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
     chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
@@ -67,10 +66,10 @@ class Program(NamedTuple):
             self._begin_recorder()
         if self._watches():
             self._watch()
-        if self.locks or self.locks_json or self.pprof or self.speedscope:
+        if self.locks or self.locks_json or self.speedscope:
             from ..observe.commands._locks import Files, begin
 
-            begin(self.locks, Files(self.locks_json, self.pprof, self.speedscope), self.what)
+            begin(self.locks, Files(self.locks_json, self.speedscope), self.what)
         if self.lock_order:
             from ..observe.commands._lock_order import watch_order
 
@@ -312,7 +311,7 @@ def _option(name: str) -> str:
     "--locks", is_flag=True, help="At the end, say on stderr for which locks and the like threads have waited how long."
 )
 @file_option("--locks-json", "locks_json", "Write the facts of that table as JSON.")
-@profile_options
+@speedscope_option
 @click.option(
     "--lock-order",
     is_flag=True,
@@ -396,8 +395,8 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     others go on. Forked children are not watched.
 
     --locks counts, for each lock, condition, queue, semaphore, event, join and the GIL, how often and how long threads
-    have waited, which line has held a lock for longest, and which threads have handed it to which. --pprof and
-    --speedscope write where they waited and held, with or without --locks. Forked children are not counted.
+    have waited, and which line has held a lock for longest. --speedscope writes where they waited and held, with or
+    without --locks. Forked children are not counted.
 
     --lock-order finds what could be a deadlock on another day: a thread took one lock, or waited for it, while it held
     a second one, and another thread took the two the other way round. It also tells a deadlock that is there at the

@@ -139,7 +139,7 @@ threading.Thread(target=leave).start()
         (("--watchdog", "0.5"), ("'clerk' waits for condition {}.came, for", "waits for the end of 'clerk'")),
         (
             ("--locks",),
-            (r"(?m)^{}.came \(x.py:4\) +\d", r"(?m)^{}.lock \(x.py:4\) +\d", r"join of [\w, ]*(clerk|other)"),
+            (r"(?m)^{}.came \(x.py:4\) +\d", r"(?m)^{}.lock \(x.py:4\) +\d", r"(?m)^join at "),
         ),
         (("--trace", "t.json"), (r"blocked: Condition {}.came\"", r"blocked: end of thread clerk\"")),
     ],
