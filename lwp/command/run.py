@@ -337,7 +337,7 @@ def _option(name: str) -> str:
     callback=timeline_file,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="At the end, write a timeline: .html is a page, .svg a picture, .json for Perfetto.",
+    help="At the end, write a timeline: .html is a page, .json for Perfetto.",
 )
 @click.option(
     "--trace-size",

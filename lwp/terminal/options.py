@@ -60,8 +60,8 @@ def timeline_file(ctx: click.Context, param: click.Parameter, file: Path | None)
 
 def check_timeline(file: Path) -> Path:
     """Whether its name says what it is to be, and there is a folder for it."""
-    if file.suffix not in (".json", ".svg", ".html"):
-        raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
+    if file.suffix not in (".json", ".html"):
+        raise click.BadParameter(f"{file}: what is it to be? Name it .html (a page) or .json (for Perfetto)")
     if not file.parent.is_dir():
         raise click.BadParameter(f"{file}: there is no folder {file.parent}")
     return file

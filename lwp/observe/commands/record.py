@@ -114,7 +114,7 @@ def _latest(pid: int, length: float) -> Timeline:
     type=click.Path(dir_okay=False, path_type=Path),
     callback=timeline_file,
     metavar="FILE",
-    help="Where to (default lwp-PID.html): .html is a page, .svg a picture, .json for Perfetto.",
+    help="Where to (default lwp-PID.html): .html is a page, .json for Perfetto.",
 )
 def record(pid: int, length: float | None, last: float | None, file: Path | None) -> int:
     """Make a timeline of process PID, which must be one that `lwp ps` lists.

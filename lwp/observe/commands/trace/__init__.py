@@ -1,4 +1,4 @@
-"""`trace`: the timeline that `run --trace` has recorded, as a file for Perfetto or as a picture."""
+"""`trace`: the timeline that `run --trace` has recorded, as a page or a file for Perfetto."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def write_timeline(timeline: Timeline, file: Path, why: str | None = None) -> No
 
     why: it is made for that reason, which its title says, and not because somebody has asked for it.
     """
-    from . import _drawing, _page, _perfetto
+    from . import _page, _perfetto
 
-    writers = {".json": _perfetto.write, ".svg": _drawing.write, ".html": _page.write}
+    writers = {".json": _perfetto.write, ".html": _page.write}
     timeline.program = printable(f"{why}: {timeline.program}") if why else timeline.program
     with open(file, "w", encoding="utf-8", opener=private) as out:
         writers[file.suffix](timeline, out)
@@ -47,7 +47,6 @@ def trace(records: Path, file: Path, last: float | None, why: str | None) -> int
     \b
       .json   Chrome's format, for ui.perfetto.dev and trace_processor
       .html   a page that zooms; it needs no network
-      .svg    a picture
 
     If RECORDS are damaged or cut off, FILE shows what can be read. Then the exit status is 1, and stderr says where the
     first damage is.
