@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from commands import environment, lwp, python
+from commands import environment, lwp, python, watched
 from test_from_outside import Run
 from test_from_outside import run as run  # a fixture
 
@@ -119,11 +119,11 @@ def test_what_is_asked_from_outside(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "program", "status"),
     [
-        (["--watchdog", "0.3", "--watchdog-exit", "3"], f"{STARTS}done.wait()", 3),
-        (["--lock-order"], ORDER, 0),
+        ([], f"{watched(0.3, 3)}{STARTS}done.wait()", 3),
+        (["--lock-order"], ORDER, 1),
         (["--locks"], f"{STARTS}wait_for_circle()", 0),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: "".join(value[:1]) if isinstance(value, list) else "",
 )
 def test_what_is_reported_of_the_own_process(options: list[str], program: str, status: int, tmp_path: Path) -> None:
     check_names(lwp("run", *options, "-c", program, cwd=tmp_path, status=status))
@@ -170,7 +170,7 @@ def test_the_figures_at_the_end(tmp_path: Path) -> None:
 
 def test_rows_of_a_table() -> None:
     program = f"{STARTS}\nfrom lwp.observe.rows import busiest, rows\nwait_for_circle()\n"
-    program += "for row in rows(busiest())[0]: print(row.name, row.waits, row.start)\n"
+    program += "for row in rows(busiest())[0]: print(row.name, row.waits)\n"
     check_names(python("-c", f"import runtime; runtime.install()\n{program}"))
 
 

@@ -117,6 +117,18 @@ def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace
     return Trace.load(tmp_path / "trace.json")
 
 
+#: Begins the first line of a program that records into FILE.records itself, with room for some two thousand records.
+RECORDS_LITTLE = "import runtime; runtime.observe.trace.record('{}.records', 64 << 10); "
+
+
+def traced_little(source: str, tmp_path: Path) -> Trace:
+    """What the latest records of a program hold."""
+    (tmp_path / "program.py").write_text(RECORDS_LITTLE.format("trace.json") + source)
+    lwp("run", "program.py", cwd=tmp_path)
+    lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
+    return Trace.load(tmp_path / "trace.json")
+
+
 # asleep(): in a futex call that is private and has no timeout: who waits for the GIL has one.
 # joins(): the main thread is in one that is shared.
 ASLEEP = """\
@@ -262,7 +274,7 @@ def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
         set(lwp("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
-    loaded = ("observe.commands", "observe.commands._trace", "observe.recording", "reading.sites")
+    loaded = ("observe.commands._trace", "observe.recording", "reading.sites")
     assert traced - plain == {f"_lwp_lwp.{name}" for name in loaded}
 
 
@@ -272,7 +284,7 @@ def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:
         "maps = open('/proc/self/smaps').read()\n"
         "print(*re.search(r'trace.json.records\\nSize: +(\\d+) kB\\n.*?Rss: +(\\d+) kB', maps, re.S).groups())\n"
     )
-    done = lwp("run", "--trace", "trace.json", "--trace-size", "16M", "program.py", cwd=tmp_path)
+    done = lwp("run", "--trace", "trace.json", "program.py", cwd=tmp_path)
     mapped, resident = map(int, done.stdout.split())
     assert mapped > 16 * 1024
     assert 0 < resident <= 256
@@ -611,7 +623,7 @@ def test_perfetto_reads_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_bounded(tmp_path: Path) -> None:
     """A million waits in 64 KiB of records: the latest are there, the others counted, no memory is used."""
-    found = traced(
+    found = traced_little(
         "import threading, re\n"
         "def resident():\n"
         "    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
@@ -631,8 +643,6 @@ def test_bounded(tmp_path: Path) -> None:
         "assert resident() < before + 1024, f'{resident() - before} KiB more'\n"
         "thread.join()\n",
         tmp_path,
-        "--trace-size",
-        "64K",
     )
     assert found.about["records"] <= 64 * 1024 // 32
     assert found.about["records overwritten"] > 1_000_000
@@ -642,7 +652,7 @@ def test_bounded(tmp_path: Path) -> None:
 
 def test_more_threads_than_chunks(tmp_path: Path) -> None:
     """What finds no room is counted, and the program goes on."""
-    found = traced(
+    found = traced_little(
         "import threading\n"
         "event = threading.Event()\n"
         "threads = [threading.Thread(target=event.wait) for _ in range(200)]\n"
@@ -650,8 +660,6 @@ def test_more_threads_than_chunks(tmp_path: Path) -> None:
         "event.set()\n"
         "for thread in threads: thread.join()\n",
         tmp_path,
-        "--trace-size",
-        "64K",
     )
     assert found.about["records lost"] > 0
 
@@ -744,8 +752,9 @@ def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     [
         (("--trace", "x.svg"), "Name it .html"),
         (("--trace", "missing/x.json"), "there is no folder missing"),
-        (("--trace", "x.json", "--trace-size", "1K"), "between 64K"),
-        (("--trace", "x.json", "--trace-size", "many"), "is not a size"),
+        (("--last", "5"), "--last is for --trace"),
+        (("--trace", "x.json", "--last", "0"), "a number of seconds from 0.1"),
+        (("--trace", "x.json", "--trace-size", "1M"), "--trace-size is gone: "),
     ],
 )
 def test_bad_options(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -760,7 +769,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a program has left that did not end in order: threads that start, wait, wake each other and end."""
     folder = tmp_path_factory.mktemp("left")
     program = f"{STORY}\nfor _ in range(100): threading.Event().wait(0.00001)\nos._exit(0)\n"
-    lwp("run", "--trace", "x.json", "--trace-size", "64K", "-c", program, cwd=folder)
+    lwp("run", "-c", RECORDS_LITTLE.format("x.json") + program, cwd=folder)
     return (folder / "x.json.records").read_bytes()
 
 
