@@ -25,6 +25,7 @@ SOURCES = [
     "explore/choose.c",
     "explore/clock.c",
     "explore/tasks/turns.c",
+    "explore/able.c",
     "explore/run.c",
     "study/steps.c",
     "observe/trace.c",
