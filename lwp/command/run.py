@@ -87,9 +87,9 @@ class Program(NamedTuple):
             reopen_stdin()
 
     def _tell_misplaced(self) -> None:
-        """Says where lwp's options belong that stand among the arguments of a program that seems not to know them.
+        """Says where lwp's options belong that stand among the program's arguments.
 
-        A script whose text has not their names doesn't; of a module that is known only when it refuses them.
+        At once if the program seems to read none, otherwise at its end if it has refused them.
         """
         if not (words := _own_options(self.args)) or sys.stderr is None:
             return
@@ -102,22 +102,23 @@ class Program(NamedTuple):
             with suppress(OSError):
                 os.write(fd, said.encode(errors="replace"))
 
-        if self.kind == "module":
+        if self._reads_arguments():
             at_end(lambda: tell() if ended_as_misused() else None)
-        elif not any(word.lstrip("-").replace("-", "_") in self._text() for word in words if word.startswith("--")):
+        else:
             tell()
 
-    def _text(self) -> str:
-        """Of the program, as far as it is one file, with "_" for each "-"."""
+    def _reads_arguments(self) -> bool:
+        """Whether it may; a module, a folder and what can't be read may."""
         text = self.what
         if self.kind == "script":
             try:
                 text = Path(self.what).read_text(errors="replace")
             except OSError:
-                return ""
-        return text.replace("-", "_")
+                return True
+        return self.kind == "module" or any(word in text for word in _READING)
 
 
+_READING = ("arg", "getopt", "click", "typer", "fire")  # argv, argparse; in the text of a program that reads them
 _TELLS = {"script": "", "module": "-m ", "code": "-c "}
 
 

@@ -21,7 +21,7 @@ from ..core import different, members, printable
 from ..core import native as core
 from ..reading.files import printable_lines
 from ..reading.sites import note_makings
-from .crowds import FEW, Calls, some, task_lines
+from .crowds import FEW, Calls, left, like_it, some, task_lines
 from .places import InC, in_c, line_of
 from .pools import exhausted
 from .stacks import stack_lines
@@ -121,18 +121,17 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
         if len(group) > FEW:
             lines.append(_line_of_many(group, now))
         else:
-            lines += [f"  {wait}, for {now - wait.since:.1f} s{_left(wait.deadline, now)}" for wait in group]
+            lines += [f"  {wait}, for {now - wait.since:.1f} s{left(wait.deadline, now)}" for wait in group]
     return lines
 
 
 def _line_of_many(waits: list[Wait], now: float) -> str:
-    others = len({wait.address for wait in waits}) - 1
-    first = waits[0].alike if others else waits[0]
+    things = len({wait.address for wait in waits})
+    first = waits[0].alike if things > 1 else waits[0]
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
     names = some(waits, lambda wait: repr(wait.name))
-    times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
-    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
-    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
+    times = f"the first for {now - first.since:.1f} s{left(soonest, now)}"
+    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{like_it(things)}, {times}: {names}"
 
 
 def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
@@ -149,10 +148,6 @@ def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
         at_line = f", at {line}" if line else ""
         lines.append(f"{said} for {now - found[idents[0]].since:.1f} s{at_line}{f': {names}' * (len(idents) > 1)}")
     return lines
-
-
-def _left(deadline: float | None, now: float) -> str:
-    return "" if deadline is None else f", {deadline - now:.1f} s to its timeout"
 
 
 def report(why: str, found: Waiting) -> str:

@@ -151,19 +151,21 @@ def test_errors_are_one_line(arguments: list[str], says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "words", "said"),
+    ("program", "words", "status", "said"),
     [
-        ("print(1)", "--watchdog 5", "lwp run --watchdog 5 x.py"),
-        ("print(1)", "--chaos --locks=a.json", "lwp run --chaos --locks=a.json x.py"),
-        ("print(1)", "--watchful 5", ""),
-        ("import argparse; argparse.ArgumentParser().add_argument('--trace')", "--trace 5", ""),
+        ("", "--watchdog 5", 0, "lwp run --watchdog 5 x.py"),
+        ("", "--chaos --locks=a.json", 0, "lwp run --chaos --locks=a.json x.py"),
+        ("", "--watchful 5", 0, ""),
+        ("import sys; sys.argv", "--trace 5", 0, ""),
+        ("import sys; sys.exit(2 * ('--trace' in sys.argv))", "--trace 5", 2, "lwp run --trace 5 x.py"),
     ],
 )
-def test_an_option_behind_the_script_is_the_scripts(program: str, words: str, said: str, tmp_path: Path) -> None:
-    """Where it stands for lwp is said unless the script knows the option."""
-    (tmp_path / "x.py").write_text(f"{program}\nimport sys; print(sys.argv[1:])\n")
-    done = lwp("run", "x.py", *words.split(), cwd=tmp_path)
-    assert done.stdout.endswith(f"{words.split()}\n")
+def test_an_option_behind_the_script_is_the_scripts(
+    program: str, words: str, status: int, said: str, tmp_path: Path
+) -> None:
+    """Where it stands for lwp is said if the script reads no arguments, or refuses them."""
+    (tmp_path / "x.py").write_text(program)
+    done = lwp("run", "x.py", *words.split(), cwd=tmp_path, status=status)
     assert said in done.stderr
     assert bool(said) == ("behind x.py goes to the program" in done.stderr)
 
