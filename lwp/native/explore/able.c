@@ -13,7 +13,8 @@ void (*explore_go_on)(void *held);
 struct explore_inside explore_inside;
 
 #define SLACK 100000LL /* ns */
-#define CHILDS_PATIENCE 50000000LL /* ns in earnest that a sleep lasts at most while there are child processes */
+/* ns: a sleep of an explored thread lasts at most this long by the real clock while the test has child processes, which may end it. */
+#define CHILDS_PATIENCE 50000000LL
 #define FULL_PATIENCE 1000000000LL    /* ns: after these in earnest nothing will come */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
 
