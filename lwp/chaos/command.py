@@ -6,11 +6,51 @@ import os
 import sys
 from pathlib import Path
 
+import click
+
 from ..core import printable
-from ..observe.watchdog import teller
 from ..reading.folders import private
 from ..terminal.ending import at_end, at_exception, failed
-from .chaos import Chaos
+from ..terminal.options import can_write
+from ..terminal.running import WATCH, Options, RunOption, Tool
+
+
+def _seed(value: str) -> int:
+    from .chaos import any_seed
+
+    if value != "any" and not (value.isascii() and value.isdecimal()):
+        raise click.BadParameter(f"{value!r} is no seed, a number such as 7")
+    return any_seed() if value == "any" else int(value)
+
+
+OPTIONS = (
+    RunOption(
+        "--chaos",
+        heading=WATCH,
+        reports=True,
+        fits=str.isdecimal,
+        alone="any",
+        type=_seed,
+        metavar="[SEED]",
+        help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
+    ),
+    RunOption(
+        "--chaos-tasks",
+        heading=WATCH,
+        needs="--chaos",
+        is_flag=True,
+        help="Loops of asyncio run what is ready in any order, too.",
+    ),
+    RunOption(
+        "--chaos-record",
+        heading=WATCH,
+        needs="--chaos",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=can_write,
+        metavar="FILE",
+        help="Write the order of what threads do, for `lwp explore --from FILE`.",
+    ),
+)
 
 
 def begin(seed: int, record: Path | None, tasks: bool) -> None:
@@ -18,6 +58,9 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
 
     record: file for the order of what threads do. tasks: as Chaos has it.
     """
+    from ..observe.watchdog import teller
+    from .chaos import Chaos
+
     chaos = Chaos(seed, record is not None, tasks)
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
 
@@ -43,3 +86,11 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
     except RuntimeError as error:
         print(f"lwp: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _begin(options: Options, command: tuple[str, ...]) -> None:
+    if options["chaos"] is not None:
+        begin(options["chaos"], options["chaos_record"], options["chaos_tasks"])
+
+
+TOOL = Tool(OPTIONS, _begin)

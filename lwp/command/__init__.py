@@ -12,21 +12,22 @@ from typing import Any
 import click
 
 from ..core import printable
-from ..terminal.names import Names
+from ..terminal.gone import gone
+from ..terminal.names import Names, unknown
 from ..terminal.version import version
 
 __all__ = ["main", "version"]
 
-#: The module of each, in the order of the help.
-_COMMANDS = {
-    "run": ".run",
-    "explore": "..explore.command",
-    **{name: f"..observe.commands.{name}" for name in ("ps", "dump", "top", "watch", "locks", "record", "trace")},
-    "demo": "..study.demo",
-    "tls": "..study.tls",
-    "bench": "..bench.command",
-    "doctor": ".doctor",
+#: The module of each, under the headings and in the order of the help.
+_HEADINGS = {
+    "Run a program": {"run": ".run", "doctor": ".doctor"},
+    "See what a running program does": {
+        name: f"..observe.commands.{name}" for name in ("ps", "dump", "top", "watch", "locks", "record", "trace")
+    },
+    "Find races and deadlocks": {"explore": "..explore.command"},
+    "Study how threads are made": {"demo": "..study.demo", "tls": "..study.tls", "bench": "..bench.command"},
 }
+_COMMANDS = {name: module for commands in _HEADINGS.values() for name, module in commands.items()}
 
 
 class _Commands(Names):
@@ -38,6 +39,12 @@ class _Commands(Names):
         if args and args[0] == "stress":  # until the release after 0.2
             raise click.UsageError("stress is `python -m stress` now, in a checkout of the sources")
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, names in _HEADINGS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<7}", one.get_short_help_str(70)) for name, one in commands if one])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -127,6 +134,15 @@ def _give_up_output(error: OSError) -> None:
         print("lwp: standard output:", error.strerror, file=sys.stderr)
 
 
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """What serves instead if the command had the option; otherwise which one may be meant."""
+    assert error.ctx is not None
+    known = [name for param in error.ctx.command.params for name in param.opts if name.startswith("-")]
+    return gone(error.ctx.info_name or "", error.option_name) or unknown(
+        "option", error.option_name, known, f"{error.ctx.command_path} --help lists them"
+    )
+
+
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as its program does."""
     from ._main import run_main
@@ -142,6 +158,9 @@ def main() -> int:
             sys.stdout.flush()
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
+    except click.NoSuchOption as error:
+        print("lwp:", printable(_unknown_option(error)), file=sys.stderr)
+        return 2
     except click.ClickException as error:
         print("lwp:", printable(" ".join(error.format_message().split()).rstrip(".")), file=sys.stderr)
         return 2

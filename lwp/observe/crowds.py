@@ -22,6 +22,17 @@ def some(things: Sequence[T], name: Callable[[T], str]) -> str:
     return names if left <= 0 else f"{names} and {left:,} more"
 
 
+def like_it(things: int) -> str:
+    """That one of so many things is named, and the others are waited for in the same way."""
+    others = things - 1
+    return f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
+
+
+def left(deadline: float | None, now: float, until: str = "its timeout") -> str:
+    """How long a wait may still last."""
+    return "" if deadline is None else f", {max(deadline - now, 0):.1f} s to {until}"
+
+
 def of_wait(wait: Any) -> dict[str, Any]:
     """Of a Wait, what many may have in common, and when the first began."""
     return {
@@ -86,12 +97,7 @@ def task_lines(crowds: list[dict[str, Any]], why_not: str, now: float) -> Iterat
             many, names = len(tasks) > 1, some(tasks, repr)
             does, wait = crowd["state"].replace("waits", "wait") if many else crowd["state"], crowd["wait"]
             if wait:
-                others = wait["things"] - 1
-                does += f" for {wait['for']}" + (
-                    f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
-                )
-            if wait and wait["deadline"] is not None:
-                whose, end = "the first's" if many else "its", "end" if wait["kind"] == "sleep" else "timeout"
-                does += f", {max(wait['deadline'] - now, 0):.1f} s to {whose} {end}"
+                until = ("the first's " if many else "its ") + ("end" if wait["kind"] == "sleep" else "timeout")
+                does += f" for {wait['for']}{like_it(wait['things'])}{left(wait['deadline'], now, until)}"
             does += f", at {crowd['at']}" if crowd["at"] else ""
             yield f"  {len(tasks):,} tasks: {does}: {names}" if len(tasks) > FEW else f"  {names}: {does}"

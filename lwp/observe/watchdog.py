@@ -21,7 +21,7 @@ from ..core import different, members, printable
 from ..core import native as core
 from ..reading.files import printable_lines
 from ..reading.sites import note_makings
-from .crowds import FEW, Calls, some, task_lines
+from .crowds import FEW, Calls, left, like_it, some, task_lines
 from .places import InC, in_c, line_of
 from .pools import exhausted
 from .stacks import stack_lines
@@ -121,18 +121,17 @@ def _lines(waits: Iterable[Wait], now: float) -> list[str]:
         if len(group) > FEW:
             lines.append(_line_of_many(group, now))
         else:
-            lines += [f"  {wait}, for {now - wait.since:.1f} s{_left(wait.deadline, now)}" for wait in group]
+            lines += [f"  {wait}, for {now - wait.since:.1f} s{left(wait.deadline, now)}" for wait in group]
     return lines
 
 
 def _line_of_many(waits: list[Wait], now: float) -> str:
-    others = len({wait.address for wait in waits}) - 1
-    first = waits[0].alike if others else waits[0]
+    things = len({wait.address for wait in waits})
+    first = waits[0].alike if things > 1 else waits[0]
     soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
     names = some(waits, lambda wait: repr(wait.name))
-    times = f"the first for {now - first.since:.1f} s{_left(soonest, now)}"
-    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
-    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{alike}, {times}: {names}"
+    times = f"the first for {now - first.since:.1f} s{left(soonest, now)}"
+    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{like_it(things)}, {times}: {names}"
 
 
 def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
@@ -149,10 +148,6 @@ def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
         at_line = f", at {line}" if line else ""
         lines.append(f"{said} for {now - found[idents[0]].since:.1f} s{at_line}{f': {names}' * (len(idents) > 1)}")
     return lines
-
-
-def _left(deadline: float | None, now: float) -> str:
-    return "" if deadline is None else f", {deadline - now:.1f} s to its timeout"
 
 
 def report(why: str, found: Waiting) -> str:
@@ -261,7 +256,6 @@ class Watchdog:
     stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder, and one for
     a circle.  None: no such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
-    then: called after a report of the first kind.
     """
 
     def __init__(
@@ -270,9 +264,7 @@ class Watchdog:
         tell: Callable[[str], object],
         busy_with: Callable[[], str] = lambda: "",
         stuck: float | None = None,
-        then: Callable[[], object] | None = None,
     ) -> None:
-        self._then = then
         self._seconds = seconds
         self._stuck = stuck
         self._stuck_told: set[_Lock] = set()
@@ -285,8 +277,8 @@ class Watchdog:
         self._in_c_told: set[tuple[int, float]] = set()  # ident, and since when
         _stack(calls()[threading.get_ident()])  # now, because this loads modules
 
-    def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
-        """Starts the thread that calls look() and, more often, tick().
+    def begin(self, fd: int, status: int | None = None) -> None:
+        """Starts the thread that calls look().
 
         status: the exit status with which a report ends the process, and fd gets a line about that; None: it goes on.
         RuntimeError: the process is watched already.
@@ -295,7 +287,7 @@ class Watchdog:
         glance = min(seconds, (self._stuck or _NEVER) / 2)
         every = min(glance / 4, 0.5)
         note_makings()
-        native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
+        native.watch_start(self.look, every, seconds, -1 if status is None else status, fd, glance)
 
     def look(self, still: bool) -> bool:
         """Reports a program that seems to stand still, if it does, or a circle that lasts.  Returns whether it has
@@ -310,8 +302,6 @@ class Watchdog:
             self._look_into_c(self._seconds, told)
         if self._stuck is not None and not told:
             self._look_for_stuck(self._stuck, found)
-        if told and self._then is not None:
-            self._then()
         return told
 
     def _look_into_c(self, seconds: float, told: bool) -> None:

@@ -27,11 +27,10 @@ def dump_facts(pid: int) -> dict[str, Any]:
 
 
 def _waits(wait: dict[str, Any], now: float, many: bool) -> str:
-    others = wait["things"] - 1
-    alike = f", and {others:,} other{'s' * (others > 1)} like it" if others else ""
-    left = "" if wait["deadline"] is None else f", {max(wait['deadline'] - now, 0):.1f} s to its timeout"
-    times = f"{'the first ' * many}for {now - wait['since']:.1f} s{left}"
-    return f"wait{'' if many else 's'} for {wait['for']}{alike}, {times}"
+    from ..crowds import left, like_it
+
+    times = f"{'the first ' * many}for {now - wait['since']:.1f} s{left(wait['deadline'], now)}"
+    return f"wait{'' if many else 's'} for {wait['for']}{like_it(wait['things'])}, {times}"
 
 
 def _head(crowd: dict[str, Any], now: float) -> str:
