@@ -757,9 +757,9 @@ def test_watchdog_speaks_once_for_each_standstill() -> None:
         looks.append(still)
         return True
 
-    native.watch_start(look, 0.02, 0.3)
+    native.watch_start(look, 0.005, 0.1)
     for n in (1, 2):
-        sync.Event().wait(0.8)
+        sync.Event().wait(0.9)
         assert looks.count(True) == n, looks
     native.watch_stop()
     native.watch_stop()  # harmless
