@@ -12,7 +12,7 @@ _Result = TypeVar("_Result")
 
 
 class BaseFuture(native.FutureBase, Generic[_Result]):
-    """Its state, result, exception and sleepers are in C: native/python/pool/future.h."""
+    """Its state, result, exception and sleepers are in C: native/python/groups/future.h."""
 
     __slots__ = ()
 

@@ -39,7 +39,7 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")
     given: tuple[Any, ...] = tuple(things)
     if return_when == FIRST_COMPLETED:
-        return native.wait_things(given, timeout, False)  # native/python/waits/wait.c
+        return native.wait_things(given, timeout, False)  # native/python/groups/wait.c
     return _wait_for_all(given, timeout)
 
 

@@ -6,7 +6,7 @@
 #include "python/threads/lwp.h"
 #include "python/green/foreign.h"
 #include "python/reading/takings.h"
-#include "python/pool/future.h"
+#include "python/groups/future.h"
 #include "python/sync/lock.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"

@@ -1,4 +1,4 @@
-#include "python/waits/wait.h"
+#include "python/groups/wait.h"
 
 #include "kernel/base/fork.h"
 #include "kernel/base/poll.h"

@@ -1,4 +1,4 @@
-#include "python/pool/future.h"
+#include "python/groups/future.h"
 
 #include "kernel/base/fork.h"
 #include "python/args.h"

@@ -1,4 +1,4 @@
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 
 #include "kernel/arch/arch.h"
 #include "kernel/base/events.h"

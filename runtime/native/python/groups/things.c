@@ -1,9 +1,9 @@
-#include "python/waits/wait.h"
+#include "python/groups/wait.h"
 
 #include "green/thread.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
-#include "python/pool/future.h"
+#include "python/groups/future.h"
 #include "python/sync/common.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"

@@ -9,8 +9,8 @@
  * condition, the state changes in stock's methods only, which hold the condition and tell all waiters.  The condition is made under the
  * queue's lock too.  So if the end comes first, the thread that asks for the condition sees the end; otherwise the end finds the
  * condition. */
-#ifndef RUNTIME_PYTHON_POOL_FUTURE_H
-#define RUNTIME_PYTHON_POOL_FUTURE_H
+#ifndef RUNTIME_PYTHON_FUTURE_H
+#define RUNTIME_PYTHON_FUTURE_H
 
 #include "python/python.h"
 #include "waits/queue.h"

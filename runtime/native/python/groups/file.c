@@ -1,7 +1,7 @@
 /* Files among several things: a thread sleeps in ppoll(2) for them, a green thread in its scheduler's poller. */
 #include "green/green.h"
 #include "kernel/base/poll.h"
-#include "python/waits/wait.h"
+#include "python/groups/wait.h"
 
 #include <errno.h>
 
