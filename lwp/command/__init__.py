@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ..core import printable
+from ..terminal.gone import message
 from ..terminal.names import Names
 from ..terminal.version import version
 
@@ -127,15 +128,6 @@ def _give_up_output(error: OSError) -> None:
         print("lwp: standard output:", error.strerror, file=sys.stderr)
 
 
-def _gone(error: click.ClickException) -> str | None:
-    """What serves instead of an option that was taken away, if the error is about one."""
-    from ..terminal.gone import why_gone
-
-    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
-        return None
-    return why_gone(error.ctx.command.name, error.option_name)
-
-
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as its program does."""
     from ._main import run_main
@@ -152,8 +144,7 @@ def main() -> int:
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
-        message = _gone(error) or error.format_message()
-        print("lwp:", printable(" ".join(message.split()).rstrip(".")), file=sys.stderr)
+        print("lwp:", printable(" ".join(message(error).split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
         print("lwp:", printable(" ".join(str(error).split())), file=sys.stderr)

@@ -109,7 +109,6 @@ def _explore(
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
     from .explorer import options_of_replay
-    from .search.recorded import BadRecord
     from .settings import SettingsError
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
@@ -127,7 +126,7 @@ def _explore(
                 result = replay(run, token, **options_of_replay(wanted))
             else:
                 result = explore(run, **wanted, progress=line.tell)
-    except (BadRecord, BadToken, SettingsError, TargetError) as error:
+    except (BadToken, SettingsError, TargetError) as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
         line.clear()
@@ -230,13 +229,6 @@ def _strategy(value: str) -> str:
 @click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
-@click.option(
-    "--from",
-    "recorded",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Try the order of a failed run first, of `lwp run --chaos-record FILE`.",
-)
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
 @click.option(
     "--pdb",
@@ -297,11 +289,6 @@ def explore(
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
     if wanted["races"] and wanted["workers"] > 1:
         raise click.UsageError("--races lists what one process has seen: it can't go with --workers")
-    if wanted["recorded"] is not None:
-        others = {"--replay": token is not None, "--workers": wanted["workers"] > 1}
-        others["--strategy"] = wanted["strategy"].partition(":")[0] in ("dfs", "dpor")
-        if with_it := [name for name, is_given in others.items() if is_given]:
-            raise click.UsageError(f"--from and {with_it[0]} can't go together")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
     if debugged and (token is None or as_json):
