@@ -328,7 +328,7 @@ PROGRAMS = """\
 {venv}/bin/python -c '
 import tomllib
 extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*extras["programs"], *extras["dask"], *extras["peers"], *extras["found"], sep="\\n")' >programs.txt
+print(*extras["programs"], *extras["peers"], *extras["found"], sep="\\n")' >programs.txt
 {venv}/bin/pip install -q -r programs.txt"""
 
 # A threaded program prints the same on the runtime, except its last line, the time that it took.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from ..core import printable
 from ..observe.watchdog import teller
-from ..reading.folders import private
 from ..terminal.ending import at_end, at_exception, failed
 from .chaos import Chaos
 
 
-def begin(seed: int, record: Path | None, tasks: bool) -> None:
+def begin(seed: int, tasks: bool) -> None:
     """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails.
 
-    record: file for the order of what threads do. tasks: as Chaos has it.
+    tasks: as Chaos has it.
     """
-    chaos = Chaos(seed, record is not None, tasks)
+    chaos = Chaos(seed, tasks)
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
 
     def tell_acts(why: str) -> None:
@@ -28,12 +26,6 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
     def tell_end() -> None:
         if failed():
             tell_acts("the program has failed")
-        if record is not None:
-            try:
-                with open(record, "w", encoding="utf-8", opener=private) as file:
-                    file.write(chaos.record())
-            except OSError as error:
-                tell(f"lwp: {record}: {error.strerror}\n")
         chaos.end()
 
     at_exception(lambda error, thread: tell_acts(printable(f"{error} in {thread}")))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ..core import printable
+from ..terminal.gone import message
 from ..terminal.names import Names
 from ..terminal.version import version
 
@@ -143,7 +144,7 @@ def main() -> int:
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
-        print("lwp:", printable(" ".join(error.format_message().split()).rstrip(".")), file=sys.stderr)
+        print("lwp:", printable(" ".join(message(error).split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
         print("lwp:", printable(" ".join(str(error).split())), file=sys.stderr)

@@ -56,7 +56,6 @@ class Program(NamedTuple):
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
     chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
     chaos_tasks: bool | None  #: loops of asyncio run what is ready in any order
-    chaos_record: Path | None  #: file for the order of what threads do
 
     def prepare(self) -> None:
         """Has the program's threads made here, and begins what goes on beside it; run_main() comes next."""
@@ -85,7 +84,7 @@ class Program(NamedTuple):
         if self.chaos is not None:
             from ..chaos.command import begin as begin_chaos
 
-            begin_chaos(self.chaos, self.chaos_record, bool(self.chaos_tasks))
+            begin_chaos(self.chaos, bool(self.chaos_tasks))
         if self.page is not None:
             from ..terminal.aside import run_aside
 
@@ -291,7 +290,6 @@ _NEEDS = {
     "time_slice": "green",
     "watchdog_exit": "watchdog",
     "lock_order_exit": "lock_order",
-    "chaos_record": "chaos",
     "chaos_tasks": "chaos",
     "trace_size": "trace",
     "page_control": "page",
@@ -367,7 +365,6 @@ def _option(name: str) -> str:
     help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
 )
 @click.option("--chaos-tasks", is_flag=True, default=None, help="Loops of asyncio run what is ready in any order, too.")
-@file_option("--chaos-record", "chaos_record", "Write the order of what threads do, for `lwp explore --from FILE`.")
 @click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
 @click.option(
     "--page",

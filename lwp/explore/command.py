@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -102,7 +101,6 @@ def _explore(
     wanted: dict[str, Any],
     token: str | None,
     debugged: bool,
-    dask: str | None,
     html: Path | None,
     as_json: bool,
 ) -> int:
@@ -111,7 +109,6 @@ def _explore(
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
     from .explorer import options_of_replay
-    from .search.recorded import BadRecord
     from .settings import SettingsError
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
@@ -127,11 +124,9 @@ def _explore(
         with output, without_breakpoints() if debugged else nullcontext():
             if token is not None:
                 result = replay(run, token, **options_of_replay(wanted))
-            elif dask is not None:
-                result = _on_cluster(dask, target, run, wanted, line)
             else:
                 result = explore(run, **wanted, progress=line.tell)
-    except (BadRecord, BadToken, SettingsError, TargetError) as error:
+    except (BadToken, SettingsError, TargetError) as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
         line.clear()
@@ -166,16 +161,6 @@ def _explore(
         again.explored_file = target.file  # type: ignore[attr-defined]
         debug(again, token, **options_of_replay(wanted))
     return _STATUS[result.outcome.value]
-
-
-def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
-    from .ways.cluster import ClusterError, explore_on
-
-    del wanted["workers"], wanted["races"], wanted["recorded"]
-    try:
-        return explore_on(address, target, **wanted, progress=line.tell, here=run)
-    except ClusterError as error:
-        raise click.UsageError(str(error)) from None
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -244,16 +229,6 @@ def _strategy(value: str) -> str:
 @click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
 @click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
-@click.option(
-    "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
-)
-@click.option(
-    "--from",
-    "recorded",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Try the order of a failed run first, of `lwp run --chaos-record FILE`.",
-)
 @click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
 @click.option(
     "--pdb",
@@ -268,7 +243,6 @@ def _strategy(value: str) -> str:
 @click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
 def explore(
-    dask: str | None,
     token: str | None,
     debugged: bool,
     html: Path | None,
@@ -313,19 +287,10 @@ def explore(
         target = Target.of(args[0], args[1:])
     else:
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
-    if dask is not None and wanted["workers"] > 1:
-        raise click.UsageError("--dask and --workers can't go together")
-    if wanted["races"] and (dask is not None or wanted["workers"] > 1):
-        raise click.UsageError("--races lists what one process has seen: it can't go with --dask or --workers")
-    if wanted["recorded"] is not None:
-        others = {"--dask": dask is not None, "--replay": token is not None, "--workers": wanted["workers"] > 1}
-        others["--strategy"] = wanted["strategy"].partition(":")[0] in ("dfs", "dpor")
-        if with_it := [name for name, is_given in others.items() if is_given]:
-            raise click.UsageError(f"--from and {with_it[0]} can't go together")
-    if dask is not None and token is not None:
-        raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
+    if wanted["races"] and wanted["workers"] > 1:
+        raise click.UsageError("--races lists what one process has seen: it can't go with --workers")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
     if debugged and (token is None or as_json):
         raise click.UsageError("--pdb is for --replay" + ", and prints no JSON" * as_json)
-    return _explore(target, wanted, token, debugged, dask, html, as_json)
+    return _explore(target, wanted, token, debugged, html, as_json)

@@ -60,7 +60,6 @@ SOURCES = [
     "python/observe/locks/told.c",
     "python/observe/locks/contention.c",
     "python/chaos/hold.c",
-    "python/chaos/record.c",
     "python/chaos/points.c",
     "python/chaos/operations.c",
     "python/chaos/control.c",

@@ -8,6 +8,7 @@ what it tests. So the file imports nothing of ours until it is asked to.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
 import sys
@@ -69,9 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lwp-chaos-record",
-        metavar="FILE",
-        help="With --lwp-chaos: write the order of what threads did in the last test that failed, for "
-        "`lwp explore --from FILE TEST`.",
+        nargs="?",
+        const="",
+        help=argparse.SUPPRESS,  # it is gone, and says so
     )
     group.addoption(
         "--lwp-explore",
@@ -144,6 +145,8 @@ def _current_test() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.lwp_chaos_record is not None:
+        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").why_gone("pytest", "--lwp-chaos-record"))
     _configure_exploring(config)
     _configure_lock_order(config)
     _configure_chaos(config)
@@ -235,10 +238,7 @@ def _begin_chaos(config: pytest.Config) -> None:
         return
     if not seed.isdecimal():
         raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
-    said = config.known_args_namespace
-    chaos = lwp_runtime.load("lwp.chaos.chaos").Chaos(
-        int(seed), said.lwp_chaos_record is not None, said.lwp_chaos_tasks
-    )
+    chaos = lwp_runtime.load("lwp.chaos.chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_tasks)
     try:
         chaos.begin()
     except RuntimeError as error:
@@ -248,8 +248,6 @@ def _begin_chaos(config: pytest.Config) -> None:
 
 
 def _configure_chaos(config: pytest.Config) -> None:
-    if config.option.lwp_chaos is None and config.option.lwp_chaos_record is not None:
-        raise pytest.UsageError("--lwp-chaos-record is for --lwp-chaos")
     if config.option.lwp_chaos is None and config.option.lwp_chaos_tasks:
         raise pytest.UsageError("--lwp-chaos-tasks is for --lwp-chaos")
     if config.option.lwp_chaos is not None and config.pluginmanager.hasplugin(_EXPLORING):
@@ -267,9 +265,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     chaos = item.config.stash.get(_chaos, None)
     if chaos is not None and report.failed and chaos.held():
         report.sections.append(("threads held by lwp", "\n".join(chaos.report())))
-        if (path := item.config.option.lwp_chaos_record) is not None:
-            with open(path, "w", encoding="utf-8", opener=lwp_runtime.load("lwp.reading.folders").private) as file:
-                file.write(chaos.record())
     return report
 
 

@@ -136,7 +136,7 @@ def test_races(lost: Path) -> None:
     facts = json.loads(explore(lost, "test_it.py::test_right", "--races", "--runs=20", "--json").stdout)
     assert (facts["races"], [one["both"] for one in facts["orders"]]) == ([], [True])
     found = explore(lost, "test_it.py::test_right", "--races", "--workers=2", status=2)
-    assert "can't go with --dask or --workers" in found.stderr
+    assert "can't go with --workers" in found.stderr
 
 
 def test_a_replay_that_goes_another_way_is_inconclusive(lost: Path) -> None:

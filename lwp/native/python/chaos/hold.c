@@ -332,11 +332,6 @@ int64_t chaos_due(enum chaos_kind kind)
     return most < SHORTEST ? 0 : choose_length(most);
 }
 
-uint32_t chaos_number(void)
-{
-    return chaos_mine()->number;
-}
-
 int chaos_may_hold(void)
 {
     return !chaos_mine()->quiet && atomic_load_explicit(&alive, memory_order_relaxed) > 1 && credit_at(park_now()) >= SHORTEST;
