@@ -15,8 +15,8 @@ from typing import Any
 
 from .. import native
 from ..core import printable
-from ..observe.records import thread_name
 from ..reading.files import is_program, name_of_file
+from ..reading.names import thread_name
 
 __all__ = ["Chaos", "any_seed"]
 

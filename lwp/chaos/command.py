@@ -6,8 +6,8 @@ import os
 import sys
 
 from ..core import printable
-from ..observe.watchdog import teller
 from ..terminal.ending import at_end, at_exception, failed
+from ..terminal.telling import teller
 from .chaos import Chaos
 
 

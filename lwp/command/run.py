@@ -171,8 +171,9 @@ def _watch(
 
     from .. import native
     from ..core import thread
-    from ..observe.watchdog import Watchdog, teller
+    from ..observe.watchdog import Watchdog
     from ..reading.sites import note_makings
+    from ..terminal.telling import teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
     fd = os.dup(sys.stderr.fileno())

@@ -224,7 +224,7 @@ int context_load_tls(struct context *context);
 void context_put(struct context *context, int vanished);
 """
 
-#: Before the C that cffi writes.
+#: Before all C that cffi writes.
 INCLUDES = """
 #include "kernel/arch/arch.h"
 #include "kernel/context/context.h"
@@ -261,9 +261,9 @@ def write_module(folder: Path, name: str, structures: str, includes: str) -> str
     folder.mkdir(parents=True, exist_ok=True)
     ffi = FFI()
     ffi.cdef(structures)
-    ffi.set_source(name, includes)
+    ffi.set_source(name, INCLUDES + includes)
     ffi.emit_c_code(str(folder / f"{name}.c"))
     return str(folder / f"{name}.c")
 
 
-MODULE = ("_structures", STRUCTURES, INCLUDES)  #: by cffi, in the same shared object
+MODULES = [("_structures", STRUCTURES, "")]  #: by cffi, in the same shared object

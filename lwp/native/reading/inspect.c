@@ -1,4 +1,4 @@
-#include "study/inspect.h"
+#include "reading/inspect.h"
 
 #include "kernel/arch/arch.h"
 #include "kernel/base/park.h"

@@ -1,9 +1,9 @@
-"""The tools' own structures and functions of C, by cffi: for the map of TLS and the demonstrations."""
+"""Structures and functions of the tools' C, by cffi, for the map of TLS and the demonstrations."""
 
 from __future__ import annotations
 
 from ..core import structures
-from . import _tools
+from ..native import _tools
 
 __all__ = ["ffi", "lib"]
 
