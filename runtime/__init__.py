@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from .tools import observe as observe
     from .tools import tlsmap as tlsmap
 
-    ALL_COMPLETED: str  #: for wait(): when all things are ready
-    FIRST_COMPLETED: str  #: for wait(): when the first is
+    ALL_COMPLETED: str  #: for wait() of .groups: when all things are ready
+    FIRST_COMPLETED: str  #: for wait() of .groups: when the first is
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
-__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus", "as_completed"]
-__all__ += ["checkpoint", "fail_after", "move_on_after", "shield", "wait"]
+__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus"]  # .groups
+__all__ += ["as_completed", "checkpoint", "fail_after", "move_on_after", "shield", "wait"]  # .groups
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall", "watchdog"]
 
 _HOMES = {
@@ -73,7 +73,8 @@ _HOMES = {
     "uninstall": ".patch",
     "wait": ".groups",
 }
-_MODULES = {"aio", "limits", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls"}
+_MODULES = {"limits", "patch", "placement", "scheduler", "sync", "thread", "threading", "tls"}
+_MODULES |= {"aio", "pool", "queue"}  # .groups
 _OLD_MODULES = {"green": ".scheduler"}  # this name stays until the release after 0.2
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist

@@ -4,7 +4,7 @@
 #include "python/chaos/chaos.h"
 
 #include "python/reading/swap.h"
-#include "python/groups/future.h"
+#include "python/sync/future.h"
 #include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"

@@ -4,9 +4,9 @@
 #include "green/listed.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
-#include "python/green/foreign.h"
+#include "python/green/scheduler.h"
 #include "python/reading/takings.h"
-#include "python/groups/future.h"
+#include "python/sync/future.h"
 #include "python/sync/lock.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"
@@ -94,7 +94,7 @@ static void add_in_c(uintptr_t ident, int tid, void *arg)
 {
     struct found found = {.ident = ident, .tid = tid};
 
-    if ((found.since = foreign_since(glibc_thread_pointer((void *)ident), &found.place)))
+    if (foreign_room && (found.since = foreign_room->since(glibc_thread_pointer((void *)ident), &found.place)))
         add_found(arg, found);
 }
 
@@ -193,7 +193,7 @@ static PyObject *state_of(const struct found *found)
 
 static PyObject *place_of(const struct found *found)
 {
-    return Py_BuildValue("(iNN)", found->tid, python_foreign_name(&found->place), to_seconds(found->since));
+    return Py_BuildValue("(iNN)", found->tid, foreign_room->name(&found->place), to_seconds(found->since));
 }
 
 static PyObject *tid_of(const struct found *found)

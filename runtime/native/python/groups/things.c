@@ -3,7 +3,7 @@
 #include "green/thread.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
-#include "python/groups/future.h"
+#include "python/sync/future.h"
 #include "python/sync/common.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"

@@ -14,7 +14,7 @@
 #include "kernel/base/fork.h"
 #include "python/args.h"
 #include "python/waits/cancel.h"
-#include "python/groups/future.h"
+#include "python/sync/future.h"
 #include "python/sync/common.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"

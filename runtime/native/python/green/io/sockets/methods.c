@@ -1,7 +1,7 @@
 /* The methods of socket.socket that are made here, as a list for patch/blocking/sockets.py, and the two that end a socket. */
 #include "green/green.h"
 #include "python/room.h"
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 

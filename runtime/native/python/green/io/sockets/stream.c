@@ -1,5 +1,5 @@
 /* recv, recv_into, send, sendall: the system call is made here. */
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 #include <sys/socket.h>
 

@@ -1,4 +1,4 @@
-#include "python/green/sockets/object.h"
+#include "python/green/io/sockets/object.h"
 
 struct socket_object socket_object;
 

@@ -16,10 +16,10 @@
  * reads from pipes of older Linuxes, but a socket would cost a failing call more. */
 #include "green/green.h"
 #include "python/args.h"
-#include "python/green/files.h"
+#include "python/green/io/files.h"
 #include "python/green/scheduler.h"
 #include "python/green/stand_in.h"
-#include "python/green/tries.h"
+#include "python/green/io/tries.h"
 #include "python/python.h"
 #include "python/room.h"
 #include "kernel/base/poll.h"

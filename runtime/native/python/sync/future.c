@@ -1,4 +1,4 @@
-#include "python/groups/future.h"
+#include "python/sync/future.h"
 
 #include "kernel/base/fork.h"
 #include "python/args.h"

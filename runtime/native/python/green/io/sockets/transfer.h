@@ -15,8 +15,8 @@
 
 #include "green/green.h"
 #include "python/python.h"
-#include "python/green/sockets/object.h"
-#include "python/green/tries.h"
+#include "python/green/io/sockets/object.h"
+#include "python/green/io/tries.h"
 
 #include <stdint.h>
 #include <sys/types.h>

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
-from .. import native
-from ..printable import printable
+from . import native
+from .printable import printable
 
 
 class Turns(NamedTuple):

@@ -1,7 +1,7 @@
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 #include "python/args.h"
-#include "python/green/files.h"
+#include "python/green/io/files.h"
 #include "python/green/scheduler.h"
 #include "python/threads/sleep.h"
 

@@ -3,7 +3,7 @@
 #include "python/args.h"
 #include "python/green/scheduler.h"
 #include "python/room.h"
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* Whether reading a file on a disk would wait for the disk. */
-#include "python/green/files.h"
+#include "python/green/io/files.h"
 
 #include "python/room.h"
 

@@ -1,7 +1,7 @@
 /* recvfrom, recvmsg and their _into, sendto, sendmsg and accept: CPython's method is called until it doesn't raise BlockingIOError.
  * With MSG_DONTWAIT in its flags it doesn't sleep in the kernel, and it calls poll(2) only if the socket has a timeout: see
  * socket_twin(). */
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 #include "kernel/base/park.h"
 #include "kernel/base/poll.h"

@@ -1,6 +1,6 @@
 /* connect and connect_ex: CPython's method is called on a socket that does not wait, and again once the first try is under way. */
 #include "python/args.h"
-#include "python/green/sockets/transfer.h"
+#include "python/green/io/sockets/transfer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
