@@ -88,7 +88,7 @@ STOCK_AND_OURS = [replace(way, kinds=PACKAGES, script=PROGRAMS) for way in WAYS[
 #: What it costs to be watched.
 WATCHED = [
     *WAYS[:2],
-    *(Way(name, f"run --{name}", (*_RUN, f"--{name}")) for name in ("recorder", "locks", "page")),
+    *(Way(name, f"run --{name}", (*_RUN, f"--{name}")) for name in ("recorder", "locks")),
 ]
 
 

@@ -15,7 +15,7 @@ import click
 import lwp_runtime
 
 from ..core import has_hook, pass_on
-from ..terminal.options import address, file_option, profile_options, seconds, timeline_file
+from ..terminal.options import file_option, seconds, speedscope_option, timeline_file
 from ..terminal.program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ class Program(NamedTuple):
     watchdog: float | None  #: seconds for which it stands still before a report
     watchdog_exit: int | None  #: status with which such a report ends the process; None: it goes on
     stuck: float | None  #: seconds for which a thread waits for a lock before a report
-    live: bool  #: a table of its threads on the terminal
-    page: tuple[str, int] | None  #: where a page of its threads is served; port 0: any
-    page_control: bool | None  #: it may do more than read
     trace: Path | None  #: file for a timeline
     trace_size: int | None  #: bytes for its records; None: recording.DEFAULT_SIZE
     recorder: bool  #: the latest records, for `lwp record`
@@ -50,8 +47,7 @@ class Program(NamedTuple):
     recorder_to: Path | None  #: folder for these timelines; None: the current one
     locks: bool  #: a table, at the end, of what threads have waited for
     locks_json: Path | None  #: file for the facts of that table
-    pprof: Path | None  #: file for the stacks of waits and holds
-    speedscope: Path | None  #: the same
+    speedscope: Path | None  #: file for the stacks of waits and holds
     lock_order: bool  #: a report, at the end, of locks taken in both orders
     lock_order_exit: int | None  #: exit status if there are such locks and it would be 0
     chaos: int | None  #: seed of what holds threads for a moment; None: nothing does
@@ -69,10 +65,10 @@ class Program(NamedTuple):
             self._begin_recorder()
         if self._watches():
             self._watch()
-        if self.locks or self.locks_json or self.pprof or self.speedscope:
+        if self.locks or self.locks_json or self.speedscope:
             from ..observe.commands._locks import Files, begin
 
-            begin(self.locks, Files(self.locks_json, self.pprof, self.speedscope), self.what)
+            begin(self.locks, Files(self.locks_json, self.speedscope), self.what)
         if self.lock_order:
             from ..observe.commands._lock_order import watch_order
 
@@ -85,16 +81,9 @@ class Program(NamedTuple):
             from ..chaos.command import begin as begin_chaos
 
             begin_chaos(self.chaos, bool(self.chaos_tasks))
-        if self.page is not None:
-            from ..terminal.aside import run_aside
-
-            host, port = self.page
-            options = ("--aside", "--at", f"{host}:{port}", *["--page-control"] * bool(self.page_control))
-            if status := run_aside("watch", *options, str(os.getpid())):
-                sys.exit(status)
 
     def _watches(self) -> bool:
-        return self.live or self.watchdog is not None or self.stuck is not None or "deadlock" in self.recorder_on
+        return self.watchdog is not None or self.stuck is not None or "deadlock" in self.recorder_on
 
     def _watch(self) -> None:
         patience, then = self.watchdog, None
@@ -102,7 +91,7 @@ class Program(NamedTuple):
             from ..observe.commands import _recorder
 
             patience, then = patience or _recorder.PATIENCE, _recorder.note_deadlock
-        _watch(self.live, patience, self.watchdog_exit, self.stuck, then)
+        _watch(patience, self.watchdog_exit, self.stuck, then)
 
     def _begin_recorder(self) -> None:
         from ..observe.commands import _recorder
@@ -160,40 +149,20 @@ class Program(NamedTuple):
 
 
 def _watch(
-    live: bool,
     patience: float | None,
     status: int | None,
     stuck: float | None,
     then: Callable[[], object] | None,
 ) -> None:
     import atexit
-    import threading
 
     from .. import native
-    from ..core import thread
     from ..observe.watchdog import Watchdog
-    from ..reading.sites import note_makings
     from ..terminal.telling import teller
 
     # The program may close or replace sys.stderr, and the descriptor too.
     fd = os.dup(sys.stderr.fileno())
-    tell = teller(fd)
-    tick = None
-    if live:
-        from ..observe.commands._live import View
-        from ..observe.rows import note_starts
-
-        view = View(fd)
-        tick, tell = view.refresh, view.tell
-        for cls in (threading.Thread, thread.Thread):
-            note_starts(cls)
-        view.start()
-        atexit.register(view.stop)
-    if patience is None and stuck is None:
-        note_makings()
-        native.watch_start(tick, None, 0.5, 0.0)
-    else:
-        Watchdog(patience, tell, stuck=stuck, then=then).begin(fd, status, tick)
+    Watchdog(patience, teller(fd), stuck=stuck, then=then).begin(fd, status)
     atexit.register(native.watch_stop)
 
 
@@ -266,15 +235,10 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 _OF_PYTHON = frozenset("bBdEiIOPqRsStuvVWxX")  # options of python that `run` lacks
 
 
-_ADDRESS = re.compile(r"([^/]*:)?[0-9]+")
-
-
 class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for at in options_before(self, args):
-            if args[at] == "--page" and not _ADDRESS.fullmatch("".join(args[at + 1 : at + 2])):
-                args[at] = "--page=0"  # what follows is the program, or another option
-            elif args[at] == "--chaos" and not "".join(args[at + 1 : at + 2]).isdecimal():
+            if args[at] == "--chaos" and not "".join(args[at + 1 : at + 2]).isdecimal():
                 args[at] = "--chaos=any"
             elif args[at].startswith(("-m", "-c")):
                 args = end_options_after(args, at)
@@ -293,7 +257,6 @@ _NEEDS = {
     "lock_order_exit": "lock_order",
     "chaos_tasks": "chaos",
     "trace_size": "trace",
-    "page_control": "page",
     "recorder_size": "recorder",
     "recorder_to": "recorder_on",
 }
@@ -347,7 +310,7 @@ def _option(name: str) -> str:
     "--locks", is_flag=True, help="At the end, say on stderr for which locks and the like threads have waited how long."
 )
 @file_option("--locks-json", "locks_json", "Write the facts of that table as JSON.")
-@profile_options
+@speedscope_option
 @click.option(
     "--lock-order",
     is_flag=True,
@@ -366,14 +329,6 @@ def _option(name: str) -> str:
     help="Hold threads for a moment where it may matter; if it fails, say on stderr which and where.",
 )
 @click.option("--chaos-tasks", is_flag=True, default=None, help="Loops of asyncio run what is ready in any order, too.")
-@click.option("--live", is_flag=True, help="Show its threads on the terminal (stderr) while it runs.")
-@click.option(
-    "--page",
-    type=address,
-    metavar="[[ADDRESS:]PORT]",
-    help="Serve a page that shows its threads while it runs; stderr says where.",
-)
-@click.option("--page-control", is_flag=True, default=None, help="Let that page save, dump, and set the watchdog.")
 @click.option("--children", is_flag=True, help="Also for the Python processes that it starts (without -S, -E, -I).")
 @click.option(
     "--trace",
@@ -438,8 +393,8 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     others go on. Forked children are not watched.
 
     --locks counts, for each lock, condition, queue, semaphore, event, join and the GIL, how often and how long threads
-    have waited, which line has held a lock for longest, and which threads have handed it to which. --pprof and
-    --speedscope write where they waited and held, with or without --locks. Forked children are not counted.
+    have waited, and which line has held a lock for longest. --speedscope writes where they waited and held, with or
+    without --locks. Forked children are not counted.
 
     --lock-order finds what could be a deadlock on another day: a thread took one lock, or waited for it, while it held
     a second one, and another thread took the two the other way round. It also tells a deadlock that is there at the
@@ -448,10 +403,6 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     --chaos has races show themselves more often, by at most half as much time again. A seed, which is printed with each
     failure, makes the same choices again. See docs/reliability.md. Forked children are not disturbed.
 
-    --live shows each thread's name, tid and state, what it waits for, the holder of that, its line, and its CPU time.
-    More than three threads that wait for alike things at one line share a row. The table is drawn twice a second, or
-    less often if many threads make that expensive.
-
     --trace shows when each thread ran, waited for the GIL, or was blocked: on what, where, and which thread let it go
     on. It knows only what the runtime does; stock system calls are looked for every 20 ms. While the program runs, and
     after it was killed, the records are in FILE.records: see `lwp trace`. Forked children are not traced.
@@ -459,8 +410,6 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
     --recorder keeps as much of that as its size allows, at a third of the cost. When the program has ended in order
     nothing is left of it. --recorder-on makes lwp-PID-WHY.html of the last 30 s; a signal that kills the program leaves
     lwp-PID.records, for `lwp trace`. "deadlock" is a report of --watchdog, after 10 s unless that says otherwise.
-
-    --page serves the page of `lwp watch` from a process of its own, which ends with the program.
 
     \b
     Examples:
@@ -482,10 +431,6 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
         raise click.UsageError(
             "--children needs the package installed by pip: found on PYTHONPATH, it has no start-up hook"
         )
-    if options["live"] and (
-        sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    ):
-        raise click.UsageError("--live needs a terminal on standard error, with its kind in TERM")
     for name in ("watchdog", "stuck", "locks", "lock_order", "chaos", "recorder_on"):
         if sys.stderr is None and options[name] not in (None, False, frozenset()):
             raise click.UsageError(f"{_option(name)} reports on standard error, which is closed")

@@ -175,7 +175,7 @@ def who() -> dict[str, Any]:
 
 
 def _rows() -> dict[str, Any]:
-    """What `lwp run --live` shows, of the program's threads."""
+    """What `lwp top` shows, of the program's threads."""
     shown, left = rows(busiest(), _MOST_ROWS)
     return {"rows": [asdict(row) for row in shown], "left": left}
 
@@ -199,13 +199,6 @@ def _locks_end() -> dict[str, Any]:
     return {}
 
 
-def _watchdog(seconds: float) -> dict[str, Any]:
-    from .watchdog import watchdog  # it loads much
-
-    watchdog(seconds)
-    return {"watched": seconds}
-
-
 def _who() -> dict[str, Any]:
     found = waiting()
     circles = [describe_cycle(cycle) for cycle in (*deadlocks(found), *filter(is_deadlock, Tasks().cycles()))]
@@ -216,7 +209,6 @@ _ANSWERS: dict[str, Callable[..., dict[str, Any]]] = {
     "dump": dump,
     "who": _who,
     "rows": _rows,
-    "watchdog": _watchdog,
     "borrow": recording.borrow,
     "give_back": recording.give_back,
     "look_back": recording.look_back,

@@ -41,9 +41,8 @@ def begin(lasts: float = 0) -> None:
     """
     note_makings()
     waited_for = {ident: thing for ident, _, thing, *_ in native.waits()}
-    threads = {ident: (name_of(ident), waited_for.get(ident)) for ident in native.current_frames()}
     queues = [queue for _, queue in _idle(others_frames(), set())]
-    native.contention_begin(SimpleQueue, threads, queues, lasts)
+    native.contention_begin(SimpleQueue, waited_for, queues, lasts)
 
 
 def end() -> None:
@@ -80,7 +79,6 @@ class _Row:
     hold_site: int = 0
     unheard: int = 0  # notify()s that met no waiter
     unheard_site: int = 0  # of the last
-    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
     place: str = ""  #: where it was made, or where threads wait for it; "": not known
     called: str = ""  #: what a line that waits for it calls it
     joined: set[str] = field(default_factory=set)  #: the threads
@@ -88,21 +86,8 @@ class _Row:
 
     @classmethod
     def read(cls, row: Any) -> _Row:
-        of, address, kind, site, objects, taken, (*waits, histogram), holds, unheard, pairs = row
-        handed = Counter({(giver, taker): count for giver, taker, count in pairs})
-        fields = (
-            of,
-            address,
-            kind,
-            site,
-            objects or 1,
-            taken,
-            *waits,
-            Counter(dict(histogram)),
-            *holds,
-            *unheard,
-            handed,
-        )
+        of, address, kind, site, objects, taken, (*waits, histogram), holds, unheard = row
+        fields = (of, address, kind, site, objects or 1, taken, *waits, Counter(dict(histogram)), *holds, *unheard)
         found = cls(*fields)
         found.place = native.site_text(site) if of != _SITE else short(native.site_text(site))
         return found
@@ -143,9 +128,8 @@ class _Row:
             self.longest_hold, self.hold_site = other.longest_hold, other.hold_site
         self.unheard += other.unheard
         self.unheard_site = other.unheard_site or self.unheard_site
-        self.pairs += other.pairs
 
-    def told(self, names: list[str]) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         at_longest = short(native.site_text(self.hold_site)) if self.longest_hold else None
         return {
             "name": self.name,
@@ -165,12 +149,6 @@ class _Row:
             "unheard": {"count": self.unheard, "last": short(native.site_text(self.unheard_site))}
             if self.unheard
             else None,
-            "handed": [
-                {"from": printable(names[giver]), "to": printable(names[taker]), "count": count}
-                for (giver, taker), count in self.pairs.most_common(3)
-            ]
-            if self.kind != "join"
-            else [],
         }
 
 
@@ -301,7 +279,6 @@ def _gil(found: Any) -> dict[str, Any] | None:
         if kept
         else None,
         "unheard": None,
-        "handed": [],
     }
 
 
@@ -335,16 +312,13 @@ def facts() -> dict[str, Any]:
     Its "locks" are in the order of the time for which threads have waited, what is HELD first.  Its "stacks" have the
     innermost line first.  Waits that have not ended count as far as they have gone.
     """
-    counts, ns, found, stacks, names, gil, (crowded, lost, cut) = native.contention_read()
+    counts, ns, found, stacks, gil, (crowded, lost, cut) = native.contention_read()
     rows = [_Row.read(row) for row in found]
-    for row in rows:
-        if row.kind == "join":
-            row.joined = {names[giver] for giver, _ in row.pairs}
     if counts:
         _wait_on(rows, time.monotonic() - ns / 1e9)
     grouped = _grouped(rows)
     by_address = {row.address: row.name for row in grouped if row.of == _OBJECT and row.objects == 1}
-    locks = [row.told(names) for row in grouped if row.taken or row.count or row.unheard]
+    locks = [row.told() for row in grouped if row.taken or row.count or row.unheard]
     if (the_gil := _gil(gil)) is not None:
         locks.append(the_gil)
     locks.sort(key=lambda lock: (lock["kind"] not in HELD, -lock["waits"]["seconds"], -(lock["taken"] or 0)))

@@ -1,8 +1,7 @@
-"""The threads of this process as rows of a table: `run --live` and `lwp top` draw it."""
+"""The threads of this process as rows of a table: `lwp top` draws it."""
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
@@ -25,7 +24,7 @@ _STATES = {"R": "running", "S": "asleep", "D": "in the kernel", "T": "stopped", 
 
 @dataclass(frozen=True)
 class Row:
-    """One thread, as it is just now, or many that wait for alike things at one line and were started at one line."""
+    """One thread, as it is just now, or many that wait for alike things at one line."""
 
     name: str  #: its Thread's name, of many "30 x " and the name of one; without a Thread what the kernel calls it (ps)
     tid: int | None  #: None: it is a green thread, or many; so in the other figures that only an LWP has
@@ -34,21 +33,8 @@ class Row:
     waits: str
     cpu: float | None  #: seconds of user and system time; of many their sum
     switches: int | None  #: by the kernel, wanted or not
-    start: str  #: where its Thread was started; "" for the main thread and for threads made below Thread
     placed: str = ""  #: "CPUs 0-1, nice 5"; "" if it is placed as the main thread is, or green, or many
     count: int = 1  #: of threads
-
-
-def note_starts(cls: Any) -> None:
-    """From now on threads of this class remember where they were started."""
-    start = cls.start
-
-    @functools.wraps(start)
-    def noting(thread: Any) -> None:
-        thread.__dict__["_lwp_start"] = _place(sys._getframe(1))
-        start(thread)
-
-    cls.start = noting
 
 
 def _place(frame: FrameType) -> str:
@@ -105,26 +91,24 @@ class _Seen:
     state: str  # of a green thread, or of a thread that lends its LWP; "" for others
     waits: str
     alike: str  # the same, of things that are called alike
-    start: str
 
     def row(self) -> Row:
         """OSError: it has ended."""
         if self.tid is None:
             name = printable(name_of(self.thread.ident))
-            return Row(name, None, self.state, self.waits, None, None, self.start)
+            return Row(name, None, self.state, self.waits, None, None)
         stat = task_file(self.tid, "stat").rpartition(")")[2].split()[0]
         name = task_file(self.tid, "comm").strip() if self.thread is None else name_of(self.thread.ident, self.tid)
         state = self.state or _STATES.get(stat, "ending")
-        return Row(
-            printable(name), self.tid, state, self.waits, self.cpu, _switches(self.tid), self.start, different(self.tid)
-        )
+        placed = different(self.tid)
+        return Row(printable(name), self.tid, state, self.waits, self.cpu, _switches(self.tid), placed)
 
 
 def _row_of_many(alike: list[_Seen]) -> Row:
     oldest = min(alike, key=lambda seen: seen.tid or 0)  # mostly: the order of the list changes with the CPU time
     name = f"{len(alike):,} x {printable(name_of(oldest.thread.ident))}"
     cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
-    return Row(name, None, oldest.state or "asleep", oldest.alike, cpu, None, oldest.start, count=len(alike))
+    return Row(name, None, oldest.state or "asleep", oldest.alike, cpu, None, count=len(alike))
 
 
 def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[list[Row], int]:
@@ -142,10 +126,9 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         ident = 0 if thread is None else thread.ident
         wait = waits.get(ident)
         idle = None if wait else stock_queues.awaited(frames.get(ident), tid)
-        start = "" if thread is None else vars(thread).get("_lwp_start", "")
         where, alike_where = (_where(one, frames.get(ident)) for one in (wait or idle, wait.alike if wait else idle))
-        seen = _Seen(thread, tid, cpu, state, where, alike_where, start)
-        key = (seen.alike, start, state, tid is None) if wait or idle else object()
+        seen = _Seen(thread, tid, cpu, state, where, alike_where)
+        key = (seen.alike, state, tid is None) if wait or idle else object()
         alike.setdefault(key, []).append(seen)
 
     for cpu, tid in which:

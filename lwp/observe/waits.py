@@ -73,7 +73,7 @@ class Wait:
     taken: str = ""
     group: str = ""  #: the innermost group that the thread is in, as "group at FILE:LINE"
     #: What the program calls the primitive, such as "ledger.lock", otherwise "made at FILE:LINE" if that was noted,
-    #: which `lwp run` does with --watchdog, --live, --trace and --lock-order.
+    #: which `lwp run` does with --watchdog, --trace and --lock-order.
     called: str = ""
     #: why the thread is cancelled, such as "ValueError in 'Thread-4 (work)'"; it may wait all the same, while it tidies
     #: up

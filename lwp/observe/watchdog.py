@@ -272,8 +272,8 @@ class Watchdog:
         self._in_c_told: set[tuple[int, float]] = set()  # ident, and since when
         _stack(calls()[threading.get_ident()])  # now, because this loads modules
 
-    def begin(self, fd: int, status: int | None = None, tick: Callable[[], object] | None = None) -> None:
-        """Starts the thread that calls look() and, more often, tick().
+    def begin(self, fd: int, status: int | None = None) -> None:
+        """Starts the thread that calls look().
 
         status: the exit status with which a report ends the process, and fd gets a line about that; None: it goes on.
         RuntimeError: the process is watched already.
@@ -282,7 +282,7 @@ class Watchdog:
         glance = min(seconds, (self._stuck or _NEVER) / 2)
         every = min(glance / 4, 0.5)
         note_makings()
-        native.watch_start(tick, self.look, every, seconds, -1 if status is None else status, fd, glance)
+        native.watch_start(self.look, every, seconds, -1 if status is None else status, fd, glance)
 
     def look(self, still: bool) -> bool:
         """Reports a program that seems to stand still, if it does, or a circle that lasts.  Returns whether it has

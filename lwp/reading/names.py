@@ -1,7 +1,7 @@
 """What the program calls an object, and where it was made.
 
 It is read from frames and classes, and no code of the program runs.  The names are in what the explorer, `--trace`,
-`--watchdog`, `--live`, `--locks` and `--lock-order` print, and in what is told from outside.
+`--watchdog`, `--locks` and `--lock-order` print, and in what is told from outside.
 """
 
 from __future__ import annotations

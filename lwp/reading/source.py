@@ -1,7 +1,7 @@
 """What the program's source says at a line: where a thread is, what is done there, and to what.
 
 It is read from frames and code, and no code of the program runs.  The same places are in what the explorer, `--trace`,
-`--watchdog`, `--live` and `--lock-order` print.
+`--watchdog` and `--lock-order` print.
 """
 
 from __future__ import annotations

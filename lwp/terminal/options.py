@@ -99,12 +99,7 @@ def write_file(path: Path, text: str, option: str = "") -> None:
         raise click.ClickException(f"{option}{path}: {error.strerror}") from None
 
 
-def profile_options(function: F) -> F:
-    """The options --pprof and --speedscope, as the parameters of these names."""
-    function = file_option("--speedscope", "speedscope", "Write the stacks of waits and holds for speedscope.app.")(
-        function
-    )
-    return file_option("--pprof", "pprof", "Write the stacks of waits and holds for `go tool pprof`.")(function)
+speedscope_option = file_option("--speedscope", "speedscope", "Write the stacks of waits and holds for speedscope.app.")
 
 
 # ---- --json ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ class Files:
     """Where the facts are to be written besides."""
 
     json: Path | None
-    pprof: Path | None
     speedscope: Path | None
 
     def write(self, facts: dict[str, Any], program: str) -> list[str]:
@@ -36,7 +35,6 @@ class Files:
 
         made: list[tuple[Path | None, Callable[[], bytes]]] = [
             (self.json, lambda: _json(facts)),
-            (self.pprof, lambda: profiles.pprof(facts)),
             (self.speedscope, lambda: _json(profiles.speedscope(facts, program))),
         ]
         wrong = []
@@ -91,17 +89,15 @@ def _print_waits(console: Console, locks: list[dict[str, Any]]) -> None:
 
 
 def _print_holds(console: Console, locks: list[dict[str, Any]]) -> None:
-    columns = ("held", "longest", "since", "handed most often")
+    columns = ("held", "longest", "since")
     held = table(*columns, right=("longest",), fixed=("longest",))
     for lock in locks:
-        holds, handed = lock["holds"], lock["handed"]
-        if not holds and not handed:
+        if not (holds := lock["holds"]):
             continue
-        since = (holds and holds["longest_since"]) or ""
-        if holds and "longest_by" in holds:  # the GIL
+        since = holds["longest_since"] or ""
+        if "longest_by" in holds:  # the GIL
             since = f"by {holds['longest_by']!r}, in C{f' at {since}' if since else ''}"
-        whom = f"{handed[0]['from']} to {handed[0]['to']}, {handed[0]['count']:,}" if handed else ""
-        held.add_row(lock["name"], _time(holds["longest"]) if holds else "", since, whom)
+        held.add_row(lock["name"], _time(holds["longest"]), since)
     if held.row_count:
         console.print()
         console.print(held)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...terminal.options import Json, json_option, pid_argument, profile_options, seconds
+from ...terminal.options import Json, json_option, pid_argument, seconds, speedscope_option
 from ...terminal.output import console
 from ..asking import PATIENCE, Unanswered, ask, command
 from ._locks import Files, print_tables
@@ -41,24 +41,23 @@ def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
     "--seconds", "lasts", type=seconds(0.1, 3600), default="10", metavar="N", help="For how long (default 10)."
 )
 @json_option
-@profile_options
-def locks(pid: int, lasts: float, json_to: Json | None, pprof: Path | None, speedscope: Path | None) -> None:
+@speedscope_option
+def locks(pid: int, lasts: float, json_to: Json | None, speedscope: Path | None) -> None:
     """Count for N seconds for what the threads of process PID wait, and for how long: locks, conditions, queues,
     semaphores, events, joins, and the GIL.
 
     The rows with the longest total come first. "taken": how often, also without a wait; a wait that goes on, or was
-    given up, has taken nothing. "peak": the most threads that waited at one time; "handed most often": which thread's
-    release let which other go on. What threads wait for until something happens, such as an event, stands apart below,
-    because a thread without work waits like that, too.
+    given up, has taken nothing. "peak": the most threads that waited at one time. What threads wait for until something
+    happens, such as an event, stands apart below, because a thread without work waits like that, too.
 
     The process must be one that `lwp ps` lists. One that counts already, under `lwp run --locks` or for another
     `lwp locks`, tells at once what it has counted since that began.
     """
     try:
-        facts = _count(pid, lasts, stacks=bool(json_to or pprof or speedscope))
+        facts = _count(pid, lasts, stacks=bool(json_to or speedscope))
     except Unanswered as error:
         raise click.ClickException(str(error)) from None
-    for text in Files(None, pprof, speedscope).write(facts, command(pid)):
+    for text in Files(None, speedscope).write(facts, command(pid)):
         raise click.ClickException(text)
     if json_to is None or not json_to.take(facts):
         print_tables(console(), facts)

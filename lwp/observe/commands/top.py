@@ -10,13 +10,13 @@ from typing import Any
 import click
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from ...terminal.options import pid_argument, seconds
-from ...terminal.output import console
+from ...terminal.output import console, table
 from ..asking import Unanswered, ask
 from ..rows import Row
-from ._live import count, draw
 
 #: By what rows are sorted: a key from a row and its share of a CPU.
 _BY: dict[str, Callable[[Row, float], Any]] = {
@@ -26,6 +26,42 @@ _BY: dict[str, Callable[[Row, float], Any]] = {
     "state": lambda row, share: row.state,
     "threads": lambda row, share: -row.count,
 }
+
+
+def draw(found: list[Row], left: int, width: int, shares: list[float]) -> Table:
+    """Leaves out what doesn't fit: switches, placement, the ends of long names and waits.
+
+    left: threads without a row.  shares: of a CPU, of each row.
+    """
+    placed = ("placed",) if any(row.placed for row in found) else ()
+    drawn = table(
+        "thread",
+        "tid",
+        "state",
+        "waits for",
+        "CPU",
+        *placed,
+        "switches",
+        right=("tid", "CPU", "switches"),
+        fixed=("thread", "tid", "state", "CPU", *placed, "switches"),
+        optional=(*placed, "switches"),
+    )
+    for row, share in zip(found, shares, strict=True):
+        name = Text(row.name)
+        name.truncate(max(width // 4, 12), overflow="ellipsis")
+        tid, switches = f"{row.tid or ''}", "" if row.switches is None else f"{row.switches:,}"
+        cpu = "" if row.cpu is None else f"{share:.0%}"
+        cells = [tid, row.state, row.waits, cpu, *[row.placed] * bool(placed), switches]
+        drawn.add_row(name, *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
+    drawn.caption = count(found, left) + f", {left:,} more than fit" * bool(left)
+    drawn.caption_justify = "left"
+    return drawn
+
+
+def count(found: list[Row], left: int) -> str:
+    """How many threads these rows are of, and those without a row."""
+    threads = left + sum(row.count for row in found)
+    return f"{threads:,} thread{'s' * (threads != 1)}"
 
 
 class _Top:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
 import click
 
@@ -13,11 +12,7 @@ from ...terminal.options import address, pid_argument
 @click.command(short_help="Serve a page that shows a running program's threads.")
 @pid_argument
 @click.option("--at", "place", type=address, default="0", metavar="[ADDRESS:]PORT", help="Where (default 127.0.0.1).")
-@click.option(
-    "--page-control", "control", is_flag=True, help="The page may save records and dumps, and set the watchdog."
-)
-@click.option("--aside", is_flag=True, hidden=True)  # run --page: go on as a process that is nobody's child
-def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
+def watch(pid: int, place: tuple[str, int]) -> int:
     """Serve a live page of the program with process number PID, until it ends.
 
     The page's address is printed. It has a secret part, so a browser without the address can't read the page. PID must
@@ -28,20 +23,13 @@ def watch(pid: int, place: tuple[str, int], control: bool, aside: bool) -> int:
     from .page._server import NoAddress, Server
 
     try:
-        server = Server(pid, place, control)
+        server = Server(pid, place)
     except NoAddress as error:
-        raise click.ClickException(f"{'--page' if aside else '--at'} {place[0]}:{place[1]}: {error}") from None
+        raise click.ClickException(f"--at {place[0]}:{place[1]}: {error}") from None
     except (Unanswered, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     with server:
-        click.echo(server.url, err=aside)
-        if aside:
-            if os.fork():
-                os._exit(0)
-            os.setsid()
-            with open(os.devnull, "r+b") as null:
-                for file in (0, 1, 2):
-                    os.dup2(null.fileno(), file)
+        click.echo(server.url)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_until_end()
     return 0

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import platform
+import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyte
 import pytest
 from commands import environment, lwp, python, refusal
 from conftest import in_child
@@ -49,6 +54,9 @@ class Program:
 
     def ask(self, *arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         return lwp(*arguments, status=status, XDG_RUNTIME_DIR=str(self.folder))
+
+    def top(self, columns: int) -> str:
+        return lwp("top", self.pid, "--once", XDG_RUNTIME_DIR=str(self.folder), COLUMNS=str(columns)).stdout
 
     def listed(self) -> Any:
         """What `lwp ps` says of it."""
@@ -723,15 +731,17 @@ def test_a_stack_names_the_class_of_a_method(run: Run) -> None:
     assert re.findall(r"line \d+, in (.*)", text.partition("'clerk'")[2])[:3] == ["main", "serve", "Desk.pack"]
 
 
-def test_top_shows_rows_of_many(run: Run) -> None:
-    with run(DEADLOCK) as program:
+@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
+def test_top_shows_rows_of_many(run: Run, options: tuple[str, ...]) -> None:
+    with run(DEADLOCK, *options) as program:
         program.dump_when(both_wait)
         text = program.ask("top", program.pid, "--once", "--every", "0.1", "--sort", "threads").stdout
     head, columns, _, first, *_ = text.splitlines()
-    assert head.startswith(f"process {program.pid}: 43 threads")
-    assert columns.split() == ["thread", "tid", "state", "waits", "for", "CPU"]
+    threads = f"{43 + 2 * bool(options)} threads"  # LWPs of the scheduler
+    assert head.startswith(f"process {program.pid}: {threads}")
+    assert columns.split()[:6] == ["thread", "tid", "state", "waits", "for", "CPU"]
     assert first.startswith("40 x Thread-1 (wait)")
-    assert text.splitlines()[-1].strip() == "43 threads"
+    assert text.splitlines()[-1].strip() == threads
 
 
 def test_top_counts_one_thread(run: Run) -> None:
@@ -739,6 +749,117 @@ def test_top_counts_one_thread(run: Run) -> None:
         head, *_, last = program.ask("top", program.pid, "--once", "--every", "0.1").stdout.splitlines()
     assert head.startswith(f"process {program.pid}: 1 thread, ")
     assert last.strip() == "1 thread"
+
+
+HELD = """
+import threading
+lock, rlock, event, held = threading.Lock(), threading.RLock(), threading.Event(), threading.Event()
+def hold():
+    with rlock, held.set() or lock:
+        event.wait()
+def want():
+    with rlock:
+        pass
+threading.Thread(target=hold, name="holder", daemon=True).start()
+held.wait()
+threading.Thread(target=want, name="wanter", daemon=True).start()
+print("ready", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("columns", [160, 80])
+def test_top_shows_names_and_what_is_waited_for(run: Run, columns: int) -> None:
+    long = "holder-with-a-name-that-is-much-too-long"
+    with run(HELD if columns == 160 else HELD.replace("holder", long)) as program:
+        program.dump_when(lambda found: crowd(found, "wanter")["wait"])
+        text = program.top(columns=columns)
+    if columns == 160:
+        row = r" +\d+ +asleep +{} +\d%"
+        assert re.search("\nholder" + row.format("event event at program.py:6"), text), text
+        assert re.search("\nwanter" + row.format("rlock rlock of holder at program.py:8"), text), text
+        assert re.search(rf"\nMainThread +{program.pid} +asleep +at program.py:14 ", text), text
+    else:
+        assert re.search(r"\nthread +tid +state +waits for +CPU *\n", text), text
+        assert re.search(r"\nholder-with-a-name-… +\d+ +asleep +event event at program.py:6 +\d%", text), text
+        assert re.search(r"\nwanter +\d+ +asleep +rlock rlock of holder-with-a-nam.*… +\d%", text), text
+
+
+PLACED = """
+from runtime import Thread
+from runtime.sync import Event
+never = Event()
+Thread(target=never.wait, name="placed", nice=7, daemon=True).start()
+print("ready", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("columns", [160, 80])
+def test_top_shows_where_a_thread_is_placed(run: Run, columns: int) -> None:
+    """If it is placed otherwise than the main thread, and where there is room."""
+    with run(PLACED) as program:
+        text = program.top(columns=columns)
+    there = columns == 160
+    assert bool(re.search(r"thread +tid .* CPU +placed", text)) == there, text
+    assert bool(re.search(r"\nplaced .* +\d+% +CPUs [0-9,-]+, nice 7 ", text)) == there, text
+    main = re.search(r"\nMainThread .* \d+%(.*)\n", text)
+    assert main, text
+    assert "CPUs" not in main[1]
+
+
+GREEN = """\
+import threading, time
+event = threading.Event()
+def waits():
+    event.wait()
+def sleeps():
+    time.sleep(1000)
+threads = [threading.Thread(target=target, name=target.__name__) for target in (waits, sleeps)]
+for thread in threads:
+    thread.start()
+print("ready", flush=True)
+threads[0].join()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
+def test_top_shows_green_threads(run: Run, options: tuple[str, ...]) -> None:
+    with run(GREEN, "--green", *options) as program:
+        program.dump_when(lambda found: crowd(found, "MainThread")["wait"])
+        text = program.top(columns=160)
+    assert re.search(r"\nMainThread +\d+ +asleep +the end of 'waits' at program.py:11 .* \d+% ", text), text
+    assert re.search(r"\nwaits +asleep +event event at program.py:4 ", text), text
+    assert re.search(r"\nsleeps +asleep +at program.py:6 ", text), text
+    assert f"{3 + (0 if options else 2)} threads" in text
+
+
+def test_top_on_a_terminal_shows_a_table_until_ctrl_c(run: Run) -> None:
+    terminal, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    stream = pyte.Stream(screen := pyte.Screen(160, 40))
+    with run(HELD) as program:
+        command = [sys.executable, "-m", "runtime", "top", "--every", "0.1", str(program.pid)]
+        variables = environment(XDG_RUNTIME_DIR=str(program.folder), TERM="xterm", COLUMNS="160", LINES="40")
+        with subprocess.Popen(command, env=variables, stdin=slave, stdout=slave, stderr=slave) as process:
+            os.close(slave)
+            for _ in range(2):  # it is drawn again
+                screen.erase_in_display(2)
+                while not any("wanter" in line for line in screen.display):
+                    stream.feed(os.read(terminal, 65536).decode(errors="replace"))
+            process.send_signal(signal.SIGINT)
+            while rest_of(terminal):
+                pass
+            assert process.wait() == 0
+    os.close(terminal)
+
+
+def rest_of(terminal: int) -> bytes:
+    """What comes from a terminal; nothing once nobody has its other end open."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
 
 
 # ---- who may ask -----------------------------------------------------------------------------------------------------

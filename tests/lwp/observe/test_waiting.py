@@ -1,16 +1,11 @@
-"""Which thread waits for what: `scheduler.waiting()`, `run --watchdog` and `run --live`."""
+"""Which thread waits for what: `scheduler.waiting()`, `run --watchdog` and the rows of `lwp top`."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import signal
-import struct
-import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyte
 import pytest
-from conftest import environment, in_child, lwp, needs_gil, python, refusal, run_thread, told
+from conftest import in_child, lwp, needs_gil, python, refusal, run_thread, told
 from sync_helpers import PATIENCE, until
 from this_machine import FREE_THREADED
 
 import runtime
 from lwp.observe import rows
-from lwp.observe.commands import _live
+from lwp.observe.commands import top
 from lwp.observe.watchdog import Watchdog
 from runtime import Thread, scheduler, sync
 from runtime.scheduler import Wait, Waiting
@@ -760,28 +754,20 @@ def test_watchdog_speaks_once_for_each_standstill() -> None:
     from lwp import native
 
     looks: list[bool] = []
-    ticks = [0]
-    event = sync.Event()
-
-    def tick() -> None:
-        ticks[0] += 1
-        if ticks[0] in (40, 80):
-            event.set()
 
     def look(still: bool) -> bool:
         looks.append(still)
         return True
 
-    native.watch_start(tick, look, 0.02, 0.3)
+    native.watch_start(look, 0.02, 0.3)
     for n in (1, 2):
-        event.wait()
-        event.clear()
+        sync.Event().wait(0.8)
         assert looks.count(True) == n, looks
     native.watch_stop()
     native.watch_stop()  # harmless
-    native.watch_start(tick, None, 0.01, 0.1)
+    native.watch_start(look, 0.01, 0.1)
     try:
-        native.watch_start(tick, None, 0.01, 0.1)
+        native.watch_start(look, 0.01, 0.1)
     except RuntimeError:
         native.watch_stop()
     else:
@@ -813,7 +799,7 @@ def test_watchdog_is_silent_while_a_lock_is_held_for_computing() -> None:
             pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # without the GIL, so that nobody makes it switch
 
     thread = Thread(target=compute)
-    native.watch_start(None, look, 0.005, 0.01)
+    native.watch_start(look, 0.005, 0.01)
     thread.start()
     taken.wait()
     with lock:  # asleep until then
@@ -860,11 +846,12 @@ def test_the_watching_thread_gets_no_signals() -> None:
     seen: list[str] = []
     event = sync.Event()
 
-    def tick() -> None:
+    def look(still: bool) -> bool:
         seen.append(Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text())
         event.set()
+        return True
 
-    native.watch_start(tick, None, 0.01, 1.0)
+    native.watch_start(look, 0.01, 0.02)
     event.wait()
     native.watch_stop()
     blocked = int(seen[0].partition("SigBlk:")[2].split()[0], 16)
@@ -940,308 +927,25 @@ def test_wrong_patience_is_refused_in_a_line(options: list[str], says: str) -> N
     assert says in refusal(lwp("run", *options, "-c", "print('ran')", status=2))
 
 
-# ---- run --live ------------------------------------------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """`lwp run --live` on a pseudo-terminal of 40 lines."""
-
-    def __init__(
-        self,
-        folder: Path,
-        program: str,
-        *options: str,
-        name: str = "program.py",
-        columns: int = 160,
-        term: str = "xterm",
-        **streams: Any,
-    ) -> None:
-        (folder / name).write_text(program)
-        self._fd, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        # A session whose terminal this is: Ctrl-C reaches it.
-        login = "import os, sys; os.login_tty(0) if os.isatty(1) else None; os.execv(sys.executable, sys.argv)"
-        command = [sys.executable, "-c", login, "-m", "runtime", "run", "--live", *options, name]
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(PYTHONUNBUFFERED="1", TERM=term, COLUMNS=str(columns), LINES="40"),
-            start_new_session=True,
-            **{"stdin": slave, "stdout": slave, "stderr": slave, **streams},
-        )
-        os.close(slave)
-        self.said = ""
-        self._screen = pyte.Screen(columns, 40)
-        self._stream = pyte.Stream(self._screen)
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._fd)
-        if self.process.stdout:
-            self.process.stdout.close()
-
-    def _read(self) -> bool:
-        try:
-            more = os.read(self._fd, 65536).decode(errors="replace")
-        except OSError:  # EIO: nobody has it open any more
-            return False
-        self._stream.feed(more)
-        self.said += re.sub(r"\x1b(\[[0-9;?]*[a-zA-Z]|[78D])", "", more)
-        return more != ""
-
-    @property
-    def lines(self) -> list[str]:
-        """What is to be seen on the screen, down to the last line that isn't empty."""
-        shown = "\n".join(line.rstrip() for line in self._screen.display)
-        return shown.rstrip("\n").split("\n")
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """What it has shown that matches."""
-        while not (found := re.search(pattern, self.said)):
-            assert self._read(), self.said
-        return found
-
-    def wait_until(self, seen: Callable[[list[str]], object]) -> list[str]:
-        """The lines of the screen once they are as wanted."""
-        while not seen(self.lines):
-            assert self._read(), self.lines
-        return self.lines
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        return self.process.wait()
-
-
-LIVE = """
-import os, sys, threading, warnings; warnings.simplefilter("ignore")
-lock, rlock, event, held = threading.Lock(), threading.RLock(), threading.Event(), threading.Event()
-def hold():
-    with rlock, held.set() or lock:
-        event.wait()
-def want():
-    with rlock:
-        pass
-holder, wanter = threading.Thread(target=hold, name="holder"), threading.Thread(target=want, name="wanter")
-holder.start()
-held.wait(); wanter.start()
-print("hello")
-sys.stdin.readline()
-if (pid := os.fork()) == 0:
-    sys.stdout.write("child\\n")  # in one piece
-    os._exit(3)
-print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-event.set()
-holder.join()
-print("unfinished", end="")
-sys.exit(5)
-"""
-
-
-def test_live_shows_names_and_what_is_waited_for(tmp_path: Path) -> None:
-    with Terminal(tmp_path, LIVE) as terminal:
-        tid = terminal.process.pid
-        row = r" +\d+ +asleep +{} +\d\.\d\d s +program.py:{}"
-        terminal.wait_for("holder" + row.format("event event at program.py:6", 11))
-        terminal.wait_for("wanter" + row.format("rlock rlock of holder at program.py:8", 12))
-        terminal.wait_for(rf"MainThread +{tid} +asleep +at program.py:14 ")
-        terminal.wait_for("3 threads")
-        terminal.type("\n")
-        assert terminal.end() == 5
-        assert terminal.lines == ["hello", "", "child", "status 3", "unfinished"]
-
-
-def test_live_at_80_columns(tmp_path: Path) -> None:
-    program = LIVE.replace('name="holder"', 'name="holder-with-a-name-that-is-much-too-long"')
-    with Terminal(tmp_path, program, columns=80) as terminal:
-        shown = "\n".join(terminal.wait_until(lambda lines: "3 threads" in lines))
-    assert re.search(r"\nthread +tid +state +waits for +CPU\n", shown)
-    assert re.search(r"\nholder-with-a-name-… +\d+ +asleep +event event at program.py:6 +0.0\d s", shown)
-    assert re.search(r"\nwanter +\d+ +asleep +rlock rlock of holder-with-a-nam.*… +0.0\d s", shown)
-
-
-CROWD = """
-import sys, threading
-event = threading.Event()
-def leaks():
-    event.wait()
-def other():
-    event.wait()
-for target in 100 * [leaks] + [other]:
-    threading.Thread(target=target, daemon=True).start()
-while threading.active_count() < 102: pass
-sys.stdin.readline()
-"""
-
-
-@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
-def test_live_shows_threads_that_wait_alike_in_one_row(options: tuple[str, ...], tmp_path: Path) -> None:
-    with Terminal(tmp_path, CROWD, *options) as terminal:
-        alike = r"\n100 x Thread-1 \(leaks\) +asleep +event event at program.py:5 .*\n"
-        terminal.wait_until(lambda lines: re.search(alike, "\n".join(lines)))
-        assert sum("(leaks)" in line for line in terminal.lines) == 1
-        assert sum("(other)" in line for line in terminal.lines) == 1
-
-
-PLACED = """
-import sys
-from runtime import Thread
-from runtime.sync import Event
-never = Event()
-Thread(target=never.wait, name="placed", nice=7, daemon=True).start()
-sys.stdin.readline()
-"""
-
-
-@pytest.mark.parametrize("columns", [160, 60])
-def test_live_shows_where_a_thread_is_placed(columns: int, tmp_path: Path) -> None:
-    """As it is not placed as the main thread; where there is room."""
-    with Terminal(tmp_path, PLACED, columns=columns) as terminal:
-        shown = "\n".join(terminal.wait_until(lambda lines: "2 threads" in lines))
-        terminal.type("\n")
-        assert terminal.end() == 0
-    there = columns == 160
-    assert bool(re.search(r"thread +tid .* CPU +placed +started at", shown)) == there
-    assert bool(re.search(r"\nplaced .* +\d+\.\d\d s +CPUs [0-9,-]+, nice 7 +program.py:6 ", shown)) == there
-    main = re.search(r"\nMainThread .* \d+\.\d\d s(.*)\n", shown)
-    assert main, shown
-    assert "CPUs" not in main[1]
-
-
-CONVERSATION = """
-import sys
-for fifo in ("one", "two", "three"):
-    print(".", end="", flush=True)
-    open(fifo).close()  # until the test has it open too
-print(" done")
-name = input("name? ")
-print("hello", name)
-sys.stdin.readline()
-"""
-
-
-def test_live_leaves_unfinished_lines_prompts_and_ctrl_c_alone(tmp_path: Path) -> None:
-    fifos = {".": tmp_path / "one", "..": tmp_path / "two", "...": tmp_path / "three"}
-    for fifo in fifos.values():
-        os.mkfifo(fifo)
-    with Terminal(tmp_path, CONVERSATION) as terminal:
-        for dots, fifo in fifos.items():
-            terminal.wait_until(lambda lines, dots=dots: lines[:1] == [dots] and "1 thread" in lines)
-            fifo.write_bytes(b"")
-        terminal.wait_until(lambda lines: lines[:2] == ["... done", "name?"] and "1 thread" in lines)
-        terminal.type("Ann")
-        terminal.wait_until(lambda lines: lines[1:2] == ["name? Ann"])
-        terminal.type("\n")
-        lines = terminal.wait_until(lambda lines: lines[2:3] == ["hello Ann"] and "1 thread" in lines)
-        assert [line.split()[:1] for line in lines[3:5]] == [[], ["thread"]]
-        terminal.type("\x03")
-        assert terminal.end() == -2
-    shown = terminal.lines
-    assert shown[:4] == ["... done", "name? Ann", "hello Ann", "^CTraceback (most recent call last):"]
-    assert shown[-1] == "KeyboardInterrupt"
-    assert not [line for line in shown if "waits for" in line or "1 thread" in line]
-
-
-@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
-def test_live_shows_green_threads(options: tuple[str, ...], tmp_path: Path) -> None:
-    with Terminal(tmp_path, GREEN_LIVE, "--green", *options) as terminal:
-        terminal.wait_for(r"MainThread +\d+ +asleep +the end of 'waits' at program.py:12 .* \d\.\d\d s ")
-        terminal.wait_for(r"waits +asleep +event event at program.py:4 +program.py:10 ")
-        terminal.wait_for(r"sleeps +asleep +at program.py:6 +program.py:10 ")
-        terminal.wait_for(rf"{3 + (0 if options else 2)} threads")
-
-
-GREEN_LIVE = """\
-import threading, time
-event = threading.Event()
-def waits():
-    event.wait()
-def sleeps():
-    time.sleep(1000)
-threads = []
-for target in (waits, sleeps):
-    threads.append(threading.Thread(target=target, name=target.__name__))
-    threads[-1].start()
-
-threads[0].join()
-"""
-
-
-def test_live_leaves_other_outputs_alone(tmp_path: Path) -> None:
-    program = "import sys\nsys.stdin.readline()\nprint(type(sys.stdout).__name__, end='')\n"
-    with Terminal(tmp_path, program, stdout=subprocess.PIPE) as terminal:
-        terminal.wait_for("MainThread")
-        terminal.type("\n")
-        assert terminal.end() == 0
-        assert terminal.process.stdout
-        assert terminal.process.stdout.read() == b"TextIOWrapper"
-
-
-def test_live_and_watchdog_together(tmp_path: Path) -> None:
-    with Terminal(tmp_path, "import sys\nsys.stdin.readline()\n", "--watchdog", "0.2") as terminal:
-        terminal.wait_for("no thread has gone on for 0.2 s")
-        terminal.wait_for("1 thread ")
-        terminal.type("\n")
-        assert terminal.end() == 0
-
-
-@pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_live_needs_a_terminal(term: str, tmp_path: Path) -> None:
-    if term == "dumb":
-        with Terminal(tmp_path, "print('ran')", term=term) as terminal:
-            status, said = terminal.end(), terminal.said
-        assert status == 2
-    else:
-        said = lwp("run", "--live", "-c", "print('ran')", status=2, TERM=term).stderr
-    assert " ".join(said.split()) == "lwp: --live needs a terminal on standard error, with its kind in TERM"
-
-
-class Clocks:
-    """time's, for lwp.observe.commands._live: CPU time goes on by a second with each look at it."""
-
-    def __init__(self) -> None:
-        self.now = self.cpu = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def thread_time(self) -> float:
-        self.cpu += 1
-        return self.cpu
-
-    clock_gettime = staticmethod(time.clock_gettime)
-
-
-def test_live_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a table costs; and of the threads that don't fit only the CPU time is asked for."""
-    clocks, drawn, read = Clocks(), [], []
-    monkeypatch.setattr(_live, "time", clocks)
-    monkeypatch.setenv("LINES", "24")  # 20 of them threads
-    draw, read_file = _live.draw, rows.task_file
-    monkeypatch.setattr(_live, "draw", lambda *args: drawn.append(clocks.now) or draw(*args))
+def test_of_threads_that_do_not_fit_only_the_cpu_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, str]] = []
+    read_file = rows.task_file
     monkeypatch.setattr(rows, "task_file", lambda tid, name: read.append((tid, name)) or read_file(tid, name))
     events = [sync.Event() for _ in range(100)]
     threads = [Thread(target=event.wait) for event in events]
     for thread in threads:
         thread.start()
-    with open(os.devnull, "w") as terminal:
-        view = _live.View(terminal.fileno())
-        for now in range(100):
-            clocks.now = now
-            view.refresh()
+    found, left = rows.rows(rows.busiest(), 20)
     for event in events:
         event.set()
     for thread in threads:
         thread.join()
-    assert drawn == [0, 30, 60, 90]
-    assert 4 * 20 * 2 <= len(read) <= 4 * 20 * 3
+    assert len(found) == 20
+    assert left >= 80
+    assert 20 * 2 <= len(read) <= 20 * 3
 
 
 def test_the_table_counts_what_was_seen_at_one_look() -> None:
@@ -1258,7 +962,7 @@ def test_the_table_counts_what_was_seen_at_one_look() -> None:
         assert ([row.tid for row in found], left) == (tids, 0)
         found, left = rows.rows([(0.0, tid) for tid in tids], 1)
         assert ([row.tid for row in found], left) == (tids[:1], 1)
-        assert _live.draw(found, left, 80).caption == "2 threads, 1 more than fit"
+        assert top.draw(found, left, 80, [0.0]).caption == "2 threads, 1 more than fit"
     finally:
         event.set()
         for thread in threads:

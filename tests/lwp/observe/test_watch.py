@@ -123,10 +123,8 @@ def test_only_the_token_opens_anything(deadlocked: Watched) -> None:
     assert deadlocked.status(path) == 200
     for wrong in ("/", "/events", "/page.js", f"{path}nothing", f"{path}../_server.py", f"{path[:-2]}/", f"/x{path}"):
         assert deadlocked.status(wrong) == 404, wrong
-    for method in ("PUT", "DELETE", "OPTIONS"):
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert deadlocked.status(path, method=method) == 501
-    for name in ("", "events", "dump", "record", "watchdog"):
-        assert deadlocked.status(f"{path}{name}", method="POST") == 404  # without --page-control
 
 
 def test_a_name_that_leads_here_is_refused(deadlocked: Watched) -> None:
@@ -355,8 +353,9 @@ def test_where_it_listens(tmp_path: Path, place: str, shown: str) -> None:
 
 def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environment) -> None:
     program = (
-        "import http.client, re\n"
-        "url = open('said').read()\n"
+        "import http.client, os, re, subprocess, sys\n"
+        "watch = [sys.executable, '-m', 'runtime', 'watch', str(os.getpid())]\n"
+        "url = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True).stdout.readline()\n"
         "host, path = re.fullmatch('http://([^/]*)(.*)\\n', url).groups()\n"
         "for name in ('', 'look.css', 'page.css', 'page.js', 'timeline.css', 'timeline.js'):\n"
         "    connection = http.client.HTTPConnection(host)\n"
@@ -365,7 +364,7 @@ def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environmen
         "    print(answer.status, len(answer.read()) > 500)\n"
     )
     (tmp_path / "x.py").write_text(program)
-    done = installed.execute("sh", "-c", f"{installed.python} -m runtime run --page x.py 2>said", cwd=tmp_path)
+    done = installed.execute(str(installed.python), "-m", "runtime", "run", "x.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "200 True\n" * 6)
 
 
@@ -390,78 +389,15 @@ def test_a_program_that_records_nothing_begins_to_and_ends(tmp_path: Path) -> No
         found.end()
 
 
-def test_page_control(tmp_path: Path) -> None:
-    def do(name: str, seconds: str) -> tuple[int, str]:
-        with found.open(f"{found.place.path}{name}", "POST", seconds) as answer:
-            return answer.status, answer.read().decode()
-
-    with watched(tmp_path, DEADLOCK, "--page-control") as found:
-        assert found.status("/dump", method="POST") == 404
-        assert found.status(f"{found.place.path}dump", method="POST", Host="rebound.example") == 421
-        assert found.status(f"{found.place.path}dump") == 404
-        status, text = do("dump", "1")
-        assert status == 200
-        assert "'payer' waits for lock audit held by 'checker'" in text
-        status, text = do("record", "5")
-        assert status == 200
-        assert text.startswith("<!DOCTYPE html>")
-        assert "blocked: Lock audit" in text
-        assert do("watchdog", "60") == (200, "A standstill of 60 s is reported on the program's standard error.\n")
-        status, text = do("watchdog", "60")
-        assert (status, "watched already" in text) == (400, True)
-        for wrong in ("0", "-1", "NaN", "Infinity", "[]", "x", ""):
-            assert do("record", wrong)[0] == 400, wrong
-
-
-# ---- run --page ------------------------------------------------------------------------------------------------------
-
-CHILDLESS = """\
-import os, sys
-try:
-    print(os.waitpid(-1, os.WNOHANG), flush=True)
-except ChildProcessError:
-    print("no children", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_run_page_serves_it_until_the_program_ends(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(CHILDLESS)
-    command = [sys.executable, "-m", "runtime", "run", "--page", "program.py"]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes) as process:
-        assert process.stderr
-        assert process.stdout
-        url = urlsplit(process.stderr.readline().strip())
-        assert process.stdout.readline() == "no children\n"
-        connection = HTTPConnection(url.netloc, timeout=SLOW * 30)
-        connection.request("GET", f"{url.path}events")
-        with connection.getresponse() as answer:
-            assert answer.readline() == b"event: hello\n"
-            assert process.communicate("", timeout=SLOW * 30) == ("", "")
-            assert answer.read().endswith(b"event: ended\ndata: {}\n\n")
-        assert process.returncode == 0
-
-    def connect_again_and_again() -> None:
-        while True:
-            HTTPConnection(url.netloc, timeout=SLOW * 30).connect()
-
-    with pytest.raises(ConnectionError):  # the server ends when it has told all pages
-        connect_again_and_again()
-
-
-def test_run_page_refuses_before_the_program_begins(tmp_path: Path) -> None:
+def test_a_place_that_is_taken_or_elsewhere_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = lwp("run", "--page", place, "-c", "print('begun')", cwd=tmp_path, status=2)
-        watch = lwp("watch", "--at", place, str(os.getpid()), status=2)
-    assert refusal(done) == f"lwp: --page {place}: Address already in use; 0 is any free port\n"
-    assert refusal(watch) == f"lwp: --at {place}: Address already in use; 0 is any free port\n"
+        said = refusal(lwp("watch", "--at", place, str(os.getpid()), status=2))
+    assert said == f"lwp: --at {place}: Address already in use; 0 is any free port\n"
     for elsewhere in ("192.0.2.1", "nowhere.invalid"):
-        done = lwp("run", "--page", f"{elsewhere}:0", "-c", "print('begun')", cwd=tmp_path, status=2)
-        assert f"lwp: --page {elsewhere}:0: " in refusal(done)
-        assert "an address of this machine" in done.stderr
-    assert "is not ADDRESS:PORT" in lwp("run", "--page=nowhere", "-c", "1", status=2).stderr
+        said = refusal(lwp("watch", "--at", f"{elsewhere}:0", str(os.getpid()), status=2))
+        assert f"lwp: --at {elsewhere}:0: " in said
+        assert "an address of this machine" in said
     assert "is not ADDRESS:PORT" in lwp("watch", "--at", "1.2.3.4:99999", "1", status=2).stderr
 
 

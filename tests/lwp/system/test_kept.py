@@ -169,7 +169,6 @@ TOOLS = {
     "chaos": ["--chaos", "7"],
     "trace": ["--trace", "trace.html"],
     "recorder": ["--recorder"],
-    "page": ["--page"],
     "green watchdog": ["--green", "--watchdog", "60", "--stuck", "60"],
 }
 SLOW_WAYS = {name: ("", dict[str, str](), options) for name, options in TOOLS.items()}

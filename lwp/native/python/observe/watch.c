@@ -1,4 +1,4 @@
-/* The watching thread (observe/aside.h): it sees whether the program's threads still run.  run --watchdog and --live are made of it.
+/* The watching thread (observe/aside.h): it sees whether the program's threads still run.  run --watchdog is made of it.
  *
  * It takes the GIL only to call Python, and has no Thread, so the program runs and ends as if it were not there.  A forked child has none. */
 #include "kernel/base/number.h"
@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 static struct {
-    PyObject *tick, *look; /* either may be None */
+    PyObject *look;
     int64_t every, patience, glance;
     int status, fd; /* status: a report ends the process with it; -1: it doesn't end it */
     atomic_int stop;
@@ -269,14 +269,6 @@ static void flush_and_exit(void)
     exit_now();
 }
 
-static void call_tick(void)
-{
-    PyGILState_STATE state = PyGILState_Ensure();
-
-    call_function(watch.tick, NULL);
-    PyGILState_Release(state);
-}
-
 /* Returns what look() said: whether it has reported something. */
 static int call_look(int still)
 {
@@ -307,11 +299,7 @@ static void *watch_run(void *unused)
             ;
         if (atomic_load(&watch.stop))
             return NULL;
-        now = measure_activity(); /* before the tick: a thread that looks for signals may wait for the GIL meanwhile */
-        if (watch.tick != Py_None)
-            call_tick();
-        if (watch.look == Py_None)
-            continue;
+        now = measure_activity();
         unseen += watch.every;
         still += watch.every;
         if (has_moved(before, now))
@@ -330,21 +318,20 @@ static void *watch_run(void *unused)
 
 /* ---- the module -------------------------------------------------------------------------------------------------- */
 
-/* (tick, look, every, patience, status, fd, glance) */
+/* (look, every, patience, status, fd, glance) */
 static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *tick, *look;
+    PyObject *look;
     double every, patience, glance = 0;
     int status = -1, fd = 2;
 
-    if (!PyArg_ParseTuple(args, "OOdd|iid:watch_start", &tick, &look, &every, &patience, &status, &fd, &glance))
+    if (!PyArg_ParseTuple(args, "Odd|iid:watch_start", &look, &every, &patience, &status, &fd, &glance))
         return NULL;
     if (watch.pid == getpid() || watch.making == getpid()) {
         PyErr_SetString(PyExc_RuntimeError, "it is watched already");
         return NULL;
     }
-    Py_XSETREF(watch.tick, Py_NewRef(tick)); /* in a forked child the parent's are still there */
-    Py_XSETREF(watch.look, Py_NewRef(look));
+    Py_XSETREF(watch.look, Py_NewRef(look)); /* in a forked child the parent's is still there */
     watch.every = (int64_t)(every * PARK_SECOND);
     watch.patience = (int64_t)(patience * PARK_SECOND);
     watch.glance = glance > 0 ? (int64_t)(glance * PARK_SECOND) : watch.patience;
@@ -361,7 +348,6 @@ static PyObject *watch_start(PyObject *Py_UNUSED(module), PyObject *args)
     Py_END_ALLOW_THREADS
     watch.making = 0;
     if (error) {
-        Py_CLEAR(watch.tick);
         Py_CLEAR(watch.look);
         return raise_errno(error);
     }
@@ -380,7 +366,6 @@ static PyObject *watch_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
     Py_BEGIN_ALLOW_THREADS
     pthread_join(watch.thread, NULL);
     Py_END_ALLOW_THREADS
-    Py_CLEAR(watch.tick);
     Py_CLEAR(watch.look);
     Py_RETURN_NONE;
 }
@@ -394,11 +379,10 @@ static PyObject *watch_own(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 
 static PyMethodDef functions[] = {
     {"watch_start", watch_start, METH_VARARGS,
-     "watch_start(tick, look, every, patience, status=-1, fd=2, glance=0): starts the watching thread.  It calls tick() every `every`\n"
-     "seconds.\n"
+     "watch_start(look, every, patience, status=-1, fd=2, glance=0): starts the watching thread, which looks every `every` seconds.\n"
      "When no other thread has run for `patience` seconds it calls look(True), and not again in this standstill if that returned true;\n"
-     "else it calls look(False) every `glance` seconds (0: `patience`).  None for either function: not called.  status: if not negative,\n"
-     "the process ends with it, and with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
+     "otherwise it calls look(False) every `glance` seconds (0: `patience`).  status: if not negative, the process ends with it, and\n"
+     "with a line on fd, when look() has returned true, or when the thread doesn't get the GIL for seconds.\n"
      "RuntimeError: the process is watched already."},
     {"watch_own", watch_own, METH_NOARGS,
      "For look(): the tids of the calling thread and of the guard, or 0; the program doesn't have them.  None: watch_stop() waits."},

@@ -30,29 +30,3 @@ uint32_t name_of_thread(PyObject *function, int is_thread, PyObject **name)
     PyErr_Clear(); /* the name has no UTF-8 form */
     return nth;
 }
-
-static int is_digit(Py_UCS4 letter)
-{
-    return letter >= '0' && letter <= '9';
-}
-
-PyObject *name_of_kind(PyObject *name)
-{
-    PyObject *whole = name;
-    Py_ssize_t length, end;
-
-    if (!name)
-        return NULL;
-    if (name_take_number(&name)) /* it has taken the reference over if it has changed the name */
-        return name ? name : PyUnicode_FromString("Thread");
-    PyErr_Clear();
-    for (end = length = PyUnicode_GET_LENGTH(whole); end > 0 && is_digit(PyUnicode_READ_CHAR(whole, end - 1));)
-        end--;
-    if (end < length && end > 1 && (PyUnicode_READ_CHAR(whole, end - 1) == '_' || PyUnicode_READ_CHAR(whole, end - 1) == '-'))
-        end--;
-    if (end == length || !end)
-        return whole;
-    PyObject *kind = PyUnicode_Substring(whole, 0, end);
-    Py_DECREF(whole);
-    return kind;
-}

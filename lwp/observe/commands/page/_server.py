@@ -28,7 +28,6 @@ from ....look import SHEET
 from ...asking import Unanswered, ask
 from ..dump import dump_facts
 from ..trace._page import SCRIPT, STYLE
-from ._control import CONTROLS, control
 from ._feed import Feed
 from ._recording import Recording
 from ._snapshot import about_thread, locks_table, moment
@@ -39,7 +38,6 @@ _STREAMS = 8  # at once
 _CONNECTIONS = 64  # at once: each has a thread, and any user of this machine can open some
 _PATIENCE = 20  # s: for a browser that sends or reads nothing
 _HERE = Path(__file__).parent
-_LONGEST = 1000  # bytes of what a page sends
 _FILES = {
     "": (_HERE / "page.html", "text/html"),
     "page.css": (_HERE / "page.css", "text/css"),
@@ -89,9 +87,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, pid: int, address: tuple[str, int], control: bool = False) -> None:
+    def __init__(self, pid: int, address: tuple[str, int]) -> None:
         self.pid = pid
-        self.control = control  #: whether the page may do more than read
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         try:
@@ -195,20 +192,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(HTTPStatus.NOT_FOUND)
 
-    def do_POST(self) -> None:
-        """With --page-control."""
-        if (name := self._asked()) is None:
-            return
-        if name not in CONTROLS or not self.server.control:
-            return self._refuse(HTTPStatus.NOT_FOUND)
-        try:
-            length = min(int(self.headers.get("Content-Length", "0")), _LONGEST)
-            seconds = float(json.loads(self.rfile.read(length) or b"0"))
-            kind, text = control(name, seconds, self.server.pid, self.server.recording.go_on())
-        except (Unanswered, OSError, ValueError, TypeError) as error:
-            return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-        self._answer(kind, text.encode())
-
     def _asked(self) -> str | None:
         """What is asked for, below the token; None: that is refused."""
         if not _is_address(self.headers.get("Host", "")):
@@ -254,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _follow(self, feed: Feed) -> None:
         """Tells what comes, until the recording ends."""
-        self._send("hello", feed.hello() | {"control": self.server.control})
+        self._send("hello", feed.hello())
         shown = None
         while not feed.ended:
             last = self.server.ended.wait(_PERIOD)

@@ -19,7 +19,6 @@ function begin() {
   stage.addEventListener("pick", event => pick(event.detail));
   $("pause").addEventListener("click", () => follow(!data.following));
   $("grouping").addEventListener("change", event => group(event.target.value));
-  for (const button of document.querySelectorAll("[data-control]")) button.addEventListener("click", () => control(button.dataset));
   Object.assign(keys, {
     " ": () => follow(!data.following), 0: () => follow(true, SHOWN), o: toggleAll, n: () => walk(1), p: () => walk(-1),
   });
@@ -38,7 +37,6 @@ function hello(said) {
   setRows([]);
   chosen = hovered = null;
   $("title").textContent = `${said.program} (pid ${said.pid})`;
-  $("control").hidden = !said.control;
   $("legend").replaceChildren();
   paintLegend();
   follow(true, SHOWN);
@@ -105,18 +103,6 @@ function say(state, text) {
   feed.state = state;
   feed.text = text;
   refresh();
-}
-
-// ---- what --page-control allows
-
-async function control({ control: what, seconds = $("standstill").value }) {
-  const answer = await fetch(what, { method: "POST", body: seconds });
-  if (what === "watchdog" || !answer.ok) return say(feed.state, (await answer.text()).trim());
-  const link = make("a");
-  link.href = URL.createObjectURL(await answer.blob());
-  link.download = `lwp-${feed.pid}-${what}.${what === "record" ? "html" : "txt"}`;
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 // ---- time goes on

@@ -1,16 +1,14 @@
 /* How long threads wait for what, and hold it, for lwp/observe/locks.py: a reader of the events, and of what threads hold (held.h).
  *
  * A wait of the runtime is what lies between EVENT_BLOCKED and EVENT_WANTS_GIL; one for a lock of CPython's, or for its SimpleQueue, is a
- * call of its method, tried first without waiting.  The thread that ends a wait tells so by EVENT_GRANTS or EVENT_RELEASES.
+ * call of its method, tried first without waiting.
  *
  * All of this happens between sites_quiet() and sites_go_on(), except where a thread touches nothing but its own `me`. */
-#include "kernel/arch/arch.h"
 #include "kernel/base/events.h"
 #include "kernel/lwp/lwp.h"
 #include "python/args.h"
 #include "python/observe/locks/delays.h"
 #include "python/reading/held.h"
-#include "python/reading/names.h"
 #include "python/reading/sites.h"
 #include "python/observe/locks/stacks.h"
 #include "python/observe/locks/told.h"
@@ -24,46 +22,21 @@
 
 #include <errno.h>
 
-enum { MOST_NAMES = 4096, GRANTERS_SHIFT = 9, GRANTERS_OF_A_HASH = 8 };
-
 static atomic_int on, generation;
 static int64_t begun, ended; /* ended: while it is not on */
 static _Atomic int64_t until; /* it ends by itself then, because the process that has asked for it may be gone; 0: it goes on */
-static PyObject *names, *numbers; /* of threads of one kind: a list, and a dict into it; the first stands for all that are not known */
-static PyObject *before; /* ident -> (name, what the thread waits for or None), of threads that were there at the beginning */
+static PyObject *before; /* ident -> what the thread waits for, of threads that waited at the beginning */
 
 static __thread struct {
     int generation; /* of an earlier one the rest means nothing */
-    uint16_t name;
     int result; /* of its sleep */
     struct delays *row; /* that it sleeps for; it has a reference to the object, so the row stays */
-    const void *key; /* what EVENT_GRANTS or EVENT_RELEASES will name */
     int64_t wanted; /* the GIL, after the sleep */
     int64_t counted, ns; /* the beginning of a wait that has counted with so many, and may go on; or 0 */
     const struct delays *took; /* its last wait took this lock, which has counted; NULL: its call has told that too */
 } me;
 
-/* Which thread has woken one that slept for a lock or in a queue, by a hash of its address: the address << 16 | name.  The last one told
- * stands first; a ninth of one hash before the woken thread has read its own is lost, and two told at once may lose one. */
-static _Atomic uint64_t granters[1 << GRANTERS_SHIFT][GRANTERS_OF_A_HASH];
-
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
-
-/* Takes over the reference. */
-static uint16_t number_of_name(PyObject *name)
-{
-    PyObject *known = name && numbers ? PyDict_GetItemWithError(numbers, name) : NULL, *number;
-    Py_ssize_t at = known ? PyLong_AsSsize_t(known) : 0;
-
-    if (name && names && !known && PyList_GET_SIZE(names) < MOST_NAMES && (number = PyLong_FromSsize_t(PyList_GET_SIZE(names)))) {
-        if (PyDict_SetItem(numbers, name, number) == 0 && PyList_Append(names, name) == 0)
-            at = PyList_GET_SIZE(names) - 1;
-        Py_DECREF(number);
-    }
-    Py_XDECREF(name);
-    PyErr_Clear();
-    return (uint16_t)at;
-}
 
 static struct delays *row_of(PyObject *object)
 {
@@ -71,24 +44,11 @@ static struct delays *row_of(PyObject *object)
     return is_primitive ? delays_of_object(object) : delays_of_site(object, site_current());
 }
 
-/* What is granted to a thread that waits for it: note_grant() is called with the same. */
-static const void *key_of(PyObject *object, const struct sync_place *place)
-{
-    if (place)
-        return place->queue;
-    if (lock_is_ours(object))
-        return &((LockObject *)object)->lock;
-    if (PyObject_TypeCheck(object, lwp_type))
-        return (const void *)((LwpObject *)object)->lwp->tp;
-    return object;
-}
-
-static void begin_wait(PyObject *object, const struct sync_place *place)
+static void begin_wait(PyObject *object)
 {
     me.took = NULL;
     if (!(me.row = row_of(object)))
         return;
-    me.key = key_of(object, place);
     if (!me.row->waits.site)
         me.row->waits.site = site_current();
     if (++me.row->waits.now > me.row->waits.most)
@@ -108,11 +68,8 @@ static void be_current(int sleeps)
     me.wanted = wanted; /* of this generation already */
     me.result = result;
     PyObject *ident = PyLong_FromUnsignedLong(my_ident()), *known = ident && before ? PyDict_GetItemWithError(before, ident) : NULL;
-    if (known) {
-        me.name = number_of_name(name_of_kind(Py_NewRef(PyTuple_GET_ITEM(known, 0))));
-        if (sleeps && wanted >= begun && PyTuple_GET_ITEM(known, 1) != Py_None)
-            begin_wait(PyTuple_GET_ITEM(known, 1), NULL);
-    }
+    if (known && sleeps && wanted >= begun)
+        begin_wait(known);
     Py_XDECREF(ident);
     PyErr_Clear();
 }
@@ -124,57 +81,7 @@ static void be_new(void)
     me.generation = generation;
 }
 
-/* Not quiet: a derived class may have a property for its name. */
-static void note_thread(PyObject *function, int is_thread)
-{
-    PyObject *name;
-    uint64_t nth = name_of_thread(function, is_thread, &name);
-
-    if (nth && !name)
-        name = PyUnicode_FromString("Thread");
-    struct quiet quiet = sites_quiet();
-    be_current(0);
-    me.name = number_of_name(nth ? name : name_of_kind(name));
-    sites_go_on(&quiet);
-}
-
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
-
-static _Atomic uint64_t *granters_of(const void *key)
-{
-    return granters[((uint64_t)(uintptr_t)key * 0x9e3779b97f4a7c15) >> (64 - GRANTERS_SHIFT)];
-}
-
-static int is_granter_of(const _Atomic uint64_t *granter, const void *key)
-{
-    return atomic_load_explicit(granter, memory_order_relaxed) >> 16 == ((uint64_t)(uintptr_t)key << 16) >> 16;
-}
-
-/* Called without the GIL too. */
-static void note_grant(const void *key)
-{
-    _Atomic uint64_t *first = granters_of(key), *granter = first;
-
-    if (me.generation != generation)
-        return;
-    while (granter < first + GRANTERS_OF_A_HASH - 1 && !is_granter_of(granter, key))
-        granter++;
-    for (; granter > first; granter--)
-        atomic_store_explicit(granter, atomic_load_explicit(granter - 1, memory_order_relaxed), memory_order_relaxed);
-    atomic_store_explicit(first, (uint64_t)(uintptr_t)key << 16 | me.name, memory_order_relaxed);
-}
-
-static void count_hand_over(struct delays *row, const void *key)
-{
-    _Atomic uint64_t *granter = granters_of(key), *end = granter + GRANTERS_OF_A_HASH;
-
-    while (granter < end && !is_granter_of(granter, key))
-        granter++;
-    uint16_t from = granter < end ? (uint16_t)atomic_load_explicit(granter, memory_order_relaxed) : 0;
-    if (from && from < PyList_GET_SIZE(names)
-        && me.name) /* a thread that has not noticed the new beginning may have told another number */
-        delays_handed(row, from, me.name);
-}
 
 static int64_t time_between(int64_t since, int64_t until)
 {
@@ -223,7 +130,6 @@ static void end_wait(void)
     stacks_count(STACK_WAITS, row, ns);
     if (me.result != 0)
         return;
-    count_hand_over(row, me.key);
     if (is_taken(row->type)) {
         row->taken++;
         me.took = row;
@@ -240,13 +146,13 @@ static void take_back(void)
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
 
-static void note_asleep(PyObject *object, const struct sync_place *place)
+static void note_asleep(PyObject *object)
 {
     struct quiet quiet = sites_quiet();
 
     if (on) {
         be_current(0);
-        begin_wait(object, place);
+        begin_wait(object);
         take_back();
     }
     sites_go_on(&quiet);
@@ -352,11 +258,8 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_PYTHON:
         be_new();
         break;
-    case EVENT_TARGET:
-        note_thread((PyObject *)(uintptr_t)a, (int)b);
-        break;
     case EVENT_BLOCKED:
-        note_asleep((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
+        note_asleep((PyObject *)(uintptr_t)a);
         break;
     case EVENT_WANTS_GIL:
         me.result = (int)a;
@@ -366,10 +269,6 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         note_awake();
         end_if_late();
         break;
-    case EVENT_GRANTS:
-    case EVENT_RELEASES:
-        note_grant((const void *)(uintptr_t)a);
-        break;
     case EVENT_QUEUED:
     case EVENT_UNQUEUED:
         note_item((PyObject *)(uintptr_t)a, (const void *)(uintptr_t)b, event == EVENT_QUEUED);
@@ -378,7 +277,6 @@ static void hear_event(enum event event, uint64_t a, uint64_t b)
         note_unheard((PyObject *)(uintptr_t)a);
         break;
     case EVENT_LEAVES_GIL:
-        note_grant((const void *)arch_thread_pointer()); /* its end, to those that join it */
         held_forget_me();
         break;
     default:
@@ -405,14 +303,6 @@ static void note_released(const struct held *former)
     int64_t ns = park_now() - former->since;
     delays_held(row, ns, former->site);
     stacks_count(STACK_HOLDS, row, ns);
-    if (row->waits.now && held_is_stock(former->lock))
-        note_grant(former->lock);
-}
-
-static void note_released_elsewhere(PyObject *lock)
-{
-    if (on && held_is_stock(lock))
-        note_grant(lock);
 }
 
 /* A call that waits for an object of CPython's, which tells no event. */
@@ -423,7 +313,7 @@ static PyObject *wait_noted(const struct swap_call *call, int64_t deadline)
 
     if (on) {
         be_current(0);
-        begin_wait(call->self, NULL);
+        begin_wait(call->self);
     }
     sites_go_on(&quiet);
     python_wait_begins(call->self, NULL, since, deadline);
@@ -436,8 +326,6 @@ static PyObject *wait_noted(const struct swap_call *call, int64_t deadline)
         row->waits.now--;
         delays_waited(row, ns);
         stacks_count(STACK_WAITS, row, ns);
-        if (result && result != Py_False)
-            count_hand_over(row, call->self);
     }
     me.row = NULL;
     sites_go_on(&quiet);
@@ -465,7 +353,6 @@ static const struct held_reader reader = {
     .wants_time = 1,
     .taken = note_taken,
     .released = note_released,
-    .released_elsewhere = note_released_elsewhere,
     .take_stock = take_stock,
 };
 
@@ -519,7 +406,6 @@ static PyObject *put_noted(const struct swap_call *call)
         be_current(0);
         if ((row = items_of(call->self, 0)))
             delays_arrives(row, NULL, park_now());
-        note_grant(call->self);
     }
     sites_go_on(&quiet);
     return swap_stock(call);
@@ -592,50 +478,32 @@ static const struct swap_table tables[TABLES] = {
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-/* What was counted is given back.  With names a new time begins. */
-static void exchange_counts(PyObject *new_names, PyObject *new_numbers, PyObject *threads)
+/* What was counted is given back.  waited_for: a new time begins, and this is `before`; NULL: none does. */
+static void exchange_counts(PyObject *waited_for)
 {
     struct quiet quiet = sites_quiet();
     struct delays *rows = delays_take();
     struct stack *stacks = stacks_take();
-    PyObject *former[] = {names, numbers, before};
+    PyObject *former = before;
 
-    names = new_names;
-    numbers = new_numbers;
-    before = Py_XNewRef(threads);
+    before = Py_XNewRef(waited_for);
     atomic_fetch_add(&generation, 1);
-    for (int i = 0; i < 1 << GRANTERS_SHIFT; i++) /* their names were those of the former list */
-        for (int j = 0; j < GRANTERS_OF_A_HASH; j++)
-            atomic_store_explicit(&granters[i][j], 0, memory_order_relaxed);
     begun = park_now();
-    atomic_store(&on, new_names != NULL);
-    if (new_names)
+    atomic_store(&on, waited_for != NULL);
+    if (waited_for)
         be_current(0);
     sites_go_on(&quiet);
     delays_free(rows);
     stacks_free(stacks);
-    for (int i = 0; i < 3; i++)
-        Py_XDECREF(former[i]);
-}
-
-static int begin_anew(PyObject *threads)
-{
-    PyObject *new_names = Py_BuildValue("[s]", ""), *new_numbers = new_names ? PyDict_New() : NULL;
-
-    if (!new_numbers) {
-        Py_XDECREF(new_names);
-        return -1;
-    }
-    exchange_counts(new_names, new_numbers, threads);
-    return 0;
+    Py_XDECREF(former);
 }
 
 static PyObject *begin_counting(PyObject *module, PyObject *args)
 {
-    PyObject *queue, *threads, *queues;
+    PyObject *queue, *waited_for, *queues;
     double lasts;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &threads, &PyList_Type, &queues,
+    if (!PyArg_ParseTuple(args, "O!O!O!d:contention_begin", &PyType_Type, &queue, &PyDict_Type, &waited_for, &PyList_Type, &queues,
                           &lasts))
         return NULL;
     int64_t limit = atomic_load(&until);
@@ -645,7 +513,8 @@ static PyObject *begin_counting(PyObject *module, PyObject *args)
     if (held_begin(HELD_BY_WAITS, &reader) < 0)
         return NULL;
     queue_type = (PyTypeObject *)queue;
-    if (begin_anew(threads) < 0 || swap_in(tables, TABLES, 1) < 0) {
+    exchange_counts(waited_for);
+    if (swap_in(tables, TABLES, 1) < 0) {
         end_counting();
         return NULL;
     }
@@ -666,7 +535,7 @@ static PyObject *end_asked(PyObject *module, PyObject *unused)
 static PyObject *forget_counts(PyObject *module, PyObject *unused)
 {
     if (!held_is_read(HELD_BY_WAITS))
-        exchange_counts(NULL, NULL, NULL);
+        exchange_counts(NULL);
     Py_RETURN_NONE;
 }
 
@@ -685,25 +554,23 @@ static PyObject *read_counts(PyObject *module, PyObject *unused)
     PyObject *gil = told_gil();
     struct quiet quiet = sites_quiet();
     PyObject *rows = told_rows(), *stacks = told_stacks();
-    PyObject *copy = names ? PyList_GetSlice(names, 0, PyList_GET_SIZE(names)) : PyList_New(0);
     int counts = atomic_load(&on);
     int64_t ns = (counts ? park_now() : ended) - begun;
     uint64_t crowded = delays_crowded, lost = stacks_lost, cut = stacks_cut;
     sites_go_on(&quiet);
-    if (rows && stacks && gil && copy)
-        return Py_BuildValue("(iLNNNN(KKK))", counts, (long long)ns, rows, stacks, copy, gil, (unsigned long long)crowded,
+    if (rows && stacks && gil)
+        return Py_BuildValue("(iLNNN(KKK))", counts, (long long)ns, rows, stacks, gil, (unsigned long long)crowded,
                              (unsigned long long)lost, (unsigned long long)cut);
     Py_XDECREF(rows);
     Py_XDECREF(stacks);
     Py_XDECREF(gil);
-    Py_XDECREF(copy);
     return PyErr_Occurred() ? NULL : PyErr_NoMemory();
 }
 
 static PyMethodDef functions[] = {
     {"contention_begin", begin_counting, METH_VARARGS,
-     "contention_begin(queue, threads, queues, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues\n"
-     "of this type.  threads: ident -> (name, what it waits for, or None).  queues: of each thread that sleeps in get() its queue.\n"
+     "contention_begin(queue, waits, queues, seconds): counts from now on what threads wait for and hold, also CPython's locks and queues\n"
+     "of this type.  waits: ident -> what the thread waits for.  queues: of each thread that sleeps in get() its queue.\n"
      "It ends after so many seconds at the latest; 0: it goes on.\n"
      "RuntimeError: it is being counted already."},
     {"contention_end", end_asked, METH_NOARGS, "Ends that; what was counted stays until the next beginning."},

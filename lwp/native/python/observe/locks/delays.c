@@ -159,26 +159,6 @@ void delays_held(struct delays *row, int64_t ns, uint32_t site)
     }
 }
 
-static void count_pair(struct delays *row, struct delays_pair more)
-{
-    struct delays_pair *rarest = row->pairs;
-
-    for (struct delays_pair *pair = row->pairs; pair < row->pairs + DELAYS_PAIRS; pair++) {
-        if (pair->count && pair->from == more.from && pair->to == more.to) {
-            pair->count += more.count;
-            return;
-        }
-        if (pair->count < rarest->count)
-            rarest = pair;
-    }
-    *rarest = (struct delays_pair){more.from, more.to, rarest->count + more.count};
-}
-
-void delays_handed(struct delays *row, uint16_t from, uint16_t to)
-{
-    count_pair(row, (struct delays_pair){from, to, 1});
-}
-
 /* Adds a row whose object is gone to that of its type and line. */
 static void add_row(struct delays *all, const struct delays *row)
 {
@@ -205,8 +185,6 @@ static void add_row(struct delays *all, const struct delays *row)
     all->unheard.count += row->unheard.count;
     if (row->unheard.count)
         all->unheard.site = row->unheard.site;
-    for (int i = 0; i < DELAYS_PAIRS && row->pairs[i].count; i++)
-        count_pair(all, row->pairs[i]);
 }
 
 void delays_object_ended(const void *object)

@@ -17,7 +17,7 @@ enum delays_of {
     DELAYS_ITEMS, /* items of the queue at that address, which wait until a thread takes them */
 };
 
-enum { DELAYS_PAIRS = 6, DELAYS_ROWS = 1 << 14 };
+enum { DELAYS_ROWS = 1 << 14 };
 
 struct delays {
     struct delays *next; /* of its hash */
@@ -43,10 +43,6 @@ struct delays {
         uint64_t count;
         uint32_t site; /* of the last */
     } unheard; /* notify()s of a condition that met no waiter */
-    struct delays_pair {
-        uint16_t from, to; /* names */
-        uint32_t count;
-    } pairs[DELAYS_PAIRS]; /* the most frequent ones: one that comes anew takes the place and the count of the rarest */
     struct arrivals *arrivals; /* of DELAYS_ITEMS */
 };
 
@@ -61,7 +57,6 @@ void delays_object_ended(const void *object);
 void delays_waited(struct delays *row, int64_t ns);
 void delays_waited_not(struct delays *row, int64_t ns); /* takes that back */
 void delays_held(struct delays *row, int64_t ns, uint32_t site);
-void delays_handed(struct delays *row, uint16_t from, uint16_t to);
 
 /* An item has come to the queue of DELAYS_ITEMS, or a thread takes it; `item` is its address, or NULL in a queue whose items are taken in
  * the order of their coming. */

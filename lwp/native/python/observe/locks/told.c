@@ -16,24 +16,14 @@ static PyObject *build_histogram(const uint32_t *histogram)
     return list;
 }
 
-static PyObject *build_pairs(const struct delays *row)
-{
-    PyObject *list = PyList_New(0);
-
-    for (const struct delays_pair *pair = row->pairs; pair < row->pairs + DELAYS_PAIRS; pair++)
-        if (pair->count)
-            append_to(&list, Py_BuildValue("iiI", (int)pair->from, (int)pair->to, pair->count));
-    return list;
-}
-
 static void add_row(const struct delays *row, void *list)
 {
-    append_to(list, Py_BuildValue("ikOIKK(KLLIIIN)(KLLI)(KI)N", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type,
-                                  row->site, (unsigned long long)row->objects, (unsigned long long)row->taken,
-                                  (unsigned long long)row->waits.count, (long long)row->waits.ns, (long long)row->waits.longest,
-                                  row->waits.now, row->waits.most, row->waits.site, build_histogram(row->waits.histogram),
-                                  (unsigned long long)row->holds.count, (long long)row->holds.ns, (long long)row->holds.longest,
-                                  row->holds.site, (unsigned long long)row->unheard.count, row->unheard.site, build_pairs(row)));
+    append_to(list,
+              Py_BuildValue("ikOIKK(KLLIIIN)(KLLI)(KI)", (int)row->of, (unsigned long)(uintptr_t)row->object, row->type, row->site,
+                            (unsigned long long)row->objects, (unsigned long long)row->taken, (unsigned long long)row->waits.count,
+                            (long long)row->waits.ns, (long long)row->waits.longest, row->waits.now, row->waits.most, row->waits.site,
+                            build_histogram(row->waits.histogram), (unsigned long long)row->holds.count, (long long)row->holds.ns,
+                            (long long)row->holds.longest, row->holds.site, (unsigned long long)row->unheard.count, row->unheard.site));
 }
 
 PyObject *told_rows(void)
