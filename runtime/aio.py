@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from . import native
 from .lwp import LWP
 from .thread import Thread
+
+native.wait_thread_class(threading.Thread)
 
 __all__ = ["acquire", "ended"]
 

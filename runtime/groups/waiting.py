@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from .. import native
 from .cancellation import checked_seconds
 
 _Thing = TypeVar("_Thing")
+
+native.wait_thread_class(threading.Thread)
 
 FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given
 ALL_COMPLETED = "ALL_COMPLETED"

@@ -90,7 +90,7 @@ def _install() -> None:
             installation.reopen_stdin()
         else:
             installation.install()
-        for begin in tools.called("in a process of --children"):
+        for begin in tools.called("in a process of a tool's"):
             begin()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:

@@ -127,16 +127,26 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
         return
     try:
         patch = lwp_runtime.load("runtime.patch.installation")
-        listening = lwp_runtime.load("lwp.observe.listening")
-        lwp_runtime.load("lwp.observe.environment").leave()
+        tools = lwp_runtime.load("runtime.tools")
+        for leave in tools.called("under pytest"):
+            leave()
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for a program that calls pytest.main()
-    listening.listen_for_tool()
+    for begin in tools.called("in a process of a tool's"):
+        begin()
     _begin_chaos(early_config)
+
+
+def _of_room(module: str) -> Any:
+    """A module of another room, for an option."""
+    try:
+        return lwp_runtime.load(module)
+    except ModuleNotFoundError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _current_test() -> str:
@@ -163,7 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return  # pytest-xdist's controller waits for its workers, each of which has a watchdog
-    native, watchdog = lwp_runtime.load("lwp.native"), lwp_runtime.load("lwp.observe.watchdog")
+    native, watchdog = lwp_runtime.load("lwp.native"), _of_room("lwp.observe.watchdog")
     # Standard error as it is before any test is captured.
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
     watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).begin(fd, status)
@@ -178,8 +188,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         if (before := item.stash.get(_alive, None)) is not None:
             del item.stash[_alive]
-            if left := lwp_runtime.load("lwp.observe.places").left_running(before):
-                item.user_properties.append((_LEFT, left))
+            for left_running in lwp_runtime.load("runtime.tools").called("after a test"):
+                if left := left_running(before):
+                    item.user_properties.append((_LEFT, left))
     _report_lock_order(item)
     return done
 
@@ -238,7 +249,7 @@ def _begin_chaos(config: pytest.Config) -> None:
         return
     if not seed.isdecimal():
         raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
-    chaos = lwp_runtime.load("lwp.chaos.chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_tasks)
+    chaos = _of_room("lwp.chaos.chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_tasks)
     try:
         chaos.begin()
     except RuntimeError as error:
@@ -282,7 +293,7 @@ def _configure_lock_order(config: pytest.Config) -> None:
         return
     if not config.option.lwp:
         raise pytest.UsageError("--lock-order is for --lwp")
-    order = lwp_runtime.load("lwp.observe.lock_order").LockOrder()
+    order = _of_room("lwp.observe.lock_order").LockOrder()
     order.begin((threading.Thread, lwp_runtime.load("runtime.thread").Thread))
     config.add_cleanup(order.end)
     config.stash[_watched] = order

@@ -23,6 +23,7 @@ LISTS = (
     "runtime/patch/installation.py",
     "runtime/tools.pyi",
     "lwp/command/__init__.py",
+    "lwp/command/run.py",
     "lwp/core.py",
     "lwp/core.pyi",
     "lwp/native/build.py",
@@ -47,7 +48,7 @@ ROOMS = {
     "study": tool("study", "test_tls.py::test_an_lwp_is_taken_too", "test_tls.py::test_the_variables_of_one_module"),
     "groups": Room(
         ("runtime/groups", "runtime/aio.py", "runtime/pool.py", "runtime/queue.py", "runtime/native/python/groups"),
-        r'^groups = |\.groups\b|"(aio|pool|queue)"|\bimport (aio|pool|queue)\b|"python/groups/',
+        r'^groups = |\.groups\b|"(aio|pool|queue)"|from (\.|runtime) import (aio|pool|queue)\b|"python/groups/',
     ),
     "green I/O": Room(
         ("runtime/native/python/green/io", "runtime/patch/blocking", "runtime/patch/streams.py"),
