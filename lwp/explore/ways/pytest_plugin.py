@@ -146,7 +146,7 @@ def _current_test() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.lwp_chaos_record is not None:
-        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").why_gone("pytest", "--lwp-chaos-record"))
+        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").gone("pytest", "--lwp-chaos-record"))
     _configure_exploring(config)
     _configure_lock_order(config)
     _configure_chaos(config)

@@ -440,7 +440,11 @@ def test_progress_on_a_terminal_only(lost: Path) -> None:
 
 
 def test_help() -> None:
-    shown = lwp("explore", "--help").stdout
-    for option in ["runs", "seconds", "seed", "strategy", "granularity", "max-steps", "workers", "races", "json"]:
-        assert f"  --{option}" in shown
-    assert "3  inconclusive" in shown
+    few, every = (lwp("explore", option).stdout for option in ("--help", "--help-all"))
+    for option in ["runs", "seconds", "seed", "workers", "json", "help-all"]:
+        assert f"  --{option}" in few
+    for option in ["strategy", "granularity", "max-steps", "include", "races"]:
+        assert f"  --{option}" not in few
+        assert f"  --{option}" in every
+    assert len(re.findall(r"^  -", few, re.MULTILINE)) <= 13  # with --help's own
+    assert "3  inconclusive" in few
