@@ -59,33 +59,6 @@ class _Line:
         )
 
 
-def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
-    error = result.error
-    return {
-        "target": shlex.join(target.words()),
-        "outcome": result.outcome.name,
-        "name": result.name,
-        "token": result.token,
-        "command": result.command or None,
-        "runs": result.runs,
-        "seconds": result.seconds,
-        "distinct": result.distinct,
-        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "replays": result.replays,
-        "free_threaded_only": result.free_threaded_only,
-        "other_order": result.other_order,
-        "found_by": result.found_by,
-        "deviations": result.deviations,
-        "seed": result.seed,
-        "why": result.why,
-        "races": result.races,
-        "orders": result.orders,
-        "report": result.report(),
-        "output": output,
-    }
-
-
 def _print(result: Result, output: str) -> None:
     report = result.report().rstrip()
     print(report)
@@ -109,6 +82,7 @@ def _explore(
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
     from .explorer import options_of_replay
+    from .results import facts_of
     from .settings import SettingsError
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
@@ -153,7 +127,8 @@ def _explore(
     if html is not None and result.token is not None:
         write_file(html, result.page(), "--html: ")
     if as_json:
-        print(json.dumps(_facts(result, target, printed), indent=2))
+        facts = {"target": shlex.join(target.words()), **facts_of(result), "output": printed}
+        print(json.dumps(facts, indent=2))
     else:
         _print(result, printed)
     if debugged and token is not None and result.token is not None:
