@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..core import printable
-from ..terminal.gone import message
+from ..terminal.gone import gone
 from ..terminal.names import Names
 from ..terminal.version import version
 
@@ -144,7 +144,10 @@ def main() -> int:
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
     except click.ClickException as error:
-        print("lwp:", printable(" ".join(message(error).split()).rstrip(".")), file=sys.stderr)
+        said = error.format_message()
+        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+            said = gone(error.ctx.info_name or "", error.option_name) or said
+        print("lwp:", printable(" ".join(said.split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
         print("lwp:", printable(" ".join(str(error).split())), file=sys.stderr)

@@ -59,33 +59,6 @@ class _Line:
         )
 
 
-def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
-    error = result.error
-    return {
-        "target": shlex.join(target.words()),
-        "outcome": result.outcome.name,
-        "name": result.name,
-        "token": result.token,
-        "command": result.command or None,
-        "runs": result.runs,
-        "seconds": result.seconds,
-        "distinct": result.distinct,
-        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "replays": result.replays,
-        "free_threaded_only": result.free_threaded_only,
-        "other_order": result.other_order,
-        "found_by": result.found_by,
-        "deviations": result.deviations,
-        "seed": result.seed,
-        "why": result.why,
-        "races": result.races,
-        "orders": result.orders,
-        "report": result.report(),
-        "output": output,
-    }
-
-
 def _print(result: Result, output: str) -> None:
     report = result.report().rstrip()
     print(report)
@@ -109,6 +82,7 @@ def _explore(
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
     from .explorer import options_of_replay
+    from .results import facts_of
     from .settings import SettingsError
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
@@ -153,7 +127,8 @@ def _explore(
     if html is not None and result.token is not None:
         write_file(html, result.page(), "--html: ")
     if as_json:
-        print(json.dumps(_facts(result, target, printed), indent=2))
+        facts = {"target": shlex.join(target.words()), **facts_of(result), "output": printed}
+        print(json.dumps(facts, indent=2))
     else:
         _print(result, printed)
     if debugged and token is not None and result.token is not None:
@@ -188,48 +163,36 @@ def _strategy(value: str) -> str:
     return value
 
 
+def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        for option in ctx.command.params:
+            if isinstance(option, click.Option):
+                option.hidden = False
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
 @click.command(
     cls=_Explore,
     context_settings={"allow_interspersed_args": False},
     options_metavar="[OPTIONS]",
     short_help="Find the schedule that makes a test fail.",
 )
-@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
-@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for so long, at most.")
+@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"Make at most N runs ({_RUNS}).")
+@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for at most S seconds.")
+@click.option("--seed", type=int, metavar="N", help="Try the same schedules each time. Without a seed they differ.")
 @click.option(
-    "--seed", type=int, metavar="N", help="The same seed tries the same schedules. Without it they differ each time."
+    "--early-timeouts",
+    is_flag=True,
+    help="In the last quarter of the runs, let timeouts fire though other threads could go on.",
 )
 @click.option(
-    "--strategy",
-    default="auto",
-    type=_strategy,
-    metavar="NAME",
-    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/lwp/explore.md.",
+    "--cancel", is_flag=True, help="In the last quarter of the runs, cancel a task of asyncio at any of its awaits."
 )
 @click.option(
-    "--granularity",
-    type=click.Choice(["auto", "sync", "gil", "opcode"]),
-    default="auto",
-    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+    "--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Share the runs among N processes."
 )
-@click.option(
-    "--max-steps",
-    type=click.IntRange(1, 10_000_000),
-    default=_STEPS,
-    metavar="N",
-    help="In a run that is longer all threads have their turns (20000).",
-)
-@click.option(
-    "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
-)
-@click.option("--cancel", is_flag=True, help="At last, cancel a task at any of its awaits.")
-@click.option(
-    "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
-)
-@click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
-@click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
-@click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
-@click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
+@click.option("--replay", "token", metavar="TOKEN", help="Run only the schedule that this token stands for.")
 @click.option(
     "--pdb",
     "debugged",
@@ -237,10 +200,59 @@ def _strategy(value: str) -> str:
     help="With --replay: once more, with prompts of pdb before the last switch, at breakpoints and at the failure.",
 )
 @click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found, as a page."
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what was found as a web page, with a picture of the schedule.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
-@click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("-m", "module", metavar="MODULE", help="Explore a module, run as a program.")
+@click.option(
+    "--help-all", is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help="Show all options and exit."
+)
+@click.option(
+    "--strategy",
+    default="auto",
+    type=_strategy,
+    metavar="NAME",
+    help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2); see docs/lwp/explore.md.",
+    hidden=True,
+)
+@click.option(
+    "--granularity",
+    type=click.Choice(["auto", "sync", "gil", "opcode"]),
+    default="auto",
+    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+    hidden=True,
+)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1, 10_000_000),
+    default=_STEPS,
+    metavar="N",
+    help="From step N of a run on, all threads take turns (20000).",
+    hidden=True,
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="NAME",
+    help="Also switch threads between the bytecodes of this module or package.",
+    hidden=True,
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    help="Don't switch threads between the bytecodes of this module or package.",
+    hidden=True,
+)
+@click.option(
+    "--races",
+    is_flag=True,
+    help="Also list uses of the same data that no primitive orders. Runs take longer.",
+    hidden=True,
+)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
 def explore(
     token: str | None,

@@ -102,7 +102,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in (
         ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
         ("cancel", "At last, cancel a task of asyncio at any of its awaits."),
-        ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
+        ("races", "List uses of the same data that no primitive orders. Slower."),
     ):
         group.addoption(f"--lwp-explore-{name}", action="store_const", const=True, help=text)
     group.addoption(
@@ -156,7 +156,7 @@ def _current_test() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.lwp_chaos_record is not None:
-        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").why_gone("pytest", "--lwp-chaos-record"))
+        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").gone("pytest", "--lwp-chaos-record"))
     _configure_exploring(config)
     _configure_lock_order(config)
     _configure_chaos(config)
@@ -356,7 +356,7 @@ def _explore(config: pytest.Config) -> None:
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()
-    config.pluginmanager.register(ways.Suite(config), _EXPLORING)
+    config.pluginmanager.register(ways.Suite(config, _is_marked), _EXPLORING)
 
 
 def _is_marked(item: pytest.Item) -> bool:
@@ -377,4 +377,4 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     if any(hasattr(report, "lwp_explore") for report in reports):  # perhaps of a worker of pytest-xdist
-        lwp_runtime.load("lwp.explore.ways.pytest_summary").summarize(terminalreporter, reports)
+        lwp_runtime.load("lwp.explore.ways.pytest_suite").summarize(terminalreporter, reports)
