@@ -155,7 +155,7 @@ def _plot(results: list[Served], path: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="Two rounds of 0.3 s, if not asked for others.")
 @click.option("--vs", "peers", multiple=True, metavar="WAY", help="A peer, or WAY=PYTHON; may be given again.  [all]")
-@click.option("--watched", is_flag=True, help="What the recorder and --locks cost, in place of peers.")
+@click.option("--watched", is_flag=True, help="What --trace FILE --last 30 and --locks cost, in place of peers.")
 @click.option("--green", is_flag=True, help="Without `lwp run` on threads that have LWPs of their own.")
 @click.option("--connections", callback=counts, default=CONNECTIONS, metavar="N,...", help=f"At once.  [{CONNECTIONS}]")
 @click.option("--seconds", type=click.FloatRange(0.01, 60), metavar="S", help="For each sample.  [1]")

@@ -88,7 +88,8 @@ STOCK_AND_OURS = [replace(way, kinds=PACKAGES, script=PROGRAMS) for way in WAYS[
 #: What it costs to be watched.
 WATCHED = [
     *WAYS[:2],
-    *(Way(name, f"run --{name}", (*_RUN, f"--{name}")) for name in ("recorder", "locks")),
+    Way("trace", "run --trace --last", (*_RUN, "--trace", f"{tempfile.gettempdir()}/lwp-bench.html", "--last", "30")),
+    Way("locks", "run --locks", (*_RUN, "--locks")),
 ]
 
 

@@ -52,6 +52,11 @@ def lwp(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return python("-m", "runtime", *arguments, **options)
 
 
+def watched(seconds: float, status: int) -> str:
+    """Begins the first line of a program that stands still: the report of a watchdog ends it with that status."""
+    return f"import runtime; runtime.watchdog({seconds}, exit={status}); "
+
+
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
     """The only line that a command has written, which says on standard error why it was not begun."""
     assert (done.returncode, done.stdout) == (2, ""), done.stderr

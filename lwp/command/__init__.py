@@ -18,16 +18,16 @@ from ..terminal.version import version
 
 __all__ = ["main", "version"]
 
-#: The module of each, in the order of the help.
-_COMMANDS = {
-    "run": ".run",
-    "explore": "..explore.command",
-    **{name: f"..observe.commands.{name}" for name in ("ps", "dump", "top", "watch", "locks", "record", "trace")},
-    "demo": "..study.demo",
-    "tls": "..study.tls",
-    "bench": "..bench.command",
-    "doctor": ".doctor",
+#: The module of each, under the headings and in the order of the help.
+_HEADINGS = {
+    "Run a program": {"run": ".run", "doctor": ".doctor"},
+    "See what a running program does": {
+        name: f"..observe.commands.{name}" for name in ("ps", "dump", "top", "watch", "locks", "record", "trace")
+    },
+    "Find races and deadlocks": {"explore": "..explore.command"},
+    "Study how threads are made": {"demo": "..study.demo", "tls": "..study.tls", "bench": "..bench.command"},
 }
+_COMMANDS = {name: module for commands in _HEADINGS.values() for name, module in commands.items()}
 
 
 class _Commands(Names):
@@ -39,6 +39,12 @@ class _Commands(Names):
         if args and args[0] == "stress":  # until the release after 0.2
             raise click.UsageError("stress is `python -m stress` now, in a checkout of the sources")
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, names in _HEADINGS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<7}", one.get_short_help_str(70)) for name, one in commands if one])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:

@@ -58,6 +58,8 @@ SOURCES = [
     "python/observe/locks/gil_waits.c",
     "python/observe/locks/delays.c",
     "python/observe/locks/stacks.c",
+    "python/observe/locks/waiting.c",
+    "python/observe/locks/methods.c",
     "python/observe/locks/told.c",
     "python/observe/locks/contention.c",
     "python/chaos/hold.c",

@@ -128,9 +128,9 @@ class Timeline:
         elif not self.finished:
             parts.append("the program did not end in order")
         if self.overwritten:
-            parts.append(f"{self.overwritten:,} earlier records overwritten (--trace-size)")
+            parts.append(f"{self.overwritten:,} earlier records overwritten")
         if self.lost:
-            parts.append(f"{self.lost:,} records lost: more threads at once than there was room for (--trace-size)")
+            parts.append(f"{self.lost:,} records lost: more threads at once than there was room for")
         if self.texts_lost:
             parts.append(f"{self.texts_lost:,} names lost")
         if self.damage:

@@ -248,7 +248,6 @@ class Watchdog:
     stuck: how long a thread waits for a lock before a report; there is one report for each lock and holder, and one for
     a circle.  None: no such report.
     busy_with: what the program does just now, if that is known; it begins with "; ".
-    then: called after a report of the first kind.
     """
 
     def __init__(
@@ -257,9 +256,7 @@ class Watchdog:
         tell: Callable[[str], object],
         busy_with: Callable[[], str] = lambda: "",
         stuck: float | None = None,
-        then: Callable[[], object] | None = None,
     ) -> None:
-        self._then = then
         self._seconds = seconds
         self._stuck = stuck
         self._stuck_told: set[_Lock] = set()
@@ -297,8 +294,6 @@ class Watchdog:
             self._look_into_c(self._seconds, told)
         if self._stuck is not None and not told:
             self._look_for_stuck(self._stuck, found)
-        if told and self._then is not None:
-            self._then()
         return told
 
     def _look_into_c(self, seconds: float, told: bool) -> None:

@@ -9,19 +9,26 @@ from collections.abc import Callable
 from contextlib import suppress
 
 _failed = False  # an exception has ended the program, other than SystemExit with the status 0
+_misused = False  # it has ended with status 2, as a program does that refuses its command line
 _interrupted = False  # the program was ended by a KeyboardInterrupt
 
 
 def note(error: BaseException) -> None:
     """Keeps what has ended the program."""
-    global _failed, _interrupted
+    global _failed, _misused, _interrupted
     _failed = not (isinstance(error, SystemExit) and error.code in (None, 0))
+    _misused = isinstance(error, SystemExit) and error.code == 2
     _interrupted = type(error) is KeyboardInterrupt
 
 
 def failed() -> bool:
     """Whether the exit status of the program, which has ended, is other than 0."""
     return _failed
+
+
+def ended_as_misused() -> bool:
+    """Whether the exit status of the program, which has ended, is 2, as of one that refuses its command line."""
+    return _misused
 
 
 def at_end(function: Callable[[], object]) -> None:

@@ -60,8 +60,8 @@ def timeline_file(ctx: click.Context, param: click.Parameter, file: Path | None)
 
 def check_timeline(file: Path) -> Path:
     """Whether its name says what it is to be, and there is a folder for it."""
-    if file.suffix not in (".json", ".svg", ".html"):
-        raise click.BadParameter(f"{file}: what is it to be? Name it .json (Perfetto), .svg or .html")
+    if file.suffix not in (".json", ".html"):
+        raise click.BadParameter(f"{file}: what is it to be? Name it .html (a page) or .json (for Perfetto)")
     if not file.parent.is_dir():
         raise click.BadParameter(f"{file}: there is no folder {file.parent}")
     return file
@@ -70,19 +70,23 @@ def check_timeline(file: Path) -> Path:
 # ---- other files ----------------------------------------------------------------------------------------------------
 
 
-def _can_write(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+def check_writable(path: Path) -> None:
     """Makes the file at once: that it can't be made is not to be found out after the program has run."""
+    try:
+        open(path, "ab", opener=private).close()
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from None
+
+
+def can_write(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     if path is not None:
-        try:
-            open(path, "ab", opener=private).close()
-        except OSError as error:
-            raise click.BadParameter(f"{path}: {error.strerror}") from None
+        check_writable(path)
     return path
 
 
 def file_option(name: str, parameter: str, help: str) -> Callable[[F], F]:
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option(name, parameter, type=kind, callback=_can_write, metavar="FILE", help=help)
+    return click.option(name, parameter, type=kind, callback=can_write, metavar="FILE", help=help)
 
 
 html_option = click.option(

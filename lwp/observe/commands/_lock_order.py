@@ -13,23 +13,38 @@ from ...terminal.telling import teller
 from ..lock_order import LockOrder
 from ..waits import deadlocks, describe_cycle, waiting
 
+STATUS = 1  #: the exit status of a program that took locks in both orders, if its own would be 0
 
-def watch_order(status: int | None) -> None:
-    """Watches from now on. status: the process's exit status if there is something to report and its own would be 0."""
+_found: list[str] = []  # at the end: lines of the report
+
+
+def end_with_status() -> None:
+    """Has the process exit with STATUS if there was something to report.
+
+    What is registered first is called last, and nothing is called after this.
+    """
+    at_end(_exit)
+
+
+def _exit() -> None:
+    if _found and not failed():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # standard error is None or closed, or its disk is full
+                stream.flush()
+        os._exit(STATUS)
+
+
+def watch_order() -> None:
+    """Watches from now on, and reports at the end."""
     order = LockOrder()
-    tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
+    write = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
     order.begin((threading.Thread, thread.Thread))
 
-    def tell_and_exit() -> None:
-        found = [f"lwp: deadlock: {describe_cycle(cycle)}\n" for cycle in deadlocks(waiting())]
-        found += [f"lwp: lock order: {text}\n" for text in order.report()]
+    def tell() -> None:
+        _found.extend(f"lwp: deadlock: {describe_cycle(cycle)}\n" for cycle in deadlocks(waiting()))
+        _found.extend(f"lwp: lock order: {text}\n" for text in order.report())
         order.end()
-        if found:
-            tell("".join(found))
-        if found and status is not None and not failed():
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(Exception):  # standard error is None or closed, or its disk is full
-                    stream.flush()
-            os._exit(status)
+        if _found:
+            write("".join(_found))
 
-    at_end(tell_and_exit)
+    at_end(tell)

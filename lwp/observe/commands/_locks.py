@@ -1,12 +1,10 @@
-"""The tables of `run --locks` and `locks`, and the files beside them."""
+"""The tables of `run --locks` and `locks`, and a file beside them."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +17,18 @@ from ...terminal.output import table, time
 _MOST_ROWS = 20
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- a file ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where the facts are to be written besides."""
-
-    json: Path | None
-    speedscope: Path | None
-
-    def write(self, facts: dict[str, Any], program: str) -> list[str]:
-        """What went wrong, in words."""
-        from .. import profiles
-
-        made: list[tuple[Path | None, Callable[[], bytes]]] = [
-            (self.json, lambda: _json(facts)),
-            (self.speedscope, lambda: _json(profiles.speedscope(facts, program))),
-        ]
-        wrong = []
-        for path, content in made:
-            try:
-                if path is not None:
-                    with open(path, "wb", opener=private) as file:
-                        file.write(content())
-            except OSError as error:
-                wrong.append(f"{path}: {error.strerror}")
-        return wrong
-
-
-def _json(data: Any) -> bytes:
-    return json.dumps(data, indent=2).encode() + b"\n"
+def write_json(path: Path, data: Any) -> str:
+    """Writes it; what went wrong, in words."""
+    try:
+        with open(path, "w", opener=private) as file:
+            json.dump(data, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -151,27 +130,29 @@ _LEFT_OUT = {
 # ---- run -------------------------------------------------------------------------------------------------------------
 
 
-def begin(shows: bool, files: Files, program: str) -> None:
-    """Counts from now on. At the program's end prints the tables, if it shows them, and writes the files."""
+def begin(path: Path | None, program: str) -> None:
+    """Counts from now on. At the program's end prints the tables.
+
+    path: then all rows are written there, or the stacks if its name ends in .speedscope.json.
+    """
     from ...terminal.ending import at_end, note_interrupt
     from .. import locks
+    from ..profiles import speedscope
 
-    stderr = os.dup(sys.stderr.fileno()) if sys.stderr is not None else None  # the program may close or replace it
+    stderr = os.dup(sys.stderr.fileno())  # the program may close or replace it
     locks.begin()
 
     def tell() -> None:
         facts = locks.facts()
         locks.end()
-        wrong = files.write(facts, program)
-        if stderr is None:
-            return
         with open(stderr, "w", errors="replace") as file:
-            if shows:
-                console = Console(file=file, highlight=False, markup=False, emoji=False)
-                console.width = max(console.width, 80)
-                print_tables(console, facts)
-            for text in wrong:
-                print(f"lwp: {text}", file=file)
+            console = Console(file=file, highlight=False, markup=False, emoji=False)
+            console.width = max(console.width, 80)
+            print_tables(console, facts)
+            if path is not None:
+                stacks = path.name.endswith(".speedscope.json")
+                if wrong := write_json(path, speedscope(facts, program) if stacks else facts):
+                    print(f"lwp: {wrong}", file=file)
         note_interrupt()
 
     at_end(tell)

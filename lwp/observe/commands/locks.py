@@ -12,7 +12,8 @@ import click
 from ...terminal.options import Json, json_option, pid_argument, seconds, speedscope_option
 from ...terminal.output import console
 from ..asking import PATIENCE, Unanswered, ask, command
-from ._locks import Files, print_tables
+from ..profiles import speedscope as stacks_of
+from ._locks import print_tables, write_json
 
 
 def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def locks(pid: int, lasts: float, json_to: Json | None, speedscope: Path | None)
         facts = _count(pid, lasts, stacks=bool(json_to or speedscope))
     except Unanswered as error:
         raise click.ClickException(str(error)) from None
-    for text in Files(None, speedscope).write(facts, command(pid)):
-        raise click.ClickException(text)
+    if speedscope is not None and (wrong := write_json(speedscope, stacks_of(facts, command(pid)))):
+        raise click.ClickException(wrong)
     if json_to is None or not json_to.take(facts):
         print_tables(console(), facts)

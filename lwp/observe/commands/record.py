@@ -89,18 +89,18 @@ def _file_left(pid: int) -> str:
 def _latest(pid: int, length: float) -> Timeline:
     """Of the last seconds."""
     from ..asking import Unanswered, ask
+    from ..following import records_of
     from ..trace import read
 
-    found: dict[str, Any] = {}
     try:
-        found = ask(pid, "look_back")
+        records = ask(pid, "look_back")["records"]
     except Unanswered as error:
-        if not _file_left(pid):
+        records = records_of(pid) or _file_left(pid)
+        if not records:
             trace = "what `lwp run --trace FILE` has recorded of a program that was killed"
             raise Unanswered(f"{error}; {trace} is in FILE.records, for `lwp trace`") from None
-    records = found.get("records", _file_left(pid))
     if not records:
-        raise Unanswered(f"process {pid} keeps no records: that begins with `lwp run --recorder`, or --seconds here")
+        raise Unanswered(f"process {pid} keeps no records: that begins with `lwp run --trace FILE`, or --seconds here")
     return read(records, -round(length * 1e9))
 
 
@@ -114,14 +114,13 @@ def _latest(pid: int, length: float) -> Timeline:
     type=click.Path(dir_okay=False, path_type=Path),
     callback=timeline_file,
     metavar="FILE",
-    help="Where to (default lwp-PID.html): .html is a page, .svg a picture, .json for Perfetto.",
+    help="Where to (default lwp-PID.html): .html is a page, .json for Perfetto.",
 )
 def record(pid: int, length: float | None, last: float | None, file: Path | None) -> int:
     """Make a timeline of process PID, which must be one that `lwp ps` lists.
 
-    It shows the next seconds, and Ctrl-C ends them earlier. --last is for a program under `lwp run --recorder` or
-    --trace, or one that records just now for another `lwp record`. It also reads what such a program has left that was
-    killed, or whose Python doesn't answer.
+    It shows the next seconds, and Ctrl-C ends them earlier. --last is for a program under `lwp run --trace`, or one
+    that records just now for another `lwp record`; also for one whose Python doesn't answer.
     """
     from ..asking import Unanswered
     from .trace import write_timeline

@@ -130,7 +130,11 @@ def test_version() -> None:
         (["run", "--stack-size", "lots", "x.py"], "'lots' is not a size"),
         (["run", "--stack-size"], "requires an argument"),
         (["run", "-m"], "requires an argument"),
-        (["run", "--trace-size", "1M", "x.py"], "--trace-size is for --trace"),
+        (["run", "--last", "5", "x.py"], "--last is for --trace"),
+        (["run", "--wachdog", "5", "x.py"], "no option '--wachdog': did you mean --watchdog?"),
+        (["run", "--live", "x.py"], "--live is gone: lwp top PID"),
+        (["run", "--page=0", "x.py"], "--page is gone: lwp watch PID"),
+        (["watch", "--page-control", "1"], "--page-control is gone: "),
         (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "-u", "x.py"], "options of python go before: python -u -m runtime run x.py"),
         (
@@ -144,6 +148,39 @@ def test_errors_are_one_line(arguments: list[str], says: str) -> None:
     said = refusal(lwp(*arguments, status=2))
     assert said.startswith("lwp: ")
     assert says in said
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "said"),
+    [
+        ("print(1)", "--watchdog 5", "lwp run --watchdog 5 x.py"),
+        ("print(1)", "--chaos --locks=a.json", "lwp run --chaos --locks=a.json x.py"),
+        ("print(1)", "--watchful 5", ""),
+        ("import argparse; argparse.ArgumentParser().add_argument('--trace')", "--trace 5", ""),
+    ],
+)
+def test_an_option_behind_the_script_is_the_scripts(program: str, words: str, said: str, tmp_path: Path) -> None:
+    """Where it stands for lwp is said unless the script knows the option."""
+    (tmp_path / "x.py").write_text(f"{program}\nimport sys; print(sys.argv[1:])\n")
+    done = lwp("run", "x.py", *words.split(), cwd=tmp_path)
+    assert done.stdout.endswith(f"{words.split()}\n")
+    assert said in done.stderr
+    assert bool(said) == ("behind x.py goes to the program" in done.stderr)
+
+
+def test_an_option_behind_a_module_that_refuses_it() -> None:
+    said = "behind -m json.tool goes to the program; if lwp is meant: lwp run --watchdog 5 -m json.tool"
+    assert said in lwp("run", "-m", "json.tool", "--watchdog", "5", status=2).stderr
+
+
+def test_help_has_few_options_under_headings() -> None:
+    shown = lwp("run", "--help").stdout
+    *_, program, make, watch, draw = re.split(r"^(?:The program|Make|Watch|Draw)[^\n]*:$", shown, flags=re.MULTILINE)
+    options = [re.findall(r"^  (-[-\w]*)", part, re.MULTILINE) for part in (program, make, watch, draw)]
+    assert options[0] == ["-m", "-c", "-"]
+    assert len(options[1] + options[2] + options[3]) <= 17
+    heads = re.findall(r"^(\w[^\n]*):$", lwp("--help").stdout, re.MULTILINE)
+    assert [head.split()[0] for head in heads if head != "Options"] == ["Run", "See", "Find", "Study"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from commands import watched
 from conftest import Child, lwp
 
 import runtime
@@ -92,7 +93,7 @@ thread = runtime.Thread(target=lock.acquire, name="placed", policy="batch", nice
 threading.Thread(target=lock.acquire, name="plain", daemon=True).start()
 thread.join()
 """
-    told = lwp("run", "--watchdog", "0.2", "--watchdog-exit", "3", "-c", program, status=3).stderr
+    told = lwp("run", "-c", watched(0.2, 3) + program, status=3).stderr
     assert re.search(rf"'placed' \(tid \d+, CPUs {cpu_list(CPUS)}, nice {NICER}, batch\)", told), told
     assert re.search(r"'plain' \(tid \d+\)", told)
 

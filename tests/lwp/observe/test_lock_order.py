@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Environment, in_child, lwp, refusal, run_thread
+from conftest import Environment, in_child, lwp, run_thread
 
 import runtime
 
@@ -275,9 +275,13 @@ for thread in threads: thread.join()
 }
 
 
-def run(tmp_path: Path, program: str, *options: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, program: str, *options: str, status: int | None = None) -> subprocess.CompletedProcess[str]:
+    """status: None: 1 if something is told, otherwise 0."""
     (tmp_path / "x.py").write_text(program)
-    return lwp("run", "--lock-order", *options, "x.py", cwd=tmp_path, status=status)
+    done = lwp("run", "--lock-order", *options, "x.py", cwd=tmp_path, status=status)
+    told = any(f"lwp: {what}: " in done.stderr for what in ("lock order", "deadlock"))
+    assert status is not None or done.returncode == told, done.stderr
+    return done
 
 
 def told(text: str) -> list[set[str]]:
@@ -384,8 +388,8 @@ BOTH_ORDERS = f"{PRELUDE}\nin_turns(lambda: take(a, b), lambda: take(b, a))\npri
 @pytest.mark.parametrize(
     ("program", "status"),
     [
-        (BOTH_ORDERS, 7),
-        (BOTH_ORDERS + "sys.exit(0)\n", 7),
+        (BOTH_ORDERS, 1),
+        (BOTH_ORDERS + "sys.exit(0)\n", 1),
         (BOTH_ORDERS + "sys.exit(3)\n", 3),
         (BOTH_ORDERS + "raise ValueError\n", 1),
         (f"{PRELUDE}\nprint('at the end')\n", 0),
@@ -393,7 +397,7 @@ BOTH_ORDERS = f"{PRELUDE}\nin_turns(lambda: take(a, b), lambda: take(b, a))\npri
     ids=["returns", "exits", "fails", "raises", "is in order"],
 )
 def test_exit_status(program: str, status: int, tmp_path: Path) -> None:
-    assert run(tmp_path, program, "--lock-order-exit", "7", status=status).stdout == "at the end\n"
+    assert run(tmp_path, program, status=status).stdout == "at the end\n"
 
 
 DEADLOCK = """
@@ -414,7 +418,7 @@ how = {{}}
 from runtime.scheduler import waiting
 while not waiting().cycles: pass
 """
-    done = run(tmp_path, program, "--lock-order-exit", "7", status=7)
+    done = run(tmp_path, program)
     assert told(done.stderr) == [{"a", "b"}]
     (deadlock,) = (line for line in done.stderr.splitlines() if line.startswith("lwp: deadlock: "))
     assert "'one' waits for rlock b held by 'two' (taken at x.py:" in deadlock
@@ -437,9 +441,10 @@ in_turns(lambda: take(a, b), holds)
     assert told(run(tmp_path, program).stderr) == [{"a", "b"}]
 
 
-def test_exit_needs_lock_order() -> None:
-    said = refusal(lwp("run", "--lock-order-exit", "1", "-c", "print('ran')", status=2))
-    assert said == "lwp: --lock-order-exit is for --lock-order\n"
+def test_what_others_say_at_the_end_is_said_first(tmp_path: Path) -> None:
+    said = run(tmp_path, BOTH_ORDERS, "--report", "--locks", "--trace", "t.html", status=1).stderr
+    for text in ("lwp: lock order: ", "Threads made by lwp", "Waits of ", "t.html: "):
+        assert text in said, text
 
 
 @in_child

@@ -42,7 +42,7 @@ def join(threads):
 def counted(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
     """The facts of a program by the names of its rows."""
     (tmp_path / "x.py").write_text(PRELUDE + program)
-    lwp("run", *options, "--locks-json", "facts.json", "x.py", cwd=tmp_path)
+    lwp("run", *options, "--locks", "facts.json", "x.py", cwd=tmp_path)
     found: dict[str, Any] = json.loads((tmp_path / "facts.json").read_text())
     return found
 
@@ -569,8 +569,8 @@ def test_the_table(tmp_path: Path) -> None:
 
 def test_speedscope(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(PRELUDE + CONVOY)
-    lwp("run", "--speedscope", "s.json", "x.py", cwd=tmp_path)
-    told = json.loads((tmp_path / "s.json").read_text())
+    lwp("run", "--locks", "s.speedscope.json", "x.py", cwd=tmp_path)
+    told = json.loads((tmp_path / "s.speedscope.json").read_text())
     frames = told["shared"]["frames"]
     assert [profile["name"] for profile in told["profiles"]] == ["waits", "holds"]
     for profile in told["profiles"]:
@@ -581,8 +581,8 @@ def test_speedscope(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_made_is_refused_before_the_program_runs(tmp_path: Path) -> None:
-    said = refusal(lwp("run", "--speedscope", "/no/such/folder/p", "-c", "print('ran')", status=2))
-    assert "/no/such/folder/p: No such file or directory" in said
+    said = refusal(lwp("run", "--locks", "/no/such/folder/p.json", "-c", "print('ran')", status=2))
+    assert "/no/such/folder/p.json: No such file or directory" in said
 
 
 SERVICE = (

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from commands import lwp
+from commands import lwp, watched
 from conftest import in_child
 from this_machine import needs_gil
 
@@ -484,8 +484,8 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("options", [(), ("--green",)])
 def test_the_watchdog_tells_a_circle_of_tasks(options: tuple[str, ...], tmp_path: Any) -> None:
-    (tmp_path / "program.py").write_text(CIRCLE)
-    run = ("run", *options, "--watchdog", "1", "--watchdog-exit", "3", str(tmp_path / "program.py"))
+    (tmp_path / "program.py").write_text(watched(1, 3) + CIRCLE)
+    run = ("run", *options, str(tmp_path / "program.py"))
     told = lwp(*run, status=3).stderr
-    assert "lwp: no thread has gone on for 1 s\ndeadlock: 'Task-" in told
+    assert re.search(r"lwp: no thread has gone on for 1 s; process \d+\ndeadlock: 'Task-", told)
     assert "  tasks of the loop of 'MainThread': 3\n" in told

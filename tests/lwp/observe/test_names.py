@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import watched
 from conftest import environment, lwp
 
 #: Two threads that wait for each other's locks: one is an attribute of what a local variable refers to; to the other no
@@ -56,7 +57,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_watchdog(folder: Path) -> None:
-    said = said_by(folder, "run", "--watchdog", "0.2", "--watchdog-exit", "3", "x.py", status=3)
+    (folder / "x.py").write_text(watched(0.2, 3) + PROGRAM)
+    said = said_by(folder, "run", "x.py", status=3)
     found = dict(re.findall(r"^  '(pay|check)' waits for lock (.*?) held by", said, re.MULTILINE))
     assert found == LOCKS
     assert re.search(
@@ -109,7 +111,7 @@ def test_lock_order(folder: Path) -> None:
     program = PROGRAM.replace("(timeout=timeout)", "()").replace("together.wait()", "pass")
     program = program.replace("thread.start()", "thread.start(), items.get()")  # one after the other
     (folder / "x.py").write_text(program.replace("    items.get()\n    for", "    for"))
-    said = said_by(folder, "run", "--lock-order", "x.py")
+    said = said_by(folder, "run", "--lock-order", "x.py", status=1)
     assert re.match(r"lwp: lock order: ledger.lock \(made at x.py:4\) and Lock made at x.py:6, in both orders\n", said)
     assert f"'pay' took Lock made at x.py:6 at {PLACES['pay']} in pay, holding ledger.lock since x.py:9" in said
 

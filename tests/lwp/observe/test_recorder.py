@@ -1,4 +1,4 @@
-"""A recording that begins in the middle of a program, ends, and begins again; `lwp record`; the flight recorder."""
+"""A recording that begins in the middle of a program, ends, and begins again; `lwp record`; `run --trace --last`."""
 
 from __future__ import annotations
 
@@ -376,49 +376,59 @@ def test_a_program_under_trace_is_recorded_too(run: Run, begin_record: BeginReco
     assert waits_in(tmp_path / "t.json")["MainThread"].count("Event made at program.py:20") == 2
 
 
-def test_the_flight_recorder(run: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "lwp"
-    with run(SERVES, "--recorder", "--recorder-size", "1M") as program:
+def test_the_last_seconds(run: Run, tmp_path: Path) -> None:
+    """In the file at the end; before that, and of a program that was killed, by what is in FILE.records."""
+    with run(SERVES, "--trace", "t.json", "--last", "1000") as program:
         say(program, "wait")
-        file = folder / f"{program.pid}.records"
-        assert file.stat().st_mode & 0o777 == 0o400
         program.ask("record", program.pid, "--last", "1000", "-o", tmp_path / "x.json")
         say(program, "end")
         assert program.process.wait() == 0
-        assert not file.exists()
-    found = waits_in(tmp_path / "x.json")
-    assert (found["holds"], found["wants"]) == (["Event event"], ["Lock audit"])
-    assert found["MainThread"][-1] == "Event made at program.py:20"
-    with run(SERVES, "--recorder") as program:
+    assert not (tmp_path / "t.json.records").exists()
+    for file in "x.json", "t.json":
+        found = waits_in(tmp_path / file)
+        assert (found["holds"], found["wants"]) == (["Event event"], ["Lock audit"])
+        assert "Event made at program.py:20" in found["MainThread"]
+    with run(
+        "import time\ntime.sleep(1)\nprint('ready', flush=True)\ninput()\n", "--trace", "t.json", "--last", "0.5"
+    ) as one:
+        one.process.communicate("\n")
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert max(event["ts"] for event in events if "ts" in event) <= 500_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_program_that_a_signal_kills(run: Run, number: int, tmp_path: Path) -> None:
+    with run(SERVES, "--trace", "t.json", "--last", "5") as program:
         say(program, "wait")
-        program.process.kill()
-        program.process.wait()
-        for command in (
-            ("record", program.pid, "--last", "1000", "-o", tmp_path / "y.json"),
-            ("trace", "--last", "1000", folder / f"{program.pid}.records", tmp_path / "y.json"),
-        ):
-            assert "the program did not end in order" in program.ask(*command).stderr
-            assert waits_in(tmp_path / "y.json")["wants"] == [
-                "Lock audit"
-            ]  # it had no time for names, and the line says it
-            (tmp_path / "y.json").unlink()
+        records = tmp_path / "t.json.records"
+        assert records.stat().st_mode & 0o777 == 0o400
+        program.process.send_signal(number)
+        assert program.process.wait() == -number
+        assert not (tmp_path / "t.json").exists()
+        done = program.ask("trace", "--last", "1000", records, tmp_path / "y.json")
+        assert "the program did not end in order" in done.stderr
+    assert waits_in(tmp_path / "y.json")["wants"] == ["Lock audit"]  # it had no time for names, and the line says it
 
 
 @needs_gil("nothing keeps it")
 def test_a_program_whose_gil_is_never_free(run: Run, tmp_path: Path) -> None:
     keeps = "import ctypes\nprint('ready', flush=True)\nctypes.PyDLL(None).pause()\n"
-    with run(keeps, "--recorder") as program:
+    with run(keeps, "--trace", "t.html", "--last", "30") as program:
         program.ask("record", program.pid, "--last", "1000", "-o", tmp_path / "x.json")
         assert "MainThread" in waits_in(tmp_path / "x.json")
         done = program.ask("record", program.pid, "--seconds", "1", "-o", tmp_path / "y.json", status=2)
         assert "can't begin to record, because " in refusal(done)
 
 
-def test_only_the_latest_records_of_killed_programs_stay(run: Run, tmp_path: Path) -> None:
+def test_only_the_latest_records_of_killed_programs_stay(run: Run, begin_record: BeginRecord, tmp_path: Path) -> None:
+    """Of those that `lwp record` had them begin."""
     pids = []
     for _ in range(5):
-        with run("print('ready', flush=True)\ninput()\n", "--recorder", "--recorder-size", "1M") as program:
+        with run("print('ready', flush=True)\ninput()\n") as program:
             pids.append(program.pid)
+            process = begin_record(program, "x.json")
+            process.kill()
+            process.wait()
             program.process.kill()
             program.process.wait()
     assert {path.stem for path in Path(tmp_path, "lwp").glob("*.records")} == {str(pid) for pid in pids[1:]}
@@ -427,83 +437,15 @@ def test_only_the_latest_records_of_killed_programs_stay(run: Run, tmp_path: Pat
 def test_what_can_not_be_recorded(run: Run, tmp_path: Path) -> None:
     with run(SERVES) as program:
         done = program.ask("record", program.pid, "--last", "5", "-o", tmp_path / "x.json", status=2)
-        assert "keeps no records: that begins with `lwp run --recorder`" in refusal(done)
+        assert "keeps no records: that begins with `lwp run --trace FILE`" in refusal(done)
         both, to = ("--last", "1", "--seconds", "1"), ("--last", "1", "-o")
         for options in (both, ("--seconds", "0"), ("-o", "missing/x.html"), (*to, "x.txt")):
             refusal(program.ask("record", program.pid, *options, status=2))
-    for options in (("--recorder-on", "luck"), ("--recorder-to", "."), ("--recorder-size", "65M", "--recorder")):
-        refusal(lwp("run", *options, "-c", "print('ran')", status=2))
     gone = lwp("record", program.pid, "--last", "5", status=2, XDG_RUNTIME_DIR=str(tmp_path))
     assert "is in FILE.records, for `lwp trace`" in refusal(gone)
-    refusal(lwp("run", "--recorder", "--trace", "x.json", "-c", "print('ran')", cwd=tmp_path, status=2))
-
-
-# ---- by itself -------------------------------------------------------------------------------------------------------
-
-
-def by_itself(
-    tmp_path: Path, why: str, source: str, *options: str, status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Runs the program, whose timelines come into the folder `to`."""
-    (tmp_path / "program.py").write_text(f"import os, sys, threading\n{source}")
-    (tmp_path / "to").mkdir()
-    return lwp(
-        *("run", "--recorder-on", why, "--recorder-to", "to", *options, "program.py"),
-        cwd=tmp_path,
-        status=status,
-        XDG_RUNTIME_DIR=str(tmp_path),
-    )
-
-
-def made(tmp_path: Path) -> list[str]:
-    return [path.name.replace(path.name.split("-")[1].split(".")[0], "PID") for path in (tmp_path / "to").iterdir()]
-
-
-def test_a_thread_that_ends_by_an_exception(tmp_path: Path) -> None:
-    done = by_itself(
-        tmp_path,
-        "exception,deadlock,signal",
-        "threading.excepthook = lambda args: print('own', args.exc_type.__name__)\n"
-        "for raises in lambda: sys.exit(3), lambda: 1/0, lambda: {}[1]:\n"
-        "    thread = threading.Thread(target=raises, name='raises')\n"
-        "    thread.start()\n"
-        "    thread.join()\n",
-    )
-    assert done.stdout.split("\n")[:3] == ["own SystemExit", "own ZeroDivisionError", "own KeyError"]
-    assert made(tmp_path) == ["lwp-PID-exception.html"]  # and not another one of the same seconds
-    (page,) = (tmp_path / "to").iterdir()
-    assert '"name":"raises"' in page.read_text()
-    assert "ZeroDivisionError in 'raises': " in page.read_text()
-    assert f"lwp: ZeroDivisionError in 'raises': {page}: " in done.stderr
-
-
-def test_a_deadlock(tmp_path: Path) -> None:
-    by_itself(
-        tmp_path,
-        "deadlock",
-        "lock = threading.Lock()\nlock.acquire()\nlock.acquire()\n",
-        *("--watchdog", "0.3", "--watchdog-exit", "9"),
-        status=9,
-    )
-    assert made(tmp_path) == ["lwp-PID-deadlock.html"]
-    (page,) = (tmp_path / "to").iterdir()
-    assert "blocked: Lock lock" in page.read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_signal(tmp_path: Path, number: int) -> None:
-    by_itself(
-        tmp_path,
-        "signal",
-        "begun = threading.Event()\n"
-        "thread = threading.Thread(target=lambda: (begun.set(), threading.Event().wait()), name='waits')\n"
-        f"thread.start()\nbegun.wait()\nos.kill(os.getpid(), {number:d})\n",
-        status=-number,
-    )
-    assert made(tmp_path) == ["lwp-PID.records"]
-    (left,) = (tmp_path / "to").iterdir()
-    assert "waits" in {one.name for one in read(left).tracks}
-    assert not list((tmp_path / "lwp").glob("*.records"))
+    for name in ("", "-on", "-to", "-size"):
+        said = refusal(lwp("run", f"--recorder{name}", "x.py", status=2))
+        assert said.startswith(f"lwp: --recorder{name} is gone: --trace FILE --last SECONDS ")
 
 
 def test_names_outlast_the_ring(child: Child, tmp_path: Path) -> None:

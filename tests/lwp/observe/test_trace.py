@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import xml.etree.ElementTree as xml
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lwp.observe import trace
-from lwp.observe.commands.trace import _drawing, _layout, _page, _perfetto
+from lwp.observe.commands.trace import _layout, _page, _perfetto
 
 Event = dict[str, Any]
 HAS_HAD_THE_GIL = ("running Python", "in no wait that lwp sees")
@@ -115,6 +114,18 @@ def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace
     (tmp_path / "program.py").write_text(source)
     lwp("run", "--trace", "trace.json", *options, "program.py", cwd=tmp_path, status=status)
     assert not list(tmp_path.glob("*.records"))
+    return Trace.load(tmp_path / "trace.json")
+
+
+#: Begins the first line of a program that records into FILE.records itself, with room for some two thousand records.
+RECORDS_LITTLE = "import runtime; runtime.observe.trace.record('{}.records', 64 << 10); "
+
+
+def traced_little(source: str, tmp_path: Path) -> Trace:
+    """What the latest records of a program hold."""
+    (tmp_path / "program.py").write_text(RECORDS_LITTLE.format("trace.json") + source)
+    lwp("run", "program.py", cwd=tmp_path)
+    lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
     return Trace.load(tmp_path / "trace.json")
 
 
@@ -263,7 +274,7 @@ def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
         set(lwp("run", *options, "program.py", cwd=tmp_path).stdout.split())
         for options in ([], ["--trace", "trace.json"])
     )
-    loaded = ("observe.commands", "observe.commands._trace", "observe.recording", "reading.sites")
+    loaded = ("observe.commands._trace", "observe.recording", "reading.sites")
     assert traced - plain == {f"_lwp_lwp.{name}" for name in loaded}
 
 
@@ -273,7 +284,7 @@ def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:
         "maps = open('/proc/self/smaps').read()\n"
         "print(*re.search(r'trace.json.records\\nSize: +(\\d+) kB\\n.*?Rss: +(\\d+) kB', maps, re.S).groups())\n"
     )
-    done = lwp("run", "--trace", "trace.json", "--trace-size", "16M", "program.py", cwd=tmp_path)
+    done = lwp("run", "--trace", "trace.json", "program.py", cwd=tmp_path)
     mapped, resident = map(int, done.stdout.split())
     assert mapped > 16 * 1024
     assert 0 < resident <= 256
@@ -473,69 +484,8 @@ def test_names_of_rows() -> None:
     assert (_layout.cut("x" * 30, 30), _layout.cut("x" * 31, 30)) == ("x" * 30, "x" * 29 + "…")
 
 
-@pytest.mark.parametrize(
-    ("length", "last"),
-    [(1, "1 ns"), (9_999, "9 µs"), (4_941_000_000, "4,500 ms"), (10_000_000_000, "10 s"), (7_200 * 10**9, "7,000 s")],
-)
-def test_ticks_are_round(length: int, last: str) -> None:
-    found = _layout.ticks(length)
-    assert found[-1][1] == last
-    steps = {later - earlier for (earlier, _), (later, _) in pairwise(found)}
-    assert len(steps) == 1
-    assert str(steps.pop()).rstrip("0") in ("1", "2", "5")
-    assert 2 <= len(found) <= 11
-
-
-def elements(picture: str, name: str) -> list[xml.Element]:
-    return list(xml.fromstring(picture).iter(f"{{http://www.w3.org/2000/svg}}{name}"))
-
-
-def drawn(found: trace.Timeline) -> str:
-    out = io.StringIO()
-    _drawing.write(found, out)
-    return out.getvalue()
-
-
-def test_a_picture(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(STORY)
-    lwp("run", "--trace", "picture.svg", "program.py", cwd=tmp_path)
-    picture = (tmp_path / "picture.svg").read_text()
-    titles = [title.text or "" for title in elements(picture, "title")]
-    (blocked,) = (title for title in titles if title.startswith("waits_for_event blocked: Event event\n"))
-    assert "\nwoken\n" in blocked
-    assert "\nby wakes\n" in blocked
-    assert "wakes wakes waits_for_event" in titles
-    assert picture.index("marker-end") < picture.index("waits_for_event blocked")  # below the bars
-
-
-def test_colours_of_a_picture_are_those_of_its_legend() -> None:
-    found = timeline((0, 900))
-    track = found.tracks[0]
-    track.spans = [trace.Span(state, at * 100, at * 100 + 100) for at, state in enumerate(trace.State)]
-    track.seen = [trace.Span(trace.State.SEEN, 0, 100, "read")]
-    bars = elements(drawn(found), "rect")
-    legend = {bar.get("fill") for bar in bars if bar.get("width") == "12"}
-    assert {bar.get("fill") for bar in bars} - {"white"} == legend
-
-
-def test_many_arrows_are_left_to_the_page() -> None:
-    found = timeline((0, 1000), (0, 1000))
-    found.arrows = [trace.Arrow("wakes", 1, at, 2, at + 1) for at in range(50)]
-    assert drawn(found).count("marker-end") == 50
-    found.arrows.append(trace.Arrow("wakes", 1, 50, 2, 51))
-    assert "marker-end" not in drawn(found)
-    assert "the 51 arrows from thread to thread are in the page" in drawn(found)
-
-
-def test_nothing_of_a_picture_is_outside_of_it() -> None:
-    for length in (999, 1_000, 4_941_000_000):
-        picture = drawn(timeline((0, length), length=length, name="a name that is longer than there is room for {}"))
-        wide = int(xml.fromstring(picture).get("width", "0"))
-        for text in elements(picture, "text"):
-            anchor = text.get("text-anchor", "start")
-            room = 8 * len(text.text or "") * {"start": 1, "middle": 0.5, "end": 0}[anchor]
-            assert float(text.get("x", "0")) + room <= wide, text.text
-        assert "a name that is longer than th…" in picture
+def test_each_colour_is_in_the_legend() -> None:
+    assert {colour for _, colour in _layout.LEGEND} == set(_layout.COLOURS.values()) == set(_page.LOOK["colours"])
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -673,7 +623,7 @@ def test_perfetto_reads_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_bounded(tmp_path: Path) -> None:
     """A million waits in 64 KiB of records: the latest are there, the others counted, no memory is used."""
-    found = traced(
+    found = traced_little(
         "import threading, re\n"
         "def resident():\n"
         "    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
@@ -693,8 +643,6 @@ def test_bounded(tmp_path: Path) -> None:
         "assert resident() < before + 1024, f'{resident() - before} KiB more'\n"
         "thread.join()\n",
         tmp_path,
-        "--trace-size",
-        "64K",
     )
     assert found.about["records"] <= 64 * 1024 // 32
     assert found.about["records overwritten"] > 1_000_000
@@ -704,7 +652,7 @@ def test_bounded(tmp_path: Path) -> None:
 
 def test_more_threads_than_chunks(tmp_path: Path) -> None:
     """What finds no room is counted, and the program goes on."""
-    found = traced(
+    found = traced_little(
         "import threading\n"
         "event = threading.Event()\n"
         "threads = [threading.Thread(target=event.wait) for _ in range(200)]\n"
@@ -712,8 +660,6 @@ def test_more_threads_than_chunks(tmp_path: Path) -> None:
         "event.set()\n"
         "for thread in threads: thread.join()\n",
         tmp_path,
-        "--trace-size",
-        "64K",
     )
     assert found.about["records lost"] > 0
 
@@ -804,10 +750,11 @@ def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--trace", "x.txt"), "Name it .json"),
+        (("--trace", "x.svg"), "Name it .html"),
         (("--trace", "missing/x.json"), "there is no folder missing"),
-        (("--trace", "x.json", "--trace-size", "1K"), "between 64K"),
-        (("--trace", "x.json", "--trace-size", "many"), "is not a size"),
+        (("--last", "5"), "--last is for --trace"),
+        (("--trace", "x.json", "--last", "0"), "a number of seconds from 0.1"),
+        (("--trace", "x.json", "--trace-size", "1M"), "--trace-size is gone: "),
     ],
 )
 def test_bad_options(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -822,7 +769,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a program has left that did not end in order: threads that start, wait, wake each other and end."""
     folder = tmp_path_factory.mktemp("left")
     program = f"{STORY}\nfor _ in range(100): threading.Event().wait(0.00001)\nos._exit(0)\n"
-    lwp("run", "--trace", "x.json", "--trace-size", "64K", "-c", program, cwd=folder)
+    lwp("run", "-c", RECORDS_LITTLE.format("x.json") + program, cwd=folder)
     return (folder / "x.json.records").read_bytes()
 
 
@@ -894,7 +841,7 @@ def test_any_damage_gives_a_timeline_or_a_sentence(
         assert "\n" not in said
         return
     assert found.records <= len(left) // 32
-    for write in (_drawing.write, _page.write, _perfetto.write):
+    for write in (_page.write, _perfetto.write):
         out = io.StringIO()
         write(found, out)
         assert out.tell() < 10_000_000

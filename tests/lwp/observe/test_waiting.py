@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import watched
 from conftest import in_child, lwp, needs_gil, python, refusal, run_thread, told
 from sync_helpers import PATIENCE, until
 from this_machine import FREE_THREADED
@@ -575,10 +576,9 @@ TASKS = "3 tasks: 'Thread-1 (waits)', 'Thread-2 (waits)', 1 that waits for a tur
 @pytest.mark.parametrize("options", [[], ["--green"]], ids=["LWPs", "green"])
 def test_watchdog_speaks_where_a_block_waits_for_its_tasks(options: list[str], tmp_path: Path) -> None:
     """The main thread wakes up there to look for signals: nothing has moved by that."""
-    (tmp_path / "program.py").write_text(BLOCK_THAT_NEVER_ENDS)
-    watchdog = ["--watchdog", "2", "--watchdog-exit", "7"]
-    said = lwp("run", *options, *watchdog, "program.py", cwd=tmp_path, status=7).stderr
-    assert said.startswith("lwp: no thread has gone on for 2 s\n")
+    (tmp_path / "program.py").write_text(watched(2, 7) + BLOCK_THAT_NEVER_ENDS)
+    said = lwp("run", *options, "program.py", cwd=tmp_path, status=7).stderr
+    assert said.startswith("lwp: no thread has gone on for 2 s; ")
     assert f"\n  'MainThread' waits for the end of group at program.py:4 ({TASKS}), for " in said
     assert said.count("(waits)' of group at program.py:4 waits for event ") == 2
 
@@ -600,7 +600,7 @@ def test_a_signal_handler_at_a_blocks_end_moves() -> None:
         "signal.signal(signal.SIGALRM, handler)\n"
         "with Group() as group:\n    group.spawn(end.wait)\n    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)\n"
     )
-    assert lwp("run", "--watchdog", "0.8", "--watchdog-exit", "7", "-c", source).stderr == ""
+    assert lwp("run", "-c", watched(0.8, 7) + source).stderr == ""
 
 
 def test_watchdog_tells_of_a_circle_beside_threads_that_go_on(tmp_path: Path) -> None:
@@ -661,11 +661,9 @@ for target in (wait_in_c, other, other, other):
     ids=["computes", "in C"],
 )
 def test_watchdog_names_the_thread_that_holds_the_lwp(program: str, expected: str) -> None:
-    done = lwp(
-        "run", "--green", "--time-slice", "0", "--watchdog", "0.3", "--watchdog-exit", "7", "-c", program, status=7
-    )
+    done = lwp("run", "--green", "--time-slice", "0", "-c", watched(0.3, 7) + program, status=7)
     assert re.search(expected, done.stderr), done.stderr
-    lwp("run", "--green", "--watchdog", "2", "--watchdog-exit", "7", "-c", COMPUTES)
+    lwp("run", "--green", "-c", watched(2, 7) + COMPUTES)
 
 
 IN_C_WITHOUT_GIL = """
@@ -877,10 +875,9 @@ PATIENTLY = {"while flushing", "with the GIL"}
     "way", [pytest.param(way, marks=[pytest.mark.slow] * (way in PATIENTLY)) for way in WAYS_TO_STAND_STILL]
 )
 def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
-    source = f"import atexit, ctypes, sys, threading\nprint('before')\n{WAYS_TO_STAND_STILL[way]}\n"
+    source = f"{watched(0.2, 42)}import atexit, ctypes, sys, threading\nprint('before')\n{WAYS_TO_STAND_STILL[way]}\n"
     (tmp_path / "program.py").write_text(source)
-    command = [*WATCHED, "--watchdog-exit", "42", "program.py"]
-    done = python(*command, cwd=tmp_path, status=42, PYTHONUNBUFFERED="")
+    done = lwp("run", "program.py", cwd=tmp_path, status=42, PYTHONUNBUFFERED="")
     assert done.stdout == ("" if way in ("while flushing", "with the GIL") else "before\n")
     assert done.stderr.endswith("lwp: the process ends with status 42\n")
     begin, last = {
@@ -888,14 +885,14 @@ def test_watchdog_ends_the_process(way: str, tmp_path: Path) -> None:
             "lwp: nothing moves, and a thread that sleeps in C code keeps the GIL: ",
             "there is no more to tell" if FREE_THREADED else "program.py:3 in <module>",
         ),
-        "in a circle, while another thread goes on": ("lwp: deadlock for more than 0.2 s\n", "beat()"),
-    }.get(way, ("lwp: no thread has gone on for 0.2 s\n", "in wait"))
+        "in a circle, while another thread goes on": ("lwp: deadlock for more than 0.2 s; ", "beat()"),
+    }.get(way, ("lwp: no thread has gone on for 0.2 s; ", "in wait"))
     assert done.stderr.startswith(begin)
     assert way == "not the main thread" or last in done.stderr or "threading.Event().wait()" in done.stderr
 
 
 def test_watchdog_leaves_a_program_that_ends_by_itself() -> None:
-    assert lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", "raise SystemExit(3)", status=3).stderr == ""
+    assert lwp("run", "-c", f"{watched(0.1, 42)}raise SystemExit(3)", status=3).stderr == ""
 
 
 @pytest.mark.slow
@@ -907,7 +904,7 @@ def test_a_long_computation_that_keeps_the_gil_is_no_standstill() -> None:
         "sum(range(1_000_000))\n"
         "sum(range(int(7_000_000 / (time.thread_time() - begin))))  # 7 seconds in C, without a switch\n"
     )
-    said = lwp("run", "--watchdog", "0.1", "--watchdog-exit", "42", "-c", source, timeout=100).stderr
+    said = lwp("run", "-c", watched(0.1, 42) + source, timeout=100).stderr
     once = r"lwp: a thread that runs has not given up the GIL: LWP \d+, for \d+ s, at <string>:4 in <module>\n"
     assert re.fullmatch("" if FREE_THREADED else once, said), said
 
@@ -915,7 +912,6 @@ def test_a_long_computation_that_keeps_the_gil_is_no_standstill() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--watchdog-exit", "1"], "lwp: --watchdog-exit is for --watchdog"),
         (["--watchdog", "0"], "'--watchdog': 0 is not"),
         (["--watchdog", "-1"], "'--watchdog': -1 is not"),
         (["--watchdog", "nan"], "'--watchdog': nan is not"),

@@ -168,7 +168,7 @@ TOOLS = {
     "lock order": ["--lock-order"],
     "chaos": ["--chaos", "7"],
     "trace": ["--trace", "trace.html"],
-    "recorder": ["--recorder"],
+    "last": ["--trace", "trace.html", "--last", "30"],
     "green watchdog": ["--green", "--watchdog", "60", "--stuck", "60"],
 }
 SLOW_WAYS = {name: ("", dict[str, str](), options) for name, options in TOOLS.items()}

@@ -55,7 +55,6 @@ gils = pytest.mark.parametrize("own_gil", [False, True], ids=["shared GIL", "own
         "--watchdog 0.1",
         "--stuck 0.1",
         "--trace t.html",
-        "--recorder",
         "--report",
     ],
 )

@@ -1,11 +1,10 @@
-"""What both pictures of a timeline share: which thread is drawn in which row, where the ticks are, colours and
-words."""
+"""What a timeline's page and the live page share: which thread is drawn in which row, colours and words."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ...trace import Span, State, Timeline, Track
@@ -119,22 +118,6 @@ def label(row: Row, names: dict[int, str]) -> str:
 def cut(text: str, length: int) -> str:
     """At most this number of its letters."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def ticks(length: int, most: int = 10) -> list[tuple[int, str]]:
-    """Moments from 0 to length, `most` + 1 at most, with their names: in steps of 1, 2 or 5 times a power of ten."""
-    step = next(step for step in _steps() if length <= step * most)
-    size, unit = next(
-        (size, unit) for size, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs"), (1, "ns")) if step >= size
-    )
-    return [(at, f"{at // size:,} {unit}") for at in range(0, length + 1, step)]
-
-
-def _steps() -> Iterator[int]:
-    power = 1
-    while True:
-        yield from (power, 2 * power, 5 * power)
-        power *= 10
 
 
 def says(span: Span) -> str:
