@@ -44,7 +44,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 ONCE = (
     *(f"runtime/native/test_{what}.py" for what in ("native", "litmus", "faults")),
     *("../course/test_course.py", "lwp/observe/test_watch.py"),
-    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "gunicorn")),
+    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "deletable", "gunicorn")),
     *("lwp/explore/test_plugin.py", "lwp/explore/test_project.py"),  # what pytest and its workers do, and no Python
     *("runtime/sync/test_*_model.py", "lwp/explore/test_*_explored.py"),
     *("lwp/command/test_columns.py", "lwp/study/test_parsers.py"),

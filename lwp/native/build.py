@@ -50,6 +50,7 @@ SOURCES = [
     "python/study/steps.c",
     "python/observe/counts.c",
     "python/reading/takings.c",
+    "python/reading/current_frames.c",
     "python/observe/waits.c",
     "python/reading/sites.c",
     "python/reading/names.c",

@@ -37,10 +37,10 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (core.ConditionBase, "condition"),
     (core.BarrierBase, "barrier"),
     (core.FutureBase, "future"),
-    (core.WorkQueue, "work"),
     (core.LWP, "join"),
     (tuple, "wait"),
     (_IMPORT_LOCK, "import"),
+    *((cls, "work") for name, cls in vars(core).items() if name == "WorkQueue"),  # of groups, which may not be there
 )
 _PRIMITIVES = tuple(cls for cls, kind in _KINDS if kind not in ("work", "join", "wait", "import"))
 
