@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from .tools import observe as observe
     from .tools import tlsmap as tlsmap
 
-    ALL_COMPLETED: str  #: for wait() of .groups: when all things are ready
-    FIRST_COMPLETED: str  #: for wait() of .groups: when the first is
+    ALL_COMPLETED: str  #: for wait(): when all things are ready
+    FIRST_COMPLETED: str  #: for wait(): when the first is
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
