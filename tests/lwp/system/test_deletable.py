@@ -50,7 +50,8 @@ ROOMS = {
     "study": tool("study", "test_tls.py::test_an_lwp_is_taken_too", "test_tls.py::test_the_variables_of_one_module"),
     "groups": Room(
         ("runtime/groups", "runtime/aio.py", "runtime/pool.py", "runtime/queue.py", "runtime/native/python/groups"),
-        r'^groups = |\.groups\b|"(aio|pool|queue)"|from (\.|runtime) import (aio|pool|queue)\b|#: for wait\(\)|"python/groups/',
+        r'^groups = |\.groups\b|"(aio|pool|queue)"|from (\.|runtime) import (aio|pool|queue)\b|#: for wait\(\)|'
+        r'"python/groups/',
     ),
     "green I/O": Room(
         ("runtime/native/python/green/io", "runtime/patch/blocking", "runtime/patch/streams.py"),
