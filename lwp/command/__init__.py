@@ -25,7 +25,11 @@ _HEADINGS = {
         name: f"..observe.commands.{name}" for name in ("ps", "dump", "top", "watch", "locks", "record", "trace")
     },
     "Find races and deadlocks": {"explore": "..explore.command"},
-    "Study how threads are made": {"demo": "..study.demo", "tls": "..study.tls", "bench": "..bench.command"},
+    "Study how threads are made": {
+        "demo": "..study.demo",
+        "tls": "..study.tls",
+        "bench": "..bench.command",
+    },
 }
 _COMMANDS = {name: module for commands in _HEADINGS.values() for name, module in commands.items()}
 
