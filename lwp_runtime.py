@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
-__all__ = ["call", "give_way", "load", "main", "name_here", "packages"]
+__all__ = ["give_way", "load", "main", "name_here", "packages"]
 
 #: The packages, and a file that only ours has.
 _MARKS = {"runtime": os.path.join("native", "build.py"), "lwp": os.path.join("command", "_main.py")}
@@ -71,12 +70,6 @@ def load(module: str) -> ModuleType:
         import_module(known)
         _loaded(name)  # sees it while the process can still read files
     return import_module(known + dot + rest)
-
-
-def call(module: str, name: str, *args: object) -> Any:
-    """MODULE.NAME(*args), of a module of ours.  Another process can be asked for it, because this module has the same
-    name everywhere."""
-    return getattr(load(module), name)(*args)
 
 
 def _load_privately(name: str) -> str:

@@ -40,7 +40,7 @@ class BuildStripped(build_ext):  # type: ignore[misc]
 
     def build_extension(self, ext: Extension) -> None:
         build = next(build for build in BUILDS if build["EXTENSION"] is ext)
-        ext.sources.append(CORE["write_module"](Path(self.build_temp), *build["MODULE"]))
+        ext.sources += [CORE["write_module"](Path(self.build_temp), *module) for module in build["MODULES"]]
         if build is not CORE:
             ext.extra_link_args += build["link_with"](self.get_ext_fullpath(CORE["EXTENSION"].name))
         # Three quarters of a wheel would be debug information, for sources that it doesn't have.  Function names stay.

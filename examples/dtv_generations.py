@@ -10,7 +10,7 @@ import ctypes
 from _ctypes import dlclose
 from collections.abc import Callable
 
-from lwp.native.structures import lib
+from lwp.study.structures import lib
 from runtime import Thread, tls
 from runtime.sync import Barrier
 

@@ -11,9 +11,10 @@ import lwp_runtime
 
 #: Modules of the core that are names here.
 _MODULES = {
-    **{name: name for name in ("limits", "native", "patch", "placement", "pool", "scheduler", "thread", "threading")},
+    **{name: name for name in ("limits", "native", "patch", "placement", "scheduler", "thread", "threading")},
     "children": "patch.children",
-    "members": "groups.members",
+    "members": "members",
+    "pool": "pool",
     "structures": "native.structures",
 }
 
@@ -24,10 +25,9 @@ _NAMES = {
     "lwp": ("LWP", "MIN_STACK"),
     "native": ("_core", "call_outermost"),
     "native.structures": ("facts", "ffi", "lib", "thread_pointer"),
-    "patch.blocking.closing": ("kept_open",),
     "patch.children": ("has_hook", "pass_on"),
-    "patch.installation": ("blocking_replaced", "install"),
-    "patch.streams": ("reopen_stdin",),
+    "patch.installation": ("blocking_replaced", "install", "reopen_stdin"),
+    "patch.keeping": ("kept_open",),
     "placement": ("Placement", "different", "parse_cpus"),
     "printable": ("printable",),
     "scheduler": ("Scheduler", "spawn", "yield_"),

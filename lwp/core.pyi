@@ -1,6 +1,7 @@
 # What type checkers and editors find under the names of core.py.
 
 from runtime import limits as limits
+from runtime import members as members
 from runtime import native as native
 from runtime import patch as patch
 from runtime import placement as placement
@@ -10,7 +11,6 @@ from runtime import thread as thread
 from runtime import threading as threading
 from runtime.clone import Clone as Clone
 from runtime.clone import Context as Context
-from runtime.groups import members as members
 from runtime.lazily import loading as loading
 from runtime.lwp import LWP as LWP
 from runtime.lwp import MIN_STACK as MIN_STACK
@@ -22,12 +22,12 @@ from runtime.native.structures import ffi as ffi
 from runtime.native.structures import lib as lib
 from runtime.native.structures import thread_pointer as thread_pointer
 from runtime.patch import children as children
-from runtime.patch.blocking.closing import kept_open as kept_open
 from runtime.patch.children import has_hook as has_hook
 from runtime.patch.children import pass_on as pass_on
 from runtime.patch.installation import blocking_replaced as blocking_replaced
 from runtime.patch.installation import install as install
-from runtime.patch.streams import reopen_stdin as reopen_stdin
+from runtime.patch.installation import reopen_stdin as reopen_stdin
+from runtime.patch.keeping import kept_open as kept_open
 from runtime.placement import Placement as Placement
 from runtime.placement import different as different
 from runtime.placement import parse_cpus as parse_cpus

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     __version__: str  #: of the installed distribution; PackageNotFoundError in a source tree that is not installed
 
 __all__ = ["THREAD_FLAGS", "Clone", "Thread", "__version__"]
-__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus", "as_completed"]
-__all__ += ["checkpoint", "fail_after", "move_on_after", "shield", "wait"]
+__all__ += ["ALL_COMPLETED", "FIRST_COMPLETED", "Cancelled", "Group", "Task", "TaskStatus"]  # .groups
+__all__ += ["as_completed", "checkpoint", "fail_after", "move_on_after", "shield", "wait"]  # .groups
 __all__ += ["explore", "explored", "install", "installed", "is_installed", "replay", "uninstall", "watchdog"]
 
 _HOMES = {
@@ -59,7 +59,8 @@ _HOMES = {
     **dict.fromkeys(("install", "installed", "is_installed", "uninstall"), ".patch"),
     "Thread": ".thread",
 }
-_MODULES = {"aio", "limits", "patch", "placement", "pool", "queue", "scheduler", "sync", "thread", "threading", "tls"}
+_MODULES = {"limits", "patch", "placement", "scheduler", "sync", "thread", "threading", "tls"}
+_MODULES |= {"aio", "pool", "queue"}  # .groups
 
 if not TYPE_CHECKING:  # a type checker reports names that don't exist
     _HOMES |= tools.NAMES["runtime"]

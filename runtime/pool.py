@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from . import native
 from .groups.cancellation import Cancelled, Members, Record, Request, Scope, checkpoint
 from .groups.future import BaseFuture
-from .groups.members import CALL, by, note
+from .members import CALL, by, note
 from .scheduler import Scheduler
 from .sync import Condition, Lock
 from .thread import Thread

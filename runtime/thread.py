@@ -420,7 +420,6 @@ class Thread(threading.Thread):
 for _attribute, _value in derived.items():
     setattr(Thread, _attribute, _value)
 native.thread_setup(vars(threading), vars(sys), Thread, derived["_stderr"])  # native/python/threads/thread.c
-native.wait_thread_class(threading.Thread)
 
 
 class Timer(Thread):

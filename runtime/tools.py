@@ -33,7 +33,9 @@ MODULES = {"explore": "lwp.explore", "observe": "lwp.observe", "tlsmap": "lwp.st
 #: Functions that the core calls, by when it does, in this order.
 _CALLED = {
     "at install()": (("lwp.observe.environment", "begin"),),
-    "in a process of --children": (("lwp.observe.listening", "listen_for_tool"),),  # after install()
+    "in a process of a tool's": (("lwp.observe.listening", "listen_for_tool"),),  # after install()
+    "under pytest": (("lwp.observe.environment", "leave"),),  # before install()
+    "after a test": (("lwp.observe.places", "left_running"),),
     "in a deadlock": (("lwp.observe.waits", "waiting"),),  # str() of the result is part of what a Deadlock says
     "while a group's end waits": (("lwp.observe.places", "ForeignLocks"),),
 }

@@ -19,7 +19,7 @@ from this_machine import SLOW
 import runtime.native.structures  # noqa: F401 - cffi's memory is none that a test leaves behind
 
 with suppress(ModuleNotFoundError):  # nor is the tools' C, where they are installed
-    import lwp.native.structures  # noqa: F401
+    import lwp.study.structures  # noqa: F401
 
 _SETTLE = SLOW * 10  # seconds until it counts as left: the kernel is not done when it has cleared a thread's word
 #: Bytes that Python, pytest and malloc may keep from one test: 25 MiB of a livelock of 40,000 steps that is made

@@ -44,7 +44,7 @@ VERSIONS = range(11, 16)  # of CPython 3
 ONCE = (
     *(f"runtime/native/test_{what}.py" for what in ("native", "litmus", "faults")),
     *("../course/test_course.py", "lwp/observe/test_watch.py"),
-    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "gunicorn")),
+    *(f"lwp/system/test_{what}.py" for what in ("layers", "c_of_tools", "deletable", "gunicorn")),
     *("lwp/explore/test_plugin.py", "lwp/explore/test_project.py"),  # what pytest and its workers do, and no Python
     *("runtime/sync/test_*_model.py", "lwp/explore/test_*_explored.py"),
     *("lwp/command/test_columns.py", "lwp/study/test_parsers.py"),
@@ -328,7 +328,7 @@ PROGRAMS = """\
 {venv}/bin/python -c '
 import tomllib
 extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*extras["programs"], *extras["dask"], *extras["peers"], *extras["found"], sep="\\n")' >programs.txt
+print(*extras["programs"], *extras["peers"], *extras["found"], sep="\\n")' >programs.txt
 {venv}/bin/pip install -q -r programs.txt"""
 
 # A threaded program prints the same on the runtime, except its last line, the time that it took.

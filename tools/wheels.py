@@ -155,7 +155,8 @@ def compile_object(build: dict[str, Any], headers: Headers, processor: str, fold
     command += ["-fno-sanitize=undefined"]  # which zig adds by itself
     command += [f"-D{name}" for name, _ in extension.define_macros]
     command += [f"-I{path}" for path in (*(TREE / include for include in extension.include_dirs), *headers.folders)]
-    sources = [*(str(TREE / source) for source in extension.sources), f"../{build['MODULE'][0]}.c"]
+    sources = [str(TREE / source) for source in extension.sources]
+    sources += [f"../{name}.c" for name, *_ in build["MODULES"]]
     run([*command, *sources, "-o", name, "-lm", *extension.extra_link_args, *link], cwd=folder)
     return name
 
@@ -201,8 +202,8 @@ def unpack_plain(work: Path) -> Path:
 
 def make(headers: list[Headers], processors: list[str], output: Path, work: Path) -> None:
     builds = [runpy.run_path(str(TREE / place / "build.py")) for place in PLACES]
-    for build in builds:
-        builds[0]["write_module"](work, *build["MODULE"])
+    for module in (*builds[0]["MODULES"], *builds[1]["MODULES"]):
+        builds[0]["write_module"](work, *module)
     with ThreadPoolExecutor(2) as pool:
         plain = pool.submit(unpack_plain, work)
         made = [

@@ -25,7 +25,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from ..core import Scheduler, pool
+from ..core import Scheduler
 from ..core import threading as ours
 
 __all__ = ["Operation", "Row", "Unavailable", "WrongResult", "operations"]
@@ -529,6 +529,8 @@ def mixed_work(kind: Kind, turns: int = 20) -> Figures:
 def executor(kind: Kind, workers: int) -> futures.Executor:
     """The pool on the module's threads."""
     if kind is ours or isinstance(getattr(kind, "scheduler", None), Scheduler):  # or .green
+        from ..core import pool
+
         return pool.Executor(workers, scheduler=getattr(kind, "scheduler", None))
     if kind is threading:
         return futures.ThreadPoolExecutor(workers)

@@ -7,7 +7,6 @@ long; this module shows it the program's code, and tells what was done.
 from __future__ import annotations
 
 import _queue
-import json
 import random
 import sys
 import zlib
@@ -16,10 +15,10 @@ from typing import Any
 
 from .. import native
 from ..core import printable
-from ..observe.records import thread_name
 from ..reading.files import is_program, name_of_file
+from ..reading.names import thread_name
 
-__all__ = ["KINDS", "Chaos", "any_seed"]
+__all__ = ["Chaos", "any_seed"]
 
 _TOLD = 8  # the latest acts that a report has
 _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
@@ -27,11 +26,6 @@ _monitoring: Any = getattr(sys, "monitoring", None)  # 3.12 on
 #: chaos.h's kinds: where a thread was held.
 _KINDS = ("", "before its first line", "before its end", "before", "before a turn of its loop")
 
-#: What threads do, as a record names it: lwp/native/explore/explore.h's kinds.
-KINDS = (
-    *("begin", "acquire", "try", "read", "wait", "start", "join", "sleep", "yield", "file", "code", "wake"),
-    *("release", "signal", "end"),
-)
 #: What the program calls these operations.
 _CALLED = {
     "__enter__": "acquire",
@@ -51,13 +45,11 @@ class Chaos:
     """Disturbs the threads of this process between begin() and end().
 
     seed: the same seed makes the same choices for a thread that comes to the same points.
-    records: whether the order of what threads do is kept, for record().
     tasks: whether loops of asyncio run what is ready in any order; asyncio promises that of its coming.
     """
 
-    def __init__(self, seed: int, records: bool = False, tasks: bool = False) -> None:
+    def __init__(self, seed: int, tasks: bool = False) -> None:
         self.seed = seed
-        self._records = records
         self._tasks = random.Random(seed) if tasks else None
         self._loops: tuple[Any, Any] | None = None  # the class whose _run_once() leads here, and what that was
         self._tool = -1
@@ -80,8 +72,6 @@ class Chaos:
             self._tool = free[0]
             _monitoring.use_tool_id(self._tool, "lwp chaos")
             _monitoring.register_callback(self._tool, _monitoring.events.INSTRUCTION, native.chaos_instruction)
-        if self._records:
-            native.chaos_record()
         self._look_for_loops()
 
     def begin_anew(self, what: str) -> None:
@@ -128,15 +118,6 @@ class Chaos:
 
         self._loops = loop, stock
         loop._run_once = _run_once
-
-    def record(self) -> str:
-        """The order of what threads have done, as JSON for `lwp explore --from`."""
-        done, lost = native.chaos_recorded()
-        operations: list[list[object]] = []
-        for thread, kind, place in done:
-            where = () if place is None else (place[0].co_filename, place[0].co_qualname, *place[1:])
-            operations.append([thread, KINDS[kind], *where])
-        return json.dumps({"seed": self.seed, "lost": lost, "operations": operations}, separators=(",", ":")) + "\n"
 
     def held(self) -> int:
         """How often a thread was held."""

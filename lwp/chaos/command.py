@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from ..core import printable
-from ..reading.folders import private
 from ..terminal.ending import at_end, at_exception, failed
-from ..terminal.options import can_write
 from ..terminal.running import WATCH, Options, RunOption, Tool
+from ..terminal.telling import teller
 
 
 def _seed(value: str) -> int:
@@ -41,27 +39,17 @@ OPTIONS = (
         is_flag=True,
         help="Loops of asyncio run what is ready in any order, too.",
     ),
-    RunOption(
-        "--chaos-record",
-        heading=WATCH,
-        needs="--chaos",
-        type=click.Path(dir_okay=False, path_type=Path),
-        callback=can_write,
-        metavar="FILE",
-        help="Write the order of what threads do, for `lwp explore --from FILE`.",
-    ),
 )
 
 
-def begin(seed: int, record: Path | None, tasks: bool) -> None:
+def begin(seed: int, tasks: bool) -> None:
     """Disturbs threads from now on. Says what it did when an exception ends a thread, and when the program fails.
 
-    record: file for the order of what threads do. tasks: as Chaos has it.
+    tasks: as Chaos has it.
     """
-    from ..observe.watchdog import teller
     from .chaos import Chaos
 
-    chaos = Chaos(seed, record is not None, tasks)
+    chaos = Chaos(seed, tasks)
     tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
 
     def tell_acts(why: str) -> None:
@@ -71,12 +59,6 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
     def tell_end() -> None:
         if failed():
             tell_acts("the program has failed")
-        if record is not None:
-            try:
-                with open(record, "w", encoding="utf-8", opener=private) as file:
-                    file.write(chaos.record())
-            except OSError as error:
-                tell(f"lwp: {record}: {error.strerror}\n")
         chaos.end()
 
     at_exception(lambda error, thread: tell_acts(printable(f"{error} in {thread}")))
@@ -90,7 +72,7 @@ def begin(seed: int, record: Path | None, tasks: bool) -> None:
 
 def _begin(options: Options, command: tuple[str, ...]) -> None:
     if options["chaos"] is not None:
-        begin(options["chaos"], options["chaos_record"], options["chaos_tasks"])
+        begin(options["chaos"], options["chaos_tasks"])
 
 
 TOOL = Tool(OPTIONS, _begin)

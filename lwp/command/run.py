@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 #: The rooms that add options, in the order in which these begin.
-_ROOMS = ("..observe.commands._run", "..chaos.command")
+_ROOMS: list[str] = [
+    "..observe.commands._run",
+    "..chaos.command",
+]
 _TOOLS: list[Tool] = [import_module(room, __package__).TOOL for room in _ROOMS]
 
 
@@ -70,7 +73,6 @@ class Program(NamedTuple):
         import threading
 
         from ..core import patch
-        from ..observe.listening import listen_for_tool
 
         green, stack_size, time_slice = (self.options[name] for name in ("green", "stack_size", "time_slice"))
         lwps = (self.options["lwps"] or 1) if green else 0
@@ -80,7 +82,6 @@ class Program(NamedTuple):
             pass_on(stack_size, lwps, time_slice)
         given = {} if time_slice is None else {"time_slice": time_slice or None}
         patch.install(green=green, lwps=lwps or 1, **given)
-        listen_for_tool()
         if green:
             from ..core import reopen_stdin
 

@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -60,33 +59,6 @@ class _Line:
         )
 
 
-def _facts(result: Result, target: Target, output: str) -> dict[str, Any]:
-    error = result.error
-    return {
-        "target": shlex.join(target.words()),
-        "outcome": result.outcome.name,
-        "name": result.name,
-        "token": result.token,
-        "command": result.command or None,
-        "runs": result.runs,
-        "seconds": result.seconds,
-        "distinct": result.distinct,
-        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "replays": result.replays,
-        "free_threaded_only": result.free_threaded_only,
-        "other_order": result.other_order,
-        "found_by": result.found_by,
-        "deviations": result.deviations,
-        "seed": result.seed,
-        "why": result.why,
-        "races": result.races,
-        "orders": result.orders,
-        "report": result.report(),
-        "output": output,
-    }
-
-
 def _print(result: Result, output: str) -> None:
     report = result.report().rstrip()
     print(report)
@@ -102,7 +74,6 @@ def _explore(
     wanted: dict[str, Any],
     token: str | None,
     debugged: bool,
-    dask: str | None,
     html: Path | None,
     as_json: bool,
 ) -> int:
@@ -111,7 +82,7 @@ def _explore(
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
     from .explorer import options_of_replay
-    from .search.recorded import BadRecord
+    from .results import facts_of
     from .settings import SettingsError
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
@@ -127,11 +98,9 @@ def _explore(
         with output, without_breakpoints() if debugged else nullcontext():
             if token is not None:
                 result = replay(run, token, **options_of_replay(wanted))
-            elif dask is not None:
-                result = _on_cluster(dask, target, run, wanted, line)
             else:
                 result = explore(run, **wanted, progress=line.tell)
-    except (BadRecord, BadToken, SettingsError, TargetError) as error:
+    except (BadToken, SettingsError, TargetError) as error:
         raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:
         line.clear()
@@ -158,7 +127,8 @@ def _explore(
     if html is not None and result.token is not None:
         write_file(html, result.page(), "--html: ")
     if as_json:
-        print(json.dumps(_facts(result, target, printed), indent=2))
+        facts = {"target": shlex.join(target.words()), **facts_of(result), "output": printed}
+        print(json.dumps(facts, indent=2))
     else:
         _print(result, printed)
     if debugged and token is not None and result.token is not None:
@@ -166,16 +136,6 @@ def _explore(
         again.explored_file = target.file  # type: ignore[attr-defined]
         debug(again, token, **options_of_replay(wanted))
     return _STATUS[result.outcome.value]
-
-
-def _on_cluster(address: str, target: Target, run: Callable[[], object], wanted: dict[str, Any], line: _Line) -> Result:
-    from .ways.cluster import ClusterError, explore_on
-
-    del wanted["workers"], wanted["races"], wanted["recorded"]
-    try:
-        return explore_on(address, target, **wanted, progress=line.tell, here=run)
-    except ClusterError as error:
-        raise click.UsageError(str(error)) from None
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -203,58 +163,36 @@ def _strategy(value: str) -> str:
     return value
 
 
+def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        for option in ctx.command.params:
+            if isinstance(option, click.Option):
+                option.hidden = False
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
 @click.command(
     cls=_Explore,
     context_settings={"allow_interspersed_args": False},
     options_metavar="[OPTIONS]",
     short_help="Find the schedule that makes a test fail.",
 )
-@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"How many, at most ({_RUNS}).")
-@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for so long, at most.")
+@click.option("--runs", type=click.IntRange(1), default=_RUNS, metavar="N", help=f"Make at most N runs ({_RUNS}).")
+@click.option("--seconds", type=seconds(1e-9, 1e9), metavar="S", help="Explore for at most S seconds.")
+@click.option("--seed", type=int, metavar="N", help="Try the same schedules each time. Without a seed they differ.")
 @click.option(
-    "--seed", type=int, metavar="N", help="The same seed tries the same schedules. Without it they differ each time."
+    "--early-timeouts",
+    is_flag=True,
+    help="In the last quarter of the runs, let timeouts fire though other threads could go on.",
 )
 @click.option(
-    "--strategy",
-    default="auto",
-    type=_strategy,
-    metavar="NAME",
-    help="auto, or one alone: chance, random, pct (pct:3), pos, dpor, dfs (dfs:2). See docs/lwp/explore.md.",
+    "--cancel", is_flag=True, help="In the last quarter of the runs, cancel a task of asyncio at any of its awaits."
 )
 @click.option(
-    "--granularity",
-    type=click.Choice(["auto", "sync", "gil", "opcode"]),
-    default="auto",
-    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+    "--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Share the runs among N processes."
 )
-@click.option(
-    "--max-steps",
-    type=click.IntRange(1, 10_000_000),
-    default=_STEPS,
-    metavar="N",
-    help="In a run that is longer all threads have their turns (20000).",
-)
-@click.option(
-    "--early-timeouts", is_flag=True, help="At last, try what happens when timeouts fire though others can go on."
-)
-@click.option("--cancel", is_flag=True, help="At last, cancel a task at any of its awaits.")
-@click.option(
-    "--include", multiple=True, metavar="NAME", help="Switch between the bytecodes of this module or package, too."
-)
-@click.option("--exclude", multiple=True, metavar="NAME", help="Don't switch between the bytecodes of this one.")
-@click.option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N", help="Processes that share the runs.")
-@click.option("--races", is_flag=True, help="Also list uses of data that no primitive orders. Runs take longer.")
-@click.option(
-    "--dask", metavar="ADDRESS", help="On the trusted dask cluster with this scheduler; the file must be there too."
-)
-@click.option(
-    "--from",
-    "recorded",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Try the order of a failed run first, of `lwp run --chaos-record FILE`.",
-)
-@click.option("--replay", "token", metavar="TOKEN", help="Run the one schedule of this token.")
+@click.option("--replay", "token", metavar="TOKEN", help="Run only the schedule that this token stands for.")
 @click.option(
     "--pdb",
     "debugged",
@@ -262,13 +200,61 @@ def _strategy(value: str) -> str:
     help="With --replay: once more, with prompts of pdb before the last switch, at breakpoints and at the failure.",
 )
 @click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw what was found, as a page."
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what was found as a web page, with a picture of the schedule.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
-@click.option("-m", "module", metavar="MODULE", help="A module, as a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("-m", "module", metavar="MODULE", help="Explore a module, run as a program.")
+@click.option(
+    "--help-all", is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help="Show all options and exit."
+)
+@click.option(
+    "--strategy",
+    default="auto",
+    type=_strategy,
+    metavar="NAME",
+    help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2); see docs/lwp/explore.md.",
+    hidden=True,
+)
+@click.option(
+    "--granularity",
+    type=click.Choice(["auto", "sync", "gil", "opcode"]),
+    default="auto",
+    help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
+    hidden=True,
+)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1, 10_000_000),
+    default=_STEPS,
+    metavar="N",
+    help="From step N of a run on, all threads take turns (20000).",
+    hidden=True,
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="NAME",
+    help="Also switch threads between the bytecodes of this module or package.",
+    hidden=True,
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="NAME",
+    help="Don't switch threads between the bytecodes of this module or package.",
+    hidden=True,
+)
+@click.option(
+    "--races",
+    is_flag=True,
+    help="Also list uses of the same data that no primitive orders. Runs take longer.",
+    hidden=True,
+)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
 def explore(
-    dask: str | None,
     token: str | None,
     debugged: bool,
     html: Path | None,
@@ -313,19 +299,10 @@ def explore(
         target = Target.of(args[0], args[1:])
     else:
         raise click.UsageError("what is to be explored? Give FILE.py::TEST, FILE.py, or -m MODULE")
-    if dask is not None and wanted["workers"] > 1:
-        raise click.UsageError("--dask and --workers can't go together")
-    if wanted["races"] and (dask is not None or wanted["workers"] > 1):
-        raise click.UsageError("--races lists what one process has seen: it can't go with --dask or --workers")
-    if wanted["recorded"] is not None:
-        others = {"--dask": dask is not None, "--replay": token is not None, "--workers": wanted["workers"] > 1}
-        others["--strategy"] = wanted["strategy"].partition(":")[0] in ("dfs", "dpor")
-        if with_it := [name for name, is_given in others.items() if is_given]:
-            raise click.UsageError(f"--from and {with_it[0]} can't go together")
-    if dask is not None and token is not None:
-        raise click.UsageError("a token is replayed here: --replay and --dask can't go together")
+    if wanted["races"] and wanted["workers"] > 1:
+        raise click.UsageError("--races lists what one process has seen: it can't go with --workers")
     if html is not None and not html.absolute().parent.is_dir():
         raise click.UsageError(f"--html: no folder {html.parent}")
     if debugged and (token is None or as_json):
         raise click.UsageError("--pdb is for --replay" + ", and prints no JSON" * as_json)
-    return _explore(target, wanted, token, debugged, dask, html, as_json)
+    return _explore(target, wanted, token, debugged, html, as_json)

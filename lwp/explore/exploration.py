@@ -24,7 +24,6 @@ from .search.tried import NO_THREADS, Tried, counted, left_out
 from .tokens import make_token
 
 if TYPE_CHECKING:
-    from .telling.orders import Orders
     from .telling.races import Race, Races
     from .telling.recorder import Recorder
     from .telling.story import Story
@@ -70,12 +69,11 @@ class Exploration:
         self.result = Result(Outcome.BUDGET_SPENT, seed=seed)
         self.tried = Tried(session.unswitched)
         self.coarser = False  # whether a find between bytecodes may be replayed without points there
-        self._looked: tuple[Races, Orders] | None = None
+        self._races: Races | None = None
         if races:
-            from .telling.orders import Orders
             from .telling.races import Races
 
-            self._looked = Races(), Orders()
+            self._races = Races()
 
     def run(self, plan: Plan, most: int = 1, seconds: float = 0.0) -> Run:
         """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
@@ -84,10 +82,11 @@ class Exploration:
         if self.result.runs and not self._is_limited:
             run_seconds = _SLOW + _SLOWER * self._longest
             self._session.until = time.monotonic() + run_seconds
-        if self._looked is None:
+        if self._races is None:
             run = self._session.run(self._test, plan, most=most, seconds=seconds, run_seconds=run_seconds)
         else:
-            run = self._look_for_races(plan, *self._looked)
+            run, steps, recorder = self._looked_at(plan)
+            self._races.add(plan, steps, recorder.accesses.found)
         if run.ending != Ending.OUT_OF_TIME:
             self._longest = max(self._longest, run.made.slowest / 1e9)
         first = self.result.runs == 0
@@ -96,15 +95,6 @@ class Exploration:
             self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
         self.tried.add(plan, run, self._session.max_steps)
         self.tried.has_tasks = self._session.quiet.has_tasks
-        return run
-
-    def _look_for_races(self, plan: Plan, races: Races, orders: Orders) -> Run:
-        from .telling.conflicts import conflicts
-
-        run, steps, recorder = self._looked_at(plan)
-        found = list(conflicts(steps, recorder.accesses.found))
-        races.add(plan, steps, found)
-        orders.add(found)
         return run
 
     def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
@@ -117,11 +107,12 @@ class Exploration:
         return run, last_steps(), recorder
 
     def _list_races(self) -> None:
-        if self._looked is not None:
-            (races, orders), self._looked = self._looked, None
-            self.result.races, of_races = races.told(self._token_of)
-            self.result.orders, of_orders = orders.told()
-            self.result._races = "\n\n".join(filter(None, (of_races, of_orders)))
+        if self._races is not None:
+            from .telling.races import told
+
+            races, self._races = self._races, None
+            self.result.races = races.facts(self._token_of)
+            self.result._races = told(self.result.races)
 
     def _token_of(self, race: Race) -> str:
         """Of a simple schedule with the race's other order."""

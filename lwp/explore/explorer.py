@@ -6,17 +6,16 @@ import functools
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
 from .doubts import Failure
 from .exploration import TO_TELL, Exploration
 from .results import Inconclusive, Progress, Result
-from .run.plans import GRANULARITIES, Ending, Plan, Run, Strikes, last_steps
+from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
-from .search.recorded import follow, read_record
 from .search.shrinking import Schedule
 from .search.strategies import check_strategy, is_systematic, shared
 from .tasks.loops import plain
@@ -71,7 +70,6 @@ def explore(
     cancel: bool = False,
     known: Collection[str] = (),
     races: bool = False,
-    recorded: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Runs test() under many schedules, until one makes it fail.
@@ -97,12 +95,10 @@ def explore(
     its timeout fires there. What only fails in that way is the outcome CANCELLATION.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
     races: whether uses of data that no primitive orders are listed, too; runs take longer by that.
-    recorded: a file of `lwp run --chaos-record`; the order of its operations is tried first.
     progress: called a few times a second, and when a run has failed.
 
     TypeError: test can't be called; seed is no whole number; include, exclude or known is not names.
-    ValueError: another argument is out of bounds; a name can't be found; pyproject.toml is wrong; the file is no
-    record that can be followed (BadRecord).
+    ValueError: another argument is out of bounds; a name can't be found; pyproject.toml is wrong.
     RuntimeError: the caller is a green thread, or explores already.
     """
     _check_test(test)
@@ -115,9 +111,6 @@ def explore(
     choice = choice_for(test, include, exclude)
     if races and workers > 1:
         raise ValueError("races are listed by one process: workers must be 1")
-    record = [] if recorded is None else read_record(recorded)
-    if record and (workers > 1 or is_systematic(strategy)):
-        raise ValueError("a record is followed by one process, and not by dfs or dpor")
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
 
@@ -127,8 +120,6 @@ def explore(
         with Session(max_steps, choice=choice) as session:
             exploration = Exploration(session, test, seed, seconds, known, races)
             search = _Search(exploration, session, shared(strategy, number), granularity, seed, progress)
-            if record:
-                search.before = lambda: follow(record, session, test)
             if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
                 return search.through(runs, seconds, strikes)
             before = None if seconds is None else seconds - seconds / _SHARE
@@ -164,13 +155,6 @@ class _Search:
         self._seed = seed
         self._progress = progress
         self._told = 0.0
-        self.before: Callable[[], Plan] | None = None  #: makes a plan that is tried before all others, once
-
-    def _plans(self, portfolio: Portfolio) -> Generator[tuple[str, Plan], Run, str]:
-        if self.before is not None:
-            plan, self.before = self.before(), None
-            yield "record", plan
-        return (yield from portfolio.plans())
 
     def _portfolio(self, granularity: str, strikes: Strikes) -> Portfolio:
         return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, strikes)
@@ -191,7 +175,7 @@ class _Search:
         portfolio = self._portfolio(granularity, strikes)
         grain = GRANULARITIES[0] if granularity == "auto" else granularity
         name, plan = "default", Plan(granularity=grain)  # the first run also imports, and makes what is made once
-        plans = self._plans(portfolio)
+        plans = portfolio.plans()
         begun = False
         while True:
             given = _TELL_EVERY if seconds is None else min(_TELL_EVERY, seconds - exploration.seconds)
@@ -204,7 +188,7 @@ class _Search:
                 # It waits for another thread without an operation, so the other thread must get its turn between
                 # bytecodes.
                 portfolio = self._portfolio("gil", strikes)
-                plans = self._plans(portfolio)
+                plans = portfolio.plans()
                 begun = exploration.coarser = False
             elif run.failed and not exploration.passes_as_known(plan, run):
                 if plan == Plan(granularity=grain) and exploration.result.runs == 2:

@@ -121,9 +121,6 @@ class Result:
     #: With races=True: pairs of uses of data that no primitive orders, as dicts: uses (two dicts of texts: access,
     #: name, place, function), token (of a run with the other order, or None).
     races: list[dict[str, Any]] = field(default_factory=list)
-    #: With races=True: pairs of lines that use the same data in two threads, and that no start or join orders, as
-    #: dicts: first, second, data (its name), both (whether the second line also ran first).
-    orders: list[dict[str, Any]] = field(default_factory=list)
     _has_threads: bool = field(default=True, repr=False)  # besides the one that runs the tasks
     _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
@@ -166,3 +163,29 @@ class Result:
         if self.outcome is not Outcome.INCONCLUSIVE and not getattr(self.error, "__notes__", None):
             self.error.add_note(self.report())
         raise self.error
+
+
+def facts_of(result: Result) -> dict[str, Any]:
+    """What it has come to, in plain values, for JSON."""
+    error = result.error
+    return {
+        "outcome": result.outcome.name,
+        "name": result.name,
+        "token": result.token,
+        "command": result.command or None,
+        "runs": result.runs,
+        "seconds": round(result.seconds, 6),
+        "distinct": result.distinct,
+        "known": result.known,
+        "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "replays": result.replays,
+        "free_threaded_only": result.free_threaded_only,
+        "other_order": result.other_order,
+        "found_by": result.found_by,
+        "deviations": result.deviations,
+        "seed": result.seed,
+        "why": result.why,
+        "races": result.races,
+        "report": result.report(),
+    }

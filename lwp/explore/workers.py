@@ -19,16 +19,7 @@ from .search.tried import Tried
 #: (number, seed, runs, progress): explores, in this process.
 Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
 
-Replay = Callable[[str], Result | None]
-
-
-def seed_of(seed: int, number: int) -> int:
-    """The seed of a worker; the first has the one that was given."""
-    return random.Random(f"{seed}/{number}").getrandbits(32) if number else seed
-
-
-def shares_of(runs: int, count: int) -> list[int]:
-    return [runs // count + (number < runs % count) for number in range(min(runs, count))]
+Replay = Callable[[str], Result]
 
 
 class Gathering:
@@ -46,10 +37,7 @@ class Gathering:
     def tell(self, number: int, progress: Progress) -> Progress:
         """A worker's progress; returns that of all."""
         self._told[number] = progress
-        return self.so_far(progress.failed)
-
-    def so_far(self, failed: bool = False) -> Progress:
-        return Progress(*self._counts(), time.monotonic() - self._began, failed)
+        return Progress(*self._counts(), time.monotonic() - self._began, progress.failed)
 
     def _counts(self) -> tuple[int, int]:
         """Runs and distinct schedules. Schedules of workers that have not ended may be counted twice."""
@@ -68,12 +56,11 @@ class Gathering:
             self._decisive = result
         return self._decisive is not None
 
-    def died(self, how: str) -> bool:
+    def died(self, how: str) -> None:
         """Takes the end of a worker that gave no result for a result."""
         if self._decisive is None:
             self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how))
             self._decisive._report = lambda result: f"INCONCLUSIVE: {how}"
-        return True
 
     def result(self, replay: Replay) -> Result:
         """replay: finds the failure again in this process, so that the exception is the real one."""
@@ -84,7 +71,7 @@ class Gathering:
             result._report = lambda result: text
         elif result.token is not None:
             again = replay(result.token)
-            if again is not None and again.token == result.token:
+            if again.token == result.token:
                 again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
                 again.other_order = result.other_order
                 result = again
@@ -99,7 +86,7 @@ class Gathering:
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
-def answer_of(call: Callable[[], Result]) -> object:
+def _answer_of(call: Callable[[], Result]) -> object:
     """What it returns or raises, as another process can have it."""
     answer: object
     try:
@@ -111,10 +98,6 @@ def answer_of(call: Callable[[], Result]) -> object:
     except Exception:
         return RuntimeError(f"{type(answer).__name__}: {answer}")
     return answer
-
-
-def how_it_ended(code: int) -> str:
-    return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
 
 
 class _Worker:
@@ -132,7 +115,7 @@ class _Worker:
                     pipe.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
                 with kept_open(to_parent.fileno()):
-                    answer = answer_of(lambda: work(number, seed, runs, to_parent.send))
+                    answer = _answer_of(lambda: work(number, seed, runs, to_parent.send))
                 to_parent.send(answer)
                 status = 0
             finally:
@@ -144,7 +127,8 @@ class _Worker:
         self.said.close()
         os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, and the signal does nothing
         _, status = os.waitpid(self._pid, 0)
-        return how_it_ended(os.waitstatus_to_exitcode(status))
+        code = os.waitstatus_to_exitcode(status)
+        return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
 
 
 class _Workers:
@@ -208,7 +192,8 @@ def in_processes(
         if stream is not None:
             stream.flush()
     with _Workers(gathering, progress) as workers:
-        for number, share in enumerate(shares_of(runs, count)):
-            workers.start(number, work, seed_of(seed, number), share)
+        for number in range(min(runs, count)):
+            own = random.Random(f"{seed}/{number}").getrandbits(32) if number else seed  # the first has the one given
+            workers.start(number, work, own, runs // count + (number < runs % count))
         workers.run()
     return gathering.result(replay)

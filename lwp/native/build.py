@@ -1,7 +1,7 @@
-"""How the C of the tools is built: one shared object, with two extension modules, which is linked against the core's.
+"""How the C of the tools is built: one shared object, which is linked against the core's.
 
-`lwp.native._tools` is plain C.  `lwp.native._study` is made by cffi for the map of TLS and the demonstrations: see
-structures.py.  setup.py takes both from here.
+`lwp.native._tools` is plain C.  The other extension modules in it are made by cffi, for a room that asks for one.
+setup.py takes all from here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ CORE = run_path(str(NATIVE / "build.py"))
 
 # The floors, all of them above the core's: a file calls only files that stand before it.  tools/layers.py checks that.
 SOURCES = [
+    "reading/inspect.c",
     "explore/record.c",
     "explore/strategies/strategy.c",
     "explore/strategies/planned.c",
@@ -29,7 +30,6 @@ SOURCES = [
     "explore/run.c",
     "study/steps.c",
     "observe/trace.c",
-    "study/inspect.c",
     "observe/measure.c",
     "observe/aside.c",
     "observe/calls.c",
@@ -48,8 +48,10 @@ SOURCES = [
     "python/explore/tasks/sqlite.c",
     "python/explore/kept.c",
     "python/explore/control.c",
+    "python/study/steps.c",
     "python/observe/counts.c",
     "python/reading/takings.c",
+    "python/reading/current_frames.c",
     "python/observe/waits.c",
     "python/reading/sites.c",
     "python/reading/names.c",
@@ -63,7 +65,6 @@ SOURCES = [
     "python/observe/locks/told.c",
     "python/observe/locks/contention.c",
     "python/chaos/hold.c",
-    "python/chaos/record.c",
     "python/chaos/points.c",
     "python/chaos/operations.c",
     "python/chaos/control.c",
@@ -74,47 +75,10 @@ SOURCES = [
     "module.c",
 ]
 
-#: What structures.py gives.
-STRUCTURES = """
-union glibc_dtv { size_t counter; struct { void *value, *to_free; } block; };
-struct inspect_module {
-    size_t id, generation, image_size, size, align, image;
-    ptrdiff_t offset;
-    char name[1024];
-};
-size_t inspect_modules(struct inspect_module *out, size_t capacity, char *images, size_t *bytes);
-struct inspect_places { ptrdiff_t block_low, block_high, pthread, errno_at; };
-void inspect_places(struct inspect_places *out);
-struct inspect_block { size_t id, size; char *into; int copied; };
-struct inspect_thread {
-    uintptr_t tp, dtv;
-    size_t dtv_length;
-    uintptr_t guard_low, stack_low, stack_high;
-    size_t stack_used;
-    int tid, ours;
-};
-int inspect_copy(uintptr_t ident, struct inspect_thread *out, char *block, union glibc_dtv *dtv, size_t capacity,
-                 struct inspect_block *blocks, size_t count);
-size_t inspect_stack_used(uintptr_t low, uintptr_t high);
-
-int64_t cost_once(int kind);
-
-int *tlsdemo_variable(void);
-int *tlsdemo_errno(void);
-int tlsdemo_fail(int how);
-"""
-
-#: Before the C that cffi writes.
-INCLUDES = (
-    CORE["INCLUDES"]
-    + """
-#include "study/cost.h"
-#include "study/inspect.h"
-#include "study/tlsdemo.h"
-"""
-)
-
-MODULE = ("_study", STRUCTURES, INCLUDES)  #: by cffi, in the same shared object
+#: By cffi, in the same shared object.
+MODULES = [
+    run_path(str(HERE.parent / "study" / "build.py"))["MODULE"],
+]
 EXTENSION = CORE["extension"]("lwp.native._tools", HERE, SOURCES, [HERE, NATIVE])
 
 

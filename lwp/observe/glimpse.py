@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..reading.rings import rings
 from .crowds import Crowds
-from .waits import rings
 
 
 def _name(tid: int | None, ident: int, pid: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core import printable
+from ..reading.names import thread_name
 from .timeline import Span, Timeline, Track
 
 _HEADER = struct.Struct("=8sIIIIQqqiiqQQQQII")
@@ -80,11 +81,6 @@ _LASTING = {Kind.BORN, Kind.THERE, Kind.NAMED, Kind.GROUP, Kind.PLACED}
 FULL, OPENS = 1 << 31, 1 << 30  # in a chunk's state
 _KINDS = frozenset(Kind)
 _LAST_ERROR = 4095  # of the kernel's: MAX_ERRNO
-
-
-def thread_name(text: str, nth: int) -> str:
-    """The name of a thread, as threading makes it from the number and the function's name."""
-    return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"
 
 
 @dataclass(slots=True)

@@ -17,10 +17,11 @@ from typing import Any
 from ..reading.files import is_program
 from ..reading.lines import chain, expression_text, kind_of_tasks, managers
 from ..reading.names import Called
+from ..reading.rings import rings
 from ..reading.source import at
 from .crowds import Crowds, of_wait, some
 from .pools import makers, stuck
-from .waits import Wait, kind_of_type, name_of, rings
+from .waits import Wait, kind_of_type, name_of
 
 
 def _get(thing: Any, name: str) -> Any:

@@ -17,11 +17,12 @@ from ..core import members, printable
 from ..core import native as core
 from ..reading.lines import awaited_as, taken_at
 from ..reading.names import Called, Named, made_by
+from ..reading.rings import rings
 from ..reading.source import others_frames, passed_on
 from .crowds import Calls, some
 from .takings import line_of
 
-__all__ = ["Wait", "Waiting", "name_of", "rings", "waiting"]
+__all__ = ["Wait", "Waiting", "name_of", "waiting"]
 
 _SHOWN = 3  # things that runtime.wait() waits for
 
@@ -36,10 +37,10 @@ _KINDS: tuple[tuple[type[Any], str], ...] = (
     (core.ConditionBase, "condition"),
     (core.BarrierBase, "barrier"),
     (core.FutureBase, "future"),
-    (core.WorkQueue, "work"),
     (core.LWP, "join"),
     (tuple, "wait"),
     (_IMPORT_LOCK, "import"),
+    *((cls, "work") for name, cls in vars(core).items() if name == "WorkQueue"),  # of groups, which may not be there
 )
 _PRIMITIVES = tuple(cls for cls, kind in _KINDS if kind not in ("work", "join", "wait", "import"))
 
@@ -257,20 +258,6 @@ def _waited_for(thing: Any, ident: int, holder: int, frame: FrameType | None) ->
     if where[1] == "_ModuleLock.acquire" and isinstance(own, _IMPORT_LOCK):
         return own, own.owner or 0
     return thing, holder
-
-
-def rings(waits_for: Mapping[int, int | None]) -> Iterator[list[int]]:
-    """Each circle of threads, of which each waits for the next, and the last for the first."""
-    done: set[int] = set()
-    for first in waits_for:
-        path: list[int] = []
-        at: int | None = first
-        while at is not None and at in waits_for and at not in done:
-            done.add(at)
-            path.append(at)
-            at = waits_for[at]
-        if at in path:  # it came back to its own beginning, and not to a circle seen before
-            yield path[path.index(at) :]
 
 
 def _cycles(waits: Iterable[Wait]) -> Iterator[tuple[Wait, ...]]:

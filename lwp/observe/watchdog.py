@@ -19,8 +19,8 @@ from contextlib import suppress
 from .. import native
 from ..core import different, members, printable
 from ..core import native as core
-from ..reading.files import printable_lines
 from ..reading.sites import note_makings
+from ..terminal.telling import teller
 from .crowds import FEW, Calls, left, like_it, some, task_lines
 from .places import InC, in_c, line_of
 from .pools import exhausted
@@ -232,19 +232,6 @@ def _all_sleep() -> bool:
     if own is None or (first := _sleeps(own)) is None:
         return False
     return first == _sleeps(own) and native.watch_own() is not None  # otherwise one sleeps until this thread has ended
-
-
-def teller(fd: int) -> Callable[[str], None]:
-    """Writes on a file descriptor, and not through sys.stderr, because a thread that sleeps may hold the stream's
-    lock."""
-
-    def tell(text: str) -> None:
-        left = printable_lines(text).encode(errors="backslashreplace")
-        with suppress(OSError):  # a pipe without a reader
-            while left:
-                left = left[os.write(fd, left) :]
-
-    return tell
 
 
 class Watchdog:

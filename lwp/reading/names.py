@@ -344,3 +344,8 @@ def _binds(node: ast.AST, name: str) -> TypeGuard[ast.Assign | ast.AnnAssign]:
             ):
                 return True
     return False
+
+
+def thread_name(text: str, nth: int) -> str:
+    """The name of a thread, as threading makes it from the number and the function's name."""
+    return text if not nth else f"Thread-{nth} ({text})" if text else f"Thread-{nth}"

@@ -6,7 +6,13 @@ _SAVE = "lwp dump PID and lwp record PID --last SECONDS save what the page saved
 _LAST = "--trace FILE --last SECONDS keeps the latest records, and leaves FILE.records when the program is killed"
 
 GONE = {
+    "explore": {
+        "--dask": "--workers N shares the runs among processes, and another --seed on each machine among machines",
+        "--from": "lwp explore FILE.py::TEST looks for a failing order by itself, and prints its token",
+    },
+    "pytest": {"--lwp-chaos-record": "--lwp-explore looks for a failing order, and prints its token"},
     "run": {
+        "--chaos-record": "lwp explore FILE.py looks for a failing order, and prints its token",
         "--live": "lwp top PID shows the threads of a running program",
         "--page": "lwp watch PID serves the page of a running program",
         "--page-control": _SAVE,

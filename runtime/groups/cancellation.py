@@ -47,7 +47,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, cast
 
 from .. import native
-from .members import Turns, members
+from ..members import Turns, members
 
 checkpoint = native.checkpoint
 

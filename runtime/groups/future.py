@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from .. import native
+from ..members import by, note
 from .cancellation import Request, Scope, raise_before
-from .members import by, note
 
 _Result = TypeVar("_Result")
 
 
 class BaseFuture(native.FutureBase, Generic[_Result]):
-    """Its state, result, exception and sleepers are in C: native/python/pool/future.h."""
+    """Its state, result, exception and sleepers are in C: native/python/sync/future.h."""
 
     __slots__ = ()
 

@@ -20,13 +20,13 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from .. import native, tools
 from ..lwp import placed
+from ..members import GROUP, TASK, Turns, by, note
 from ..placement import Placing
 from ..printable import printable
 from ..scheduler import Scheduler
 from ..thread import Thread
 from .cancellation import Cancelled, Members, Request, Scope, checked_seconds, deadline_in, enter, leave
 from .future import cancelled_for
-from .members import GROUP, TASK, Turns, by, note
 from .task import Task, TaskStatus
 from .waiting import wait
 

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from .. import native
+from ..members import CANCELLED
 from ..scheduler import Scheduler
 from ..thread import Thread
 from .cancellation import Cancelled, Scope, enter, leave, raise_before
 from .future import BaseFuture
-from .members import CANCELLED
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from .. import native
 from .cancellation import checked_seconds
 
 _Thing = TypeVar("_Thing")
+
+native.wait_thread_class(threading.Thread)
 
 FIRST_COMPLETED = "FIRST_COMPLETED"  #: concurrent.futures' own, so that either's can be given
 ALL_COMPLETED = "ALL_COMPLETED"
@@ -38,7 +41,7 @@ def wait(things: Iterable[_Thing], timeout: float | None = None, *, return_when:
         raise ValueError(f"return_when must be FIRST_COMPLETED or ALL_COMPLETED, not {return_when!r}")
     given: tuple[Any, ...] = tuple(things)
     if return_when == FIRST_COMPLETED:
-        return native.wait_things(given, timeout, False)  # native/python/waits/wait.c
+        return native.wait_things(given, timeout, False)  # native/python/groups/wait.c
     return _wait_for_all(given, timeout)
 
 

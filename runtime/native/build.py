@@ -128,7 +128,7 @@ SOURCES = [
     "python/without_gil/heaps.c",
     "python/threads/gil_state.c",
     "python/args.c",
-    "python/groups/cancel.c",
+    "python/waits/cancel.c",
     "python/groups/group.c",
     "python/threads/chunks.c",
     "python/threads/faulthandler.c",
@@ -146,27 +146,27 @@ SOURCES = [
     "python/sync/semaphore.c",
     "python/sync/condition.c",
     "python/sync/barrier.c",
-    "python/pool/future.c",
-    "python/pool/work_queue.c",
-    "python/green/foreign.c",
+    "python/sync/future.c",
+    "python/groups/work_queue.c",
     "python/green/scheduler.c",
-    "python/green/sockets/object.c",
-    "python/green/sockets/transfer.c",
-    "python/green/sockets/connect.c",
-    "python/green/sockets/trial.c",
-    "python/green/sockets/stream.c",
-    "python/green/sockets/methods.c",
-    "python/green/sockets/tls.c",
-    "python/green/files.c",
+    "python/green/foreign.c",
+    "python/green/io/sockets/object.c",
+    "python/green/io/sockets/transfer.c",
+    "python/green/io/sockets/connect.c",
+    "python/green/io/sockets/trial.c",
+    "python/green/io/sockets/stream.c",
+    "python/green/io/sockets/methods.c",
+    "python/green/io/sockets/tls.c",
+    "python/green/io/files.c",
     "python/green/stand_in.c",
-    "python/green/pipes.c",
+    "python/green/io/pipes.c",
     "python/threads/boot.c",
     "python/waits/end_fd.c",
     "python/threads/lwp.c",
     "python/green/helpers.c",
     "python/threads/thread.c",
-    "python/waits/things.c",
-    "python/waits/wait.c",
+    "python/groups/things.c",
+    "python/groups/wait.c",
     "python/module.c",
 ]
 
@@ -220,7 +220,7 @@ int context_load_tls(struct context *context);
 void context_put(struct context *context, int vanished);
 """
 
-#: Before the C that cffi writes.
+#: Before all C that cffi writes.
 INCLUDES = """
 #include "kernel/arch/arch.h"
 #include "kernel/context/context.h"
@@ -257,9 +257,9 @@ def write_module(folder: Path, name: str, structures: str, includes: str) -> str
     folder.mkdir(parents=True, exist_ok=True)
     ffi = FFI()
     ffi.cdef(structures)
-    ffi.set_source(name, includes)
+    ffi.set_source(name, INCLUDES + includes)
     ffi.emit_c_code(str(folder / f"{name}.c"))
     return str(folder / f"{name}.c")
 
 
-MODULE = ("_structures", STRUCTURES, INCLUDES)  #: by cffi, in the same shared object
+MODULES = [("_structures", STRUCTURES, "")]  #: by cffi, in the same shared object

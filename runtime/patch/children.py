@@ -76,7 +76,7 @@ def _install() -> None:
         import lwp_runtime
 
         from .. import tools
-        from . import installation, streams
+        from . import installation
 
         if size := os.environ.get(STACK_SIZE):
             import threading
@@ -87,10 +87,10 @@ def _install() -> None:
         if lwps:
             given = {"time_slice": float(time_slice) or None} if time_slice else {}
             installation.install(green=True, lwps=int(lwps), **given)
-            streams.reopen_stdin()
+            installation.reopen_stdin()
         else:
             installation.install()
-        for begin in tools.called("in a process of --children"):
+        for begin in tools.called("in a process of a tool's"):
             begin()
     except Exception as error:  # the child has its own work to do
         if sys.stderr is not None:

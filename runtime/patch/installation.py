@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import importlib
 import queue
 import sys
 import threading
@@ -230,6 +231,22 @@ _made: tuple[tuple[int, float | None], Scheduler] | None = None
 _left: list[tuple[tuple[int, float | None], Scheduler]] = []
 
 
+#: What install(green=True) replaces of the standard library besides: modules with STAND_INS, METHODS, reopen_stdin().
+_BLOCKING: list[str] = [
+    ".blocking",
+]
+
+
+def _blocking() -> list[Any]:
+    return [importlib.import_module(name, __package__) for name in _BLOCKING]
+
+
+def reopen_stdin() -> None:
+    """Makes sys.stdin a file that leaves the LWP to others, where install(green=True) is in force."""
+    for room in _blocking():
+        room.reopen_stdin()
+
+
 def _lent_scheduler(*asked: Any) -> tuple[tuple[int, float | None], Scheduler]:
     """One that goes on since uninstall() and was made with the same, or a new one.  Those without threads end."""
     for left in list(_left):
@@ -278,7 +295,7 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     if time_slice not in (None, TIME_SLICE) and not green:
         raise ValueError(f"time_slice is for green threads, which were not asked for: {time_slice}")
     if green:
-        from . import blocking  # it imports much that other programs may not need; refuses before anything is replaced
+        rooms = _blocking()  # they import much that other programs may not need, and refuse before anything is replaced
     for begin in tools.called("at install()"):
         begin()
     _made = _lent_scheduler(lwps, time_slice) if green else None
@@ -296,9 +313,10 @@ def install(*, green: bool = False, lwps: int = 1, time_slice: float | None = TI
     stand_ins = {id(stock): ours for stock, ours in _STAND_INS}
     if _made:
         _replace(threading.Thread, "_lwp_scheduler", _made[1])
-        stand_ins.update((id(stock), ours) for stock, ours in blocking.STAND_INS)
-        for cls, name, method in blocking.METHODS:
-            _replace(cls, name, method)
+        for room in rooms:
+            stand_ins.update((id(stock), ours) for stock, ours in room.STAND_INS)
+            for cls, name, method in room.METHODS:
+                _replace(cls, name, method)
     _replace_in_modules(stand_ins)
 
 
@@ -341,14 +359,13 @@ def blocking_replaced() -> Iterator[None]:
 
     time.sleep() and queue.SimpleQueue are excepted, and stay what they are.
     """
-    from . import blocking
-
     undo: list[Callable[[], None]] = []
     with installed():
-        for owner, name, method in blocking.METHODS:
+        for owner, name, method in [method for room in _blocking() for method in room.METHODS]:
             _replace(owner, name, method, undo)
         others = (time.sleep, queue.SimpleQueue)
-        _replace_in_modules({id(stock): ours for stock, ours in blocking.STAND_INS if stock not in others}, undo)
+        stand_ins = [pair for room in _blocking() for pair in room.STAND_INS]
+        _replace_in_modules({id(stock): ours for stock, ours in stand_ins if stock not in others}, undo)
         try:
             yield
         finally:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ... import native
 from ...core import printable
-from ...observe.waits import rings
 from ...reading.files import is_program
+from ...reading.rings import rings
 from ...reading.source import Place
 from ..results import Find
 from ..run.plans import MOST_IN_SET, THREAD, Ending, Kind, Run, State, Step

@@ -1,1 +1,1 @@
-"""What is explored, and how it is called: files and scripts, pytest, a cluster."""
+"""What is explored, and how it is called: files and scripts, pytest."""

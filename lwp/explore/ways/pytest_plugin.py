@@ -8,6 +8,7 @@ what it tests. So the file imports nothing of ours until it is asked to.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import os
 import sys
@@ -69,9 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lwp-chaos-record",
-        metavar="FILE",
-        help="With --lwp-chaos: write the order of what threads did in the last test that failed, for "
-        "`lwp explore --from FILE TEST`.",
+        nargs="?",
+        const="",
+        help=argparse.SUPPRESS,  # it is gone, and says so
     )
     group.addoption(
         "--lwp-explore",
@@ -101,7 +102,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, text in (
         ("early-timeouts", "At last, try what happens when timeouts fire though other threads can go on."),
         ("cancel", "At last, cancel a task of asyncio at any of its awaits."),
-        ("races", "List uses of data that no primitive orders, and count pairs of lines tried in both orders. Slower."),
+        ("races", "List uses of the same data that no primitive orders. Slower."),
     ):
         group.addoption(f"--lwp-explore-{name}", action="store_const", const=True, help=text)
     group.addoption(
@@ -126,16 +127,26 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
         return
     try:
         patch = lwp_runtime.load("runtime.patch.installation")
-        listening = lwp_runtime.load("lwp.observe.listening")
-        lwp_runtime.load("lwp.observe.environment").leave()
+        tools = lwp_runtime.load("runtime.tools")
+        for leave in tools.called("under pytest"):
+            leave()
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()
     if not patch.is_installed():
         patch.install()
         early_config.add_cleanup(patch.uninstall)  # for a program that calls pytest.main()
-    listening.listen_for_tool()
+    for begin in tools.called("in a process of a tool's"):
+        begin()
     _begin_chaos(early_config)
+
+
+def _of_room(module: str) -> Any:
+    """A module of another room, for an option."""
+    try:
+        return lwp_runtime.load(module)
+    except ModuleNotFoundError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _current_test() -> str:
@@ -144,6 +155,8 @@ def _current_test() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.lwp_chaos_record is not None:
+        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").gone("pytest", "--lwp-chaos-record"))
     _configure_exploring(config)
     _configure_lock_order(config)
     _configure_chaos(config)
@@ -160,7 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--lwp-watchdog-exit: {status} is not an exit status from 1 to 255")
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return  # pytest-xdist's controller waits for its workers, each of which has a watchdog
-    native, watchdog = lwp_runtime.load("lwp.native"), lwp_runtime.load("lwp.observe.watchdog")
+    native, watchdog = lwp_runtime.load("lwp.native"), _of_room("lwp.observe.watchdog")
     # Standard error as it is before any test is captured.
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())
     watchdog.Watchdog(seconds, watchdog.teller(fd), _current_test).begin(fd, status)
@@ -175,8 +188,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         if (before := item.stash.get(_alive, None)) is not None:
             del item.stash[_alive]
-            if left := lwp_runtime.load("lwp.observe.places").left_running(before):
-                item.user_properties.append((_LEFT, left))
+            for left_running in lwp_runtime.load("runtime.tools").called("after a test"):
+                if left := left_running(before):
+                    item.user_properties.append((_LEFT, left))
     _report_lock_order(item)
     return done
 
@@ -235,10 +249,7 @@ def _begin_chaos(config: pytest.Config) -> None:
         return
     if not seed.isdecimal():
         raise pytest.UsageError(f"--lwp-chaos: {seed!r} is no seed, a number such as 7")
-    said = config.known_args_namespace
-    chaos = lwp_runtime.load("lwp.chaos.chaos").Chaos(
-        int(seed), said.lwp_chaos_record is not None, said.lwp_chaos_tasks
-    )
+    chaos = _of_room("lwp.chaos.chaos").Chaos(int(seed), config.known_args_namespace.lwp_chaos_tasks)
     try:
         chaos.begin()
     except RuntimeError as error:
@@ -248,8 +259,6 @@ def _begin_chaos(config: pytest.Config) -> None:
 
 
 def _configure_chaos(config: pytest.Config) -> None:
-    if config.option.lwp_chaos is None and config.option.lwp_chaos_record is not None:
-        raise pytest.UsageError("--lwp-chaos-record is for --lwp-chaos")
     if config.option.lwp_chaos is None and config.option.lwp_chaos_tasks:
         raise pytest.UsageError("--lwp-chaos-tasks is for --lwp-chaos")
     if config.option.lwp_chaos is not None and config.pluginmanager.hasplugin(_EXPLORING):
@@ -267,9 +276,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     chaos = item.config.stash.get(_chaos, None)
     if chaos is not None and report.failed and chaos.held():
         report.sections.append(("threads held by lwp", "\n".join(chaos.report())))
-        if (path := item.config.option.lwp_chaos_record) is not None:
-            with open(path, "w", encoding="utf-8", opener=lwp_runtime.load("lwp.reading.folders").private) as file:
-                file.write(chaos.record())
     return report
 
 
@@ -287,7 +293,7 @@ def _configure_lock_order(config: pytest.Config) -> None:
         return
     if not config.option.lwp:
         raise pytest.UsageError("--lock-order is for --lwp")
-    order = lwp_runtime.load("lwp.observe.lock_order").LockOrder()
+    order = _of_room("lwp.observe.lock_order").LockOrder()
     order.begin((threading.Thread, lwp_runtime.load("runtime.thread").Thread))
     config.add_cleanup(order.end)
     config.stash[_watched] = order
@@ -350,7 +356,7 @@ def _explore(config: pytest.Config) -> None:
     except ImportError as error:
         raise pytest.UsageError(str(error)) from error
     lwp_runtime.give_way()
-    config.pluginmanager.register(ways.Suite(config), _EXPLORING)
+    config.pluginmanager.register(ways.Suite(config, _is_marked), _EXPLORING)
 
 
 def _is_marked(item: pytest.Item) -> bool:
@@ -371,4 +377,4 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     if any(hasattr(report, "lwp_explore") for report in reports):  # perhaps of a worker of pytest-xdist
-        lwp_runtime.load("lwp.explore.ways.pytest_summary").summarize(terminalreporter, reports)
+        lwp_runtime.load("lwp.explore.ways.pytest_suite").summarize(terminalreporter, reports)

@@ -27,28 +27,9 @@
 #define RUNTIME_EXPLORE_H
 
 #include "green/policy.h"
+#include "reading/kinds.h"
 
 enum { EXPLORE_THREADS = 1024, EXPLORE_WORDS = EXPLORE_THREADS / 64 }; /* the most that a run may start */
-
-enum explore_kind {
-    EXPLORE_BEGIN,
-    EXPLORE_ACQUIRE,
-    EXPLORE_TRY,
-    EXPLORE_READ,
-    EXPLORE_WAIT,
-    EXPLORE_START,
-    EXPLORE_JOIN,
-    EXPLORE_SLEEP,
-    EXPLORE_YIELD,
-    EXPLORE_FILE,
-    EXPLORE_CODE,   /* a bytecode, a call, a jump; at sync what follows a release */
-    EXPLORE_WAKE,   /* goes on after a sleep in the wait table */
-    EXPLORE_RELEASE, /* this kind and those below never sleep, and are not cancelled */
-    EXPLORE_SIGNAL, /* sets, notifies, puts */
-    EXPLORE_END,
-    EXPLORE_TURN, /* a loop of asyncio calls a handle, or waits for one; it is cancelled as the kinds above EXPLORE_RELEASE are */
-    EXPLORE_CANCEL, /* a canceller cancels its task, which is the object */
-};
 
 static inline int explore_may_cancel(enum explore_kind kind)
 {
@@ -297,12 +278,6 @@ extern void (*explore_go_on)(void *held);
 extern const struct policy explore_policy;
 
 /* ---- for an explored thread -------------------------------------------------------------------------------------- */
-
-/* The calling thread, or NULL: it is not explored. */
-static inline struct explored *explore_me(void)
-{
-    return park_green ? park_green->explored : NULL;
-}
 
 /* Comes to a point.  1: another thread is next, and the caller must call explore_leave(), which returns when it is the caller's turn.
  * After that, or at once after a 0, me->result is 0, ETIMEDOUT or ECANCELED. */

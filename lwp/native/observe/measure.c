@@ -5,7 +5,7 @@
 #include "kernel/base/park.h"
 #include "kernel/lwp/registry.h"
 #include "observe/histogram.h"
-#include "study/inspect.h"
+#include "reading/inspect.h"
 
 #include <string.h>
 #include <sys/resource.h>

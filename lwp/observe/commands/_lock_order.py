@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from ...core import thread
 from ...terminal.ending import at_end, failed
+from ...terminal.telling import teller
 from ..lock_order import LockOrder
 from ..waits import deadlocks, describe_cycle, waiting
-from ..watchdog import teller
 
 STATUS = 1  #: the exit status of a program that took locks in both orders, if its own would be 0
 

@@ -98,6 +98,9 @@ def _prepare(options: Options) -> None:
 
 
 def _begin(options: Options, command: tuple[str, ...]) -> None:
+    from ..listening import listen_for_tool
+
+    listen_for_tool()
     if options["watchdog"] or options["stuck"]:
         _watch(options["watchdog"], options["stuck"])
     if options["locks"]:
@@ -119,7 +122,8 @@ def _watch(patience: float | None, stuck: float | None) -> None:
     import os
 
     from ... import native
-    from ..watchdog import Watchdog, teller
+    from ...terminal.telling import teller
+    from ..watchdog import Watchdog
 
     fd = os.dup(sys.stderr.fileno())  # the program may close or replace sys.stderr, and the descriptor too
     Watchdog(patience, teller(fd), stuck=stuck).begin(fd)

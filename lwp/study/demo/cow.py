@@ -16,9 +16,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from ...native.structures import lib
 from ...terminal.options import Json, check_plot, json_option, plot_option, save_plot
 from ...terminal.output import console, table, time
+from ..structures import lib
 from ._shown import print_more
 
 KINDS = ("fork", "vfork", "clone(CLONE_VM)", "thread")  # in the order of enum cost_kind

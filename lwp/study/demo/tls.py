@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ...core import LWP, spawn, thread_pointer
-from ...native.structures import ffi, lib
 from ...terminal.output import table
+from ..structures import ffi, lib
 from ._shown import shows, threads_option
 
 

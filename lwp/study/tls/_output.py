@@ -16,9 +16,9 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 from ...core import Thread
-from ...native.structures import lib
 from ...terminal.options import Json, write_file
 from ...terminal.output import console
+from ..structures import lib
 
 WIDTH = 110  # columns of a picture in a file
 

@@ -2,7 +2,7 @@
 
 Addresses are absolute, offsets count from the thread pointer, sizes are bytes.  A thread that runs goes on writing
 while it is read: each word is what it held at some moment, and different words may be of different moments.  The thread
-can't end meanwhile: see lwp/native/study/inspect.h.
+can't end meanwhile: see lwp/native/reading/inspect.h.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core import LWP, members, placement
-from ...native.structures import ffi, lib
+from ..structures import ffi, lib
 from .layout import Layout, Module, Place, Segment, layout, pthread_places, rseq_area, tcb_places
 
 __all__ = [

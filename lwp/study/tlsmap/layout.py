@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core import facts, lib
-from ...native import structures
-from ...native.structures import ffi
+from .. import structures
+from ..structures import ffi
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@
 #ifndef RUNTIME_FOREIGN_H
 #define RUNTIME_FOREIGN_H
 
-#include "api.h"
-
-#include <stdint.h>
+#include "green/green.h"
 
 /* Called by a green thread when it has given up the GIL, and before it takes the GIL back.  code: where.  errno is preserved by all that
  * is called here, as PyEval_SaveThread() and PyEval_RestoreThread() preserve it. */
@@ -36,15 +34,10 @@ struct pollfd;
 int foreign_is_in_c(void);
 int foreign_wait(struct pollfd *files, int count, int64_t deadline);
 
-/* A place in C code of others: the function, if the library exports it, otherwise "", and the library's file, "" if the code is in none. */
-struct foreign_seen {
-    const char *function, *library;
-};
-
 /* Each place that has blocked: how often, and for how long in all. */
 void foreign_blocked(void (*see)(const struct foreign_seen *place, long times, int64_t ns, void *arg), void *arg);
 
 /* Since when the green thread with that thread pointer, which must not end meanwhile, is in such code, and where; 0: it is not. */
-API int64_t foreign_since(void *tp, struct foreign_seen *place);
+int64_t foreign_since(void *tp, struct foreign_seen *place);
 
 #endif

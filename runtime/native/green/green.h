@@ -46,6 +46,11 @@ struct green {
     struct explored *explored; /* of a policy (green/policy.h); NULL: the thread has none */
 };
 
+/* A place in C code of others: the function, if the library exports it, otherwise "", and the library's file, "" if the code is in none. */
+struct foreign_seen {
+    const char *function, *library;
+};
+
 /* Has the scheduler run a context, whose TLS block is complete: entry(arg), which must end by green_end().  The thread that runs next
  * on that LWP calls gone() when the stack is no longer in use. */
 void green_begin(struct green *green, struct scheduler *scheduler, void *stack_high, void *tp, void (*entry)(void *), void *arg,

@@ -15,10 +15,11 @@ import time
 
 from ... import native
 from .. import streams
+from ..streams import reopen_stdin
 from . import closing, files, names, opening, polling, processes, signals, sockets, tls_sockets  # noqa: F401  # each adds its own
 from .stand_in import METHODS, STAND_INS, stands_in_for
 
-__all__ = ["METHODS", "STAND_INS"]
+__all__ = ["METHODS", "STAND_INS", "reopen_stdin"]
 
 stands_in_for(time.sleep, always=True)(native.sleep)
 stands_in_for(streams.STOCK_INPUT, always=True)(streams.read_input)

@@ -7,28 +7,16 @@ import errno
 import os
 import selectors
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
 from ... import native
 from .. import streams
+from ..keeping import ours
 from .stand_in import METHODS, stands_in_for
 
 _stock_close, _stock_close_socket, _stock_dup2, _stock_closerange = os.close, socket.close, os.dup2, os.closerange
-
-_ours: set[int] = set()
-
-
-@contextmanager
-def kept_open(*fds: int) -> Iterator[None]:
-    """Meanwhile a program that closes all numbers, or all that it finds, doesn't close these: it hasn't opened them."""
-    _ours.update(fds)
-    try:
-        yield
-    finally:
-        _ours.difference_update(fds)
 
 
 def close_and_wake(fd: int, close: Callable[..., Any], *args: Any) -> Any:
@@ -42,7 +30,7 @@ def close_and_wake(fd: int, close: Callable[..., Any], *args: Any) -> Any:
 
 @stands_in_for(os.close, always=True)
 def _close(fd: Any) -> Any:
-    if isinstance(fd, int) and fd in _ours:
+    if isinstance(fd, int) and fd in ours:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return close_and_wake(fd, _stock_close, fd) if isinstance(fd, int) else _stock_close(fd)
 
@@ -79,10 +67,10 @@ def _dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
 
 @stands_in_for(os.closerange, always=True)
 def _closerange(fd_low: int, fd_high: int, /) -> None:
-    fds = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd_low <= fd < fd_high and fd not in _ours]
+    fds = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd_low <= fd < fd_high and fd not in ours]
     for fd in fds:
         native.fd_closing(fd)
-    for fd in sorted(fd for fd in _ours if fd_low <= fd < fd_high):
+    for fd in sorted(fd for fd in ours if fd_low <= fd < fd_high):
         _stock_closerange(fd_low, fd)
         fd_low = fd + 1
     _stock_closerange(fd_low, fd_high)

@@ -4,8 +4,8 @@ A call that would wait for a disk goes to a helper, as one call: reading what is
 copying a megabyte or more.  Other calls are faster than the way to a helper and back: a small write, and a read of what
 is in the page cache.
 
-os.read, readv, write and writev are in C (native/python/green/pipes.c).  They call the functions here for a helper, and
-to write what may not fit where there is no RWF_NOWAIT.
+os.read, readv, write and writev are in C (native/python/green/io/pipes.c).  They call the functions here for a helper,
+and to write what may not fit where there is no RWF_NOWAIT.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The methods of socket.socket that wait: connecting, accepting, receiving and sending.
 
-They are in C (native/python/green/sockets); here are the host names that they meet, and sendfile.
+They are in C (native/python/green/io/sockets); here are the host names that they meet, and sendfile.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The methods of ssl.SSLSocket that wait.
 
 An exchange may need to read and to write, so the stock method is tried with timeout 0, in C
-(native/python/green/sockets/tls.c): the exception says what to wait for, and no poll(2) comes before.  The
+(native/python/green/io/sockets/tls.c): the exception says what to wait for, and no poll(2) comes before.  The
 descriptor stays registered in the poller, as a plain socket's does, so a wait needs no epoll_ctl(2).  Tries of one
 socket take turns, because another thread must not find the timeout 0, and OpenSSL wants no two calls at once on one
 connection.

@@ -47,8 +47,8 @@ EXPLORED = [
     "python/sync/lock.c",
     "python/sync/semaphore.c",
     "python/threads/wake.c",
-    "python/waits/things.c",
-    "python/waits/wait.c",
+    "python/groups/things.c",
+    "python/groups/wait.c",
 ]
 _PATIENCE = 100  # seconds
 _BY_CHANCE = 20_000  # runs

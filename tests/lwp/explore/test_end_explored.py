@@ -13,7 +13,7 @@ import pytest
 from explored_core import Core, Explored, Fault, Scenario
 from explored_core import explored as explored  # a fixture
 
-JOIN, WATCH, ANY, WAIT = "kernel/lwp/join.c", "waits/watch.c", "waits/any.h", "python/waits/wait.c"
+JOIN, WATCH, ANY, WAIT = "kernel/lwp/join.c", "waits/watch.c", "waits/any.h", "python/groups/wait.c"
 LONG = 100.0
 
 

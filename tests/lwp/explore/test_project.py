@@ -456,10 +456,3 @@ def test_slow():
     found = run(tmp_path, "import os\n" + sleeps, "--lwp-explore")
     assert outcomes(found) == {"passed": 1}
     assert 1 < summary(found)[1] < 1000
-
-
-def test_pairs_of_lines_are_counted_for_the_suite(tmp_path: Path) -> None:
-    found = run(tmp_path, LOST + RIGHT, "--lwp-explore=50", "--lwp-explore-races", "--lwp-explore-json=out.json")
-    assert "\n1 of 1 pairs of lines that use the same data in two threads ran in both orders\n" in found.stdout
-    for test in json.loads((tmp_path / "out.json").read_text()):
-        assert [(one["data"], one["both"]) for one in test["orders"]] == [("Counter.n", True)]

@@ -164,29 +164,3 @@ def test_what_a_primitive_orders_is_no_race(test: Callable[[], object]) -> None:
 def test_one_process_lists_them() -> None:
     with pytest.raises(ValueError, match="workers must be 1"):
         listed(unordered, workers=2)
-
-
-# ---- orders of lines -------------------------------------------------------------------------------------------------
-
-
-def test_the_orders_in_which_two_lines_ran_are_counted() -> None:
-    once = listed(unordered, runs=1)
-    (pair,) = once.orders
-    assert "\nOrders: 0 of 1 pairs of lines that use the same data in two threads ran in both orders" in once.report()
-    assert f"\n  only {pair['first']} before {pair['second']}: flag.up" in once.report()
-    often = listed(unordered)
-    assert [(one["data"], one["both"]) for one in often.orders] == [("flag.up", True)]
-    assert "\nOrders: 1 of 1 pairs" in often.report()
-
-
-def test_a_pair_that_a_lock_orders_counts_and_one_that_a_start_orders_does_not() -> None:
-    assert [one["both"] for one in listed(under_a_lock).orders] == [True]
-
-    def started_after() -> None:
-        flag = Flag()
-        flag.up = True
-        together(flag.look, flag.look)
-        assert flag.up
-
-    result = listed(started_after)
-    assert (result.orders, "Orders" in result.report()) == ([], False)

@@ -4,7 +4,7 @@ static void forks_beside_a_reader(void);
 #define MORE_PROGRAMS {"looked_at", looked_at, 50}, {"forks_beside_a_reader", forks_beside_a_reader, 50},
 
 #include "core.c"
-#include "study/inspect.h"
+#include "reading/inspect.h"
 #include "observe/measure.h"
 
 static void looked_at(void)

@@ -26,7 +26,7 @@ from sync_helpers import WAIT_CALLS
 
 import runtime
 from runtime import Cancelled, Group, TaskStatus, fail_after, native, shield
-from runtime.groups.members import counts
+from runtime.members import counts
 from runtime.scheduler import Scheduler, sleep
 from runtime.sync import Event, Lock, Semaphore
 

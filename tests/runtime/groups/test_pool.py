@@ -25,8 +25,7 @@ import pytest
 from conftest import ROOT, TREE, Child, needs_gil
 from kinds import FOREVER, PATIENCE, Failed, both, fail, sleeps, until
 
-from runtime import Cancelled, Group, Thread, checkpoint, native, shield, thread
-from runtime.groups import members
+from runtime import Cancelled, Group, Thread, checkpoint, members, native, shield, thread
 from runtime.pool import Executor, Future
 from runtime.scheduler import Scheduler, sleep
 from runtime.sync import Condition, Event, Semaphore

@@ -2,18 +2,9 @@
 
 struct strategy_run strategy_run;
 
-uint64_t strategy_next_word(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u; /* splitmix64: Steele, Lea, Flood, OOPSLA 2014 */
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 uint64_t strategy_random_word(void)
 {
-    return strategy_next_word(&strategy_run.random);
+    return random_next_word(&strategy_run.random);
 }
 
 uint64_t strategy_random_below(uint64_t n)
@@ -39,7 +30,7 @@ static int is_late(void)
 static uint64_t chance_of_turn(long begun)
 {
     uint64_t state = (uint64_t)begun;
-    return strategy_next_word(&state);
+    return random_next_word(&state);
 }
 
 int strategy_turns_by_chance(void)

@@ -10,6 +10,7 @@
 #define RUNTIME_STRATEGY_H
 
 #include "explore/explore.h"
+#include "reading/random.h"
 
 struct strategy {
     const char *name;
@@ -27,9 +28,6 @@ extern struct strategy_run {
     int on_thread; /* the same, of that thread and all of its tasks */
     long cancels_at; /* the step from which on a canceller goes on */
 } strategy_run;
-
-/* The next word of a random sequence, and its next state. */
-uint64_t strategy_next_word(uint64_t *state);
 
 /* From the plan's seed. */
 uint64_t strategy_random_word(void);

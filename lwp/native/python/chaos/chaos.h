@@ -13,7 +13,6 @@
 #ifndef RUNTIME_CHAOS_H
 #define RUNTIME_CHAOS_H
 
-#include "explore/explore.h"
 #include "python/python.h"
 
 #include <stdatomic.h>
@@ -36,9 +35,6 @@ void chaos_hold(int64_t ns, const struct chaos_place *place);
 /* Whether it could be held by now. */
 int chaos_may_hold(void);
 
-/* The calling thread's number: of its start, from 1 on; the thread that began chaos has 0. */
-uint32_t chaos_number(void);
-
 extern atomic_long chaos_calls; /* points since the beginning: each is paid by the budget */
 
 void chaos_holds_begin(uint64_t seed);
@@ -48,17 +44,6 @@ void chaos_holds_after_fork(void);
 /* ([the last acts, the latest last: (ns ago, ns that it lasted or -1, the thread's number, N of its name Thread-N, kind, what, name, type,
  * [(code, line), ...])], how many there were in all, for how many ns) */
 PyObject *chaos_tell(PyObject *module, PyObject *unused);
-
-/* ---- record.c's -------------------------------------------------------------------------------------------------- */
-
-/* With the GIL: the calling thread does, or has done, an operation of that kind; with EXPLORE_CODE it is about to be held. */
-void chaos_record(int kind);
-/* Forgets what was recorded; is_on: and records from now on. */
-void chaos_record_anew(int is_on);
-int chaos_records(void);
-void chaos_record_after_fork(void);
-/* ([(thread, kind, (code, line, offset) or None), ...], how many more there were) */
-PyObject *chaos_recorded(PyObject *module, PyObject *unused);
 
 /* ---- points.c's -------------------------------------------------------------------------------------------------- */
 

@@ -36,7 +36,6 @@ static PyObject *begin_anew(PyObject *module, PyObject *seed)
     if (on) {
         chaos_holds_end();
         chaos_holds_begin(PyLong_AsUnsignedLongLongMask(seed));
-        chaos_record_anew(chaos_records());
     }
     Py_RETURN_NONE;
 }
@@ -56,15 +55,7 @@ static PyObject *end_chaos(PyObject *module, PyObject *unused)
         chaos_points_end();
         chaos_operations_end();
         chaos_holds_end();
-        chaos_record_anew(0);
     }
-    Py_RETURN_NONE;
-}
-
-/* From now on the order of what threads do is recorded. */
-static PyObject *begin_record(PyObject *module, PyObject *unused)
-{
-    chaos_record_anew(1);
     Py_RETURN_NONE;
 }
 
@@ -76,14 +67,12 @@ static void chaos_after_fork(void)
     chaos_points_end();
     chaos_operations_end();
     chaos_holds_after_fork();
-    chaos_record_after_fork();
 }
 
 static PyMethodDef functions[] = {
-    {"chaos_begin", begin_chaos, METH_VARARGS, NULL},      {"chaos_begin_anew", begin_anew, METH_O, NULL},
-    {"chaos_end", end_chaos, METH_NOARGS, NULL},           {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
-    {"chaos_acts", chaos_tell, METH_NOARGS, NULL},         {"chaos_record", begin_record, METH_NOARGS, NULL},
-    {"chaos_recorded", chaos_recorded, METH_NOARGS, NULL}, {0},
+    {"chaos_begin", begin_chaos, METH_VARARGS, NULL}, {"chaos_begin_anew", begin_anew, METH_O, NULL},
+    {"chaos_end", end_chaos, METH_NOARGS, NULL},      {"chaos_turn", come_to_turn, METH_NOARGS, NULL},
+    {"chaos_acts", chaos_tell, METH_NOARGS, NULL},    {0},
 };
 
 const struct entries entries_chaos = {.functions = functions, .after_fork = chaos_after_fork};

@@ -14,11 +14,11 @@
 #include "kernel/base/events.h"
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
-#include "observe/measure.h"
-#include "explore/strategies/strategy.h"
+#include "kernel/lwp/registry.h"
 #include "python/args.h"
 #include "python/reading/names.h"
 #include "python/threads/sleep.h"
+#include "reading/random.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -101,9 +101,9 @@ static struct chaos *chaos_mine(void)
         me = (struct chaos){.session = now, .number = (uint32_t)atomic_fetch_add(&numbers, 1)};
     if (!me.mean) {
         me.random = seed + me.number * 0x9e3779b97f4a7c15;
-        strategy_next_word(&me.random);
-        me.mean = 8 << strategy_next_word(&me.random) % 4;
-        me.until = 1 + (int)(strategy_next_word(&me.random) % (uint64_t)(2 * me.mean));
+        random_next_word(&me.random);
+        me.mean = 8 << random_next_word(&me.random) % 4;
+        me.until = 1 + (int)(random_next_word(&me.random) % (uint64_t)(2 * me.mean));
     }
     return &me;
 }
@@ -270,7 +270,7 @@ static int64_t credit_at(int64_t now)
 /* Between the shortest and `most`, on a scale by powers. */
 static int64_t choose_length(int64_t most)
 {
-    double part = (double)(strategy_next_word(&me.random) >> 11) / (double)(1ull << 53);
+    double part = (double)(random_next_word(&me.random) >> 11) / (double)(1ull << 53);
 
     return (int64_t)(SHORTEST * pow((double)(most < LONGEST ? most : LONGEST) / SHORTEST, part));
 }
@@ -308,7 +308,7 @@ static void sleep_listed(int64_t ns)
     int64_t deadline = park_now() + ns;
 
     atomic_store(&me.word, 0);
-    me.stubborn = strategy_next_word(&me.random) % STUBBORN == 0 || atomic_load_explicit(&alive, memory_order_relaxed) < 2;
+    me.stubborn = random_next_word(&me.random) % STUBBORN == 0 || atomic_load_explicit(&alive, memory_order_relaxed) < 2;
     list_me();
     if (me.counted)
         stop_running();
@@ -325,16 +325,11 @@ int64_t chaos_due(enum chaos_kind kind)
 
     if (thread->quiet || --thread->until > 0)
         return 0;
-    thread->until = 1 + (int)(strategy_next_word(&thread->random) % (uint64_t)(2 * thread->mean));
+    thread->until = 1 + (int)(random_next_word(&thread->random) % (uint64_t)(2 * thread->mean));
     if (kind != CHAOS_TURN && atomic_load_explicit(&alive, memory_order_relaxed) < 2)
         return 0;
     int64_t most = credit_at(park_now());
     return most < SHORTEST ? 0 : choose_length(most);
-}
-
-uint32_t chaos_number(void)
-{
-    return chaos_mine()->number;
 }
 
 int chaos_may_hold(void)
@@ -357,14 +352,11 @@ void chaos_hold(int64_t ns, const struct chaos_place *place)
 
 void chaos_holds_begin(uint64_t number)
 {
-    struct lwp_statistics before;
-
-    lwp_read_statistics(&before);
     seed = number;
     atomic_fetch_add(&session, 1);
     atomic_store(&numbers, 0);
     atomic_store(&running, 1);
-    atomic_store(&alive, 1 + (int)before.alive); /* those from before aren't counted in `running` */
+    atomic_store(&alive, 1 + (int)registry_alive()); /* those from before aren't counted in `running` */
     atomic_store(&spent, 0);
     atomic_store(&chaos_calls, 0);
     forget_acts();

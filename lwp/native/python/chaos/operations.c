@@ -4,7 +4,7 @@
 #include "python/chaos/chaos.h"
 
 #include "python/reading/swap.h"
-#include "python/pool/future.h"
+#include "python/sync/future.h"
 #include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"
@@ -17,13 +17,7 @@ static PyObject *do_at_point(const struct swap_call *call)
     PyObject *object = PyModule_Check(call->self) && call->count ? call->args[0] : call->self;
 
     chaos_point(&(struct chaos_place){CHAOS_OPERATION, call->swap->name, object});
-    if (call->swap->kind != EXPLORE_ACQUIRE && call->swap->kind != EXPLORE_JOIN) {
-        chaos_record(call->swap->kind);
-        return swap_stock(call);
-    }
-    PyObject *result = swap_stock(call);
-    chaos_record(call->swap->kind);
-    return result;
+    return swap_stock(call);
 }
 
 #define LOCK_METHODS(ROW, of)                                            \
@@ -75,14 +69,12 @@ enum { LOCK_TABLES = sizeof lock_tables / sizeof *lock_tables, TABLES = sizeof t
 static int may_call(void)
 {
     chaos_point(&(struct chaos_place){CHAOS_START});
-    chaos_record(EXPLORE_BEGIN);
     return 1;
 }
 
 static void has_called(void)
 {
     chaos_point(&(struct chaos_place){CHAOS_END});
-    chaos_record(EXPLORE_END);
 }
 
 void chaos_operations_end(void)

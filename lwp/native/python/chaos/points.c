@@ -45,8 +45,6 @@ static void hold_if_due(const struct chaos_place *place)
         return;
     PyObject *raised = PyErr_GetRaisedException();
     restart_if_due();
-    if (place->kind == CHAOS_CODE)
-        chaos_record(EXPLORE_CODE);
     chaos_hold(ns, place);
     PyErr_SetRaisedException(raised);
 }

@@ -5,7 +5,7 @@
  * the module random share one generator, which begins anew in each run. */
 #include "python/explore/parts.h"
 
-#include "explore/strategies/strategy.h"
+#include "reading/random.h"
 #include "python/args.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ static int begun;        /* in this run: it was seeded */
 static uint64_t next_word(struct explored *me)
 {
     uint64_t at = (uint64_t)me->index << 40 | me->drawn++;
-    return strategy_next_word(&at);
+    return random_next_word(&at);
 }
 
 /* ---- the system's ------------------------------------------------------------------------------------------------ */

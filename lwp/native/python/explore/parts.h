@@ -2,6 +2,7 @@
 #ifndef RUNTIME_EXPLORE_PARTS_H
 #define RUNTIME_EXPLORE_PARTS_H
 
+#include "explore/explore.h"
 #include "python/reading/swap.h"
 
 /* Methods come to points, and not any more.  -1 with an exception. */

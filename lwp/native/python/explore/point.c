@@ -1,6 +1,6 @@
 #include "python/explore/point.h"
 
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/room.h"
 
 #include <errno.h>

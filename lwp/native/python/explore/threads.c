@@ -6,7 +6,7 @@
 #include "python/threads/boot.h"
 #include "python/explore/point.h"
 #include "python/room.h"
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/threads/lwp.h"
 #include "python/green/scheduler.h"
 #include "green/thread.h"

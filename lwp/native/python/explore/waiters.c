@@ -3,7 +3,7 @@
 
 #include "python/args.h"
 #include "python/explore/point.h"
-#include "python/pool/future.h"
+#include "python/sync/future.h"
 #include "python/room.h"
 #include "python/sync/lock.h"
 #include "python/sync/waiters.h"

@@ -2,7 +2,7 @@
  * can be read without the GIL.  The reader of the latter is observe/glimpse.py: change both. */
 #include "observe/aside.h"
 #include "observe/calls.h"
-#include "study/inspect.h"
+#include "reading/inspect.h"
 #include "observe/listen.h"
 #include "python/args.h"
 #include "python/observe/frames.h"

@@ -1,11 +1,7 @@
-/* Counts over all LWPs, and the record of how threads are made. */
+/* Counts over all LWPs. */
 #include "python/room.h"
 
-#include "study/steps.h"
 #include "observe/measure.h"
-#include "python/args.h"
-
-enum { MOST_STEPS = 4096 };
 
 static PyObject *switch_measuring(PyObject *Py_UNUSED(module), PyObject *on)
 {
@@ -27,36 +23,9 @@ static PyObject *read_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSE
                          (Py_ssize_t)found.stack_used);
 }
 
-static PyObject *switch_record(PyObject *Py_UNUSED(module), PyObject *on)
-{
-    int is = PyObject_IsTrue(on);
-
-    if (is < 0)
-        return NULL;
-    steps_record(is);
-    Py_RETURN_NONE;
-}
-
-static PyObject *read_record(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    struct step *found = PyMem_Malloc(MOST_STEPS * sizeof *found);
-
-    if (!found)
-        return PyErr_NoMemory();
-    int count = steps_read(found, MOST_STEPS);
-    PyObject *list = PyList_New(0);
-    for (int i = 0; i < count; i++)
-        append_to(&list, Py_BuildValue("(LiiKK)", (long long)found[i].ns, found[i].tid, found[i].kind, (unsigned long long)found[i].a,
-                                       (unsigned long long)found[i].b));
-    PyMem_Free(found);
-    return list;
-}
-
 static PyMethodDef functions[] = {
     {"lwp_measure", switch_measuring, METH_O, NULL},
     {"lwp_statistics", read_statistics, METH_NOARGS, "struct lwp_statistics, by its order; times in ns."},
-    {"steps_record", switch_record, METH_O, "Starts a new record, or ends it."},
-    {"steps_read", read_record, METH_NOARGS, "The record: (ns, tid, kind, a, b)."},
     {0},
 };
 

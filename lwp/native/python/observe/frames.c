@@ -5,7 +5,7 @@
 #include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
-#include "study/inspect.h"
+#include "reading/inspect.h"
 #include "python/compat.h"
 #include "python/observe/frames.h"
 

@@ -4,9 +4,10 @@
 #include "green/listed.h"
 #include "python/args.h"
 #include "python/threads/lwp.h"
-#include "python/green/foreign.h"
+#include "python/green/scheduler.h"
+#include "python/reading/current_frames.h"
 #include "python/reading/takings.h"
-#include "python/pool/future.h"
+#include "python/sync/future.h"
 #include "python/sync/lock.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"
@@ -94,7 +95,7 @@ static void add_in_c(uintptr_t ident, int tid, void *arg)
 {
     struct found found = {.ident = ident, .tid = tid};
 
-    if ((found.since = foreign_since(glibc_thread_pointer((void *)ident), &found.place)))
+    if (foreign_room && (found.since = foreign_room->since(glibc_thread_pointer((void *)ident), &found.place)))
         add_found(arg, found);
 }
 
@@ -193,22 +194,12 @@ static PyObject *state_of(const struct found *found)
 
 static PyObject *place_of(const struct found *found)
 {
-    return Py_BuildValue("(iNN)", found->tid, python_foreign_name(&found->place), to_seconds(found->since));
+    return Py_BuildValue("(iNN)", found->tid, foreign_room->name(&found->place), to_seconds(found->since));
 }
 
 static PyObject *tid_of(const struct found *found)
 {
     return PyLong_FromLong(found->tid);
-}
-
-/* Takes over the references.  0, or -1 with an exception. */
-static int set_item(PyObject *dict, PyObject *key, PyObject *value)
-{
-    int result = key && value ? PyDict_SetItem(dict, key, value) : -1;
-
-    Py_XDECREF(key);
-    Py_XDECREF(value);
-    return result;
 }
 
 static PyObject *by_ident(void (*add)(uintptr_t ident, int tid, void *all), PyObject *(*value_of)(const struct found *found))
@@ -219,7 +210,7 @@ static PyObject *by_ident(void (*add)(uintptr_t ident, int tid, void *all), PyOb
         return NULL;
     PyObject *dict = PyDict_New();
     for (size_t i = 0; dict && i < all.count; i++) {
-        if (set_item(dict, PyLong_FromUnsignedLong(all.found[i].ident), value_of(&all.found[i])) < 0)
+        if (dict_take_item(dict, PyLong_FromUnsignedLong(all.found[i].ident), value_of(&all.found[i])) < 0)
             Py_CLEAR(dict);
     }
     PyMem_Free(all.found);
@@ -243,30 +234,10 @@ static PyObject *list_tids(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unus
 
 /* ---- where threads are ------------------------------------------------------------------------------------------ */
 
-/* sys._current_frames() makes frame objects for the threads of subinterpreters too, with an allocator whose GIL the caller doesn't have
- * (Python/pystate.c, _PyThread_CurrentFrames).  Only without a GIL it does so safely: it stops all threads.
- *
- * The list of states needs no lock here: a new one comes first, and none goes without the GIL. */
-static PyObject *list_frames(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    if (WITHOUT_GIL)
-        return PyObject_CallNoArgs(PySys_GetObject("_current_frames"));
-    int collects = ALLOCATION_COLLECTS && PyGC_Disable();
-    PyObject *all = PyDict_New();
-    for (PyThreadState *one = PyInterpreterState_ThreadHead(PyInterpreterState_Main()); all && one; one = PyThreadState_Next(one)) {
-        PyObject *frame = (PyObject *)PyThreadState_GetFrame(one);
-        if (frame && set_item(all, PyLong_FromUnsignedLong(one->thread_id), frame) < 0)
-            Py_CLEAR(all);
-    }
-    if (collects)
-        PyGC_Enable();
-    return all;
-}
-
 /* By its ident, the calls of each thread. */
 static PyObject *map_calls(void)
 {
-    PyObject *frames = list_frames(NULL, NULL);
+    PyObject *frames = current_frames();
     PyObject *all = frames ? PyDict_New() : NULL, *ident, *frame;
     Py_ssize_t at = 0;
 
@@ -301,8 +272,6 @@ static PyObject *look_at_threads(PyObject *module, PyObject *threads)
 }
 
 static PyMethodDef functions[] = {
-    {"current_frames", list_frames, METH_NOARGS,
-     "By its ident, the innermost frame of each thread that runs Python in the main interpreter."},
     {"green_states", list_states, METH_NOARGS,
      "By its ident, what each green thread, and each that lends its LWP, does: \"running\", \"ready\" or \"asleep\"."},
     {"in_c", list_in_c, METH_NOARGS,

@@ -5,7 +5,7 @@
 #include "kernel/base/park.h"
 #include "observe/aside.h"
 #include "observe/calls.h"
-#include "study/inspect.h"
+#include "reading/inspect.h"
 #include "python/args.h"
 #include "python/observe/frames.h"
 #include "python/reading/takings.h"

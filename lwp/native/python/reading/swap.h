@@ -9,8 +9,8 @@
 #ifndef RUNTIME_EXPLORE_SWAP_H
 #define RUNTIME_EXPLORE_SWAP_H
 
-#include "explore/explore.h"
 #include "python/python.h"
+#include "reading/kinds.h"
 
 struct swap;
 

@@ -4,7 +4,7 @@
 
 #include "green/replace.h"
 #include "kernel/base/park.h"
-#include "python/green/foreign.h"
+#include "python/green/scheduler.h"
 #include "python/room.h"
 
 #include <errno.h>
@@ -95,7 +95,7 @@ static int nanosleep_or_leave_lwp(const struct timespec *time, struct timespec *
     return libc_nanosleep(&(struct timespec){rest / PARK_SECOND, rest % PARK_SECOND}, left);
 }
 
-void python_watch_foreign(void)
+static void watch_foreign(void)
 {
     static int done;
 
@@ -114,7 +114,7 @@ void python_watch_foreign(void)
 
 /* ---- which have blocked ------------------------------------------------------------------------------------------ */
 
-PyObject *python_foreign_name(const struct foreign_seen *place)
+static PyObject *name_of_place(const struct foreign_seen *place)
 {
     const char *slash = strrchr(place->library, '/'), *library = slash ? slash + 1 : place->library;
     char text[300];
@@ -125,7 +125,7 @@ PyObject *python_foreign_name(const struct foreign_seen *place)
 
 static void add_place(const struct foreign_seen *place, long times, int64_t ns, void *list)
 {
-    PyObject *one = Py_BuildValue("(Nld)", python_foreign_name(place), times, (double)ns / PARK_SECOND);
+    PyObject *one = Py_BuildValue("(Nld)", name_of_place(place), times, (double)ns / PARK_SECOND);
 
     if (one && !PyErr_Occurred())
         PyList_Append(list, one);
@@ -149,4 +149,12 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-const struct entries entries_foreign = {.functions = functions};
+static int add_foreign(PyObject *Py_UNUSED(module))
+{
+    static const struct foreign_room room = {.watch = watch_foreign, .since = foreign_since, .name = name_of_place};
+
+    foreign_room = &room;
+    return 0;
+}
+
+const struct entries entries_foreign = {.add = add_foreign, .functions = functions};

@@ -6,7 +6,6 @@
 #include "green/shared_lwp.h"
 #include "kernel/lwp/lwp.h"
 #include "python/args.h"
-#include "python/green/foreign.h"
 #include "python/threads/faulthandler.h"
 #include "python/room.h"
 #include "python/threads/sleep.h"
@@ -24,6 +23,7 @@ enum { CARRIER_STACK = 64 * 1024, MOST_LWPS = 1024 };
 #define LEAST_SLICE 100000          /* ns: with a shorter slice the watcher would be busy all the time */
 #define MOST_SLICE 1000000000000000 /* ns */
 
+const struct foreign_room *foreign_room;
 static PyTypeObject *scheduler_type;
 
 struct scheduler *python_scheduler(PyObject *op)
@@ -480,8 +480,8 @@ static PyObject *scheduler_tp_new(PyTypeObject *type, PyObject *args, PyObject *
     Py_BEGIN_ALLOW_THREADS /* the thread that has the linker's locks may want the GIL */
     green_lwp_watch_masks();
     Py_END_ALLOW_THREADS
-    if (lwps > 1 || slice)
-        python_watch_foreign();
+    if ((lwps > 1 || slice) && foreign_room)
+        foreign_room->watch();
     SchedulerObject *self = (SchedulerObject *)type->tp_alloc(type, 0);
     if (self && !(self->scheduler = scheduler_new(lwps, slice))) {
         Py_DECREF(self);

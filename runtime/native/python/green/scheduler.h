@@ -4,7 +4,15 @@
 
 #include "python/python.h"
 
+struct foreign_seen;
 struct scheduler;
+/* What python/green/foreign.c brings; NULL: it is not there, and green threads in C code of others keep their LWP for a time slice. */
+struct foreign_room {
+    void (*watch)(void); /* with the GIL: from now on such code leaves the LWP to other green threads (green/foreign.h) */
+    int64_t (*since)(void *tp, struct foreign_seen *place); /* foreign_since() */
+    PyObject *(*name)(const struct foreign_seen *place); /* "FUNCTION of LIBRARY", or the library alone: a new str */
+};
+API extern const struct foreign_room *foreign_room;
 
 /* The scheduler behind a Python object; NULL with a TypeError. */
 API struct scheduler *python_scheduler(PyObject *op);

@@ -1,7 +1,7 @@
 /* Condition: a queue, and a lock that is given up while one sleeps in it. */
 #include "kernel/base/events.h"
 #include "python/args.h"
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/sync/common.h"
 #include "python/sync/waiters.h"
 #include "python/sync/lock.h"

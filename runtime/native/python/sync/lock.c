@@ -2,7 +2,7 @@
 #include "python/sync/lock_parts.h"
 
 #include "python/args.h"
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/sync/common.h"
 #include "python/sync/with.h"
 #include "python/room.h"

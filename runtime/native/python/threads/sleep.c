@@ -3,7 +3,7 @@
 #include "kernel/base/events.h"
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/without_gil/spin.h"
 #include "python/threads/wake.h"
 #include "python/room.h"

@@ -32,7 +32,7 @@
 
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_state.h"
-#include "python/groups/cancel.h"
+#include "python/waits/cancel.h"
 #include "python/room.h"
 #include "green/replace.h"
 #include "kernel/lock/lock.h"
