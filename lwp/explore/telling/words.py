@@ -38,19 +38,11 @@ def of_error(error: BaseException | None, default: str = "") -> str:
 
 def headline(story: Story) -> str:
     if story.ending == Ending.FAILED:
-        return _exception(story)
-    if story.ending == Ending.DEADLOCK:
-        return f"DEADLOCK: {_deadlock(story)}"
-    if story.ending == Ending.LEFT_BEHIND:
-        return f"LEFT BEHIND: {_left_behind(story)}"
-    if story.ending == Ending.LIMIT:
-        return f"LIVELOCK: {_livelock(story)}"
-    return story.ending.name.replace("_", " ")
-
-
-def _exception(story: Story) -> str:
-    where = story.raised_at if isinstance(story.run.error, AssertionError) else None
-    return of_error(story.run.error, where[-1].text if where else "")
+        where = story.raised_at if isinstance(story.run.error, AssertionError) else None
+        return of_error(story.run.error, where[-1].text if where else "")
+    told = {Ending.DEADLOCK: _deadlock, Ending.LEFT_BEHIND: _left_behind, Ending.LIMIT: _livelock}.get(story.ending)
+    name = "LIVELOCK" if story.ending == Ending.LIMIT else story.ending.name.replace("_", " ")
+    return f"{name}: {told(story)}" if told is not None else name
 
 
 def failed_at(story: Story) -> str:
