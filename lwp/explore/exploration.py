@@ -359,7 +359,7 @@ class Exploration:
     def _told(
         self, plan: Plan, failure: Failure, again: list[Run], seconds: float, libraries: set[str] | None = None
     ) -> tuple[Run, Story] | None:
-        """The run and its story. libraries: of Recorder.
+        """The run and its story. libraries: the recorder adds to it which libraries came to points.
 
         A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
         the data is not told.

@@ -16,7 +16,7 @@ _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4
 _ALL_ODDS = bytes(odds for odds in _ODDS for _ in range(_RUNS_AT_ODDS))
-_SEEDS = 800  # bytes; for as many runs as one call makes
+_SEEDS = 800  # bytes of random seeds: enough for the runs of one call of explore_run()
 _MOST_DEPTH = 9  # lwp/native/explore/strategies/pct.c has room for one change less
 
 

@@ -239,7 +239,7 @@ def _wanted(thing: Thing | None) -> str:
 
 
 def stopped(event: Event) -> str:
-    """What a thread that is about to do this is stopped before, such as `before it writes counter`, or after."""
+    """Where the story says that a thread stops, such as `before it writes counter`."""
     if event.kind == Kind.CODE and event.thing is not None:
         return f"after it {_releases(event.thing)}"
     before = _about_to(event)

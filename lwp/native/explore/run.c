@@ -37,7 +37,8 @@ enum { MOST_CANCELLED = 1000, HOPELESS = 20000 };
 enum { MOST_PASSED = 25, LATE_POINTS = 50 }; /* the first: times the limit */
 #define UNWINDING_PATIENCE 1000000000LL /* ns */
 #define SLACK 100000LL /* ns */
-#define CHILDS_PATIENCE 50000000LL /* ns in earnest that a sleep lasts at most while there are child processes */
+/* ns: a sleep of an explored thread lasts at most this long by the real clock while the test has child processes, which may end it. */
+#define CHILDS_PATIENCE 50000000LL
 #define OUTSIDE_PATIENCE 1000000LL    /* ns that a file may take while a deadline is there to move the clock to */
 #define FULL_PATIENCE 1000000000LL    /* ns: after these in earnest nothing will come */
 #define LWP_PATIENCE 5000000000LL     /* ns that a thread with an LWP of its own may take */
