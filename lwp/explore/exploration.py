@@ -108,18 +108,16 @@ class Exploration:
 
     def _list_races(self) -> None:
         if self._races is not None:
-            from .telling.races import told
-
             races, self._races = self._races, None
-            self.result.races = races.facts(self._token_of)
-            self.result._races = told(self.result.races)
+            self.result.races, self.result._races = races.told(self._token_of)
 
     def _token_of(self, race: Race) -> str:
         """Of a simple schedule with the race's other order."""
+        from .telling.races import unordered
 
         def attempt(plan: Plan) -> Schedule | None:
             _, steps, recorder = self._looked_at(plan)
-            turns = race.turns(steps, recorder.accesses.found)
+            turns = any(race.is_turned(*pair) for pair in unordered(steps, recorder.accesses.found))
             return Schedule(by_deviations(plan, steps), tuple(steps)) if turns else None
 
         assert race.other is not None
