@@ -98,7 +98,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _of_project(file: str) -> Iterator[str]:
-    """What is installed of it, and the test's own file if that is."""
+    """The installed files of the project that the test `file` belongs to, and `file` itself if it is installed."""
     if _is_installed(file):
         yield file
     top = nearest_above(file, "pyproject.toml", "setup.cfg", "setup.py")

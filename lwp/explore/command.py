@@ -60,13 +60,10 @@ class _Line:
 
 
 def _print(result: Result, output: str) -> None:
-    report = result.report().rstrip()
-    print(report)
+    print(result.report().rstrip())
     if output:
         print("\nWhat that run printed:")
         print("".join(f"  {line}\n" for line in output.splitlines()), end="")
-    if result.command and result.command not in report:
-        print(f"\nTo see it again: {printable(result.command)}")
 
 
 def _explore(

@@ -14,12 +14,12 @@ from .. import native
 from ..reading.files import Choice, choosing
 from ..reading.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
-from .results import Changing, DeadlockFound, Find, Inconclusive, LeftBehind, Livelock, Outcome, Result
-from .run.plans import Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
+from .ends import reason
+from .results import Changing, Find, Inconclusive, Outcome, Result, Text
+from .run.plans import FINDS, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
-from .search.systematic import DIFFERS
 from .search.tried import NO_THREADS, Tried, counted, left_out
 from .tokens import make_token
 
@@ -108,18 +108,16 @@ class Exploration:
 
     def _list_races(self) -> None:
         if self._races is not None:
-            from .telling.races import told
-
             races, self._races = self._races, None
-            self.result.races = races.facts(self._token_of)
-            self.result._races = told(self.result.races)
+            self.result.races, self.result._races = races.told(self._token_of)
 
     def _token_of(self, race: Race) -> str:
         """Of a simple schedule with the race's other order."""
+        from .telling.races import unordered
 
         def attempt(plan: Plan) -> Schedule | None:
             _, steps, recorder = self._looked_at(plan)
-            turns = race.turns(steps, recorder.accesses.found)
+            turns = any(race.is_turned(*pair) for pair in unordered(steps, recorder.accesses.found))
             return Schedule(by_deviations(plan, steps), tuple(steps)) if turns else None
 
         assert race.other is not None
@@ -148,9 +146,10 @@ class Exploration:
         until = self._session.until
         return math.inf if until is None else until - time.monotonic()
 
-    def end(self, outcome: Outcome, error: BaseException | None = None) -> Result:
+    def end(self, outcome: Outcome, text: str, error: BaseException | None = None) -> Result:
         self.result.outcome = outcome
         self.result.error = error
+        self.result._report = Text(text)
         self.result.seconds = self.seconds
         self.result.distinct = len(self.tried.schedules)
         self.result.known = dict(self.tried.known)
@@ -158,33 +157,21 @@ class Exploration:
         self._list_races()
         return self.result
 
-    def inconclusive(self, reason: str, kind: type[Inconclusive] = Inconclusive) -> Result:
-        result = self.end(Outcome.INCONCLUSIVE, kind(reason))
-        result._report = lambda result: f"INCONCLUSIVE: {reason}"
-        return result
+    def inconclusive(
+        self, why: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None
+    ) -> Result:
+        error = kind(why)
+        error.__cause__ = cause
+        return self.end(Outcome.INCONCLUSIVE, f"INCONCLUSIVE: {why}", error)
 
     def changes(self, run: Run) -> Result:
         """The same schedule has passed, and fails when it is run again."""
-        result = self.inconclusive(
-            "the test passes when it is called first, and fails when it is called again in the same way "
-            f"({what_failed(run)}): it, or a fixture that is made once, keeps something from call to call",
-            Changing,
-        )
-        assert result.error is not None
-        result.error.__cause__ = run.error
-        return result
+        return self.inconclusive(reason("changes", what=what_failed(run)), Changing, run.error)
 
     def stuck(self) -> Result:
         watch = self._session.watch
-        if watch.waits:
-            return self.inconclusive(
-                f"a thread waits for a file or socket, where nothing came for {watch.patience:g} s, and nothing in the "
-                f"test could go on: {watch.place}"
-            )
-        does = "spins or computes" if watch.spins else "is blocked in a call that is not under control"
-        return self.inconclusive(
-            f"a thread {does}, and came to no scheduling point for {watch.patience:g} s: {watch.place}"
-        )
+        end = "file" if watch.waits else "spins" if watch.spins else "blocked"
+        return self.inconclusive(reason(end, seconds=watch.patience, place=watch.place))
 
     # ---- what was found ----------------------------------------------------------------------------------------------
 
@@ -228,34 +215,22 @@ class Exploration:
         steps = self._session.max_steps
         end = 2 * LONGER * steps
         if self.result.runs > 1:
-            return self.ends(f"the last run had not ended after {end:,} steps: --max-steps is for a longer test")
-        return self.inconclusive(
-            f"a run had not ended after {end:,} steps, and nothing shows that it never will: "
-            f"--max-steps (max_steps=), now {steps:,}, is for a test that is longer"
-        )
-
-    def _late(self) -> Result:
-        """Of a failure in a run whose clock has hurried."""
-        steps = self._session.max_steps
-        return self.inconclusive(
-            f"a run failed after its clock had hurried, because it was longer than {LONGER * steps:,} steps: with a "
-            f"larger --max-steps (max_steps=), now {steps:,}, the clock hurries later"
-        )
+            return self.spent(reason("last long", end=end))
+        return self.inconclusive(reason("long", end=end, steps=steps))
 
     def found(self, plan: Plan, run: Run, name: str) -> Result | None:
         """The run has failed: shrinks it, replays it, and reports.  None: it is no failure after all."""
         if run.ending == Ending.TOO_MANY:
-            return self.inconclusive("the test starts more than 1,024 threads in a run")
+            return self.inconclusive(reason("threads"))
         if run.ending == Ending.STUCK:
             return self.stuck()
         self._give_to_tell()
         same = by_deviations(plan, last_steps())
         run = self.doubts.collected(same, self.doubts.lengthened(same, self.doubts.settled(same, run)))
         if run.ending == Ending.OUT_OF_TIME:
-            long = "the last run took too long to be looked at again"
-            return self.ends(long) if self.result.runs > 1 else self.out_of_time()
+            return self.spent(reason("last slow")) if self.result.runs > 1 else self.out_of_time()
         if lacks(run) and self.result.runs > 1:
-            return self.ends(f"each run keeps something, so the last one failed: {run.error}")
+            return self.spent(reason("keeps", error=run.error))
         if not run.failed or self.passes_as_known(same, run):  # it is long, or had closed a circle that is no deadlock
             return None
         failure = Failure(run)
@@ -264,15 +239,13 @@ class Exploration:
         if run.ending == Ending.LIMIT and not self._recorded(same, with_states=True)[1].has_cycle:
             return self._long()
         if run.hurried and run.ending != Ending.LIMIT and not plan.strikes & Strikes.EARLY:
-            return self._late()
+            most = self._session.max_steps
+            return self.inconclusive(reason("hurried", longer=LONGER * most, steps=most))
         by_file = waited_for_file(steps)
         if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
             if by_file:  # within a program data comes at once, except where the kernel has no time for that
                 return None
-            return self.inconclusive(
-                f"the test waits for a thread that it has not started ({_others()}): only those that it starts are "
-                "under control"
-            )
+            return self.inconclusive(reason("others", others=_others()))
         tries = (self._schedule(same, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
@@ -282,25 +255,12 @@ class Exploration:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
 
-    def _fails_no_more(self, failure: Failure, fails: str = "") -> Result:
+    def _fails_no_more(self, failure: Failure, end: str = "once", **facts: object) -> Result:
         if self.left < 0:
-            return self.inconclusive(
-                f"a run failed ({what_failed(failure)}), and the time was up before it could be run again: give it "
-                "more seconds"
-            )
-        if failure.ending == Ending.LEFT_BEHIND:
-            reason = (
-                "a run left threads behind, and the same schedule does not again: threads end with the run that starts "
-                "them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there"
-            )
-        else:
-            again = f"failed again {fails} only" if fails else "does not fail again"
-            what = what_failed(failure)
-            reason = f"a run failed ({what}), and the same schedule {again}: repeated, the test does something else"
-        result = self.inconclusive(reason)
-        assert result.error is not None
-        result.error.__cause__ = failure.error
-        return result
+            end = "no time"
+        elif failure.ending == Ending.LEFT_BEHIND:
+            end = "left behind"
+        return self.inconclusive(reason(end, what=what_failed(failure), **facts), cause=failure.error)
 
     def _shrunk(self, schedule: Schedule, failure: Failure) -> Schedule:
         seconds = min(_SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK, self.left / 2)
@@ -317,15 +277,14 @@ class Exploration:
     def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
         from .telling.page import page
         from .telling.report import report
-        from .telling.why import facts_as_dicts
-        from .telling.words import headline
+        from .telling.told import tell
 
-        def told(how: Callable[[Story, Result], str]) -> Callable[[Result], str]:
-            def tell(result: Result) -> str:
+        def rendered(how: Callable[..., str]) -> Callable[[Result], str]:
+            def render(result: Result) -> str:
                 with choosing(choice):
-                    return how(story, result)
+                    return how(told, story, result)
 
-            return tell
+            return render
 
         plan = schedule.plan
         self._list_races()  # before the run whose output is shown
@@ -337,7 +296,7 @@ class Exploration:
             again.append(run)
         replays = sum(run.failed and Failure(run) == failure for run in again)
         if replays < _ENOUGH * len(again):
-            return self._fails_no_more(failure, f"in {replays} of {len(again)} runs")
+            return self._fails_no_more(failure, "seldom", often=replays, runs=len(again))
         recorded = self._explained(plan, failure, again)
         if recorded is None:
             return self._fails_no_more(failure)
@@ -345,8 +304,9 @@ class Exploration:
         if failure.ending == Ending.LIMIT and not story.has_cycle:
             return self._long()
         with choosing(choice):
-            error = _as_error(last, headline(story))
-        result = self.end(_outcome(schedule), error)
+            told = tell(story)
+        error = _as_error(last, told.what)
+        result = self.end(_outcome(schedule), "", error)
         result.name = name
         result.token = make_token(plan, last)
         result.replays = replays
@@ -358,9 +318,9 @@ class Exploration:
         if any(thread >= 0 for thread in story.tasks):
             result.other_order = schedule.needs_other_order
             result._has_threads = story.tasks.count(-1) > 1
-        result.why = facts_as_dicts(story)
-        result._report = told(report)
-        result._page = told(page)
+        result.why = [fact._asdict() for fact in told.why]
+        result._report = rendered(report)
+        result._page = rendered(page)
         return result
 
     def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice, str] | None:
@@ -397,7 +357,7 @@ class Exploration:
     def _told(
         self, plan: Plan, failure: Failure, again: list[Run], seconds: float, libraries: set[str] | None = None
     ) -> tuple[Run, Story] | None:
-        """The run and its story. libraries: of Recorder.
+        """The run and its story. libraries: the recorder adds to it which libraries came to points.
 
         A recorder that looks at data keeps objects alive a little longer. If that changes what the run does each time,
         the data is not told.
@@ -435,39 +395,31 @@ class Exploration:
     # ---- what was not ------------------------------------------------------------------------------------------------
 
     def out_of_time(self) -> Result:
-        if self.result.runs > 1 and self._is_limited:
+        if self.result.runs <= 1:
+            return self.inconclusive(reason("first slow", seconds=self.seconds))
+        if self._is_limited:
             return self.spent()
-        if self.result.runs > 1:
-            most = _SLOW + _SLOWER * self._longest
-            return self.inconclusive(
-                f"a run had not ended after {most:.0f} s, and those before took {self._longest:.1g} s at most: it "
-                "waits for what is out of control, or for what an earlier call of the test has changed"
-            )
-        return self.inconclusive(f"the first run had not ended after {self.seconds:.0f} s: give it more seconds")
+        return self.inconclusive(reason("slow", most=_SLOW + _SLOWER * self._longest, longest=self._longest))
 
-    def ends(self, why: str) -> Result:
-        """The runs before have passed, and no more can be made."""
+    def spent(self, why: str = "") -> Result:
+        """None of the runs has failed. why: no more can be made, "" if they were as many as wanted."""
         self.tried.ended_by = why
-        return self.spent()
-
-    def spent(self) -> Result:
-        text = self.tried.spent()
-        self.result._report = lambda result: text
-        return self.end(Outcome.BUDGET_SPENT)
+        return self.end(Outcome.BUDGET_SPENT, self.tried.spent())
 
     def alone(self) -> Result:
         """The test has passed in the default schedule, and started no thread: no other schedule is there."""
-        if self.tried.has_tasks:
-            return self.spent()
-        return self._exhausted("", NO_THREADS)
+        return self.spent() if self.tried.has_tasks else self._exhausted("", NO_THREADS)
 
     def exhausted(self, claim: str, granularity: str) -> Result:
-        """claim: which schedules were tried. It holds only if the test does the same each time."""
+        """claim: which schedules were tried, "" if that were not all. It holds only if the test does the same each
+        time."""
+        if not claim:
+            return self.spent()
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
         if Ending.OUT_OF_TIME in (once.ending, again.ending):
             return self.spent()
         if once.hash != again.hash:
-            return self.inconclusive(DIFFERS)
+            return self.inconclusive(reason("differs"))
         if self.tried.has_tasks:
             return self.spent()
         more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
@@ -475,9 +427,8 @@ class Exploration:
         return self._exhausted(f"{claim}{turns}: ", more)
 
     def _exhausted(self, claim: str, more: str) -> Result:
-        end = f"{self.tried.failures()}{more}"  # a report must not keep the session
-        self.result._report = lambda result: f"EXHAUSTED: {claim}{counted(result.runs, 'run')}, {end}"
-        return self.end(Outcome.EXHAUSTED)
+        runs = counted(self.result.runs, "run")
+        return self.end(Outcome.EXHAUSTED, f"EXHAUSTED: {claim}{runs}, {self.tried.failures()}{more}")
 
 
 def _name_of(test: Callable[[], object]) -> str:
@@ -494,12 +445,7 @@ def _others() -> str:
 def _as_error(run: Run, headline: str) -> BaseException:
     if run.error is not None:
         return run.error
-    kinds: dict[int, type[Find]] = {
-        Ending.DEADLOCK: DeadlockFound,
-        Ending.LEFT_BEHIND: LeftBehind,
-        Ending.LIMIT: Livelock,
-    }
-    return kinds.get(run.ending, Find)(headline)
+    return FINDS.get(run.ending, Find)(headline)
 
 
 def _outcome(schedule: Schedule) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
 from .doubts import Failure
+from .ends import reason
 from .exploration import TO_TELL, Exploration
 from .results import Inconclusive, Progress, Result
 from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
@@ -205,15 +206,14 @@ class _Search:
                 return exploration.alone()
             self._tell()
             if exploration.result.runs >= runs or (seconds is not None and exploration.seconds >= seconds):
-                claim = portfolio.claim
-                return exploration.exhausted(claim, plan.granularity) if claim else exploration.spent()
+                return exploration.exhausted(portfolio.claim, plan.granularity)
             try:
                 name, plan = plans.send(run) if begun else next(plans)
                 begun = True
             except StopIteration as end:
-                return exploration.exhausted(end.value, plan.granularity) if end.value else exploration.spent()
-            except Inconclusive as reason:
-                return exploration.inconclusive(str(reason))
+                return exploration.exhausted(end.value, plan.granularity)
+            except Inconclusive as why:
+                return exploration.inconclusive(str(why))
 
 
 def replay(
@@ -255,7 +255,7 @@ def replay(
             found_by = f"replay, {wanted.plan.granularity}"
             return exploration.conclude(schedule, Failure(run), found_by)
         if run.missed or check_of(run) != wanted.check:
-            return exploration.inconclusive("the test passed, and did not take the steps that the token tells of")
+            return exploration.inconclusive(reason("other steps"))
         return exploration.spent()
 
 

@@ -73,7 +73,7 @@ class Progress:
 
 
 @dataclass
-class _Text:
+class Text:
     text: str
 
     def __call__(self, result: Result) -> str:
@@ -130,6 +130,8 @@ class Result:
     def report(self) -> str:
         """What happened, on one screen."""
         text = self._report(self)
+        if self.token is not None and self.command not in text:
+            text += f"\n\nTo see it again: {self.command}"
         return printable_lines(f"{text}\n\n{self._races}" if self._races else text)
 
     def page(self) -> str:
@@ -150,9 +152,9 @@ class Result:
         return {
             **vars(self),
             "error": error,
-            "_report": _Text(self.report()),
+            "_report": Text(self.report()),
             "_races": "",
-            "_page": None if page is None else _Text(page(self)),
+            "_page": None if page is None else Text(page(self)),
         }
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ _TABLE = "[tool.lwp.explore]"
 #: Of the table.
 KEYS = (
     *("include", "exclude"),
-    *("runs", "seconds", "total", "seed", "strategy", "granularity", "workers", "early_timeouts", "cancel"),
+    *("runs", "seconds", "total", "seed", "strategy", "granularity", "workers", "early_timeouts", "cancel", "races"),
     *("html", "json", "keep", "known"),
 )
 

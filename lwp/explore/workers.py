@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe, wait
 
 from ..core import kept_open
-from .results import Inconclusive, Outcome, Progress, Result
+from .results import Inconclusive, Outcome, Progress, Result, Text
 from .search.tried import Tried
 
 #: (number, seed, runs, progress): explores, in this process.
@@ -59,16 +59,14 @@ class Gathering:
     def died(self, how: str) -> None:
         """Takes the end of a worker that gave no result for a result."""
         if self._decisive is None:
-            self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how))
-            self._decisive._report = lambda result: f"INCONCLUSIVE: {how}"
+            text = Text(f"INCONCLUSIVE: {how}")
+            self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how), _report=text)
 
     def result(self, replay: Replay) -> Result:
         """replay: finds the failure again in this process, so that the exception is the real one."""
         result = self._decisive or self._struck
         if result is None:
-            text = self._tried.spent()
-            result = Result(Outcome.BUDGET_SPENT)
-            result._report = lambda result: text
+            result = Result(Outcome.BUDGET_SPENT, _report=Text(self._tried.spent()))
         elif result.token is not None:
             again = replay(result.token)
             if again.token == result.token:

@@ -9,6 +9,7 @@ from enum import Enum, IntEnum, IntFlag
 from typing import NamedTuple
 
 from ... import native
+from ..results import DeadlockFound, Find, LeftBehind, Livelock
 
 #: Where threads may be switched, from coarse to fine.
 GRANULARITIES = ("sync", "gil", "opcode")
@@ -47,6 +48,14 @@ class Ending(IntEnum):
     TOO_MANY = 5
     STUCK = 6
     OUT_OF_TIME = 7
+
+
+#: What is raised of a run in which the program has raised nothing.
+FINDS: dict[int, type[Find]] = {
+    Ending.DEADLOCK: DeadlockFound,
+    Ending.LEFT_BEHIND: LeftBehind,
+    Ending.LIMIT: Livelock,
+}
 
 
 class State(Enum):

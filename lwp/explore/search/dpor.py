@@ -17,6 +17,7 @@ from collections.abc import Generator
 
 from ... import native
 from ...core import native as core
+from ..ends import reason
 from ..results import Inconclusive
 from ..run.plans import (
     DAEMON,
@@ -150,7 +151,7 @@ class _Search:
         before, self._steps = self._steps, native.explore_steps()
         check_begin(run, self._steps, order, before)
         if run.steps > _MOST_STEPS:
-            raise Inconclusive(f"dpor follows runs of at most {_MOST_STEPS:,} steps, and the test has {run.steps:,}")
+            raise Inconclusive(reason("systematic steps", most=_MOST_STEPS, steps=run.steps))
         self.cut |= run.steps > self._most_steps
         first = len(self._chosen)
         for at, (can, early, number, chosen, usual, kind, flags) in enumerate(

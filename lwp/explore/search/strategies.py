@@ -6,7 +6,7 @@ import itertools
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ..run.plans import Plan, Plans, Series, Strikes
 from .dpor import partial_orders
@@ -16,7 +16,7 @@ _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4
 _ALL_ODDS = bytes(odds for odds in _ODDS for _ in range(_RUNS_AT_ODDS))
-_SEEDS = 800  # bytes; for as many runs as one call makes
+_SEEDS = 800  # bytes of random seeds: enough for the runs of one call of explore_run()
 _MOST_DEPTH = 9  # lwp/native/explore/strategies/pct.c has room for one change less
 
 
@@ -26,7 +26,7 @@ _MOST_DEPTH = 9  # lwp/native/explore/strategies/pct.c has room for one change l
 # points: they would try many times as many schedules.
 
 
-def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...] = _DEPTHS) -> Plans:
+def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: tuple[int, ...]) -> Plans:
     chance = random.Random(seed)
     number = length = 0
     seeds = b""
@@ -64,53 +64,42 @@ def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan
         )
 
 
-Make = Callable[[str, int, int, Strikes, "int | None"], Plans]
-
-#: name: (what makes it from a granularity, a seed, a number of steps, what may strike, and the number behind the colon;
-#: that number's bounds)
-_STRATEGIES: dict[str, tuple[Make, range | None]] = {
-    "random": (lambda grain, seed, steps, strikes, number: _randomly("random", grain, seed, strikes), None),
-    "pct": (
-        lambda grain, seed, steps, strikes, number: _randomly(
-            "pct", grain, seed, strikes, (number,) if number else _DEPTHS
-        ),
-        range(1, _MOST_DEPTH + 1),
-    ),
-    "pos": (lambda grain, seed, steps, strikes, number: _randomly("pos", grain, seed, strikes), None),
-    "dpor": (  # between bytecodes each step may matter to each other, and so may a cancellation
-        lambda grain, seed, steps, strikes, number: (
-            partial_orders(steps, strikes)
-            if grain == "sync" and Strikes.CANCEL not in strikes
-            else depth_first(grain, steps, strikes)
-        ),
-        None,
-    ),
-    "dfs": (lambda grain, seed, steps, strikes, number: depth_first(grain, steps, strikes, number), range(1000)),
+#: Each, and the bounds of the number that may stand behind its colon.
+_STRATEGIES: dict[str, range | None] = {
+    "random": None,
+    "pct": range(1, _MOST_DEPTH + 1),
+    "pos": None,
+    "dpor": None,
+    "dfs": range(1000),
 }
 
 
-def _parsed(name: str) -> tuple[Make, int | None]:
+def _parsed(name: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"([a-z]+)(?::([0-9]{1,9}))?", name) if isinstance(name, str) else None
     if match is None or match[1] not in _STRATEGIES:
-        names = (f"{known}, {known}:N" if numbers else known for known, (_, numbers) in _STRATEGIES.items())
+        names = (f"{known}, {known}:N" if numbers else known for known, numbers in _STRATEGIES.items())
         raise ValueError(f"strategy {name!r} is not one of auto, chance, {', '.join(names)}")
-    make, numbers = _STRATEGIES[match[1]]
+    numbers = _STRATEGIES[match[1]]
     if match[2] is None:
-        return make, None
+        return match[1], None
     if numbers is None:
         raise ValueError(f"strategy {match[1]} takes no number: {name!r}")
     if int(match[2]) not in numbers:
         raise ValueError(f"strategy {match[1]} takes a number from {numbers[0]} to {numbers[-1]}: {name!r}")
-    return make, int(match[2])
+    return match[1], int(match[2])
 
 
 def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: Strikes) -> Plans:
-    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions).
+    """`random`, `pct` (all depths in turn), `pct:3`, `pos`, `dfs` (all), `dfs:2` (at most 2 preemptions), `dpor`.
 
     ValueError: another name, or a number out of bounds.
     """
-    make, number = _parsed(name)
-    return make(granularity, seed, most_steps, strikes, number)
+    kind, number = _parsed(name)
+    if kind == "dpor" and granularity == "sync" and Strikes.CANCEL not in strikes:
+        return partial_orders(most_steps, strikes)
+    if is_systematic(kind):  # for dpor between bytecodes each step may matter to each other, and so may a cancellation
+        return depth_first(granularity, most_steps, strikes, number)
+    return _randomly(kind, granularity, seed, strikes, (number,) if number else _DEPTHS)
 
 
 def check_strategy(name: str) -> None:

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Generator, Iterator
 
 from ... import native
+from ..ends import reason
 from ..results import Inconclusive
 from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, Strikes, threads_in
 from .fairness import Fairness
 
-DIFFERS = "the test does not do the same each time that its threads run in the same order"
 _CHOSEN = 20  #: its place in a step
 _MOST_BYTES = 1 << 26  #: for the beginnings of schedules that are kept for the next bound
 
@@ -31,10 +31,10 @@ def check_begin(run: Run, steps: bytes, order: bytes | bytearray, before: bytes 
     Or it has more threads than a step's sets hold.
     """
     if run.threads > MOST_IN_SET:
-        raise Inconclusive(f"dfs and dpor follow at most {MOST_IN_SET} threads, and the test has {run.threads}")
+        raise Inconclusive(reason("systematic threads", most=MOST_IN_SET, threads=run.threads))
     same = (len(order) - 1) * STEP.size if before and order else 0
     if steps[:same] != before[:same] or steps[_CHOSEN : len(order) * STEP.size : STEP.size] != order:
-        raise Inconclusive(DIFFERS)
+        raise Inconclusive(reason("differs"))
 
 
 def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:

@@ -10,10 +10,10 @@ from types import CodeType
 
 from ...core import printable
 from ...reading.files import is_program, short
-from ..run.plans import Ending
+from ..results import Find
+from ..run.plans import FINDS, Ending
 from .story import Story
 
-_KINDS = {Ending.DEADLOCK: "DeadlockFound", Ending.LEFT_BEHIND: "LeftBehind", Ending.LIMIT: "Livelock"}
 _MOST = 4  # functions
 
 
@@ -35,7 +35,8 @@ def name_of_find(story: Story) -> str:
     else:
         events = [wait.event for wait in story.ring or story.waits]
     codes = {event.place.code for event in events if event.place is not None}
-    return _name(_KINDS.get(story.ending, "Find"), sorted(codes, key=lambda code: (code.co_filename, code.co_qualname)))
+    kind = FINDS.get(story.ending, Find).__name__
+    return _name(kind, sorted(codes, key=lambda code: (code.co_filename, code.co_qualname)))
 
 
 def _name(kind: str, codes: list[CodeType]) -> str:

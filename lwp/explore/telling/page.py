@@ -13,27 +13,25 @@ from ..run.plans import Kind
 from .events import RAISE, Event, Holding, Line, Thing, Wait
 from .report import chosen, closing, left_out, notes_of, rated
 from .story import Story
-from .why import claims, facts
-from .words import at, causes, deviation, failed_at, headline, stacks, waiting
+from .told import Told
+from .words import at, deviation, stacks
 
 _MOST_ROWS = 400
 _COLOURS = 8  # of locks: --lock-0 ... in page.css
 _MOST_ARROWS = 40  # below the columns
 
 
-def page(story: Story, result: Result) -> str:
-    what = headline(story)
-    where = failed_at(story)
-    found = closing(result)
+def page(told: Told, story: Story, result: Result) -> str:
+    what = told.what
     parts = [
         f"<h1>{escape(what)}</h1>",
-        f'<p class="where">{escape(where)}</p>' if where else "",
-        _waits(story),
-        _why(story),
-        _traceback(story),
+        f'<p class="where">{escape(told.where)}</p>' if told.where else "",
+        _waits(told),
+        _why(told),
+        _traceback(told),
         f'<div class="picture">{_Picture(story).html(what)}</div>',
         _legend(story),
-        f"<p>{escape(found[0])}</p>",
+        f"<p>{escape(closing(result)[0])}</p>",
         _copied("Token", result.token or ""),
         _copied("Again", result.command) if result.command else "",
     ]
@@ -57,11 +55,8 @@ def page(story: Story, result: Result) -> str:
 """
 
 
-def _waits(story: Story) -> str:
-    rows = [
-        f"<tr><th>{escape(story.name(wait.thread))}</th><td>{_unbroken(waiting(story, wait))}</td></tr>"
-        for wait in story.all_waits
-    ]
+def _waits(told: Told) -> str:
+    rows = [f"<tr><th>{escape(name)}</th><td>{_unbroken(text)}</td></tr>" for name, text in told.waits]
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
 
 
@@ -70,28 +65,27 @@ def _unbroken(text: str) -> str:
     return re.sub(r"\S*-\S*", r"<b>\g<0></b>", escape(text))
 
 
-def _why(story: Story) -> str:
+def _why(told: Told) -> str:
     rows = []
-    for fact in facts(story):
+    for fact in told.why:
         calls = f"{fact.function} < {fact.called_by}" if fact.called_by else fact.function
         cells = (fact.access, fact.name, fact.value, fact.place, calls, fact.note)
         code = "".join(f"<td><code>{escape(cell)}</code></td>" for cell in cells[1:3])
         rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells[3:])
         rows.append(f"<tr><th>{_unbroken(fact.thread)}</th><td>{escape(fact.access)}</td>{code}{rest}</tr>")
-    said = "".join(f"<p>{_unbroken(text)}</p>" for text in claims(story))
+    said = "".join(f"<p>{_unbroken(text)}</p>" for text in told.claims)
     return f'<div class="wide"><h2>Why</h2><table class="why">{"".join(rows)}</table>{said}</div>' if rows else ""
 
 
-def _traceback(story: Story) -> str:
+def _traceback(told: Told) -> str:
     parts = []
-    for title, places in story.tracebacks:
+    for title, calls in told.calls:
         rows = "".join(
-            f"<tr><th>{escape(at(place))}</th><td>{escape(place.function)}()</td>"
-            f"<td><code>{escape(place.text)}</code></td></tr>"
-            for place in places
+            f"<tr><th>{escape(place)}</th><td>{escape(function)}</td><td><code>{escape(text)}</code></td></tr>"
+            for place, function, text in calls
         )
         parts.append(f"<h2>{escape(title)}</h2><table>{rows}</table>")
-    parts += [f"<p>{escape(text)}</p>" for text in causes(story)]
+    parts += [f"<p>{escape(text)}</p>" for text in told.causes]
     return f'<div class="wide">{"".join(parts)}</div>' if parts else ""
 
 

@@ -1,8 +1,6 @@
 """Pairs of uses of data that no primitive orders, from the runs of an exploration.
 
-Nothing in the program decides which use comes first. A pair is listed even if the runs have shown only one of its two
-orders.
-
+Nothing in the program decides which use comes first: a pair is listed even if the runs have shown only one order of it.
 A use HAPPENS BEFORE a use of another thread if operations of primitives lead from the one to the other: the release of
 a lock and a later acquire of it, a start, an end and a join, a set and a wait.  Vector clocks say so (Lamport, Time,
 Clocks, and the Ordering of Events, CACM 1978; Mattern 1989).
@@ -13,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ... import native
@@ -82,7 +81,7 @@ class _Order:
             self._held[thread].discard(thing)
 
 
-def _unordered(steps: list[Step], accesses: list[Access]) -> Iterator[tuple[Access, Access]]:
+def unordered(steps: list[Step], accesses: list[Access]) -> Iterator[tuple[Access, Access]]:
     """Two threads' uses of the same data in the last run, one of them not only a read, which no primitive orders.
 
     Of each thread the last read and the last write of each part of an owner count.
@@ -119,10 +118,6 @@ class Race:
         is_same = _side(self.first) == _side(self.second) and one.thread != self.second.thread
         return (_side(one), _side(other)) == (_side(self.second), _side(self.first)) and not is_same
 
-    def turns(self, steps: list[Step], accesses: list[Access]) -> bool:
-        """Whether a run has the other order."""
-        return any(self.is_turned(*pair) for pair in _unordered(steps, accesses))
-
 
 class Races:
     """Gathers the races of runs."""
@@ -132,35 +127,24 @@ class Races:
 
     def add(self, plan: Plan, steps: list[Step], accesses: list[Access]) -> None:
         """Of the last run, which the plan makes."""
-        for pair in _unordered(steps, accesses):
-            sides = frozenset(map(_side, pair))
-            if sides in self._found or len(self._found) < _MOST:
-                race = self._found.setdefault(sides, Race(*pair))
-                if race.other is None and race.is_turned(*pair):
-                    race.other = by_deviations(plan, steps), steps
+        for pair in unordered(steps, accesses):
+            race = self._found.setdefault(frozenset(map(_side, pair)), Race(*pair))
+            if race.other is None and race.is_turned(*pair):
+                race.other = by_deviations(plan, steps), steps
 
-    def facts(self, token_of: Callable[[Race], str]) -> list[dict[str, Any]]:
-        """token_of: of a run with the other order, if one is known."""
-        return [
-            {
-                "uses": [{"name": race.first.name, **_use(race.first)}, {"name": race.first.name, **_use(race.second)}],
-                "token": token_of(race) if race.other is not None else None,
-            }
-            for race in self._found.values()
-        ]
-
-
-def _use(access: Access) -> dict[str, str]:
-    return {"access": access.verb, "place": short(access.place), "function": access.place.function}
-
-
-def told(races: list[dict[str, Any]]) -> str:
-    if not races:
-        return "Races: none in the runs that were made"
-    lines = [f"Races: {counted(len(races), 'pair')} of uses of data that no primitive orders"]
-    for race in races:
-        uses = (f"{use['access']} at {use['place']} in {use['function']}()" for use in race["uses"])
-        lines.append(f"  {race['uses'][0]['name']}: {', '.join(uses)}")
-        token = race["token"]
-        lines.append(f"    the other order: {token}" if token else "    the other order was not seen")
-    return "\n".join(lines)
+    def told(self, token_of: Callable[[Race], str]) -> tuple[list[dict[str, Any]], str]:
+        """As facts, and as text. token_of: of a run with the other order, if one is known."""
+        facts: list[dict[str, Any]] = []
+        lines = []
+        for race in islice(self._found.values(), _MOST):
+            token = token_of(race) if race.other is not None else None
+            uses = [
+                {"access": one.verb, "name": race.first.name, "place": short(one.place), "function": one.place.function}
+                for one in (race.first, race.second)
+            ]
+            facts.append({"uses": uses, "token": token})
+            first, second = (f"{use['access']} at {use['place']} in {use['function']}()" for use in uses)
+            lines.append(f"  {race.first.name}: {first}, {second}")
+            lines.append(f"    the other order: {token}" if token else "    the other order was not seen")
+        head = f"{counted(len(facts), 'pair')} of uses of data that no primitive orders"
+        return facts, "\n".join([f"Races: {head if facts else 'none in the runs that were made'}", *lines])

@@ -11,8 +11,8 @@ from ..run.plans import Ending
 from ..search.tried import counted
 from .events import CAUGHT, DATA, RAISE, Event, Line, Thing
 from .story import Story
-from .why import BETWEEN, claims, facts
-from .words import at, causes, deviation, doing, failed_at, headline, joined, stacks, waiting
+from .told import BETWEEN, Told
+from .words import deviation, doing, joined, stacks
 
 _WIDTH = 100
 _HEIGHT = 40
@@ -29,14 +29,15 @@ _SWITCH = "━━▶"
 FAR = 1_000_000  #: added to the distance of a line that is too far from what matters
 
 
-def report(story: Story, result: Result) -> str:
-    head = _headline(story)
-    if summary := _waits(story):
-        head += ["", *summary]
-    foot = ["", *_traceback(story), *closing(result)]
+def report(told: Told, story: Story, result: Result) -> str:
+    head = _headline(told)
+    if told.waits:
+        things = [wait.event.thing for wait in story.all_waits if wait.event.thing is not None]
+        head += ["", *_waits(told), *(_cut(f"  {text}") for text in made(things)[:3])]
+    foot = ["", *_traceback(told), *closing(result)]
     room = _HEIGHT - len(head) - len(foot) - 1
-    if why := _why(story):
-        head += ["", *why]
+    if told.why:
+        head += ["", *_why(told)]
     return "\n".join(line.rstrip() for line in [*head, "", *_Schedule(story).fitting(room), *foot])
 
 
@@ -44,27 +45,24 @@ def _cut(text: str, width: int = _WIDTH) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def _headline(story: Story) -> list[str]:
-    what, where = headline(story), failed_at(story)
-    if where and len(what) + len(where) + 1 > _WIDTH:
-        return [_cut(what), f"  {where}"]
-    return [_cut(f"{what} {where}".rstrip())]
+def _headline(told: Told) -> list[str]:
+    if told.where and len(told.what) + len(told.where) + 1 > _WIDTH:
+        return [_cut(told.what), f"  {told.where}"]
+    return [_cut(f"{told.what} {told.where}".rstrip())]
 
 
 # ---- who waits -------------------------------------------------------------------------------------------------------
 
 
-def _waits(story: Story) -> list[str]:
-    waits = story.all_waits
-    names = min(max((len(story.name(wait.thread)) for wait in waits[:_MOST_WAITS]), default=0), _LONGEST_NAME)
+def _waits(told: Told) -> list[str]:
+    waits = told.waits[:_MOST_WAITS]
+    names = min(max(len(name) for name, _ in waits), _LONGEST_NAME)
     lines = []
-    for wait in waits[:_MOST_WAITS]:
-        begin = f"  {_cut(story.name(wait.thread), names):{names}}  "
-        lines += textwrap.wrap(waiting(story, wait), _WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin))
-    if len(waits) > _MOST_WAITS:
-        lines.append(f"  ... and {len(waits) - _MOST_WAITS} more threads wait")
-    things = [wait.event.thing for wait in waits if wait.event.thing is not None]
-    return lines + [_cut(f"  {text}") for text in made(things)[:3]]
+    for name, text in waits:
+        begin = f"  {_cut(name, names):{names}}  "
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin))
+    left = len(told.waits) - len(waits)
+    return [*lines, *[f"  ... and {left} more threads wait"] * (left > 0)]
 
 
 def made(things: list[Thing]) -> list[str]:
@@ -85,26 +83,23 @@ def made(things: list[Thing]) -> list[str]:
 _LEAST = (10, 7, 14, 12, 14, 10)  # the widths that its columns keep
 
 
-def _why(story: Story) -> list[str]:
-    told = facts(story)
-    if not told:
-        return []
-    rows = [fact[: len(_LEAST) + 1] for fact in told]
+def _why(told: Told) -> list[str]:
+    rows = [fact[: len(_LEAST) + 1] for fact in told.why]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sum(widths) + 2 * len(widths) > _WIDTH and widths[-1] == len(BETWEEN):
-        widths[-1] = max(len(fact.note) for fact in told if fact.note != BETWEEN)  # the rows' order says it, too
+        widths[-1] = max(len(fact.note) for fact in told.why if fact.note != BETWEEN)  # the rows' order says it, too
     while sum(widths) + 2 * len(widths) > _WIDTH:
         spare = [width - least for width, least in zip(widths[:-1], _LEAST, strict=True)]
         widths[spare.index(max(spare))] -= 1
     lines = ["Why"]
-    for (thread, *middle, place, function, note), fact in zip(rows, told, strict=True):
+    for (thread, *middle, place, function, note), fact in zip(rows, told.why, strict=True):
         # The end tells one thread of a pool from another, and has the line.
         cells = [_cut_begin(thread, widths[0]), *map(_cut, middle, widths[1:4]), _cut_begin(place, widths[4])]
         cells += [_cut(function, widths[5]), note if len(note) <= widths[6] else ""]
         lines.append("".join(f"  {cell:{width}}" for cell, width in zip(cells, widths, strict=True) if width))
         if fact.called_by:
             lines.append(_cut(f"{'':{widths[0] + widths[1] + 6}}called by {fact.called_by}"))
-    return [*lines, *(_cut(f"  {text}") for text in claims(story))]
+    return [*lines, *(_cut(f"  {text}") for text in told.claims)]
 
 
 def _cut_begin(text: str, width: int) -> str:
@@ -323,16 +318,16 @@ def notes_of(story: Story, line: Line, brief: bool = False) -> str:
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 
-def _traceback(story: Story) -> list[str]:
+def _traceback(told: Told) -> list[str]:
     lines = []
-    for title, places in story.tracebacks:
-        shown = places if len(places) <= 4 else [*places[:1], *places[-3:]]
-        width = max(len(at(place)) for place in shown)
-        told = [_cut(f"  {at(place):{width}}  {place.function}(): {place.text}") for place in shown]
-        if len(places) > 4:
-            told.insert(1, f"  ... {len(places) - 4} more calls")
-        lines += [f"{title}:", *told]
-    return [*lines, *(_cut(f"  {text}") for text in causes(story)), ""] if lines else []
+    for title, calls in told.calls:
+        shown = calls if len(calls) <= 4 else [*calls[:1], *calls[-3:]]
+        width = max(len(place) for place, _, _ in shown)
+        rows = [_cut(f"  {place:{width}}  {function}: {text}") for place, function, text in shown]
+        if len(calls) > 4:
+            rows.insert(1, f"  ... {len(calls) - 4} more calls")
+        lines += [f"{title}:", *rows]
+    return [*lines, *(_cut(f"  {text}") for text in told.causes), ""] if lines else []
 
 
 def realism(result: Result) -> str:

@@ -24,7 +24,10 @@ _COUNTS = frozenset((type(iter(range(0))), type(iter([])), type(iter(())), type(
 
 
 def state_of(frames: Iterable[FrameType]) -> int:
-    """Of the calling thread, or of a task that waits, which has these frames of the program, the innermost first."""
+    """A number for what the variables of these frames hold.
+
+    frames: those of the program, innermost first, of the calling thread or of a task that waits.
+    """
     inner = islice(frames, _FRAMES)
     return hash(tuple((id(one.f_code), one.f_lasti, *_values(variables(one).values(), _DEPTH)) for one in inner))
 

@@ -38,19 +38,11 @@ def of_error(error: BaseException | None, default: str = "") -> str:
 
 def headline(story: Story) -> str:
     if story.ending == Ending.FAILED:
-        return _exception(story)
-    if story.ending == Ending.DEADLOCK:
-        return f"DEADLOCK: {_deadlock(story)}"
-    if story.ending == Ending.LEFT_BEHIND:
-        return f"LEFT BEHIND: {_left_behind(story)}"
-    if story.ending == Ending.LIMIT:
-        return f"LIVELOCK: {_livelock(story)}"
-    return story.ending.name.replace("_", " ")
-
-
-def _exception(story: Story) -> str:
-    where = story.raised_at if isinstance(story.run.error, AssertionError) else None
-    return of_error(story.run.error, where[-1].text if where else "")
+        where = story.raised_at if isinstance(story.run.error, AssertionError) else None
+        return of_error(story.run.error, where[-1].text if where else "")
+    told = {Ending.DEADLOCK: _deadlock, Ending.LEFT_BEHIND: _left_behind, Ending.LIMIT: _livelock}.get(story.ending)
+    name = "LIVELOCK" if story.ending == Ending.LIMIT else story.ending.name.replace("_", " ")
+    return f"{name}: {told(story)}" if told is not None else name
 
 
 def failed_at(story: Story) -> str:
@@ -247,7 +239,7 @@ def _wanted(thing: Thing | None) -> str:
 
 
 def stopped(event: Event) -> str:
-    """What a thread that is about to do this is stopped before, such as `before it writes counter`, or after."""
+    """Where the story says that a thread stops, such as `before it writes counter`."""
     if event.kind == Kind.CODE and event.thing is not None:
         return f"after it {_releases(event.thing)}"
     before = _about_to(event)

@@ -578,8 +578,6 @@ class Suite:
         if result is None or call.excinfo is None or call.excinfo.value is not result.error:
             return report
         text = result.report().rstrip()
-        if result.command and result.command not in text:
-            text += f"\n\nTo see it again: {result.command}"
         shown: Any = call.excinfo.getrepr(style="native", chain=False)  # whose frames are the explorer's
         shown.reprtraceback.reprentries[0].lines = [f"{line}\n" for line in text.splitlines()]
         report.longrepr = shown

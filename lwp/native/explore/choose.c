@@ -13,7 +13,7 @@ const struct strategy *explore_strategy(const char *name)
     return NULL;
 }
 
-/* The threads of those that can go on: a thread also if one of its tasks can. */
+/* Sets `threads` to the threads that can go on.  `can` may name tasks of asyncio; the thread that runs such a task can go on too. */
 static void threads_of(const struct explore_set *can, struct explore_set *threads)
 {
     explore_clear(threads);

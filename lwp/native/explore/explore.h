@@ -160,7 +160,7 @@ struct explore_run {
     struct {
         int state, kind, may; /* may: the thread could have gone on, now or later */
         uint32_t object;
-    } final[EXPLORE_THREADS]; /* as explore_look(), or the run's end, found them */
+    } final[EXPLORE_THREADS]; /* what explore_look() or the run's end has found of each thread */
 };
 extern struct explore_run explore_run;
 

@@ -253,7 +253,7 @@ def test_summary_json_and_junit(options: tuple[str, ...], tmp_path: Path) -> Non
 
 
 def test_a_mark_alone_is_summarized_too(tmp_path: Path) -> None:
-    settings(tmp_path, 'runs = 40\njson = "out.json"')
+    settings(tmp_path, 'runs = 40\nraces = true\njson = "out.json"')
     found = run(tmp_path, "@pytest.mark.explore\n" + RIGHT + LOST)
     assert outcomes(found) == {"passed": 2}
     assert summary(found) == (1, 40)

@@ -20,21 +20,9 @@ static PyObject *do_at_point(const struct swap_call *call)
     return swap_stock(call);
 }
 
-#define LOCK_METHODS(ROW, of)                                            \
-    SWAP_TAKING(ROW, of, do_at_point, do_at_point)                       \
-    ROW(of##_acquire_lock, "acquire_lock", do_at_point, EXPLORE_ACQUIRE) \
-    ROW(of##_release_lock, "release_lock", do_at_point, EXPLORE_RELEASE) \
-    ROW(of##_locked, "locked", do_at_point, EXPLORE_READ)                \
-    ROW(of##_locked_lock, "locked_lock", do_at_point, EXPLORE_READ)
-#define RLOCK_METHODS(ROW, of)                                    \
-    SWAP_TAKING(ROW, of, do_at_point, do_at_point)                \
-    ROW(of##_save, "_release_save", do_at_point, EXPLORE_RELEASE) \
-    ROW(of##_restore, "_acquire_restore", do_at_point, EXPLORE_ACQUIRE)
-#define CONDITION_METHODS(ROW, of)                          \
-    SWAP_TAKING(ROW, of, do_at_point, do_at_point)          \
-    ROW(of##_wait, "wait", do_at_point, EXPLORE_WAIT)       \
-    ROW(of##_notify, "notify", do_at_point, EXPLORE_SIGNAL) \
-    ROW(of##_notify_all, "notify_all", do_at_point, EXPLORE_SIGNAL)
+#define LOCK_METHODS(ROW, of) SWAP_LOCK(ROW, of, do_at_point, do_at_point) SWAP_LOCKED(ROW, of, do_at_point)
+#define RLOCK_METHODS(ROW, of) SWAP_RLOCK(ROW, of, do_at_point, do_at_point, do_at_point, do_at_point)
+#define CONDITION_METHODS(ROW, of) SWAP_TAKING(ROW, of, do_at_point, do_at_point) SWAP_SIGNALS(ROW, of, do_at_point, do_at_point)
 #define QUICK_METHODS(ROW, of) SWAP_WITH(ROW, of, do_at_point, do_at_point)
 SWAP_LOCK_TABLES(lock_tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);
 
@@ -43,11 +31,7 @@ SWAP_LOCK_TABLES(lock_tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QU
 #define FUTURE_METHODS(ROW, of) SWAP_FUTURE(ROW, of, do_at_point, do_at_point)
 #define BARRIER_METHODS(ROW, of) SWAP_BARRIER(ROW, of, do_at_point, do_at_point)
 /* Not qsize() and empty(): a note of `--locks` asks them while it holds a lock that every note wants (python/observe/locks/contention.c). */
-#define QUEUE_METHODS(ROW, of)                                   \
-    ROW(of##_get, "get", do_at_point, EXPLORE_ACQUIRE)           \
-    ROW(of##_get_nowait, "get_nowait", do_at_point, EXPLORE_TRY) \
-    ROW(of##_put, "put", do_at_point, EXPLORE_SIGNAL)            \
-    ROW(of##_put_nowait, "put_nowait", do_at_point, EXPLORE_SIGNAL)
+#define QUEUE_METHODS(ROW, of) SWAP_ITEMS(ROW, of, do_at_point, do_at_point, do_at_point)
 #define FUNCTIONS(ROW, of)                                           \
     ROW(of##_start, "thread_start", do_at_point, EXPLORE_START)      \
     ROW(of##_join, "thread_join", do_at_point, EXPLORE_JOIN)         \

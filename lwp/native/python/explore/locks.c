@@ -180,20 +180,11 @@ void locks_free(PyObject *lock)
 
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
 
-#define LOCK_METHODS(ROW, of)                                             \
-    SWAP_TAKING(ROW, of, acquire_lock, release_lock)                      \
-    ROW(of##_acquire_lock, "acquire_lock", acquire_lock, EXPLORE_ACQUIRE) \
-    ROW(of##_release_lock, "release_lock", release_lock, EXPLORE_RELEASE) \
-    ROW(of##_locked, "locked", look_at_lock, EXPLORE_READ)                \
-    ROW(of##_locked_lock, "locked_lock", look_at_lock, EXPLORE_READ)
-#define RLOCK_METHODS(ROW, of)                                           \
-    SWAP_TAKING(ROW, of, acquire_lock, release_lock)                     \
-    ROW(of##_save, "_release_save", release_lock, EXPLORE_RELEASE)       \
-    ROW(of##_restore, "_acquire_restore", restore_lock, EXPLORE_ACQUIRE) \
-    ROW(of##_locked, "locked", look_at_lock, EXPLORE_READ) /* CPython's has it from 3.14 on */
-#define CONDITION_METHODS(ROW, of)                   \
-    SWAP_TAKING(ROW, of, acquire_lock, release_lock) \
-    ROW(of##_locked, "locked", look_at_lock, EXPLORE_READ) /* from 3.14 on */
+#define LOCK_METHODS(ROW, of) SWAP_LOCK(ROW, of, acquire_lock, release_lock) SWAP_LOCKED(ROW, of, look_at_lock)
+/* From 3.14 on CPython's RLock has locked() too, and a Condition. */
+#define RLOCK_METHODS(ROW, of) \
+    SWAP_RLOCK(ROW, of, acquire_lock, release_lock, release_lock, restore_lock) SWAP_LOCKED(ROW, of, look_at_lock)
+#define CONDITION_METHODS(ROW, of) SWAP_TAKING(ROW, of, acquire_lock, release_lock) SWAP_LOCKED(ROW, of, look_at_lock)
 #define QUICK_METHODS(ROW, of) SWAP_WITH(ROW, of, acquire_lock, release_lock)
 
 SWAP_LOCK_TABLES(tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);

@@ -78,11 +78,7 @@ static PyObject *release_semaphore(const struct swap_call *call)
     return point_after(call->me, call->self, do_at_point(call));
 }
 
-#define SEMAPHORE_METHODS(ROW, of)                                   \
-    ROW(of##_acquire, "acquire", acquire_semaphore, EXPLORE_ACQUIRE) \
-    ROW(of##_release, "release", release_semaphore, EXPLORE_RELEASE) \
-    ROW(of##_enter, "__enter__", acquire_semaphore, EXPLORE_ACQUIRE) \
-    ROW(of##_exit, "__exit__", release_semaphore, EXPLORE_RELEASE)
+#define SEMAPHORE_METHODS(ROW, of) SWAP_TAKING(ROW, of, acquire_semaphore, release_semaphore)
 SWAPS(SEMAPHORE_METHODS, semaphore);
 
 /* ---- events, futures, barriers, conditions ----------------------------------------------------------------------- */
@@ -130,10 +126,7 @@ SWAPS(FUTURE_METHODS, future);
 #define BARRIER_METHODS(ROW, of) SWAP_BARRIER(ROW, of, do_at_point, wait_for_itself)
 SWAPS(BARRIER_METHODS, barrier);
 
-#define CONDITION_METHODS(ROW, of)                           \
-    ROW(of##_wait, "wait", wait_for_condition, EXPLORE_WAIT) \
-    ROW(of##_notify, "notify", do_at_point, EXPLORE_SIGNAL)  \
-    ROW(of##_notify_all, "notify_all", do_at_point, EXPLORE_SIGNAL)
+#define CONDITION_METHODS(ROW, of) SWAP_SIGNALS(ROW, of, do_at_point, wait_for_condition)
 SWAPS(CONDITION_METHODS, condition);
 
 /* ---- runtime.wait() ---------------------------------------------------------------------------------------------- */
@@ -205,12 +198,9 @@ static PyObject *put_item(const struct swap_call *call)
     return result;
 }
 
-#define QUEUE_METHODS(ROW, of)                                       \
-    ROW(of##_get, "get", get_item, EXPLORE_ACQUIRE)                  \
-    ROW(of##_get_nowait, "get_nowait", get_item_nowait, EXPLORE_TRY) \
-    ROW(of##_put, "put", put_item, EXPLORE_SIGNAL)                   \
-    ROW(of##_put_nowait, "put_nowait", put_item, EXPLORE_SIGNAL)     \
-    ROW(of##_empty, "empty", ask_true, EXPLORE_READ)                 \
+#define QUEUE_METHODS(ROW, of)                               \
+    SWAP_ITEMS(ROW, of, get_item, get_item_nowait, put_item) \
+    ROW(of##_empty, "empty", ask_true, EXPLORE_READ)         \
     ROW(of##_qsize, "qsize", do_at_point, EXPLORE_READ)
 SWAPS(QUEUE_METHODS, queue);
 

@@ -240,14 +240,8 @@ static PyObject *wait_noted(const struct swap_call *call)
     return result;
 }
 
-#define LOCK_METHODS(ROW, of)                                              \
-    SWAP_TAKING(ROW, of, acquire_noted, release_noted)                     \
-    ROW(of##_acquire_lock, "acquire_lock", acquire_noted, EXPLORE_ACQUIRE) \
-    ROW(of##_release_lock, "release_lock", release_noted, EXPLORE_RELEASE)
-#define RLOCK_METHODS(ROW, of)                                   \
-    SWAP_TAKING(ROW, of, acquire_noted, release_noted)           \
-    ROW(of##_save, "_release_save", save_noted, EXPLORE_RELEASE) \
-    ROW(of##_restore, "_acquire_restore", restore_noted, EXPLORE_ACQUIRE)
+#define LOCK_METHODS(ROW, of) SWAP_LOCK(ROW, of, acquire_noted, release_noted)
+#define RLOCK_METHODS(ROW, of) SWAP_RLOCK(ROW, of, acquire_noted, release_noted, save_noted, restore_noted)
 #define CONDITION_METHODS(ROW, of)                     \
     SWAP_TAKING(ROW, of, acquire_noted, release_noted) \
     ROW(of##_wait, "wait", wait_noted, EXPLORE_WAIT)

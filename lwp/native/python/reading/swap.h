@@ -111,7 +111,29 @@ PyObject *swap_enter_method(struct swap *swap, PyObject *self, PyTypeObject *def
     ROW(of##_acquire, "acquire", acquire, EXPLORE_ACQUIRE) \
     ROW(of##_release, "release", release, EXPLORE_RELEASE)
 
+/* What a lock has besides, an RLock, and, of some locks, what only asks. */
+#define SWAP_LOCK(ROW, of, acquire, release)                         \
+    SWAP_TAKING(ROW, of, acquire, release)                           \
+    ROW(of##_acquire_lock, "acquire_lock", acquire, EXPLORE_ACQUIRE) \
+    ROW(of##_release_lock, "release_lock", release, EXPLORE_RELEASE)
+#define SWAP_RLOCK(ROW, of, acquire, release, save, restore) \
+    SWAP_TAKING(ROW, of, acquire, release)                   \
+    ROW(of##_save, "_release_save", save, EXPLORE_RELEASE)   \
+    ROW(of##_restore, "_acquire_restore", restore, EXPLORE_ACQUIRE)
+#define SWAP_LOCKED(ROW, of, asks)                 \
+    ROW(of##_locked, "locked", asks, EXPLORE_READ) \
+    ROW(of##_locked_lock, "locked_lock", asks, EXPLORE_READ)
+
 /* What the others have. */
+#define SWAP_SIGNALS(ROW, of, does, waits)           \
+    ROW(of##_wait, "wait", waits, EXPLORE_WAIT)      \
+    ROW(of##_notify, "notify", does, EXPLORE_SIGNAL) \
+    ROW(of##_notify_all, "notify_all", does, EXPLORE_SIGNAL)
+#define SWAP_ITEMS(ROW, of, gets, gets_now, puts)             \
+    ROW(of##_get, "get", gets, EXPLORE_ACQUIRE)               \
+    ROW(of##_get_nowait, "get_nowait", gets_now, EXPLORE_TRY) \
+    ROW(of##_put, "put", puts, EXPLORE_SIGNAL)                \
+    ROW(of##_put_nowait, "put_nowait", puts, EXPLORE_SIGNAL)
 #define SWAP_EVENT(ROW, of, asks, does, waits)     \
     ROW(of##_is_set, "is_set", asks, EXPLORE_READ) \
     ROW(of##_set, "set", does, EXPLORE_SIGNAL)     \

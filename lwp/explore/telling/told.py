@@ -1,12 +1,12 @@
-"""The report's Why: which data made the test fail, in lines and as facts."""
+"""What is told of a find: the one list from which the report, the page and JSON are written."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .accesses import Access
 from .story import Story
-from .words import called, short
+from .words import at, called, causes, failed_at, headline, short, waiting
 
 _DEEPEST = 5  # calls
 
@@ -26,16 +26,42 @@ class Fact(NamedTuple):
     called_by: str  #: of a use that changes data in calls of calls
 
 
-def facts(story: Story) -> list[Fact]:
+class Told(NamedTuple):
+    what: str  #: what failed
+    where: str  #: where it was raised, and in which thread; ""
+    waits: list[tuple[str, str]]  #: of threads that wait: the name, and for what
+    why: list[Fact]  #: uses of data whose order made the test fail
+    claims: list[str]  #: in which orders of them it passes
+    calls: list[tuple[str, list[tuple[str, str, str]]]]  #: tracebacks: the title; place, function and line of each call
+    causes: list[str]  #: the exceptions behind the one that failed the run
+
+
+def tell(story: Story) -> Told:
+    why = _facts(story)
+    return Told(
+        headline(story),
+        failed_at(story),
+        [(story.name(wait.thread), waiting(story, wait)) for wait in story.all_waits],
+        why,
+        _claims(story) if why else [],
+        [(title, [(at(one), f"{one.function}()", one.text) for one in places]) for title, places in story.tracebacks],
+        causes(story),
+    )
+
+
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+
+def _facts(story: Story) -> list[Fact]:
     """In the order of the run; what it did not come to follows what came too early."""
     told: dict[int, tuple[Access, str]] = {}
     late = []
     for reason in story.reasons:
-        for at, access in enumerate(reason.told):
+        for nth, access in enumerate(reason.told):
             if access is reason.late:
                 late.append((access, LATE))
-            elif access.number not in told or (at == 1 and len(reason.told) == 3):
-                told[access.number] = access, BETWEEN if at == 1 and len(reason.told) == 3 else ""
+            elif access.number not in told or (nth == 1 and len(reason.told) == 3):
+                told[access.number] = access, BETWEEN if nth == 1 and len(reason.told) == 3 else ""
     told |= {access.number: (access, "") for access in story.consequence}
     every = [*(told[number] for number in sorted(told)), *late]
     return list(dict.fromkeys(_fact(story, access, note) for access, note in every))
@@ -49,7 +75,7 @@ def _fact(story: Story, access: Access, note: str) -> Fact:
     return Fact(thread, access.deed, access.name, value, place, function, note, calls)
 
 
-def claims(story: Story) -> list[str]:
+def _claims(story: Story) -> list[str]:
     """In which orders the test passes."""
     several = len({access.name for reason in story.reasons for access in reason.told}) > 1
     found = []
@@ -66,7 +92,3 @@ def _named(story: Story, access: Access, every: list[Access]) -> str:
     others = {short(one.place) for one in every if (one.thread, one.noun) == (access.thread, access.noun)}
     at = f" at {short(access.place)}" if len(others) > 1 else ""
     return f"{story.short_name(access.thread)}'s {access.noun}{at}"
-
-
-def facts_as_dicts(story: Story) -> list[dict[str, Any]]:
-    return [fact._asdict() for fact in facts(story)]
