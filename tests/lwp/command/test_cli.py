@@ -179,7 +179,7 @@ def test_help_has_few_options_under_headings() -> None:
     *_, program, make, watch, draw = re.split(r"^(?:The program|Make|Watch|Draw)[^\n]*:$", shown, flags=re.MULTILINE)
     options = [re.findall(r"^  (-[-\w]*)", part, re.MULTILINE) for part in (program, make, watch, draw)]
     assert options[0] == ["-m", "-c", "-"]
-    assert len(options[1] + options[2] + options[3]) <= 17
+    assert len(options[1] + options[2] + options[3]) <= 16
     heads = re.findall(r"^(\w[^\n]*):$", lwp("--help").stdout, re.MULTILINE)
     assert [head.split()[0] for head in heads if head != "Options"] == ["Run", "See", "Find", "Study"]
 
