@@ -13,7 +13,7 @@ import click
 
 from ..core import printable
 from ..terminal.gone import gone
-from ..terminal.names import Names
+from ..terminal.names import Names, unknown
 from ..terminal.version import version
 
 __all__ = ["main", "version"]
@@ -138,6 +138,15 @@ def _give_up_output(error: OSError) -> None:
         print("lwp: standard output:", error.strerror, file=sys.stderr)
 
 
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """What serves instead if the command had the option; otherwise which one may be meant."""
+    assert error.ctx is not None
+    known = [name for param in error.ctx.command.params for name in param.opts if name.startswith("-")]
+    return gone(error.ctx.info_name or "", error.option_name) or unknown(
+        "option", error.option_name, known, f"{error.ctx.command_path} --help lists them"
+    )
+
+
 def main() -> int:
     """Does what sys.argv says and returns the exit status; `run` ends as its program does."""
     from ._main import run_main
@@ -153,11 +162,11 @@ def main() -> int:
             sys.stdout.flush()
     except click.Abort:
         return 130  # Ctrl-C, as a shell tells it
+    except click.NoSuchOption as error:
+        print("lwp:", printable(_unknown_option(error)), file=sys.stderr)
+        return 2
     except click.ClickException as error:
-        said = error.format_message()
-        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
-            said = gone(error.ctx.info_name or "", error.option_name) or said
-        print("lwp:", printable(" ".join(said.split()).rstrip(".")), file=sys.stderr)
+        print("lwp:", printable(" ".join(error.format_message().split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
         print("lwp:", printable(" ".join(str(error).split())), file=sys.stderr)
