@@ -13,7 +13,7 @@ import click
 
 from ..core import printable
 from ..terminal.gone import gone
-from ..terminal.names import Names
+from ..terminal.names import Names, unknown
 from ..terminal.version import version
 
 __all__ = ["main", "version"]
@@ -156,7 +156,10 @@ def main() -> int:
     except click.ClickException as error:
         said = error.format_message()
         if isinstance(error, click.NoSuchOption) and error.ctx is not None:
-            said = gone(error.ctx.info_name or "", error.option_name) or said
+            known = [name for parameter in error.ctx.command.params for name in parameter.opts if name.startswith("--")]
+            said = gone(error.ctx.info_name or "", error.option_name) or unknown(
+                "option", error.option_name, known, "--help lists them"
+            )
         print("lwp:", printable(" ".join(said.split()).rstrip(".")), file=sys.stderr)
         return 2
     except ImportError as error:
