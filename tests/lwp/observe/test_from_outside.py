@@ -884,11 +884,18 @@ def fill_queue(program: Program) -> list[socket.socket]:
 def test_a_question_waits_its_turn_or_says_so(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with run(HELD) as program:
-        before = fill_queue(program)
+        before: list[socket.socket] = []
+
+        def refused() -> str:
+            before.extend(fill_queue(program))  # the program gives one of them up each second
+            with pytest.raises(asking.Unanswered) as error:
+                ask(program.pid, "who")
+            return str(error.value)
+
         with monkeypatch.context() as less:
             less.setattr(asking, "PATIENCE", 0.2)
-            with pytest.raises(asking.Unanswered, match=f"process {program.pid} has had others to answer for 0.2 s"):
-                ask(program.pid, "who")
+            says = f"process {program.pid} has had others to answer for 0.2 s: try again"
+            assert any(refused() == says for _ in range(10))
         with ThreadPoolExecutor() as pool:
             asks = [pool.submit(ask, program.pid, "who") for _ in range(8)]
             for client in before:
@@ -902,7 +909,7 @@ def test_the_shell_completes_pids(run: Run) -> None:
         for command in ("dump", "top", "locks", "record", "watch"):
             asked = {"_LWP_COMPLETE": "bash_complete", "COMP_WORDS": f"lwp {command}", "COMP_CWORD": "2"}
             shown = python("-c", program, status=None, XDG_RUNTIME_DIR=str(running.folder), **asked)
-            assert (shown.stdout, shown.stderr) == (f"plain,{running.pid}\n", "")
+            assert f"plain,{running.pid}" in shown.stdout.splitlines(), shown.stderr
 
 
 # ---- who may ask -----------------------------------------------------------------------------------------------------
