@@ -14,7 +14,8 @@ __all__ = ["THREAD_FLAGS", "Clone", "Context", "checked_flags", "checked_thread_
 class Clone(IntFlag):
     """The flags of clone(2): what the new LWP shares with its creator, and what the kernel does on the way.
 
-    `Clone.FILES.meaning` is one line on a flag.
+    `Clone.FILES.meaning` is one line on a flag.  No thread is without VM, SETTLS, PARENT_SETTID and CHILD_CLEARTID,
+    which are added where they are left out.
     """
 
     VM = 0x00000100

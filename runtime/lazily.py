@@ -14,7 +14,8 @@ __all__ = ["loading"]
 def loading(
     names: dict[str, Any], homes: Mapping[str, str], modules: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The __getattr__() and __dir__() of a module of this package.
+    """The __getattr__() and __dir__() of a module of this package.  dir() has the public names, and the module's own
+    such as __file__.
 
     names: its globals().  homes: the module that has each name, relative to `runtime`, or by its whole name as
     lwp_runtime.load() takes it.  modules: names that are a module themselves, and which.
@@ -39,6 +40,7 @@ def loading(
         return load(modules[name])
 
     def list_names() -> list[str]:
-        return sorted({*names, *homes, *modules})
+        own = names.get("__all__", names)
+        return sorted({*own, *homes, *modules, *(name for name in names if name.startswith("__"))})
 
     return get_attribute, list_names

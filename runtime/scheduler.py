@@ -33,6 +33,8 @@ if not TYPE_CHECKING:
 
 
 def _as_tuple(args: object) -> tuple[Any, ...]:
+    if isinstance(args, str | bytes):  # which would be an argument for each character
+        raise TypeError(f"args must be a tuple: to call it with one string, write ({args[:40]!r},)")
     if not isinstance(args, Iterable):
         raise TypeError(f"args must be a tuple, or something to make one of, not {type(args).__name__}")
     return tuple(args)

@@ -348,7 +348,8 @@ class Thread(threading.Thread):
     stack_size: bytes of stack, at least 32 KiB (52 from Python 3.14 on); None for threading.stack_size() or the size
     that a pthread would get.
     flags: what it shares, such as THREAD_FLAGS & ~Clone.FS, see runtime.Clone.  Clone.THREAD must be among them:
-    ValueError.  None: all that threads share.
+    ValueError.  Clone.VM, SETTLS, PARENT_SETTID and CHILD_CLEARTID are added where they are left out.  None: all that
+    threads share.
     scheduler: the Scheduler on which it is to run, as a green thread; None: it gets an LWP of its own.
     context: from Python 3.14 on as threading.Thread; before, an unknown argument.
     others: affinity, nice, policy, priority: where and how urgently it runs, from before the program's first line in it

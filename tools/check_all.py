@@ -389,7 +389,8 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
         return
     if selection.first:  # tests what the README's commands have built among the sources
         venv, some = "tree/.venv", "-n 1 tests/runtime/core/test_core.py"
-        run.step("README, run", f"cd tree\n{readme_command('run')}", CFLAGS="-Werror")
+        found = f"{{ {readme_command('run, exit status 1')}; }} | tee ../found || true\ngrep -q ^FOUND ../found"
+        run.step("README, run", f"cd tree\n{found}", CFLAGS="-Werror")
         run.step("README, test", f"cd tree\n{readme_command('test')}", PYTEST_ADDOPTS=some)
     else:
         venv = "venv"

@@ -1,6 +1,6 @@
-"""Runs the commands that the documents in docs/, course/ and found/ show and writes what they print below them.
+"""Runs the commands that README.md and the documents in docs/, course/ and found/ show, and writes what they print.
 
-    python tools/run_documents.py [FILE ...]            all of these folders, or these files
+    python tools/run_documents.py [FILE ...]            all of these, or these files
     python tools/run_documents.py --check [FILE ...]    changes nothing; exit status 1 when a document is out of date
     python tools/run_documents.py --measure [FILE ...]  the measurements too, which take minutes
     python tools/run_documents.py --measure --only TEXT [FILE ...]  of these, the commands that contain the text
@@ -21,6 +21,13 @@ A command that is to fail stands below <!-- shown below, exit status 1 -->.
 One that a reader types in an empty folder, with a file of this tree, stands below
 <!-- shown below, in a folder with course/steps/1_stack.c -->: all such commands of a document
 run in one new folder.
+
+Where a line of the output is only "...", lines are left out: a writer takes lines away and writes "..." once, and this
+program then renews the lines that are shown.  It fails when one of them is not printed any more, or a line is printed
+between two that follow each other here.
+
+Below <!-- run --> stands a command that installs the package and then uses it.  Only what follows its last "&&" is run
+here, with this Python.
 
 Between the two blocks the opening of a <details> may stand, which hides the output until the reader asks for it.
 
@@ -55,13 +62,17 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("docs", "course", "found")
 
 MARK = re.compile(
-    r"(?P<head><!-- (?:shown below(?:, in a folder with (?P<file>[\w./-]+))?(?:, exit status (?P<status>\d+))?"
+    r"(?P<head><!-- (?:(?:(?P<installs>run)|shown below)(?:, in a folder with (?P<file>[\w./-]+))?"
+    r"(?:, exit status (?P<status>\d+))?"
     r"|measured below with CPython (?P<python>[\d.]+)) -->\n"
     r"```sh\n(?P<command>.*?)```\n(?:\n<details><summary>[^\n]*</summary>\n)?)(?:\n```text\n(?P<output>.*?)```\n)?",
     re.DOTALL,
 )
 MACHINE = re.compile(r"(?<=<!-- machine -->\n).*\n")
 UNITS = {"B", "KiB", "MiB", "GiB", "ns", "µs", "ms", "s"}  # which one depends on the number before it
+
+
+LEFT_OUT = "..."  # a line for those that a document doesn't show
 
 
 class Failed(Exception):
@@ -150,6 +161,41 @@ def words(text: str) -> set[str]:
     return {word for word in found if re.fullmatch(r"[^\W\d]\D*", word) and "…" not in word} - numbers
 
 
+def used(found: re.Match[str]) -> str:
+    """The command, without those before it that install the package."""
+    return (
+        found["command"].rpartition("&&")[2].strip().removeprefix(".venv/bin/")
+        if found["installs"]
+        else found["command"]
+    )
+
+
+def shortened(before: str, printed: str) -> str:
+    """What is printed now, without the lines that the document leaves out."""
+    blocks: list[list[str]] = [[]]
+    for line in before.splitlines():
+        if line == LEFT_OUT:
+            blocks.append([])
+        else:
+            blocks[-1].append(line)
+    if len(blocks) == 1:
+        return printed
+    lines, kept, at = printed.splitlines(), list[str](), 0
+    for number, block in enumerate(blocks):
+        places = range(at, len(lines) - len(block) + 1)
+        if number == 0:
+            places = places[:1]
+        elif number == len(blocks) - 1:
+            places = places[-1:]
+        same = [words(line) for line in block]
+        found = next((place for place in places if same == list(map(words, lines[place : place + len(block)]))), None)
+        if found is None:
+            raise Failed("out of date: it no longer prints, line below line:\n  " + "\n  ".join(block))
+        at = found + len(block)
+        kept += [LEFT_OUT] * bool(number) + lines[found:at]
+    return "\n".join(kept) + "\n"
+
+
 def written(text: str, measure: bool, only: str) -> str:
     """The document with what its commands print now.
 
@@ -159,9 +205,10 @@ def written(text: str, measure: bool, only: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         if not found["python"]:
-            output = commands.run(found["command"], found["status"], found["file"])
+            output = shortened(found["output"] or "", commands.run(used(found), found["status"], found["file"]))
         elif measure and only in found["command"] and found["python"] == ".".join(platform.python_version_tuple()[:2]):
-            output = machine() + "\n" + commands.run(found["command"], None)
+            before = (found["output"] or "").partition("\n\n")[2]  # behind the machine's line
+            output = machine() + "\n" + shortened(before, commands.run(found["command"], None))
         else:
             return found[0]
         return f"{found['head']}\n```text\n{output}```\n"
@@ -178,9 +225,11 @@ def complaints(text: str) -> list[str]:
     for mark in MARK.finditer(text):
         if mark["python"]:
             continue
-        now = words(commands.run(mark["command"], mark["status"], mark["file"]))
-        before = words(mark["output"] or "")
-        if here and now != before:
+        printed = commands.run(used(mark), mark["status"], mark["file"])
+        if not here:
+            continue
+        now, before = words(shortened(mark["output"] or "", printed)), words(mark["output"] or "")
+        if now != before:
             found.append(f"{mark['command'].strip()}\n  new: {sorted(now - before)}, gone: {sorted(before - now)}")
     return found
 
@@ -190,12 +239,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; status 1 when a document is out of date")
     parser.add_argument("--measure", action="store_true", help="measure too, with this Python: takes minutes")
     parser.add_argument("--only", default="", metavar="TEXT", help="measure only commands that contain it")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all of docs/, course/ and found/")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="default: README.md and all of docs/, course/, found/"
+    )
     options = parser.parse_args()
     if options.check and options.measure:
         parser.error("--check measures nothing")
     stale = False
-    for path in options.files or sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")):
+    documents = [ROOT / "README.md", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+    for path in options.files or documents:
         text = path.read_text()
         try:
             if not options.check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -48,14 +49,21 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return sorted({name for row in rows for name in (row, row.partition("-")[0]) if name.startswith(incomplete)})
 
 
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def _check_modules(modules: tuple[str, ...]) -> None:
+    """A module that is not installed may lie in the current folder, as `python -m` has it."""
     for name in modules:
-        try:
-            there = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            there = None
-        if there is None:
-            raise click.BadParameter(f"no module {name!r}", param_hint="--vs")
+        if not _is_there(name):
+            with suppress(FileNotFoundError):  # the folder is gone
+                sys.path.append(os.getcwd())
+            if not _is_there(name):
+                raise click.BadParameter(f"no module {name!r}", param_hint="--vs")
 
 
 @dataclass
@@ -216,7 +224,8 @@ def _plot(results: list[Result], path: str) -> None:
     "modules",
     multiple=True,
     metavar="MODULE",
-    help="A module with threading's names to compare with; may be given again.  [threading]",
+    help="A module with threading's names to compare with, installed or in the current folder; may be given again.  "
+    "[threading]",
 )
 @click.option("--green", is_flag=True, help="Our green threads in place of threads with LWPs of their own.")
 @click.option("--pin/--no-pin", default=True, help="Run on one core (the default), or on all.")

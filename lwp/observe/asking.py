@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import socket
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -120,13 +121,18 @@ def ask(pid: int, question: str, **more: Any) -> dict[str, Any]:
     if _is_stopped(pid):
         raise Unanswered(f"process {pid} is stopped by a signal, and answers after: kill -CONT {pid}")
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
+        # The kernel's timeout has connect() wait its turn while the queue of questions is full.  With Python's timeout
+        # connect() would fail at once.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(int(PATIENCE * 1e6), 10**6)))
         try:
             client.connect(str(path))
+            client.settimeout(PATIENCE)
             client.sendall(json.dumps({"ask": question, **more}).encode() + b"\n")
             answer = _receive(client)
         except (ConnectionRefusedError, FileNotFoundError):
             raise Unanswered(f"process {pid} does not listen any more, or is about to begin") from None
+        except BlockingIOError:
+            raise Unanswered(f"process {pid} has had others to answer for {PATIENCE} s: try again") from None
         except TimeoutError:
             said = "was stopped by a signal meanwhile" if _is_stopped(pid) else f"has not answered for {PATIENCE} s"
             raise Unanswered(f"process {pid} {said}") from None

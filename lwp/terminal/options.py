@@ -42,17 +42,6 @@ def address(value: str) -> tuple[str, int]:
     return host.strip("[]") or LOOPBACK, int(port)
 
 
-def _pid(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value)):
-        raise click.BadParameter(f"{value!r} is not a process number; `lwp ps` lists them")
-    return int(value)
-
-
-def pid_argument(function: F) -> F:
-    """The argument PID, of a program that runs."""
-    return click.argument("pid", type=_pid)(function)
-
-
 def timeline_file(ctx: click.Context, param: click.Parameter, file: Path | None) -> Path | None:
     """The callback of an option: check_timeline()."""
     return file and check_timeline(file)

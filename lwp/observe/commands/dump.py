@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from ...reading.files import printable_lines
-from ...terminal.options import Json, json_option, pid_argument
+from ...terminal.options import Json, json_option
 from ...terminal.output import duration
 from ..stacks import stack_lines
+from ._pid import pid_argument
 
 
 def dump_facts(pid: int) -> dict[str, Any]:

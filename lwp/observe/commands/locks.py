@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from ...terminal.options import Json, json_option, pid_argument, seconds, speedscope_option
+from ...terminal.options import Json, json_option, seconds, speedscope_option
 from ...terminal.output import console
 from ..asking import PATIENCE, Unanswered, ask, command
 from ..profiles import speedscope as stacks_of
 from ._locks import print_tables, write_json
+from ._pid import pid_argument
 
 
 def _count(pid: int, lasts: float, stacks: bool) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...terminal.options import pid_argument, seconds, timeline_file
+from ...terminal.options import seconds, timeline_file
+from ._pid import pid_argument
 
 if TYPE_CHECKING:
     from ..trace import Timeline

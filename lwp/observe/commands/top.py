@@ -13,10 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ...terminal.options import pid_argument, seconds
+from ...terminal.options import seconds
 from ...terminal.output import console, table
 from ..asking import Unanswered, ask
 from ..rows import Row
+from ._pid import pid_argument
 
 #: By what rows are sorted: a key from a row and its share of a CPU.
 _BY: dict[str, Callable[[Row, float], Any]] = {

@@ -6,7 +6,8 @@ import contextlib
 
 import click
 
-from ...terminal.options import address, pid_argument
+from ...terminal.options import address
+from ._pid import pid_argument
 
 
 @click.command(short_help="Serve a page that shows a running program's threads.")

@@ -58,6 +58,14 @@ int args_wait_deadline(PyObject *timeout, int64_t *deadline)
     return waits > 0 ? args_deadline(timeout, deadline) : waits;
 }
 
+int args_own_deadline(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout == Py_None || PyNumber_Check(timeout))
+        return args_wait_deadline(timeout, deadline);
+    PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %.100s", Py_TYPE(timeout)->tp_name);
+    return -1;
+}
+
 int args_count(PyObject *number, long *n)
 {
     int overflow = 0;

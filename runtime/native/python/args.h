@@ -13,6 +13,9 @@ API int args_deadline(PyObject *timeout, int64_t *deadline);
  * and a timeout that isn't above 0 means now, whatever its type. */
 API int args_wait_deadline(PyObject *timeout, int64_t *deadline);
 
+/* The same for functions that are not threading's: a timeout that is no number is a TypeError that says so. */
+int args_own_deadline(PyObject *timeout, int64_t *deadline);
+
 /* Reads a count.  What a long can't hold, and infinity, count as LONG_MAX or LONG_MIN. -1 with an exception. */
 int args_count(PyObject *number, long *n);
 

@@ -22,10 +22,14 @@ from lwp.bench.operations import Operation, WrongResult, operations
 NAMES = [row.name for operation in operations(True) for row in operation.rows]
 
 
-def bench(*args: str, path: Path | None = None, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """path: where --vs finds modules too."""
+def bench(
+    *args: str, path: Path | None = None, folder: Path | None = None, status: int | None = 0
+) -> subprocess.CompletedProcess[str]:
+    """path: where --vs finds modules too.  folder: in which it is typed, and nothing is found but by --vs."""
     finds = {"COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": python_path(path or "")}
-    return lwp("bench", *args, status=status, timeout=100, **finds)
+    if folder:
+        finds["PYTHONSAFEPATH"] = "1"  # `lwp` has no folder of its own on sys.path, other than `python -m runtime`
+    return lwp("bench", *args, status=status, timeout=100, cwd=folder, **finds)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -101,6 +105,16 @@ def test_data_alone_against_two_modules(tmp_path: Path) -> None:
     data = json.loads(done.stdout)
     assert data["core"] is None
     assert [result["vs"] for result in data["results"]] == ["again", "threading"]
+
+
+def test_a_module_of_the_current_folder(tmp_path: Path) -> None:
+    """That folder hides no module that is installed."""
+    (tmp_path / "mylocks.py").write_text("from threading import *\n")
+    (tmp_path / "statistics.py").write_text("raise SystemExit('mine')\n")
+    done = bench("--quick", "lock-try", "--json", "-", "--vs", "mylocks", folder=tmp_path)
+    assert done.stderr == ""
+    assert [result["vs"] for result in json.loads(done.stdout)["results"]] == ["mylocks"]
+    assert "no module 'yourlocks'" in refusal(bench("lock-try", "--vs", "yourlocks", folder=tmp_path, status=2))
 
 
 def test_one_row_of_an_operation_that_has_several() -> None:

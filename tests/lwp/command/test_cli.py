@@ -57,6 +57,20 @@ def test_submodules_are_there_when_they_are_asked_for() -> None:
     assert (shown.stdout, shown.stderr) == ("False\nTrue\n", "")
 
 
+def test_dir_lists_public_names_only() -> None:
+    program = """if True:
+        import runtime, types
+        runtime.Thread, runtime.install, runtime.observe, runtime.__version__
+        for module in (runtime, runtime.scheduler, runtime.tls, runtime.thread, runtime.placement, runtime.patch):
+            names = {name for name in dir(module) if not name.startswith("__")}
+            modules = runtime._MODULES | {"observe", "tlsmap"} if module is runtime else set()
+            strange = names - modules - set(module.__all__)
+            assert not any(isinstance(getattr(module, name), types.ModuleType) for name in strange), strange
+            assert not strange & {"TYPE_CHECKING", "annotations", "loading"} and not any(n[0] == "_" for n in strange)
+        """
+    python("-c", program)
+
+
 def test_modules_of_tools_are_found_in_the_core() -> None:
     program = """if True:
         import runtime

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from commands import environment, lwp, python, refusal
 from conftest import in_child
 from this_machine import FREE_THREADED, needs_gil
 
+from lwp.observe import asking
 from lwp.observe.asking import WithoutPython, ask
 
 DEADLOCK = """
@@ -860,6 +862,54 @@ def rest_of(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:
         return b""
+
+
+# ---- many that ask ---------------------------------------------------------------------------------------------------
+
+
+def fill_queue(program: Program) -> list[socket.socket]:
+    """Clients that ask nothing, so many that no other can connect at once."""
+    (path,) = program.folder.glob(f"**/{program.pid}")
+    clients = []
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        clients.append(client)
+        try:
+            client.connect(str(path))
+        except BlockingIOError:
+            return clients
+
+
+def test_a_question_waits_its_turn_or_says_so(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with run(HELD) as program:
+        before: list[socket.socket] = []
+
+        def refused() -> str:
+            before.extend(fill_queue(program))  # the program gives one of them up each second
+            with pytest.raises(asking.Unanswered) as error:
+                ask(program.pid, "who")
+            return str(error.value)
+
+        with monkeypatch.context() as less:
+            less.setattr(asking, "PATIENCE", 0.2)
+            says = f"process {program.pid} has had others to answer for 0.2 s: try again"
+            assert any(refused() == says for _ in range(10))
+        with ThreadPoolExecutor() as pool:
+            asks = [pool.submit(ask, program.pid, "who") for _ in range(8)]
+            for client in before:
+                client.close()
+            assert {found.result()["threads"] for found in asks} == {asks[0].result()["threads"]}
+
+
+def test_the_shell_completes_pids(run: Run) -> None:
+    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
+    with run(HELD) as running:
+        for command in ("dump", "top", "locks", "record", "watch"):
+            asked = {"_LWP_COMPLETE": "bash_complete", "COMP_WORDS": f"lwp {command}", "COMP_CWORD": "2"}
+            shown = python("-c", program, status=None, XDG_RUNTIME_DIR=str(running.folder), **asked)
+            assert f"plain,{running.pid}" in shown.stdout.splitlines(), shown.stderr
 
 
 # ---- who may ask -----------------------------------------------------------------------------------------------------

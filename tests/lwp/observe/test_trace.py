@@ -745,6 +745,7 @@ def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
     assert traced("raise SystemExit(3)\n", tmp_path, status=3)
     assert traced("1/0\n", tmp_path, status=1)
     assert traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path, status=-signal.SIGINT)
+    traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path, "--last", "5", status=-signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ def tool(name: str, *arguments: str | Path, status: int = 0, **variables: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "document", [path for path in DOCUMENTS if "<!-- shown below" in path.read_text()], ids=lambda path: path.name
+    "document",
+    [path for path in DOCUMENTS if re.search("<!-- (shown below|run)", path.read_text())],
+    ids=lambda path: path.name,
 )
 def test_outputs_match_the_commands_above_them(document: Path) -> None:
     for program, command in [
@@ -99,6 +101,45 @@ def test_check_finds_outputs_that_are_out_of_date(old: str, new: str, status: in
     assert example.read_text() == text
 
 
+SHORT = """\
+<!-- shown below -->
+```sh
+printf '%s\\n' one two 'three 3' four five
+```
+
+```text
+one
+...
+three 2
+...
+```
+"""
+
+
+def test_an_output_that_a_document_shortens_stays_so_and_is_renewed(tmp_path: Path) -> None:
+    (example := tmp_path / "example.md").write_text(SHORT)
+    tool("run_documents.py", "--check", example)
+    tool("run_documents.py", example)
+    assert example.read_text() == SHORT.replace("three 2", "three 3")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [("three 2", "third", "  third\n"), ("one\n...", "one", "  one\n  three 2\n"), ("2\n...", "2", "  three 2\n")],
+    ids=["a line is not printed", "one is left out", "more is printed"],
+)
+def test_what_a_shortened_output_hides_is_said_by_dots(old: str, new: str, says: str, tmp_path: Path) -> None:
+    (example := tmp_path / "example.md").write_text(SHORT.replace(old, new))
+    assert f"line below line:\n{says}" in tool("run_documents.py", "--check", example, status=1).stderr
+
+
+def test_of_a_command_that_installs_only_the_last_is_run(tmp_path: Path) -> None:
+    command = "<!-- run, exit status 3 -->\n```sh\nfalse &&\n  .venv/bin/python -c 'print(7); exit(3)'\n```\n"
+    (example := tmp_path / "example.md").write_text(command)
+    tool("run_documents.py", example)
+    assert example.read_text() == command + "\n```text\n7\n```\n"
+
+
 def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(tmp_path: Path) -> None:
     mark = "<!-- shown below, in a folder with examples/transfer.py -->\n```sh\n{}\n```\n"
     (example := tmp_path / "example.md").write_text(mark.format("ls; pwd; touch made") + mark.format("ls ; pwd"))
@@ -108,6 +149,12 @@ def test_a_command_in_a_readers_folder_finds_its_file_and_what_others_have_left(
     assert second.splitlines()[:-1] == ["made", "transfer.py"]
     (folder,) = {text.splitlines()[-1] for text in (first, second)}
     assert not Path(folder).exists()
+
+
+def test_the_start_page_is_read_in_a_minute_and_cuts_no_output_by_a_filter() -> None:
+    text = (TREE / "README.md").read_text()
+    assert len(text.splitlines()) <= 110
+    assert not [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if re.search(r"[^|]\|[^|]", block)]
 
 
 def test_the_start_page_leads_to_every_page() -> None:
@@ -345,7 +392,7 @@ def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
     commands = quoted_commands(text)
     assert [what_is_wrong(words) for words in commands] == ["no command nothing", "no option --up", None, None]
     assert commands[3] == ["doctor"]
-    assert len(quoted_commands((TREE / "README.md").read_text())) > 10
+    assert len(quoted_commands((TREE / "README.md").read_text())) > 5
 
 
 # ---- links -----------------------------------------------------------------------------------------------------------

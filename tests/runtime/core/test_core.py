@@ -97,6 +97,8 @@ def test_flags_of_a_thread() -> None:
     assert lwp.join()
     with pytest.raises(ValueError, match="needs CLONE_THREAD"):
         runtime.Thread(flags=PROCESS)
+    for described in (Clone, runtime.Thread, spawn):  # which flags are always added
+        assert "VM, SETTLS, PARENT_SETTID and CHILD_CLEARTID" in (described.__doc__ or "")
     # CHILD_SETTID writes the tid into the word that join waits on.
     assert spawn(int, flags=THREAD_FLAGS | Clone.CHILD_SETTID).join()
 
@@ -179,6 +181,8 @@ def test_wrong_types_are_refused_before_anything_is_made() -> None:
     for wrong, says in (
         (lambda: spawn(3), "target must be callable, not int"),  # type: ignore[arg-type]
         (lambda: spawn(print, 3), "args must be a tuple, .* not int"),  # type: ignore[arg-type]
+        (lambda: spawn(print, "ab"), r"args must be a tuple: .* write \('ab',\)"),  # type: ignore[arg-type]
+        (lambda: spawn(print, b"ab"), r"args must be a tuple: .* write \(b'ab',\)"),  # type: ignore[arg-type]
         (lambda: spawn(print, (), 3), "kwargs must be a mapping or None, not int"),  # type: ignore[arg-type]
         (lambda: spawn(print, flags="x"), "flags must be runtime.Clone's, not str"),  # type: ignore[arg-type]
         (lambda: runtime.Thread(flags="x"), "flags must be runtime.Clone's, not str"),  # type: ignore[arg-type]

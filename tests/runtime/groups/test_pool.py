@@ -95,6 +95,8 @@ def test_timeouts() -> None:
                 call.result(timeout)
             with pytest.raises(TimeoutError):
                 call.exception(timeout)
+        with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not str"):
+            call.result("a")  # type: ignore[arg-type]
         go.set()
         assert call.result() is True
 

@@ -247,10 +247,8 @@ static int set_deadline(struct waiting *w, PyObject *timeout)
 {
     if (PyFloat_Check(timeout) && isnan(PyFloat_AS_DOUBLE(timeout)))
         PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)"); /* as the interpreter's own */
-    else if (timeout != Py_None && !PyNumber_Check(timeout))
-        PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %.100s", Py_TYPE(timeout)->tp_name);
     else
-        return args_wait_deadline(timeout, &w->deadline);
+        return args_own_deadline(timeout, &w->deadline);
     return -1;
 }
 

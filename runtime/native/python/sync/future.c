@@ -126,7 +126,7 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
 
     if (is_over(self))
         Py_RETURN_TRUE;
-    if (args_wait_deadline(timeout, &deadline) < 0)
+    if (args_own_deadline(timeout, &deadline) < 0)
         return NULL;
     sync_queue_lock(&self->sleepers);
     int over = is_over(self);
