@@ -89,7 +89,7 @@ def _next_time(loop: Any) -> float | None:
 
 
 def _wait(loop: Any) -> Any:
-    """Until a handle is ready, or for the first timer, and those near it, or for files: returns what is ready of these."""
+    """Until a handle is ready, or for the first timers, or for files: returns which files are ready."""
     is_ready = bool(loop._ready or loop._stopping)
     time = _next_time(loop)
     if time is not None and not is_ready:

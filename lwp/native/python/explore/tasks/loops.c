@@ -9,7 +9,7 @@
  * or a timer, could have come earlier or later.  So each ready handle has a CAUSE, and may be called before one that is ahead of it
  * only if the two have different causes, and
  *   - both come from the world: the events could have come the other way round; or
- *   - one of the two is the EVENT's own handle: the event could have come before the other one was added, or behind it.
+ *   - the one that is ahead is an EVENT's own handle: the event could have come later.  When it comes earlier is chosen by the clock.
  * What was added by a turn, or by another thread, is IN_LINE: the plan chooses when that thread goes on.  What the handle of an event has
  * added comes FROM_EVENT, with the same cause; what that adds too, until it is a task's turn. */
 #include "python/explore/parts.h"
@@ -156,7 +156,7 @@ static int turn_at(PyObject *causes, Py_ssize_t at)
         int one = cause % KINDS, other = ahead % KINDS;
         if (cause / KINDS == ahead / KINDS)
             turn = EXPLORE_IS_BEHIND;
-        else if (one != EVENT && other != EVENT && (one == IN_LINE || other == IN_LINE))
+        else if (other != EVENT && (one == IN_LINE || other == IN_LINE))
             turn = explore_strikes(EXPLORE_EARLY) ? EXPLORE_MAY_BE_EARLY : EXPLORE_IS_BEHIND;
     }
     return turn;
