@@ -20,7 +20,7 @@ from .run.plans import FINDS, Ending, Kind, Plan, Run, State, Step, Strikes, by_
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
-from .search.tried import NO_THREADS, Tried, counted, left_out
+from .search.tried import Tried, counted, left_out
 from .tokens import make_token
 
 if TYPE_CHECKING:
@@ -408,7 +408,7 @@ class Exploration:
 
     def alone(self) -> Result:
         """The test has passed in the default schedule, and started no thread: no other schedule is there."""
-        return self.spent() if self.tried.has_tasks else self._exhausted("", NO_THREADS)
+        return self.spent() if self.tried.has_tasks else self._exhausted("", self.tried.alone)
 
     def exhausted(self, claim: str, granularity: str) -> Result:
         """claim: which schedules were tried, "" if that were not all. It holds only if the test does the same each
@@ -423,7 +423,7 @@ class Exploration:
         if self.tried.has_tasks:
             return self.spent()
         more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
-        turns = ", and tasks before each of their turns" if self.tried.tasks else ""
+        turns = ", and tasks where files and timers leave their order open" if self.tried.tasks else ""
         return self._exhausted(f"{claim}{turns}: ", more)
 
     def _exhausted(self, claim: str, more: str) -> Result:

@@ -90,8 +90,8 @@ def explore(
     include, exclude: names of modules and packages, or paths, whose code is switched between bytecodes like the
     program's, or is not. pyproject.toml has more of them, see docs/lwp/explore.md.
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
-    early_timeouts: a last quarter of the runs tries what happens when a timeout fires, or a sleep ends, though other
-    threads could go on. What only fails in that way is the outcome EARLY_TIMEOUT.
+    early_timeouts: a last quarter of the runs tries what happens when a timeout fires, a sleep ends, or a task of
+    asyncio goes on, though others could go on before. What only fails in that way is the outcome EARLY_TIMEOUT.
     cancel: the same quarter, or the last one, tries what happens when a task of asyncio is cancelled at an await, or
     its timeout fires there. What only fails in that way is the outcome CANCELLATION.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
@@ -199,9 +199,7 @@ class _Search:
                     return result
                 exploration.give(seconds)
             elif not (
-                exploration.tried.has_threads
-                or self._session.quiet.may_have_missed_tasks
-                or (Strikes.CANCEL in strikes and run.tasks)
+                exploration.tried.has_threads or self._session.quiet.may_have_missed_tasks or (strikes and run.tasks)
             ):
                 return exploration.alone()
             self._tell()

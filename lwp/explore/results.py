@@ -103,7 +103,7 @@ class Result:
     replayed: int = 0
     #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
     free_threaded_only: bool = False
-    #: FOUND: whether a loop of asyncio calls a handle before one that was ready earlier; None: no tasks ran.
+    #: Whether a loop of asyncio calls a handle too early, which early_timeouts=True alone does; None: no tasks ran.
     other_order: bool | None = None
     #: The strategy and the granularity that found it.
     found_by: str = ""

@@ -14,7 +14,6 @@ from ..run.plans import GRANULARITIES, Made, Plan, Run
 _MOST_NAMES = 6  # of libraries in a report
 
 #: What ends a report of runs without a second thread.
-NO_THREADS = "\n  no thread was started: there was nothing to switch to"
 #: What ends a report of runs with tasks.
 _TASKS = "\n  tasks of asyncio ran: their order was not explored"
 
@@ -121,6 +120,12 @@ class Tried:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, schedules=set(state["schedules"]))
 
+    @property
+    def alone(self) -> str:
+        """For a report: why there is one schedule only."""
+        why = "its tasks have one order, asyncio's" if self.tasks else "there was nothing to switch to"
+        return f"\n  no thread was started: {why}"
+
     def failures(self) -> str:
         """For a report: that there was no failure, except known ones."""
         if not self.known:
@@ -136,7 +141,7 @@ class Tried:
         )
         end = _TASKS if self.has_tasks else ""
         if not self.has_threads:
-            return head + NO_THREADS + end
+            return head + self.alone + end
         who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"
         size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"
         if self.turns_from:

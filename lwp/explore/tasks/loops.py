@@ -53,10 +53,14 @@ def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
         if native.explore_index() < 0:
             before(loop)
             return
-        _wait(loop)
+        causes: list[int] = vars(loop).setdefault("_explore_causes", [])
+        files = _wait(loop)
+        others = len(loop._ready)
+        loop._process_events(files)
         _ring(loop)
         left = len(loop._ready)
-        while left := native.explore_turns(loop._ready, left, _next_time(loop)):
+        while left := native.explore_turns(loop._ready, causes, others, left, _next_time(loop)):
+            others = len(loop._ready)
             _ring(loop)
 
     return run_once
@@ -72,6 +76,9 @@ def woken(before: Callable[[Any], None]) -> Callable[[Any], None]:
     return write_to_self
 
 
+_NEAR = 1e-4  #: seconds: SLACK of lwp/native/explore/able.c
+
+
 def _next_time(loop: Any) -> float | None:
     """Of the loop's first timer, on its clock; None: it has none. Those that were cancelled are dropped."""
     timers = loop._scheduled
@@ -81,15 +88,18 @@ def _next_time(loop: Any) -> float | None:
     return timers[0]._when if timers else None
 
 
-def _wait(loop: Any) -> None:
-    """Until a handle is ready, or for the first timer, or for a file."""
+def _wait(loop: Any) -> Any:
+    """Until a handle is ready, or for the first timers, or for files: returns which files are ready."""
     is_ready = bool(loop._ready or loop._stopping)
     time = _next_time(loop)
+    if time is not None and not is_ready:
+        time = max(one._when for one in loop._scheduled if one._when - time < _NEAR and not one._cancelled)
     if len(loop._selector.get_map()) > 1 or getattr(loop, "_signal_handlers", None):  # besides the one that wakes it
         rest = 0 if is_ready else None if time is None else max(time - native.explore_loop_time(), 0)
-        loop._process_events(loop._selector.select(rest))
-    elif not is_ready and (time is None or time > _now(loop)):
+        return loop._selector.select(rest)
+    if not is_ready and (time is None or time > _now(loop)):
         native.explore_idle(loop._ready, time)
+    return ()
 
 
 def _now(loop: Any) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..run.plans import Kind, Plan, Run, Step
+from ..run.plans import Kind, Plan, Run, Step, Strikes
 from .accesses import Access, Look, conflict
 
 _MOST_TRIED = 24  # accesses in front of a switch, and behind it
@@ -103,6 +103,8 @@ class _Undoing:
         self._runs -= 1
         if self._runs < 0 or time.monotonic() > self._until:
             return None
+        if any(thread >= 0 for thread in self.found.tasks):  # undoes an order that asyncio always has, too
+            plan = replace(plan, strikes=plan.strikes | Strikes.EARLY)
         return self._attempt(plan, gap)
 
     def decided(self, block: _Block, access: Access, places: Iterator[_Position]) -> Trial | None:

@@ -284,7 +284,7 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
     where = f" at {short(pending.place)}{via}" if pending.place is not None else ""
     then = f"{', ' if where else ' '}{before}" if before else ""
     holding = f", holding {held(event.keeping)}" if event.keeping else ""
-    if event.is_early:
+    if event.is_early and event.kind != Kind.TURN:
         fires = "sleep ends" if event.kind == Kind.SLEEP else "timeout fires"
         texts = [
             f"{goes_on}'s {fires} early: {other} is slow{where}{more}" for more in (f"{then}{holding}", holding, "")

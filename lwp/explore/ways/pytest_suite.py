@@ -6,6 +6,7 @@ on, and summarize() reads.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 import json
@@ -300,9 +301,21 @@ def _call(item: pytest.Function) -> Callable[[], object]:
 
     def call() -> None:
         with fixtures as values:
-            function(**{name: values[name] for name in item._fixtureinfo.argnames})
+            runs = _in_its_runner(item, function)
+            runs(**{name: values[name] for name in item._fixtureinfo.argnames})
 
     return call
+
+
+def _in_its_runner(item: Any, function: Callable[..., object]) -> Callable[..., object]:
+    """pytest-asyncio has bound the test to the runner among the fixtures that it made first. Each run makes a runner,
+    in whose loop its fixtures are."""
+    name = f"_{getattr(item, '_loop_scope', '')}_scoped_runner"
+    coroutine = getattr(function, "__wrapped__", None)
+    if name not in item.fixturenames or coroutine is None:
+        return function
+    run = item._request.getfixturevalue(name).run
+    return lambda **values: run(coroutine(**values), context=contextvars.copy_context())
 
 
 def _call_case(made: unittest.TestCase) -> None:

@@ -62,7 +62,8 @@ void explore_add_strikes(struct explore_set *can, struct explore_set *early)
     explore_clear(early);
     for (int i = 0; explore_inside.plan.strikes && i < explore_run.count; i++) {
         const struct explored *thread = &explore_run.threads[i];
-        int is_early = explore_inside.plan.strikes & EXPLORE_EARLY && explore_has_deadline(thread) && !explore_has(can, i);
+        int may = explore_has_deadline(thread) || explore_may_be_early(thread);
+        int is_early = explore_inside.plan.strikes & EXPLORE_EARLY && may && !explore_has(can, i);
         if (is_early || explore_may_strike(thread)) {
             explore_add(can, i);
             explore_add(early, i);

@@ -69,7 +69,8 @@ struct explored {
     int cancelled; /* operations that it came to while it was unwound */
     uint32_t drawn; /* random words, by the program */
     struct explored *loop; /* a task's: the thread whose loop calls its handles; a thread's that runs a loop: itself; otherwise NULL */
-    int ready; /* TURN: it has a handle that can be called */
+    /* TURN: whether it has a handle, which can be called now; or only as if others were slow; or not before those ahead of it */
+    enum { EXPLORE_NO_TURN, EXPLORE_HAS_TURN, EXPLORE_MAY_BE_EARLY, EXPLORE_IS_BEHIND } ready;
     int told; /* TURN: that has been noted */
     int turning; /* it is at a TURN; tasks have what their thread has */
     int front; /* at a TURN: which of them has the handle that was ready first */
@@ -118,7 +119,7 @@ enum {
     EXPLORE_TIMED = 8, /* the thread has a deadline */
     EXPLORE_DAEMON = 16, /* a daemon begins */
     EXPLORE_IN_TURN = 32, /* the usual choice is the next one in a loop's order, and the loop is that of the step before */
-    EXPLORE_OUT_OF_TURN = 64, /* asyncio would call another handle, which was ready before */
+    EXPLORE_OUT_OF_TURN = 64, /* asyncio would call another handle first, whenever files and timers had come */
 };
 
 struct explore_step {
@@ -298,8 +299,8 @@ void explore_fail(enum explore_outcome outcome);
 int explore_is_unwinding(void);
 /* Whether the plan wants a point after a release. */
 int explore_stops_after(void);
-/* Whether the plan has cancellers. */
-int explore_cancels(void);
+/* Whether the plan has one of these enum explore_strikes. */
+int explore_strikes(int which);
 
 /* turns.c's. */
 /* The thread that the calling thread or task is, or runs on. */
@@ -322,10 +323,11 @@ static inline int explore_is_canceller(const struct explored *any)
 struct explored *explore_task_begins(struct explored *loop);
 /* Whether it can go on at the TURN. */
 explore_can explore_has_turn;
+/* Whether its task can go on there only as if all others were slow. */
+explore_can explore_may_be_early;
 /* The thread is about to come to a TURN.  front: which has the handle that was ready first.  Behind the point explore_me() is what goes on. */
 void explore_turn_comes(struct explored *loop, int front);
-/* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it.  A timer that is looked at between two handles is out of turn, because
- * asyncio looks at timers when it has called all that were ready. */
+/* EXPLORE_IN_TURN, EXPLORE_OUT_OF_TURN of the step that chooses it. */
 int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last);
 /* The task's canceller, which is made if there is none yet.  NULL: there are too many. */
 struct explored *explore_canceller(struct explored *task, int by_timeout);

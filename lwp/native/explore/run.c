@@ -51,7 +51,7 @@ static struct explored *take_step(struct explore_set *can)
     explore_run.choices += !forced;
     int chosen = forced ? usual : explore_choose(can, explore_inside.last, usual);
     struct explored *thread = &explore_run.threads[chosen];
-    int late = !explore_is_canceller(thread) && !explore_can_go_on(thread);
+    int late = !explore_is_canceller(thread) && !explore_is_task(thread) && !explore_can_go_on(thread);
 
     explore_record(thread, can, &early, usual,
                    (late || thread->by_timeout ? EXPLORE_WAS_TIMEOUT : 0) | (forced ? EXPLORE_WAS_FORCED : 0)
@@ -196,9 +196,9 @@ int explore_stops_after(void)
     return explore_inside.plan.after;
 }
 
-int explore_cancels(void)
+int explore_strikes(int which)
 {
-    return explore_inside.plan.strikes & EXPLORE_CANCELS;
+    return explore_inside.plan.strikes & which;
 }
 
 /* ---- an explored thread ------------------------------------------------------------------------------------------ */

@@ -11,7 +11,7 @@ from projects import outcomes, run, start
 ORDER = """
     numbers = []
     async def append(number):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         numbers.append(number)
     await asyncio.gather(append(1), append(2))
     assert (counter, numbers[0]) == (7, 1)
@@ -28,6 +28,16 @@ async def counter():
 
 @pytest.mark.asyncio
 async def test_order(counter):{ORDER}
+@pytest_asyncio.fixture
+async def future():
+    yield asyncio.get_running_loop().create_future()
+
+@pytest.mark.asyncio
+async def test_of_its_loop(future):
+    await asyncio.gather(asyncio.sleep(0.01), asyncio.sleep(0.01))
+    asyncio.get_running_loop().call_soon(future.set_result, 1)
+    assert await future == 1
+
 @pytest.mark.asyncio
 async def test_right(counter):
     assert await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)) == [1, 2]
@@ -51,11 +61,11 @@ async def test_right(counter):
 """
 
 
-@pytest.mark.parametrize(("plugin", "tests"), [("pytest_asyncio", PYTEST_ASYNCIO), ("anyio", ANYIO)])
-def test_they_are_explored(tmp_path: Path, plugin: str, tests: str) -> None:
+@pytest.mark.parametrize(("plugin", "tests", "passed"), [("pytest_asyncio", PYTEST_ASYNCIO, 2), ("anyio", ANYIO, 1)])
+def test_they_are_explored(tmp_path: Path, plugin: str, tests: str, passed: int) -> None:
     pytest.importorskip(plugin)
     found = run(tmp_path, tests, "--lwp-explore=100")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
+    assert outcomes(found) == {"failed": 1, "passed": passed}
     token = re.search(r"pytest test_it.py::test_order --lwp-explore-replay (\S+)", found.stdout)
     assert token is not None
     assert outcomes(start(tmp_path, "test_it.py::test_order", "--lwp-explore-replay", token[1])) == {"failed": 1}

@@ -301,7 +301,7 @@ def test_what_fails_without_a_cancellation_is_found_as_before() -> None:
         numbers: list[int] = []
 
         async def append(number: int) -> None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
             numbers.append(number)
 
         async with asyncio.TaskGroup() as group:

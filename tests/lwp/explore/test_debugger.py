@@ -58,14 +58,14 @@ def test_threads_says_who_holds_what_a_thread_waits_for() -> None:
 
 def test_a_task_that_waits_has_a_prompt_where_it_awaits() -> None:
     test = f"{BANK.with_name('test_async_bank.py')}::test_twice"
-    options = ("runtime", "explore", "--replay", "s-pl6c-4.3-5.3", "--pdb", test)
+    options = ("runtime", "explore", "--replay", "s-f6fv-a.3", "--pdb", test)
     said = debug("p service", "next", "next", "p source.balance", "threads", "c", options=options).stdout
-    assert "\n--- in first: second goes before first, which has its turn at async_bank.py:18" in said
+    assert "\n--- in first: second goes before first, which has its turn at async_bank.py:21" in said
     asked = said.partition("\n--- in first: ")[2]
     assert re.findall(r"async_bank.py[(](\d+)[)](\w+)", asked)[:3] == [
-        ("18", "ask"),
-        ("24", "transfer"),
-        ("25", "transfer"),
+        ("21", "ask"),
+        ("27", "transfer"),
+        ("28", "transfer"),
     ]
     assert "(lwp) 'audit'\n" in asked
     assert "(lwp) 100\n" in asked

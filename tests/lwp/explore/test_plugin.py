@@ -216,7 +216,7 @@ def test_methods_of_a_test_case_are_set_up_in_each_run(tmp_path: Path) -> None:
 
 ASYNC = """
 async def append(numbers, number):
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     numbers.append(number)
 
 async def one_first():

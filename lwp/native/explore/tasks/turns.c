@@ -51,7 +51,12 @@ int explore_may_strike(const struct explored *canceller)
 
 int explore_has_turn(const struct explored *any)
 {
-    return any->loop->turning && any->ready;
+    return any->loop->turning && any->ready == EXPLORE_HAS_TURN;
+}
+
+int explore_may_be_early(const struct explored *any)
+{
+    return explore_is_task(any) && any->loop->turning && any->ready == EXPLORE_MAY_BE_EARLY;
 }
 
 void explore_turn_comes(struct explored *loop, int front)
@@ -63,10 +68,8 @@ void explore_turn_comes(struct explored *loop, int front)
 int explore_turn_flags(const struct explored *chosen, const struct explored *usual, const struct explored *last)
 {
     int in_turn = usual->loop && usual->loop == last->loop;
-    int is_turn = chosen->loop && chosen->loop->turning && !explore_is_canceller(chosen);
-    int out_of_turn = is_turn && chosen->index != chosen->loop->front;
 
-    return (in_turn ? EXPLORE_IN_TURN : 0) | (out_of_turn ? EXPLORE_OUT_OF_TURN : 0);
+    return (in_turn ? EXPLORE_IN_TURN : 0) | (explore_may_be_early(chosen) ? EXPLORE_OUT_OF_TURN : 0);
 }
 
 void explore_turn_ends(struct explored *loop, int has_ended)

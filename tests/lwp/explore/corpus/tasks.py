@@ -259,7 +259,7 @@ async def older_answer_last(fixed: bool) -> None:
     async def search(number: int, text: str) -> None:
         nonlocal shown, newest
         newest = max(newest, number)
-        await sleep(0)
+        await sleep(0.01)
         if not fixed or number == newest:
             shown = text
 
@@ -343,11 +343,13 @@ async def notify_before_the_wait(fixed: bool) -> None:
 
     async def make() -> None:
         nonlocal ready
+        await sleep(0.01)
         async with changed:
             ready = True
             changed.notify()
 
     async def take() -> None:
+        await sleep(0.01)
         async with changed:
             if not (fixed and ready):
                 await changed.wait()
@@ -581,7 +583,7 @@ async def first_come_is_not_first(fixed: bool) -> None:
     lines: list[str] = []
 
     async def fetch(line: str) -> str:
-        await sleep(0)
+        await sleep(0.01)
         lines.append(line)
         return line
 

@@ -3,7 +3,15 @@
  * (lwp/explore/tasks/loops.py).
  *
  * A handle is a task's if its callback is one of the task's methods, which is how a task goes on.  All other handles are the thread's: they
- * are called in the loop's order, and only their order among the tasks' is chosen. */
+ * are called in the loop's order, and only their order among the tasks' is chosen.
+ *
+ * THE ORDER.  A loop promises to call handles as they were added, and programs rely on it.  What comes from the world, a file that is ready
+ * or a timer, could have come earlier or later.  So each ready handle has a CAUSE, and may be called before one that is ahead of it
+ * only if the two have different causes, and
+ *   - both come from the world: the events could have come the other way round; or
+ *   - the one that is ahead is an EVENT's own handle: the event could have come later.  When it comes earlier is chosen by the clock.
+ * What was added by a turn, or by another thread, is IN_LINE: the plan chooses when that thread goes on.  What the handle of an event has
+ * added comes FROM_EVENT, with the same cause; what that adds too, until it is a task's turn. */
 #include "python/explore/parts.h"
 
 #include "python/args.h"
@@ -102,12 +110,64 @@ static int is_cancelled(PyObject *handle)
     return answer == Py_True;
 }
 
+/* ---- the loop's order -------------------------------------------------------------------------------------------- */
+
+/* A cause is a number, four times, and one of these. */
+enum { IN_LINE, FROM_EVENT, EVENT, KINDS = 4 };
+
+static long new_cause(int kind)
+{
+    static long last;
+
+    return ++last * KINDS + kind;
+}
+
+static long cause_at(PyObject *causes, Py_ssize_t at)
+{
+    return at < PyList_GET_SIZE(causes) ? PyLong_AsLong(PyList_GET_ITEM(causes, at)) : IN_LINE;
+}
+
+/* The first `count` handles that have none are given this cause; events one each.  -1 with an exception. */
+static int give_causes(PyObject *causes, Py_ssize_t count, long cause)
+{
+    while (PyList_GET_SIZE(causes) < count) {
+        PyObject *number = PyLong_FromLong(cause % KINDS == EVENT ? new_cause(EVENT) : cause);
+        int failed = !number || PyList_Append(causes, number) < 0;
+        Py_XDECREF(number);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+/* What the handle adds has this cause. */
+static long cause_of_added(long cause, int by_task)
+{
+    return by_task || cause % KINDS == IN_LINE ? new_cause(IN_LINE) : cause / KINDS * KINDS + FROM_EVENT;
+}
+
+static int turn_at(PyObject *causes, Py_ssize_t at)
+{
+    long cause = cause_at(causes, at);
+    int turn = EXPLORE_HAS_TURN;
+
+    while (at-- > 0 && turn != EXPLORE_IS_BEHIND) {
+        long ahead = cause_at(causes, at);
+        int one = cause % KINDS, other = ahead % KINDS;
+        if (cause / KINDS == ahead / KINDS)
+            turn = EXPLORE_IS_BEHIND;
+        else if (other != EVENT && (one == IN_LINE || other == IN_LINE))
+            turn = explore_strikes(EXPLORE_EARLY) ? EXPLORE_MAY_BE_EARLY : EXPLORE_IS_BEHIND;
+    }
+    return turn;
+}
+
 /* ---- cancellers -------------------------------------------------------------------------------------------------- */
 
 /* A task waits.  -1 with an exception. */
 static int note_canceller(struct explored *task, PyObject *object)
 {
-    if (!explore_cancels() || task->cancellers[0])
+    if (!explore_strikes(EXPLORE_CANCELS) || task->cancellers[0])
         return 0;
     PyObject *answer = PyObject_CallMethodOneArg(cancellation, NAME("may_cancel"), object);
     int failed = !answer || (answer == Py_True && !unless_too_many(explore_canceller(task, 0)));
@@ -119,7 +179,7 @@ static int note_canceller(struct explored *task, PyObject *object)
  * with an exception. */
 static int look_at_cancellers(struct explored *loop)
 {
-    if (!explore_cancels() || explore_is_unwinding())
+    if (!explore_strikes(EXPLORE_CANCELS) || explore_is_unwinding())
         return 0;
     for (int i = 0; i < explore_run.count; i++) {
         struct explored *any = &explore_run.threads[i];
@@ -163,7 +223,7 @@ static int tell_of_handle(struct explored *loop, PyObject *handle)
 }
 
 /* Sets which of the thread and its tasks have a handle. Returns which has the first one; -1 with an exception. */
-static int look_at_handles(struct explored *loop, PyObject *ready)
+static int look_at_handles(struct explored *loop, PyObject *ready, PyObject *causes)
 {
     PyObject *own = NULL;
     int front = -1;
@@ -172,7 +232,7 @@ static int look_at_handles(struct explored *loop, PyObject *ready)
         return loop->index;
     for (int i = 0; i < explore_run.count; i++)
         if (explore_run.threads[i].loop == loop)
-            explore_run.threads[i].ready = 0;
+            explore_run.threads[i].ready = EXPLORE_NO_TURN;
     for (Py_ssize_t at = 0; at < PyObject_Size(ready); at++) {
         PyObject *handle = PySequence_GetItem(ready, at);
         struct explored *owner = handle ? owner_of(loop, handle) : NULL;
@@ -183,7 +243,8 @@ static int look_at_handles(struct explored *loop, PyObject *ready)
             front = -1;
             break;
         }
-        owner->ready = 1;
+        if (!owner->ready)
+            owner->ready = turn_at(causes, at);
         front = front < 0 ? owner->index : front;
     }
     if (tell_of_handle(loop, own) < 0)
@@ -210,12 +271,13 @@ static int come_to_turn(struct explored *loop, const struct explore_op *op, int 
 
 /* Takes its first handle out: a new reference.  A run that is unwound takes any.  NULL, with an exception or without: it has none any
  * more, because another thread has cancelled the handle meanwhile. */
-static PyObject *take_handle(struct explored *loop, const struct explored *me, PyObject *ready)
+static PyObject *take_handle(struct explored *loop, const struct explored *me, PyObject *ready, PyObject *causes, long *cause)
 {
     for (Py_ssize_t at = 0; at < PyObject_Size(ready); at++) {
         PyObject *handle = PySequence_GetItem(ready, at);
         const struct explored *owner = handle && !explore_is_unwinding() ? owner_of(loop, handle) : me;
-        if (handle && owner == me && PySequence_DelItem(ready, at) == 0)
+        *cause = cause_at(causes, at);
+        if (handle && owner == me && PyList_SetSlice(causes, at, at + 1, NULL) == 0 && PySequence_DelItem(ready, at) == 0)
             return handle;
         Py_XDECREF(handle);
         if (!handle || !owner || PyErr_Occurred())
@@ -258,28 +320,37 @@ static int64_t deadline_of(PyObject *when)
     return seconds < 0 || seconds > (double)(INT64_MAX / PARK_SECOND) ? PARK_FOREVER : (int64_t)(seconds * PARK_SECOND) + 1;
 }
 
-/* (a loop's ready handles, how many to call, when it is time for its first timer or None): how many are left to be called, because it is time
- * for a timer. */
+/* (a loop's ready handles, the causes of those that have one, how many there were before its files and timers had added theirs, how many to
+ * call, when it is time for its first timer or None): how many are left to be called, because it is time for a timer. */
 static PyObject *call_handles(PyObject *module, PyObject *args)
 {
-    PyObject *ready, *when;
-    Py_ssize_t count;
+    PyObject *ready, *causes, *when;
+    Py_ssize_t count, others;
+    long cause;
     struct explored *loop = explore_me();
 
-    if (!PyArg_ParseTuple(args, "OnO:explore_turns", &ready, &count, &when))
+    if (!PyArg_ParseTuple(args, "OO!nnO:explore_turns", &ready, &PyList_Type, &causes, &others, &count, &when)
+        || PyList_SetSlice(causes, PyObject_Size(ready), PY_SSIZE_T_MAX, NULL) < 0 /* a loop that is closed forgets its handles */
+        || give_causes(causes, others, new_cause(IN_LINE)) < 0 || give_causes(causes, PyObject_Size(ready), new_cause(EVENT)) < 0)
         return NULL;
     const struct explore_op op = {EXPLORE_TURN, NULL, explore_is_unwinding() ? NULL : explore_has_turn, deadline_of(when)};
     loop->loop = loop;
     while (count > 0 && PyObject_Size(ready) > 0) {
-        int front = look_at_handles(loop, ready), failed = front < 0 || look_at_cancellers(loop) < 0;
+        int front = look_at_handles(loop, ready, causes), failed = front < 0 || look_at_cancellers(loop) < 0;
         int result = failed ? -1 : come_to_turn(loop, &op, front);
+        if (result >= 0
+            && give_causes(causes, PyObject_Size(ready), new_cause(IN_LINE)) < 0) /* what other threads have added meanwhile */
+            return NULL;
         if (result == ETIMEDOUT)
             break;
         if (result == 0 && explore_is_canceller(explore_me()))
             failed = cancel_task(loop) < 0;
         else {
-            PyObject *handle = result < 0 ? NULL : take_handle(loop, explore_me(), ready);
-            failed = handle ? call_handle(loop, handle) < 0 : PyErr_Occurred() != NULL;
+            PyObject *handle = result < 0 ? NULL : take_handle(loop, explore_me(), ready, causes, &cause);
+            int by_task = explore_me() != loop;
+            failed = handle ? call_handle(loop, handle) < 0
+                                  || give_causes(causes, PyObject_Size(ready), cause_of_added(cause, by_task)) < 0
+                            : PyErr_Occurred() != NULL;
             Py_XDECREF(handle);
             count--;
         }
@@ -308,17 +379,21 @@ static PyObject *wait_for_handles(PyObject *module, PyObject *args)
     return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* (a loop's ready handles): wakes the loop if it waits for a handle; returns whether it does.  Any thread may call this. */
+/* (a loop's ready handles): wakes the loop if it waits for a handle; returns whether it does.  Any thread may call this.  The loop may call
+ * the handle before a thread that has added it adds another one. */
 static PyObject *wake_loop(PyObject *module, PyObject *ready)
 {
-    for (int i = 0; i < explore_run.count; i++) {
+    const struct explore_op op = {EXPLORE_SIGNAL, NULL, NULL, PARK_FOREVER};
+    struct explored *me = explore_me();
+    int waits = 0;
+
+    for (int i = 0; i < explore_run.count && !waits; i++) {
         struct explored *thread = &explore_run.threads[i];
-        if (thread->awake_for == ready && thread->loop == thread) {
-            thread->ready = 1;
-            Py_RETURN_TRUE;
-        }
+        waits = thread->awake_for == ready && thread->loop == thread;
+        if (waits)
+            thread->ready = EXPLORE_HAS_TURN;
     }
-    Py_RETURN_FALSE;
+    return me && !me->loop && point(me, &op) < 0 ? NULL : PyBool_FromLong(waits);
 }
 
 /* On the run's clock, in seconds. A loop looks at it twice for each handle, and these are no looks of the program's. */
