@@ -25,7 +25,7 @@ each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: 
 @each_program
 def test_the_bug_is_found(program: Program) -> None:
     buggy = partial(program.run, False)
-    result = explore(buggy, runs=20_000, seconds=10 * SLOW, seed=1, early_timeouts=program.early)
+    result = explore(buggy, runs=20_000, seconds=60 * SLOW, seed=1, early_timeouts=program.early)
     wanted = {Outcome.EARLY_TIMEOUT, Outcome.FOUND} if program.early else {Outcome.FOUND}
     assert result.outcome in wanted, result.report()
     assert isinstance(result.error, _ERRORS[program.find])
