@@ -110,6 +110,10 @@ static int64_t next_look(const struct python_sleep *how)
 {
     if (how->no_point || park_green || !_PyOS_IsMainThread()) /* for green threads their scheduler looks */
         return PARK_FOREVER;
+    if (atomic_load_explicit(&python_looks.looking, memory_order_relaxed)) {
+        atomic_fetch_add(&python_looks.sleeps, 1); /* the sleep that goes on: the kernel counts it in a moment, when it begins */
+        atomic_store(&python_looks.looking, 0);
+    }
     int64_t now = park_now(), waited = how->since ? now - how->since : 0;
     return now + (waited < FIRST_LOOK ? FIRST_LOOK : waited < PARK_SECOND ? waited : PARK_SECOND);
 }
@@ -131,10 +135,6 @@ int python_sleep(const struct python_sleep *how)
         sync_lock_wake(how->give_up, whom);
     waker_do_deferred();
     park_cancel = how->no_point ? NULL : cancel_mine();
-    if (park_look != PARK_FOREVER && atomic_load_explicit(&python_looks.looking, memory_order_relaxed)) {
-        atomic_fetch_add(&python_looks.sleeps, 1); /* the sleep that goes on: the kernel counts it when it begins */
-        atomic_store(&python_looks.looking, 0);
-    }
     return wake_up(how, tstate, how->call(how->arg));
 }
 
