@@ -158,11 +158,9 @@ def sleep_as_spare(world: World, me: int, word: str) -> Thread:
     world.words[word] = 0
 
 
-def look_at_place(world: World, me: int) -> None:
-    """take_free_place(), when a spare is awake."""
-    data = world.data
-    if not data["over"] and me not in data["spares"] and takes_the_place(world):
-        data["runner"], data["idle"] = me, False
+def take_free_place(world: World, me: int) -> None:
+    if world.data["runner"] is None or takes_the_place(world):
+        world.data["runner"], world.data["idle"] = me, False
 
 
 def be_spare(world: World, me: int) -> Thread:
@@ -171,7 +169,8 @@ def be_spare(world: World, me: int) -> Thread:
         if me not in data["spares"]:
             data["spares"] = (me, *data["spares"])
         yield from sleep_as_spare(world, me, f"spare {me}")
-        look_at_place(world, me)
+        if not data["over"] and me not in data["spares"]:
+            take_free_place(world, me)
     if not data["over"] and data["runner"] != me:
         data["watcher"] = me
         yield from watch_runner(world, me)
@@ -192,8 +191,7 @@ def carrier_run(world: World, me: int) -> Thread:
     if data["late"]:
         yield "scheduler_carry"  # others may have gone on meanwhile
     while not data["over"]:
-        if data["runner"] is None or takes_the_place(world):
-            data["runner"], data["idle"] = me, False
+        take_free_place(world, me)
         if data["runner"] != me and not may_help(world, me):
             yield from be_spare(world, me)
             data["handed"] = data["handed"] and data["runner"] != me
