@@ -10,7 +10,6 @@ import click
 from ..core import printable
 from ..terminal.ending import at_end, at_exception, failed
 from ..terminal.running import WATCH, Options, RunOption, Tool
-from ..terminal.telling import teller
 
 
 def _seed(value: str) -> int:
@@ -47,6 +46,7 @@ def begin(seed: int, tasks: bool) -> None:
 
     tasks: as Chaos has it.
     """
+    from ..terminal.telling import teller
     from .chaos import Chaos
 
     chaos = Chaos(seed, tasks)

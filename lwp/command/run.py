@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,19 +93,16 @@ class Program(NamedTuple):
         """
         if not (words := _own_options(self.args)) or sys.stderr is None:
             return
+        from ..terminal.telling import teller
+
         names, program = " and ".join(word for word in words if word.startswith("--")), _TELLS[self.kind] + self.what
         moved = shlex.join(["lwp", "run", *words]) + f" {program}"
         said = f"lwp: {names} behind {program} goes to the program; if lwp is meant: {moved} ...\n"
-        fd = os.dup(sys.stderr.fileno())  # the program may close or replace it
-
-        def tell() -> None:
-            with suppress(OSError):
-                os.write(fd, said.encode(errors="replace"))
-
+        tell = teller(os.dup(sys.stderr.fileno()))  # the program may close or replace it
         if self._reads_arguments():
-            at_end(lambda: tell() if ended_as_misused() else None)
+            at_end(lambda: tell(said) if ended_as_misused() else None)
         else:
-            tell()
+            tell(said)
 
     def _reads_arguments(self) -> bool:
         """Whether it may; a module, a folder and what can't be read may."""
