@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -72,20 +71,10 @@ SMOKE = (
 
 
 def copied(tree: Path) -> Path:
-    """All that git knows of the tree, and its shared objects, which are built again only if something has changed."""
-    known = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=TREE,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    built = [str(path.relative_to(TREE)) for package in PACKAGES for path in (TREE / package).rglob("*.so")]
-    for name in (*known.rstrip("\0").split("\0"), *built):
-        if (TREE / name).exists():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TREE / name, tree / name)
-    return tree
+    """All files of the tree without what commands leave there, also where git is not, as in an unpacked sdist.  The
+    shared objects are built again only if something has changed."""
+    left = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "wheels", "*.o", "*.egg-info")
+    return Path(shutil.copytree(TREE, tree / "copy", ignore=left))
 
 
 def delete(tree: Path, room: Room) -> None:
