@@ -288,6 +288,15 @@ static int runner_blocks(struct scheduler *s)
     return since && park_now() - since > BLOCKS;
 }
 
+/* A runner in its base goes on by itself.  Until then its LWP has the mask of the thread that it was in last, which sleeps: if another LWP ran
+ * that thread meanwhile, this one could take a signal that the thread has blocked.  A native thread's LWP is in its base in the thread. */
+static int may_take_over(struct scheduler *s)
+{
+    int in_base = s->runner && s->runner != &s->lent && s->runner->in == &s->runner->base;
+
+    return !in_base && (s->head || runner_blocks(s)) && atomic_load(&s->idle) == BUSY;
+}
+
 /* The watcher: returns when it has become the runner or a helper, or at the generation's end. */
 static void watch_runner(struct carrier *c)
 {
@@ -314,7 +323,7 @@ static void watch_runner(struct carrier *c)
             continue;
         check_events(s);
         /* If no thread could go on this LWP sleeps in place of the runner, and not every tick: nobody watches a thread in C. */
-        if (c->generation == s->generation && (s->head || runner_blocks(s)) && s->moves == seen && atomic_load(&s->idle) == BUSY) {
+        if (c->generation == s->generation && s->moves == seen && may_take_over(s)) {
             if (s->runner)
                 begin_to_help(s->runner);
             s->runner = c;
@@ -343,9 +352,8 @@ static void take_free_place(struct carrier *c)
     atomic_store(&s->idle, BUSY);
 }
 
-/* A spare may become the watcher, and then the runner, before it has woken up from its sleep.  It may even lose the runner's place again,
- * to a watcher that took it for a runner which makes no switch; and while it is neither listed nor awake, runner_hand_over() does not
- * find it.  So it looks at the place when it is awake, before it watches, or a thread could stay in the queue for ever. */
+/* A spare may become the watcher, and then the runner, before it has woken up from its sleep.  A runner that is not awake keeps its place,
+ * may_take_over(), except to a thread that comes back from C code, which lists it again, run_again(). */
 static void be_spare(struct carrier *c)
 {
     struct scheduler *s = c->scheduler;
@@ -354,8 +362,6 @@ static void be_spare(struct carrier *c)
         if (!c->listed)
             list_spare(c);
         sleep_as_spare(c, PARK_FOREVER);
-        if (c->generation == s->generation && !c->listed)
-            take_free_place(c);
     }
     if (c->generation == s->generation && s->runner != c) {
         s->watcher = c;

@@ -53,8 +53,6 @@ _Noreturn void green_end(void)
         me->scheduler->policy->end(me);
     park_lock(&me->scheduler->lock);
     me->scheduler->ended = me;
-    if (me->scheduler->threads == 1 && me->carrier != &me->scheduler->lent)
-        green_lwp_block(me); /* the base that comes next would keep the mask of a thread that is gone */
     carrier_schedule(me->scheduler, me);
     abort(); /* not reached: an ended thread is never resumed */
 }

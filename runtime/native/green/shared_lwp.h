@@ -43,7 +43,7 @@ void green_lwp_change_mask(struct green *from, struct green *to, int stays);
 /* All except glibc's own, for which setuid(2) and its kin wait in every LWP. */
 extern const uint64_t green_all_signals;
 
-/* Called on an LWP that the scheduler has made, in its base, or by the scheduler's last thread, at its end: the LWP takes no signal. */
+/* Called on an LWP that the scheduler has made, in its base: the LWP takes no signal. */
 void green_lwp_block(struct green *me);
 
 /* What stands in struct pthread as a green thread's tid: a number of its own, above all tids. */

@@ -105,8 +105,13 @@ void green_switch(struct scheduler *s, struct green *from, struct green *to)
     to->carrier->in = to;
     atomic_store_explicit(&to->tid, atomic_load_explicit(&from->tid, memory_order_relaxed), memory_order_relaxed);
     s->counts.switches++;
+    int stays = to == &to->carrier->base && to->carrier != &s->lent;
+    if (stays && s->ended == from) { /* its mask is no thread's any more */
+        to->mask = green_all_signals;
+        stays = 0;
+    }
     if (from->mask != to->mask)
-        green_lwp_change_mask(from, to, to == &to->carrier->base && to->carrier != &s->lent);
+        green_lwp_change_mask(from, to, stays);
     /* The lock is taken before a switch and released after it, on the other stack, so that no LWP resumes a thread before its
      * registers are saved. */
     arch_swap(&from->sp, to->sp, to->tp);

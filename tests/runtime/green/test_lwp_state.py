@@ -133,6 +133,24 @@ def test_no_lwp_without_a_thread_takes_a_signal_that_all_threads_block(
     assert child(waits_for_signal, options, helper).stdout == f"{int(signal.SIGUSR1)}\n" * 2
 
 
+def open_thread_ends_beside_a_sleeper(options: dict[str, Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    runtime.install(green=True, **options)
+    event = threading.Event()
+    sleeper = threading.Thread(target=event.wait)
+    sleeper.start()
+    together(lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1]))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    print(int(signal.sigwait([signal.SIGUSR1])))
+    event.set()
+    sleeper.join()
+
+
+@OPTIONS
+def test_a_thread_that_has_ended_leaves_its_mask_to_no_lwp(options: dict[str, Any], child: Child) -> None:
+    assert child(open_thread_ends_beside_a_sleeper, options).stdout == f"{int(signal.SIGUSR1)}\n"
+
+
 def masks_of_helpers() -> None:
     runtime.install(green=True)
 
