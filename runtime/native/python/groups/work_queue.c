@@ -5,7 +5,8 @@
  * a few workers make all of many short calls.  A worker that has made a call takes the next one without a sleep.
  *
  * REJECTED.  A permit for each call, as a semaphore gives: each woken worker then has to run, also when another worker has made all
- * calls meanwhile.
+ * calls meanwhile.  The same queue in Python, on a Condition: with and without, in turns, a submit and its result took 0.57 and 0.38 of
+ * threading's time (lwp bench pool-call, CPython 3.13).
  *
  * THE PROTOCOL.  Under the queue's lock: a worker finds no call, and enters the queue of sleepers; a put() adds one, and looks for
  * sleepers.  So the worker finds the call, or the put() the worker.  `waking` counts a worker that is entitled and has not run yet.  It
