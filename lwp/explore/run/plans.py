@@ -129,7 +129,7 @@ class Made(NamedTuple):
     runs: int = 1
     threads: int = 1  #: of the run that had most, its tasks included
     tasks: int = 0  #: of the run that had most
-    switched: int = 0  #: in some run one of several threads, or tasks, could go on
+    switched: int = 0  #: whether in some run there was a choice of the thread, or task, that goes on
     steps: int = 0  #: of all
     longest: int = 0  #: steps
     slowest: int = 0  #: nanoseconds

@@ -33,7 +33,8 @@ _KEYED = frozenset(("get", "pop", "setdefault", "move_to_end", "__getitem__", "_
 _DELETING = frozenset(("pop", "popitem", "popleft", "remove", "discard", "clear", "__delitem__"))
 #: Functions of C modules that change their first argument.
 _CHANGING = ("heapq", "bisect")
-#: Objects that are told by the methods that change them, and those that only look: of these modules.
+#: What a report tells of an object of these types, in place of reads and writes: the methods that change it, and those
+#: that only look.
 _TOLD_BY_CALLS = {
     "Event": ("set clear", "is_set wait"),
     "Condition": ("notify notify_all", "wait wait_for"),

@@ -75,7 +75,7 @@ struct explored {
     int turning; /* it is at a TURN; tasks have what their thread has */
     int front; /* at a TURN: which of them has the handle that was ready first */
     int cancellers[2]; /* a task's: their numbers, or 0: the second one is a timeout of the task */
-    int by_timeout; /* a canceller's: it is a timeout */
+    int by_timeout; /* a canceller's: whether it stands for a timeout of its task, not for a cancel() */
 };
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ static __thread uint32_t track, number;
 static __thread atomic_uint my_name, my_nth;
 static __thread int my_tid, runs; /* runs: its last record is TRACE_RUNS */
 static __thread struct {
-    int64_t since, sleeps; /* of that record: its time; count_sleeps(), or NOT_ASKED */
+    int64_t since, sleeps; /* of the last TRACE_RUNS: its time, and what count_sleeps() said then, or NOT_ASKED */
     int was_quick; /* it ran for less than QUICK the time before, so it may do so again */
 } run;
 static __thread struct trace_watch *watch;

@@ -75,7 +75,7 @@ def _next(pid: int, length: float) -> Timeline:
     if ended:
         timeline.cut(timeline.begin, ended.get("now", timeline.end))
     elif timeline.finished and begun["lent"]:
-        Path(begun["records"]).unlink(missing_ok=True)  # the process left it for this
+        Path(begun["records"]).unlink(missing_ok=True)  # the process keeps records that it has lent until they are read
     return timeline
 
 

@@ -115,7 +115,8 @@ static int append_unnamed(PyObject *op, const void *key)
     return result;
 }
 
-/* For sites_quiet().  Its name is found out later; and again when its record may soon be overwritten. */
+/* Puts the object on the list whose names are found out later, if it has no name in the records' present half.  Called between sites_quiet()
+ * and sites_go_on(). */
 static void await_name(PyObject *op, const void *key)
 {
     unsigned half = atomic_load_explicit(&trace_half, memory_order_relaxed);

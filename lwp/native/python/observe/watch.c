@@ -26,7 +26,7 @@
 static struct {
     PyObject *look;
     int64_t every, patience, glance;
-    int status, fd; /* status: a report ends the process with it; -1: it doesn't end it */
+    int status, fd; /* status: with which a report ends the process; -1: the process goes on.  fd: where it is written */
     atomic_int stop;
     pthread_t thread;
     pid_t pid, making; /* the process that has the thread, or is making it */

@@ -68,7 +68,7 @@ static struct {
     atomic_int lock; /* order: docs/architecture.md */
     struct calls waiting, ready;
     struct helper *resting;
-    int bounded; /* of the calls that are ready or begun */
+    int bounded; /* how many calls that are ready or begun are bounded, up to MOST */
 } pool;
 
 static PyObject *helper_function, *active; /* active: threading._active, the Threads by their ident */

@@ -110,7 +110,7 @@ enum tried transfer_woken(struct transfer *t, int result);
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
 
-/* Puts its host's number in place of the address, if that has a name, which the stock method would look up on this LWP.  -1 with an
+/* Replaces a host's name in the address by its number, because the stock method would look the name up, and block this LWP.  -1 with an
  * exception. */
 int socket_look_up(PyObject *self, PyObject **address);
 
