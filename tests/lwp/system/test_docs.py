@@ -422,6 +422,16 @@ def test_quoted_commands_exist(document: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", quoted_commands((TREE / "docs" / "lectures.md").read_text()), ids=" ".join)
+def test_what_a_lecture_claims_is_shown_by_a_command(words: list[str]) -> None:
+    if "pthread" in words and not (shutil.which("strace") and shutil.which("cc")):
+        pytest.skip("strace or a compiler is not installed")
+    words = [str(TREE / word) if word.startswith("examples/") else word for word in words]
+    done = python("-m", "lwp", *words, timeout=110, status=1 if words[0] == "explore" else 0)
+    assert len(done.stdout.splitlines()) > 5
+
+
 def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
     text = "`lwp demo nothing` and `lwp tls --up`\n```sh\nlwp run --report -m x --y  # z\nlwp doctor | grep -A 1\n```\n"
     commands = quoted_commands(text)
