@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -38,11 +39,11 @@ class Figure(NamedTuple):
         )
 
     def file(self, about: str) -> str:
-        """A file of its own: with its style, and with paper below."""
-        style = "".join(path.read_text("utf-8") for path in (SHEET, FIGURE_CSS))
+        """A file of its own: with its style, which is read in the sheets, on one line, and with paper below."""
+        style = re.sub(r"/\*.*?\*/|\n *", "", SHEET.read_text("utf-8") + FIGURE_CSS.read_text("utf-8"))
         return self.svg(
             f' width="{self.width}" height="{self.height}">\n<title>{escape(self.title)}</title>\n'
-            f'<desc>{escape(about)}</desc>\n<style>\n{style}</style>\n<rect class="paper" width="100%" height="100%"/>'
+            f'<desc>{escape(about)}</desc>\n<style>{style}</style>\n<rect class="paper" width="100%" height="100%"/>'
         )
 
 
