@@ -69,9 +69,10 @@ def arrow(x: float, y: float, to_x: float) -> str:
 
 
 def group(parts: Iterable[str], kind: str = "", **data: object) -> str:
-    """data: what the page's script knows it by."""
+    """One line.  data: what the page's script knows it by."""
     named = "".join(f' data-{name}="{escape(str(value))}"' for name, value in data.items())
-    return f"<g{_class(kind)}{named}>\n{''.join(parts)}</g>\n"
+    inside = "".join(parts).replace("\n", "")
+    return f"<g{_class(kind)}{named}>{inside}</g>\n"
 
 
 def _class(kind: str) -> str:
