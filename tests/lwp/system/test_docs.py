@@ -444,10 +444,12 @@ def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """Those that a forge gives to a document's headings."""
+    """Those that a forge gives to a document's headings, and a site to the modules of the reference."""
     prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings} | {
+        *re.findall(r"^::: (\S+)$", prose, re.MULTILINE)
+    }
 
 
 def dead_links(document: Path) -> list[str]:
