@@ -1,9 +1,10 @@
 """CPython threads made by hand on Linux: clone(2), TLS blocks and futexes instead of pthread_create.
 
-`from runtime import threading` is a module with all of threading's names, on the runtime; each other module of this
-reference is an attribute of the package, as runtime.sync is, and is loaded when first asked for. Most then load the C
-core, and are an ImportError where that can't work. (PYTEST_DONT_REWRITE: pytest would warn that it came too late to
-rewrite what is loaded at start-up.)
+`import runtime` is all that a program imports: each module of this package is its attribute, as runtime.sync is, and is
+loaded when it is first asked for.  Most then load the C core, and are an ImportError that says why where it can't work.
+`from runtime import threading` is a module with all of threading's names, on the runtime.
+
+(PYTEST_DONT_REWRITE: pytest would warn that it came too late to rewrite what is loaded at start-up.)
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 README.md is the start page.  The pages of the books, course/ and found/, have the folders that they have in the tree.
 Each other file of the tree that a document links to becomes a page below source/, with its text, and the links lead
 there.  So the site needs no other place where the tree can be read, and `mkdocs build` finds every dead link.
+iframe-worker.js lets the search work in a folder.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def _target(path: Path, link: str) -> Path | None:
 def on_files(files: Files, config: MkDocsConfig) -> None:
     from mkdocs.structure.files import File
 
+    name = "iframe-worker.js"  # of which mkdocs.yml speaks
+    files.append(File.generated(config, name, abs_src_path=str(TREE / "tools" / name)))
     known = {Path(file.abs_src_path or "").resolve() for file in files}  # the figures, too
     wanted = [TREE / START, *sorted(path for path in known if path.suffix == ".md")]
     while wanted:

@@ -299,7 +299,7 @@ def run(module: str | None, code: str | None, args: tuple[str, ...], **options: 
 
     --lock-order finds what could be a deadlock on another day: a thread took one lock, or waited for it, while it held
     a second one, and another thread took the two the other way round. It also tells a deadlock that is there at the
-    end. See docs/lwp/observing.md. Forked children are not looked at.
+    end. See docs/lwp/observing-reference.md. Forked children are not looked at.
 
     --chaos has races show themselves more often, by at most half as much time again. A seed, which is printed with each
     failure, makes the same choices again. See docs/reliability.md. Forked children are not disturbed.

@@ -212,7 +212,7 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     default="auto",
     type=_strategy,
     metavar="NAME",
-    help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2); see docs/lwp/explore.md.",
+    help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2): docs/lwp/explore-reference.md.",
     hidden=True,
 )
 @click.option(

@@ -79,7 +79,7 @@ def explore(
     time that its threads run in the same order. A find is an exception in any of its threads, a deadlock, a livelock,
     or threads that are left behind.
 
-    strategy: auto, chance, random, pct, pct:D, pos, dfs, dfs:N or dpor, see docs/lwp/explore.md.
+    strategy: auto, chance, random, pct, pct:D, pos, dfs, dfs:N or dpor, see docs/lwp/explore-reference.md.
     runs: how many, at most.
     seconds: for how long, at most, whatever the test does; telling what was found may take two seconds more.
     granularity: where threads may be switched: sync, at operations of primitives; gil, also where CPython with a GIL
@@ -88,7 +88,7 @@ def explore(
     max_steps: in a run that is longer all threads have their turns. If it has not ended after twenty times as many, it
     is a livelock if the threads repeat what they do, and otherwise inconclusive.
     include, exclude: names of modules and packages, or paths, whose code is switched between bytecodes like the
-    program's, or is not. pyproject.toml has more of them, see docs/lwp/explore.md.
+    program's, or is not. pyproject.toml has more of them, see docs/lwp/explore-reference.md.
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, a sleep ends, or a task of
     asyncio goes on, though others could go on before. What only fails in that way is the outcome EARLY_TIMEOUT.

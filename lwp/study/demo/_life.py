@@ -38,7 +38,7 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
     end = _TOP + _ROW * len(steps)
     creator, kernel, thread = _LANES.values()
     parts = [text(x, 20, name, "head", "middle") for name, x in _LANES.items()]
-    parts += [text(26, 20, "line", "dim", "end"), text(69, 20, "µs", "dim", "end")]
+    parts += [text(22, 20, "line", "dim", "end"), text(68, 20, "µs", "dim", "end")]
     parts += [
         line(creator, _TOP, creator, rows["join"]),
         line(creator, rows["join"], creator, rows["cleared"], "sleeps"),
@@ -58,8 +58,8 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
         us = f"{step['us']:.{step['us'] < 1_000:d}f}"
         drawn = [
             rect(0, top, _WIDTH, _ROW, "hit"),
-            text(26, middle + 4, str(step["line"]), "dim", "end"),
-            text(69, middle + 4, us, "dim", "end"),
+            text(20, middle + 4, str(step["line"]), "dim", "end"),
+            text(68, middle + 4, us, "dim", "end"),  # room for 999,999
             *tip,
             f'<circle cx="{mine}" cy="{middle:g}" r="4.5"/>\n',
             text(_TEXT, middle + 4, step["what"]),
@@ -77,7 +77,7 @@ _ABOUT = {
     "tls": "the static TLS block: a variable of each __thread declaration, of each module",
     "stack": "the stack: it grows down, towards the guard; a page comes when it is first touched",
     "guard": "the guard: pages without access, where a stack overflow is SIGSEGV",
-    "task": "the kernel's task, an LWP: a tid, registers, what it shares with its creator",
+    "task": "the kernel's task_struct, an LWP: a tid, registers, what it shares with its creator",
     "list": "glibc's list of threads, by which setuid, dlopen, fork and libthread_db find them",
     "word": "the word that the kernel clears when the task has ended: join sleeps on it",
     "tstate": "PyThreadState, the interpreter's record of the thread",
@@ -145,8 +145,8 @@ def memory_figure(facts: dict[str, Any], at: int) -> Figure:
     """The thread's mapping, and what else there is of a thread, after a step."""
     context, states = facts["context"], states_of(facts)[at]
     colours = {"pthread": PARTS["pthread"], "tls": PARTS["module"], "stack": PARTS["used"], "guard": PARTS["guard"]}
-    left, wide, y = 112, 220, 16
-    parts = []
+    left, wide, y = 112, 220, 30
+    parts = [text(left, 13, "high addresses first", "dim")]
     for part, label, (low, high), tall in _memory(context):
         parts.append(text(left - 6, y + 4, f"{high:#x}", "mono dim", "end"))
         if high == context["thread_pointer"]:

@@ -35,6 +35,7 @@ class Cost:
     mb: int  #: touched by us
     rss_kb: int  #: VmRSS then
     page_tables_kb: int  #: VmPTE then
+    best_ns: int
     median_ns: int
     low_ns: int  #: a quarter of the rounds took less
     high_ns: int  #: a quarter took more
@@ -90,7 +91,7 @@ def measure(max_mb: int, progress: Callable[[], None]) -> list[Cost]:
             rss, tables = status_kb("VmRSS"), status_kb("VmPTE")
             for name, taken in zip(KINDS, times, strict=True):
                 low, median, high = statistics.quantiles(taken, n=4)
-                costs.append(Cost(name, mb, rss, tables, round(median), round(low), round(high)))
+                costs.append(Cost(name, mb, rss, tables, min(taken), round(median), round(low), round(high)))
     return costs
 
 
@@ -162,11 +163,11 @@ def show(costs: list[Cost]) -> None:
     sizes = sorted({cost.mb for cost in costs})
     for mb in sizes:
         mine = [cost for cost in costs if cost.mb == mb]
-        rows.add_row(f"{mb} MB", f"{mine[0].page_tables_kb} KiB", *map(cell, mine))
+        rows.add_row(f"{mb} MB", f"{mine[0].page_tables_kb} KiB", *(time(cost.best_ns) for cost in mine))
     out.print(rows)
     out.print(
-        f"\nFrom the call until the child was waited for: median of {ROUNDS} rounds, ± half the spread of "
-        "their middle half. Page tables: VmPTE in /proc/self/status."
+        f"\nFrom the call until the child was waited for: the best of {ROUNDS} rounds, because a busy machine "
+        "adds to the others. Page tables: VmPTE in /proc/self/status."
     )
     if len(sizes) > 1:
         grown = ", ".join(f"{kind} x{factor(costs, kind):.1f}" for kind in KINDS)
@@ -175,16 +176,11 @@ def show(costs: list[Cost]) -> None:
         "\nfork copies no memory (copy on write), but it copies the page tables: an entry for every page "
         "touched, write-protected in both. The others leave them alone: a child of vfork or clone(CLONE_VM) "
         "is a process that uses the parent's memory, a thread is the same process. How much memory there is "
-        "does not matter to them; what a busy machine adds shows in the spread."
+        "does not matter to them."
     )
-
-
-def cell(cost: Cost) -> str:
-    spread = (cost.high_ns - cost.low_ns) / 2 / cost.median_ns
-    return f"{time(cost.median_ns)} ±{spread:.0%}"
 
 
 def factor(costs: list[Cost], kind: str) -> float:
     """How many times the cost of the smallest size the largest has."""
-    mine = [cost.median_ns for cost in costs if cost.kind == kind]
+    mine = [cost.best_ns for cost in costs if cost.kind == kind]
     return mine[-1] / mine[0]

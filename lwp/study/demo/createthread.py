@@ -173,17 +173,8 @@ def run(beside: str | None) -> dict[str, Any]:
 
 def _step(step: Step, first_ns: int, tid: int) -> dict[str, Any]:
     group, what, why = describe(step)
-    who = "thread" if step.tid == tid else "creator"
-    return {
-        "us": (step.ns - first_ns) / 1000,
-        "who": who,
-        "group": group,
-        "name": step.name,
-        "what": what,
-        "why": why,
-        "a": step.a,
-        "b": step.b,
-    }
+    who, us = "thread" if step.tid == tid else "creator", (step.ns - first_ns) / 1000
+    return {"us": us, "who": who, "group": group, "name": step.name, "what": what, "why": why, "a": step.a, "b": step.b}
 
 
 def numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -38,11 +39,11 @@ class Figure(NamedTuple):
         )
 
     def file(self, about: str) -> str:
-        """A file of its own: with its style, and with paper below."""
-        style = "".join(path.read_text("utf-8") for path in (SHEET, FIGURE_CSS))
+        """A file of its own: with its style, which is read in the sheets, on one line, and with paper below."""
+        style = re.sub(r"/\*.*?\*/|\n *", "", SHEET.read_text("utf-8") + FIGURE_CSS.read_text("utf-8"))
         return self.svg(
             f' width="{self.width}" height="{self.height}">\n<title>{escape(self.title)}</title>\n'
-            f'<desc>{escape(about)}</desc>\n<style>\n{style}</style>\n<rect class="paper" width="100%" height="100%"/>'
+            f'<desc>{escape(about)}</desc>\n<style>{style}</style>\n<rect class="paper" width="100%" height="100%"/>'
         )
 
 
@@ -68,9 +69,10 @@ def arrow(x: float, y: float, to_x: float) -> str:
 
 
 def group(parts: Iterable[str], kind: str = "", **data: object) -> str:
-    """data: what the page's script knows it by."""
+    """One line.  data: what the page's script knows it by."""
     named = "".join(f' data-{name}="{escape(str(value))}"' for name, value in data.items())
-    return f"<g{_class(kind)}{named}>\n{''.join(parts)}</g>\n"
+    inside = "".join(parts).replace("\n", "")
+    return f"<g{_class(kind)}{named}>{inside}</g>\n"
 
 
 def _class(kind: str) -> str:

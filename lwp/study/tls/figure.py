@@ -63,7 +63,8 @@ def steps_of(seen: Inspection) -> Steps:
     drawn: list[str] = []
     steps: list[dict[str, Any]] = []
     about: dict[str, str] = {}
-    y = 14
+    y = 28
+    drawn.append(text(_LEFT, 13, "low addresses first", "dim"))
 
     def step(what: str, why: str, address: int, size: int) -> str:
         offset = f", {signed(address - seen.thread_pointer)} from the thread pointer" if size < 1 << 14 else ""

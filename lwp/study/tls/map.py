@@ -58,7 +58,7 @@ def one(thread: threading.Thread | int) -> tuple[Inspection, list[RenderableType
     title = Text(f"Thread {seen.tid}, {kinds[seen.kind]}", style="bold")
     return seen, [
         title,
-        Text("addresses grow downwards; offsets are from the thread pointer (tp)\n", style="dim"),
+        Text("low addresses first; offsets are from the thread pointer (tp)\n", style="dim"),
         picture(seen),
         Text(),
         *_dtv(seen),

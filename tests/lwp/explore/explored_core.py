@@ -2,6 +2,15 @@
 
 The copy has all files of the core, and is a module of its own beside runtime.native, whose explorer runs it.  The files
 in EXPLORED are compiled with tests/lwp/explore/points/ in front of the C library: see points.c there.
+
+To add a protocol:
+
+1. Put its files into EXPLORED, and into Core what makes its objects.
+2. Write a scenario: a function of a Core that makes them, starts threads that use them, and asserts what is true at the
+   end.  A thread that sleeps on is found without an assertion.
+3. Give it a strategy: dpor if that ends in seconds, dfs:N otherwise.
+4. Leave out each line of the C that has a reason, and see that the scenario finds it.  explored(..., variant=...)
+   compiles the C with a change that is no fault, as a shorter time.
 """
 
 from __future__ import annotations

@@ -207,6 +207,13 @@ def test_models_idents_and_tids() -> None:
     assert len(facts["models"]["green, 2 LWPs"]["tasks"]) == 3
 
 
+def test_models_what_a_process_adds() -> None:
+    facts = facts_of("models")
+    assert all(ns > 0 for ns in facts["switch_ns"].values())
+    assert facts["value_ns"]["variable"] < facts["value_ns"]["pipe"]
+    assert " in a variable and " in text_of("models").replace("\n", " ")
+
+
 def test_models_what_blocks() -> None:
     models = facts_of("models")["models"]
     assert models["green, 1 LWP"]["turns_while_one_blocks"] == 0
@@ -219,7 +226,7 @@ def test_cow_has_every_kind_at_every_size() -> None:
     kinds = {"fork", "vfork", "clone(CLONE_VM)", "thread"}
     assert {(row["kind"], row["mb"]) for row in rows} == {(kind, mb) for kind in kinds for mb in (10, 20)}
     for row in rows:
-        assert 0 < row["low_ns"] <= row["median_ns"] <= row["high_ns"]
+        assert 0 < row["best_ns"] <= row["low_ns"] <= row["median_ns"] <= row["high_ns"]
         assert row["rss_kb"] * 1024 >= row["mb"] * 1_000_000  # it was touched
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
+import griffe
 import pytest
 from conftest import FREE_THREADED, ROOT, TREE, environment, python
 
@@ -197,50 +199,83 @@ def test_check_finds_figures_that_are_out_of_date(tmp_path: Path) -> None:
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the reference is of what there is from 3.11 on")
-def test_the_reference_is_up_to_date_and_leaves_no_public_name_out() -> None:
-    tool("api_reference.py", "--check")
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """tools/reference.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TREE / "tools")
+        return importlib.import_module("reference")
 
 
-def test_importing_the_package_gives_each_name_of_the_reference() -> None:
+def described(reference: ModuleType, folder: Path, packages: Iterable[str], modules: list[str]) -> dict[str, Any]:
+    """What griffe finds by the public names of modules and by the names of their classes' members."""
+    extensions = griffe.load_extensions(reference.Reference)
+    loader = griffe.GriffeLoader(search_paths=[folder], extensions=extensions, allow_inspection=False)
+    for package in packages:
+        loader.load(package)
+    loader.resolve_aliases(external=False)
+    found: dict[str, Any] = {}
+    for module in modules:
+        found[module] = loader.modules_collection[module]
+        for name in found[module].exports:
+            found[f"{module}.{name}"] = thing = found[module][name]
+            if thing.is_alias and not thing.resolved:
+                continue  # threading's own
+            members = thing.all_members if thing.is_class else {}
+            found |= {f"{module}.{name}.{of}": member for of, member in members.items() if not of.startswith("_")}
+    return {name: thing for name, thing in found.items() if not thing.is_alias or thing.resolved}
+
+
+def unsaid(found: dict[str, Any]) -> set[str]:
+    """The names that nothing is said about; a variable that a method makes may be the class's own."""
+
+    def made_in_a_method(thing: Any) -> bool:
+        return thing.is_attribute and any(
+            one.lineno <= thing.lineno <= one.endlineno for one in getattr(thing.parent, "functions", {}).values()
+        )
+
+    return {name for name, thing in found.items() if not thing.docstring and not made_in_a_method(thing)}
+
+
+def test_the_reference_is_read_from_the_sources_and_leaves_no_public_name_out(reference: ModuleType) -> None:
+    found = described(reference, TREE, ["runtime", "lwp"], reference.modules())
+    assert len(found) > 300
+    assert not unsaid(found)
+    for name, thing in found.items():  # and gives units
+        text = thing.docstring.value if thing.docstring else ""
+        arguments = {one.name for one in thing.parameters} if thing.is_function or thing.is_class else set()
+        assert "timeout" not in arguments or "second" in text or "by its old name" in text, name
+        assert "stack_size" not in arguments or "bytes" in text, name
+    assert found["runtime.sync.LockType.acquire"].docstring.value.startswith("Takes the lock;")  # from the C
+    assert found["runtime.Clone.VM"].docstring.value.startswith("one memory:")
+
+
+def test_importing_the_package_gives_each_name_of_the_reference(reference: ModuleType) -> None:
     """And each module that the package has is in the reference, except the twins of threading and queue."""
 
     def in_runtime(names: list[str]) -> list[str]:
         return [re.sub(r"^lwp\.(study\.)?|^runtime\.", "", name) for name in names]
 
-    show = f"import sys; sys.path.append({str(TREE / 'tools')!r}); import api_reference as tool; {{}}"
-    text = python("-c", show.format("print(tool.Reference().text)")).stdout
-    names = re.findall(r"(?m)^##+ ((?:lwp|runtime)[.]\S+)$", text)
+    modules = reference.modules()
+    show = f"import importlib\nfor m in {modules}: print(*(f'{{m}}.{{n}}' for n in importlib.import_module(m).__all__))"
+    names = [name for name in python("-c", show).stdout.split() if name.count(".") > 1 or name.startswith("runtime.")]
     assert len(names) > 100
     python("-c", f"import operator, runtime\nfor name in {in_runtime(names)}: operator.attrgetter(name)(runtime)")
     python("-c", f"import pkgutil\nfor name in {names}: pkgutil.resolve_name(name)")
-    modules = python("-c", show.format("print(*tool.MODULES)")).stdout.split()
     rooms = {name: getattr(runtime, name)._MODULES for name in ("observe", "tlsmap")}
     there = (runtime._MODULES | {"explore"}) - {"queue", "threading"}
     there |= {f"{room}.{name}" for room, names in rooms.items() for name in names}
     assert sorted(there) == sorted(in_runtime(modules[1:]))
 
 
-def test_a_public_name_that_nothing_is_said_about_is_named(tmp_path: Path) -> None:
+def test_a_public_name_that_nothing_is_said_about_is_named(reference: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "bare.py").write_text(
         '"""A module."""\nfrom dataclasses import dataclass\n__all__ = ["Thing", "function", "number"]\n'
         "def function(): pass\nnumber = 1\n"
         '@dataclass\nclass Thing:\n    """One."""\n    a: int  #: said\n    b: int\n    def method(self): pass\n'
     )
-    program = "import api_reference as tool; tool.MODULES[:] = ['bare', 'runtime.sync']; raise SystemExit(tool.main())"
-    path = os.pathsep.join(map(str, [tmp_path, TREE / "tools", ROOT]))
-    done = python("-c", program, status=1, PYTHONPATH=path)
-    named = {line.partition(": nothing")[0] for line in done.stderr.splitlines()}
-    assert named == {"bare.Thing.b", "bare.Thing.method", "bare.function", "bare.number"}
-
-
-def test_the_reference_gives_units() -> None:
-    reference = (TREE / "docs" / "api.md").read_text()
-    for entry in re.split(r"(?m)^(?=- `\w+\(|### )", reference):
-        if re.search(r"[(,] ?timeout\b", entry) and "by its old name" not in entry:
-            assert "second" in entry
-        if re.search(r"[(,] ?stack_size\b", entry):
-            assert "bytes" in entry
+    found = described(reference, tmp_path, ["bare"], ["bare"])
+    assert unsaid(found) == {"bare.Thing.b", "bare.Thing.method", "bare.function", "bare.number"}
 
 
 # ---- what the text says ----------------------------------------------------------------------------------------------
@@ -253,12 +288,13 @@ def test_each_flag_of_a_thread_has_one_row() -> None:
 
 def test_the_picture_and_the_text_refer_to_lines_of_the_timeline() -> None:
     story = STORY.read_text()
-    timeline, picture = re.findall(r"```text\n(.*?)```", story, re.DOTALL)[:2]
+    timeline = re.findall(r"```text\n(.*?)```", story, re.DOTALL)[0]
     lines = [int(number) for number in re.findall(r"^ +(\d+) +\d+\.\d  ", timeline, re.MULTILINE)]
     assert lines == list(range(1, len(lines) + 1))
-    drawn = [int(number) for number in re.findall(r"\b(\d+)  (?=\w)", picture)]
+    picture = (TREE / "docs" / "figures" / "life.svg").read_text()
+    drawn = [int(number) for number in re.findall(r"<g data-step.*?<text[^>]*>(\d+)</text>", picture)]
     assert sorted(drawn) == lines
-    text = story.replace(timeline, "").replace(picture, "")
+    text = story.replace(timeline, "")
     cited = re.findall(r"\blines? (\d+)(?:(?:,| and| to) (\d+))*", text)
     assert cited
     assert all(int(number) in lines for numbers in cited for number in numbers if number)
@@ -387,6 +423,16 @@ def test_quoted_commands_exist(document: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", quoted_commands((TREE / "docs" / "lectures.md").read_text()), ids=" ".join)
+def test_what_a_lecture_claims_is_shown_by_a_command(words: list[str]) -> None:
+    if "pthread" in words and not (shutil.which("strace") and shutil.which("cc")):
+        pytest.skip("strace or a compiler is not installed")
+    words = [str(TREE / word) if word.startswith("examples/") else word for word in words]
+    done = python("-m", "lwp", *words, timeout=110, status=1 if words[0] == "explore" else 0)
+    assert len(done.stdout.splitlines()) > 5
+
+
 def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
     text = "`lwp demo nothing` and `lwp tls --up`\n```sh\nlwp run --report -m x --y  # z\nlwp doctor | grep -A 1\n```\n"
     commands = quoted_commands(text)
@@ -399,10 +445,12 @@ def test_quoted_code_is_found_and_wrong_quotes_noticed() -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """Those that a forge gives to a document's headings."""
+    """Those that a forge gives to a document's headings, and a site to the modules of the reference."""
     prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings} | {
+        *re.findall(r"^::: (\S+)$", prose, re.MULTILINE)
+    }
 
 
 def dead_links(document: Path) -> list[str]:

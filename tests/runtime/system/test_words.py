@@ -31,7 +31,6 @@ PLACES = (
     "README.md",
     "CONTRIBUTING.md",
 )
-GENERATED = TREE / "docs" / "api.md"  # from docstrings
 
 #: What is refused, and what says the same at first reading.
 HABITS = {
@@ -102,7 +101,7 @@ def habits(lines: list[Line]) -> Iterator[tuple[int, str, str]]:
 
 def complaints() -> Iterator[str]:
     for path in sorted(file for place in PLACES for file in [TREE / place, *(TREE / place).rglob("*")]):
-        if path.suffix in KINDS and path != GENERATED:
+        if path.suffix in KINDS:
             lines = path.read_text().splitlines()
             for number, words, better in sorted(found for block in prose(path) for found in habits(block)):
                 yield f'{path.relative_to(TREE)}:{number}: {lines[number - 1].strip()}\n    "{words}": {better}'
