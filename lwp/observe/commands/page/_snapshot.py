@@ -10,7 +10,7 @@ from collections import defaultdict
 from itertools import islice, pairwise
 from typing import Any
 
-from ...stacks import stack_lines
+from ...telling import stack_lines
 from ..trace._layout import cut
 
 _LONGEST = 200  # letters of a text
