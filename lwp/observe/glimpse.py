@@ -74,12 +74,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         "green": 0,
         "now": time.monotonic(),
         "circles": circles,
-        "pools": [],
-        "lost": [],
         "crowds": crowds,
-        "tasks": [],
         "why_no_tasks": "",
-        "without_python": [],
-        "schedulers": [],
-        "cancellations": [],
+        **{of: [] for of in ("pools", "lost", "tasks", "without_python", "schedulers", "cancellations")},
     }

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from .places import InC, in_c
 from .pools import exhausted
 from .rows import task_file
 from .tasks import Tasks
-from .waits import Look, describe_cycle, is_deadlock, look, lost, name_of
+from .waits import Look, Wait, describe_cycle, is_deadlock, look, lost, name_of
 
 
 def _state(green: str | None, tid: int | None, frame: FrameType | None = None, c: InC | None = None) -> str:
@@ -41,12 +41,6 @@ def _state(green: str | None, tid: int | None, frame: FrameType | None = None, c
         return "runs"
     # This look itself has the GIL, which the thread may have had just before.
     return "runs Python, or wants the GIL" if call == "waiting for the GIL" else f"in {call}"
-
-
-def _placed(tid: int | None) -> str:
-    with suppress(OSError):  # it has ended
-        return "" if tid is None else different(tid)
-    return ""
 
 
 def crowds(seen: Look, only: Collection[int] | None = None) -> list[dict[str, Any]]:
@@ -81,9 +75,9 @@ def crowds(seen: Look, only: Collection[int] | None = None) -> list[dict[str, An
         found.join(key, thread, wait.address if wait else 0, wait.since if wait else c.since if c else 0)
     told = found.all()
     for crowd in told:
-        if len(crowd["threads"]) <= FEW:
-            for thread in crowd["threads"]:
-                thread["placed"] = _placed(thread["tid"])
+        for thread in crowd["threads"] if len(crowd["threads"]) <= FEW else []:
+            with suppress(OSError):  # it has ended
+                thread["placed"] = "" if thread["tid"] is None else different(thread["tid"])
         if crowd["wait"] and crowd["wait"]["things"] > 1:
             alike = waits[crowd["threads"][0]["ident"]].alike
             crowd["wait"] |= {"for": alike.thing, "called": alike.called}
@@ -117,6 +111,17 @@ def _schedulers(seen: Look) -> list[dict[str, Any]]:
     ]
 
 
+def _standing(waits: Sequence[Wait], deadlock: bool, text: str) -> dict[str, Any]:
+    """What does not go on: threads, and tasks, whose waits have no tid."""
+    return {
+        "deadlock": deadlock,
+        "text": text,
+        "threads": [wait.name for wait in waits if wait.tid],
+        "idents": [wait.ident for wait in waits if wait.tid],
+        "tasks": [wait.name for wait in waits if not wait.tid],
+    }
+
+
 def facts() -> dict[str, Any]:
     """All threads, grouped by what they do, and what is known about circles, pools, groups and schedulers."""
     seen = look()
@@ -126,34 +131,12 @@ def facts() -> dict[str, Any]:
         "threads": sum(len(crowd["threads"]) for crowd in threads),
         "now": time.monotonic(),
         "circles": [
-            {
-                "deadlock": is_deadlock(cycle),
-                "text": describe_cycle(cycle),
-                "threads": [wait.name for wait in cycle if wait.tid],
-                "idents": [wait.ident for wait in cycle if wait.tid],
-                "tasks": [wait.name for wait in cycle if not wait.tid],
-            }
-            for cycle in (*found.cycles, *tasks.cycles())
+            _standing(cycle, is_deadlock(cycle), describe_cycle(cycle)) for cycle in (*found.cycles, *tasks.cycles())
         ],
         "tasks": tasks.crowds(),
         "why_no_tasks": tasks.why_not,
-        "pools": [
-            {
-                "text": str(pool),
-                "threads": [wait.name for wait in pool.waits],
-                "idents": [wait.ident for wait in pool.waits],
-            }
-            for pool in exhausted(found)
-        ],
-        "lost": [
-            {
-                "deadlock": one.deadlock,
-                "text": one.line,
-                "threads": [wait.name for wait in one.waits],
-                "idents": [wait.ident for wait in one.waits],
-            }
-            for one in lost(found)
-        ],
+        "pools": [_standing(pool.waits, True, str(pool)) for pool in exhausted(found)],
+        "lost": [_standing(one.waits, one.deadlock, one.line) for one in lost(found)],
         "crowds": threads,
         "without_python": _without_python(threads),
         "schedulers": _schedulers(seen),

@@ -97,10 +97,8 @@ def _with_tid(thread: dict[str, Any]) -> str:
 def lines(found: dict[str, Any], all_frames: bool = False) -> Iterator[str]:
     """Deadlocks first, then the threads, those of a deadlock and the largest crowds first, then tasks and the rest."""
     now = found["now"]
-    for circle in found["circles"]:
+    for circle in found["circles"] + found["pools"]:
         yield circle_line(circle["deadlock"], circle["text"])
-    for pool in found["pools"]:
-        yield circle_line(True, pool["text"])
     for lock in found["lost"]:
         yield lock["text"]
     in_circles = {name for circle in found["circles"] + found["pools"] + found["lost"] for name in circle["threads"]}

@@ -61,4 +61,4 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
         raise click.ClickException(str(error)) from None
     if not (json_to and json_to.take(found)):
         click.echo(printable_lines("\n".join(_text(found, all_frames))))
-    return 1 if found["pools"] or any(one["deadlock"] for one in found["circles"] + found["lost"]) else 0
+    return 1 if any(one["deadlock"] for one in found["circles"] + found["pools"] + found["lost"]) else 0
