@@ -33,7 +33,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parent.parent
+import roots
+from roots import TREE
+
 BOOKS = ("course", "found")  # each with its own tests; not in the sdist
 SKIPPED = 77  # the exit status of a step that had nothing to do
 PATIENCE = 2400  # seconds for a step: what stands still is named, and the steps after it run
@@ -432,15 +434,9 @@ def run_tests(run: Runner, version: str, venv: str, selection: Selection) -> Non
 # ---- all of it -------------------------------------------------------------------------------------------------------
 
 
-def copy_tree(target: Path) -> None:
-    """The files that git has or would take, in target; the file `files` beside it names them."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=True).stdout.splitlines()
-    names = [name for name in listed if (TREE / name).exists()]
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(TREE / name, target / name)
-    (target.parent / "files").write_text("".join(f"{name}\n" for name in names))
+def copy_and_list(target: Path) -> None:
+    """The files of the tree in target; the file `files` beside it names them."""
+    (target.parent / "files").write_text("".join(f"{name}\n" for name in roots.copy_tree(target)))
 
 
 def clean_environment() -> dict[str, str]:
@@ -506,7 +502,7 @@ def main() -> int:
         chosen = {python: replace(EVERYTHING, first=one.first) for python, one in chosen.items()}
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(chosen)) as pool:
         work, first = Path(name), next(iter(chosen))
-        copy_tree(work / "tree")
+        copy_and_list(work / "tree")
         sdist = Runner(work, environment(work, first))
         results = sdist.results
         try:

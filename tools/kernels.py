@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from roots import DEBIAN_NAMES, Failed, Impossible, mirror
+from roots import DEBIAN_NAMES, Failed, Impossible, apt_of, call
 
 PROGRAMS = ("apt-get", "apt-cache", "dpkg-deb", "depmod", "cpio", "mke2fs", "debugfs")
 MODULES = ("virtio_pci", "virtio_blk", "virtio_rng", "crc32c_generic", "ext4")  #: or built in
@@ -111,28 +111,9 @@ class Step:
 # ---- the kernel ------------------------------------------------------------------------------------------------------
 
 
-def call(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        raise Failed(f"{' '.join(map(str, command))}: exit status {done.returncode}\n{done.stdout[-2000:]}")
-    return done.stdout
-
-
 def unpack_packages(suite: str, processor: str, names: list[str], work: Path) -> Path:
     """The files of Debian's packages, and of the parts of a kernel that they depend on."""
-    for folder in ("lists/partial", "cache/archives/partial", "packages"):
-        (work / folder).mkdir(parents=True)
-    (work / "status").touch()
-    sources = work / "sources.list"
-    sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] {mirror()} {suite} main\n")
-    architecture = DEBIAN_NAMES[processor]
-    apt = ["-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures::={architecture}"]
-    apt += ["-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User=root"]
-    apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::State::status={work}/status"]
-    apt += ["-o", f"Dir::Cache={work}/cache", "-o", "Acquire::Check-Valid-Until=false"]  # an old suite's has ended
-    call("apt-get", "-qq", *apt, "update")
+    apt = apt_of(suite, [processor], work)
     for name in (names := list(names)):  # which grows: a package for the newest kernel depends on that kernel's own
         depends = call("apt-cache", *apt, "depends", "--important", name).split()
         names += [word for word in depends if re.match(r"linux-(image|binary|modules)-\d", word) and word not in names]

@@ -2,7 +2,6 @@
 
     python tools/other_systems.py [--keep DIR] [--wheels DIR] [--glibc DIR] [--cpython | --steps STEP,...]
                                   [--all | debian12 linux-6.1 ...] [-- PYTEST ARGUMENT ...]
-    python tools/other_systems.py --keep DIR --table [SYSTEM ...]
 
 Each system is a root made by debootstrap from the Debian mirror that apt uses here.  A wheel is built in it and
 installed with what the tests need, by pip, configured as here; then the tests run on what was installed, away from
@@ -20,8 +19,8 @@ LWP_SLOW tells the tests, whose time limits then are for hangs only.  --steps: o
 
 Needs root, debootstrap and, for another processor, a static qemu-user; docs/platforms.md says what can't work under it.
 Machines need qemu-system-x86 or -arm, e2fsprogs, kmod, cpio.  A root takes 1 GiB, a machine 2 GiB more while it runs.
-With --keep a root stays in DIR for the next time, and beside it the log of the last run and its results, of which
---table prints what has run, file by file: docs/platforms.md has the sums.
+With --keep a root stays in DIR for the next time, and beside it the log of the last run and its results.  The last line
+for a system has the results of each step; docs/platforms.md has the sums.
 
 Exit status 0: all is well on each.  1: something failed.  77: no root can be made here, and it says what is missing.
 """
@@ -236,25 +235,6 @@ def tell_failures(report: Path) -> None:
                 )
 
 
-def table(names: list[str], keep: Path) -> None:
-    """A column for each system, a row for each step."""
-    columns: list[dict[str, str]] = []
-    for name in names:
-        results = keep / f"{name}.results"
-        about = (results / "about.log").read_text().splitlines()[-1].split(", ")
-        column = {
-            "": f"`{name}`",
-            **dict(zip(("Python", "C library", "processor", "kernel", "when"), about, strict=True)),
-        }
-        column |= {step: str(outcome) for step, outcome in outcomes(results).items() if step != "about"}
-        columns.append(column)
-    rows = list(dict.fromkeys(row for column in columns for row in column))
-    for number, row in enumerate(rows):
-        print("|", " | ".join([row, *(column.get(row, "") for column in columns)]), "|")
-        if number == 0:
-            print("|" + "---|" * (len(columns) + 1))
-
-
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -363,7 +343,6 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every system")
     parser.add_argument("--cpython", action="store_true", help="CPython's own tests of threads instead of ours")
     parser.add_argument("--steps", metavar="STEP,...", help="in a machine, only these; earlier results of others stay")
-    parser.add_argument("--table", action="store_true", help="run nothing: a table of the results that are kept")
     parser.add_argument("--installed", action="store_true", help="the runtime that a kept root has; new are the tests")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install from DIR, and compile nothing")
     parser.add_argument("--glibc", type=Path, metavar="DIR", help="the unpacked sources: DIR/glibc-2.34 and so on")
@@ -372,19 +351,10 @@ def main() -> int:
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:end])
     names = [name for name in SYSTEMS if options.glibc or not SYSTEMS[name].glibc] if options.all else options.systems
-    if options.table:
-        if not options.keep:
-            parser.error("--table: of which results? --keep DIR")
-        names = names or [name for name in SYSTEMS if (options.keep / f"{name}.results" / "about.log").exists()]
     if not names:
         parser.error("which system? " + ", ".join(SYSTEMS))
     if unknown := set(names) - set(SYSTEMS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}")
-    if options.table:
-        if without := [name for name in names if not (options.keep / f"{name}.results" / "about.log").exists()]:
-            parser.error(f"no results in {options.keep} of {', '.join(without)}")
-        table(names, options.keep)
-        return 0
     if machines := [name for name in names if SYSTEMS[name].kernel and options.cpython]:
         parser.error(f"--cpython runs in roots, not in machines: {', '.join(machines)}")
     if missing := [name for name in ("debootstrap", "unshare", "chroot", "apt-get", "git") if not shutil.which(name)]:

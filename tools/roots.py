@@ -1,4 +1,4 @@
-"""A Debian in a directory, made by debootstrap: what tools/other_systems.py runs the tests in."""
+"""A Debian in a directory, made by debootstrap: what tools/other_systems.py runs the tests in; and its packages."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Failed(Exception):
 
 
 class Impossible(Exception):
-    """What is missing here."""
+    """What is missing here, and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,17 @@ def run(command: list[str], log: Path, timeout: float, may_fail: bool = False) -
         raise Failed(f"not at its end after {timeout:.0f} s" if status is None else f"exit status {status}, see {log}")
 
 
+def call(*command: str | Path, cwd: Path | None = None) -> str:
+    """What it prints.  Failed: its exit status is not 0."""
+    done = subprocess.run(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        said = " ".join(map(str, command))[:300]
+        raise Failed(f"{said}\nexit status {done.returncode}\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
 def mirror() -> str:
     """Where apt gets Debian from here."""
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
@@ -158,6 +169,23 @@ def mirror() -> str:
     if not found:
         raise Impossible("apt has no index of Debian: apt-get update")
     return found[0]
+
+
+def apt_of(suite: str, processors: list[str], work: Path) -> list[str]:
+    """What apt's commands are told so that they know that suite's packages for these processors, and install none."""
+    for folder in ("lists/partial", "cache/archives/partial", "packages"):
+        (work / folder).mkdir(parents=True)
+    (work / "status").touch()
+    sources = work / "sources.list"
+    sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] {mirror()} {suite} main\n")
+    apt = ["-o", f"APT::Architecture={DEBIAN_NAMES[processors[0]]}"]
+    for processor in processors:
+        apt += ["-o", f"APT::Architectures::={DEBIAN_NAMES[processor]}"]
+    apt += ["-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User=root"]
+    apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::State::status={work}/status"]
+    apt += ["-o", f"Dir::Cache={work}/cache", "-o", "Acquire::Check-Valid-Until=false"]  # an old suite's has ended
+    call("apt-get", "-qq", *apt, "update")
+    return apt
 
 
 def make(folder: Path, root: Root, log: Path) -> None:
@@ -189,18 +217,24 @@ def configure(folder: Path) -> None:
             shutil.copy(name, target)
 
 
+def copy_tree(target: Path) -> list[str]:
+    """The files that git has or would take, in target; their names."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TREE, capture_output=True, text=True, timeout=60, check=True).stdout
+    names = [name for name in listed.split("\0") if name and (TREE / name).is_file()]  # not deleted
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TREE / name, target / name)
+    return names
+
+
 def fill(folder: Path, wheels: Path | None) -> None:
     """The sources, or the tests and the wheels, and the configuration in the root, anew."""
     for name in ("src", "wheels"):
         shutil.rmtree(folder / name, ignore_errors=True)
     if wheels:
         shutil.copytree(wheels, folder / "wheels")
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TREE, capture_output=True, timeout=60, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (TREE / name).is_file():  # not deleted
-            (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(TREE / name, folder / "src" / name)
+    copy_tree(folder / "src")
     configure(folder)
 
 

@@ -28,7 +28,6 @@ import importlib.util
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,10 +36,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TREE = Path(__file__).resolve().parent.parent
+from roots import DEBIAN_NAMES, TREE, Failed, Impossible, apt_of, call
+
 PLACES = ("runtime/native", "lwp/native")  #: of the shared objects and their build.py; the second needs the first
 GLIBC = "2.34"
-PROCESSORS = {"aarch64": "arm64", "x86_64": "amd64"}  #: as the kernel and as Debian name them
 TOOLS = (
     "ziglang",
     "auditwheel",
@@ -55,14 +54,6 @@ print((sys.version_info[:2], sysconfig.get_config_var("Py_GIL_DISABLED") or 0,
        getattr(sys.implementation, "_multiarch", "none")))"""
 
 
-class Missing(Exception):
-    """What isn't here, and how to get it."""
-
-
-class Failed(Exception):
-    """What a command says."""
-
-
 @dataclass(frozen=True)
 class Headers:
     """Of one CPython."""
@@ -75,22 +66,17 @@ class Headers:
         return f"cp{self.digits.rstrip('t')}"
 
 
-def run(command: Sequence[str | Path], **more: Any) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **more)
-    if done.returncode:
-        raise Failed(f"{' '.join(map(str, command))[:300]}\nexit status {done.returncode}\n{done.stdout[-6000:]}")
-    return str(done.stdout)
-
-
 # ---- headers ---------------------------------------------------------------------------------------------------------
 
 
 def of_interpreter(python: str, work: Path) -> Headers:
     if not shutil.which(python):
-        raise Missing(f"no {python} here: give an interpreter's path, or a version that Debian's unstable has, as 3.14")
-    (_, minor), without_gil, folders, processor = ast.literal_eval(run([python, "-c", ABOUT]).strip())
+        raise Impossible(
+            f"no {python} here: give an interpreter's path, or a version that Debian's unstable has, as 3.14"
+        )
+    (_, minor), without_gil, folders, processor = ast.literal_eval(call(python, "-c", ABOUT).strip())
     if not any((Path(folder) / "Python.h").exists() for folder in folders):
-        raise Missing(f"{python} has no Python.h in {folders[0]}: install its headers (Debian: python3-dev)")
+        raise Impossible(f"{python} has no Python.h in {folders[0]}: install its headers (Debian: python3-dev)")
     digits = f"3{minor}{'t' if without_gil else ''}"
     folders += beside(Path(folders[0]), processor, work / digits)
     return Headers(digits, tuple(dict.fromkeys(folders)))
@@ -104,7 +90,7 @@ def beside(include: Path, processor: str, folder: Path) -> list[str]:
     config = include.parent / processor / include.name / "pyconfig.h"
     if not config.exists():
         return []
-    for name in PROCESSORS:
+    for name in DEBIAN_NAMES:
         target = folder / f"{name}-linux-gnu" / include.name
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(config, target)
@@ -116,27 +102,16 @@ def of_unstable(versions: list[str], processors: list[str], work: Path) -> Itera
     if not versions:
         return
     if not shutil.which("apt-get"):
-        raise Missing(f"headers of {', '.join(versions)} come from Debian's packages, and there is no apt-get here")
-    found = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]).split()
-    if not found:
-        raise Missing("apt has no index of Debian: apt-get update")
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (work / folder).mkdir(parents=True)
-    sources = work / "sources.list"
-    sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] {found[0]} sid main\n")
-    apt = ["apt-get", "--quiet", "-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=-"]
-    apt += ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::Cache={work}/cache", "-o", "APT::Sandbox::User=root"]
-    for processor in processors:
-        apt += ["-o", f"APT::Architectures::={PROCESSORS[processor]}"]
-    run([*apt, "update"])
+        raise Impossible(f"headers of {', '.join(versions)} come from Debian's packages, and there is no apt-get here")
+    apt = apt_of("sid", processors, work)
     for version in versions:
-        names = [f"libpython{version}-dev:{PROCESSORS[processor]}" for processor in processors]
+        names = [f"libpython{version}-dev:{DEBIAN_NAMES[processor]}" for processor in processors]
         try:
-            run([*apt, "download", *names], cwd=work)
+            call("apt-get", "-qq", *apt, "download", *names, cwd=work)
         except Failed as failed:
-            raise Missing(f"Debian's unstable has no CPython {version}: give the path of one\n{failed}") from None
+            raise Impossible(f"Debian's unstable has no CPython {version}: give the path of one\n{failed}") from None
         for package in work.glob(f"libpython{version}-dev_*.deb"):
-            run(["dpkg-deb", "--extract", package, work / version])
+            call("dpkg-deb", "--extract", package, work / version)
         include = work / version / "usr" / "include"
         yield Headers(version.replace(".", ""), (str(include / f"python{version}"), str(include)))
 
@@ -157,7 +132,7 @@ def compile_object(build: dict[str, Any], headers: Headers, processor: str, fold
     command += [f"-I{path}" for path in (*(TREE / include for include in extension.include_dirs), *headers.folders)]
     sources = [str(TREE / source) for source in extension.sources]
     sources += [f"../{name}.c" for name, *_ in build["MODULES"]]
-    run([*command, *sources, "-o", name, "-lm", *extension.extra_link_args, *link], cwd=folder)
+    call(*command, *sources, "-o", name, "-lm", *extension.extra_link_args, *link, cwd=folder)
     return name
 
 
@@ -182,9 +157,9 @@ def pack(unpacked: Path, objects: list[Path], headers: Headers, processor: str, 
     platform_tag = f"manylinux_{GLIBC.replace('.', '_')}_{processor}"
     tag = f"{headers.interpreter}-cp{headers.digits}-{platform_tag}"
     about.write_text(re.sub(r"^Tag: .*$", f"Tag: {tag}", about.read_text(), flags=re.MULTILINE))
-    run([sys.executable, "-m", "wheel", "pack", "--dest-dir", output, unpacked])
+    call(sys.executable, "-m", "wheel", "pack", "--dest-dir", output, unpacked)
     (wheel,) = output.glob(f"*-{tag}.whl")
-    said = run([sys.executable, "-m", "auditwheel", "show", wheel])
+    said = call(sys.executable, "-m", "auditwheel", "show", wheel)
     if not re.search(rf'following\s+platform\s+tag:\s+"{platform_tag}"', said):
         wheel.unlink()
         raise Failed(f"auditwheel does not find {platform_tag} in {wheel.name}:\n{said}")
@@ -193,9 +168,9 @@ def pack(unpacked: Path, objects: list[Path], headers: Headers, processor: str, 
 
 def unpack_plain(work: Path) -> Path:
     """What all wheels have in common, and shared objects that each replaces."""
-    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", work, TREE])
+    call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", work, TREE)
     (plain,) = work.glob("*.whl")
-    run([sys.executable, "-m", "wheel", "unpack", "--dest", work / "unpacked", plain])
+    call(sys.executable, "-m", "wheel", "unpack", "--dest", work / "unpacked", plain)
     (unpacked,) = (work / "unpacked").iterdir()
     return unpacked
 
@@ -219,13 +194,15 @@ def make(headers: list[Headers], processors: list[str], output: Path, work: Path
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("wheels"), metavar="DIR", help="default: wheels")
-    parser.add_argument("--processor", action="append", choices=list(PROCESSORS), help="default: both; may be repeated")
+    parser.add_argument(
+        "--processor", action="append", choices=list(DEBIAN_NAMES), help="default: both; may be repeated"
+    )
     parser.add_argument("pythons", nargs="+", metavar="PYTHON")
     options = parser.parse_args()
     missing = [name for name in TOOLS if not importlib.util.find_spec(name)]
     if missing:
         parser.exit(2, f"no {', '.join(missing)} for {sys.executable}: pip install '.[wheels]'\n")
-    processors = options.processor or list(PROCESSORS)
+    processors = options.processor or list(DEBIAN_NAMES)
     versions = [name for name in options.pythons if re.fullmatch(r"3\.\d+", name)]
     with tempfile.TemporaryDirectory(prefix="lwp-wheels-") as folder:
         work = Path(folder)
@@ -234,7 +211,7 @@ def main() -> int:
             headers += of_unstable(versions, processors, work / "headers")
             options.output.mkdir(parents=True, exist_ok=True)
             make(headers, processors, options.output, work)
-        except Missing as error:
+        except Impossible as error:
             parser.exit(2, f"{error}\n")
         except Failed as error:
             parser.exit(1, f"{error}\n")

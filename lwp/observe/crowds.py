@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
@@ -83,21 +83,3 @@ class Crowds:
     def all(self) -> list[dict[str, Any]]:
         """The largest first."""
         return sorted(self._found.values(), key=lambda crowd: -len(crowd[self._of]))
-
-
-def task_lines(crowds: list[dict[str, Any]], why_not: str, now: float) -> Iterator[str]:
-    """What is told of all tasks, as tasks.py has them.  now: time.monotonic()."""
-    if why_not:
-        yield f"tasks of asyncio are not shown: {why_not}"
-    for loop in dict.fromkeys(crowd["loop"] for crowd in crowds):
-        own = [crowd for crowd in crowds if crowd["loop"] == loop]
-        yield f"tasks of {loop}: {sum(len(crowd['tasks']) for crowd in own):,}"
-        for crowd in own:
-            tasks = sorted(crowd["tasks"], key=lambda name: (len(name), name))
-            many, names = len(tasks) > 1, some(tasks, repr)
-            does, wait = crowd["state"].replace("waits", "wait") if many else crowd["state"], crowd["wait"]
-            if wait:
-                until = ("the first's " if many else "its ") + ("end" if wait["kind"] == "sleep" else "timeout")
-                does += f" for {wait['for']}{like_it(wait['things'])}{left(wait['deadline'], now, until)}"
-            does += f", at {crowd['at']}" if crowd["at"] else ""
-            yield f"  {len(tasks):,} tasks: {does}: {names}" if len(tasks) > FEW else f"  {names}: {does}"

@@ -1,4 +1,4 @@
-"""What could be read of a process whose Python doesn't answer, made into the same data as asked.dump().
+"""What could be read of a process whose Python doesn't answer, made into the same data as moment.facts().
 
 The process has written it without the GIL: lwp/native/python/observe/asked.c.
 """
@@ -58,7 +58,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         if key not in found:
             said = {"state": state, "since": None, "wait": wait, "stack": stack}
             found.begin(key, {**said, "group": "", "groups": (), "cancelled": ""})
-        thread = {"name": names[ident], "tid": tid, "ident": ident}
+        thread = {"name": names[ident], "tid": tid, "ident": ident, "placed": ""}
         found.join(key, thread, wait["address"] if wait else 0, wait["since"] if wait else 0)
     crowds = found.all()
     circles = []
@@ -74,12 +74,7 @@ def dump_of(seen: dict[str, Any], pid: int) -> dict[str, Any]:
         "green": 0,
         "now": time.monotonic(),
         "circles": circles,
-        "pools": [],
-        "lost": [],
         "crowds": crowds,
-        "tasks": [],
         "why_no_tasks": "",
-        "without_python": [],
-        "schedulers": [],
-        "cancellations": [],
+        **{of: [] for of in ("pools", "lost", "tasks", "without_python", "schedulers", "cancellations")},
     }

@@ -259,7 +259,7 @@ def _grouped(rows: list[_Row]) -> list[_Row]:
 
 
 def _gil(found: Any) -> dict[str, Any] | None:
-    count, ns, longest, now, most, histogram, kept, kept_ns, kept_longest, keeper, line = found
+    count, ns, longest, now, most, histogram, kept, kept_ns, kept_longest, keeper, name, line = found
     if not count and not now:
         return None
     return {
@@ -274,7 +274,7 @@ def _gil(found: Any) -> dict[str, Any] | None:
             "seconds": kept_ns / 1e9,
             "longest": kept_longest / 1e9,
             "longest_since": short(line) or None,
-            "longest_by": printable(name_of(keeper)),
+            "longest_by": printable(name or name_of(keeper)),
         }
         if kept
         else None,

@@ -26,7 +26,6 @@ def line_of(frame: FrameType | None) -> str:
 class InC(NamedTuple):
     """A green thread in C code of others that has released the GIL."""
 
-    tid: int  #: its LWP's
     where: str  #: the library or its function, as `--report` names it, and the system call: "in _ctypes (read)"
     since: float  #: time.monotonic()
 
@@ -37,7 +36,7 @@ def in_c() -> dict[int, InC]:
     states = native.green_states() if inside else {}  # of all green threads, however many
     for ident, (tid, place, since) in inside.items():
         call = native.call_of(tid) if states.get(ident) == "running" else None  # otherwise its LWP is in another thread
-        found[ident] = InC(tid, f"in {place}{f' ({call})' if call else ''}", since)
+        found[ident] = InC(f"in {place}{f' ({call})' if call else ''}", since)
     return found
 
 

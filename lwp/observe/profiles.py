@@ -5,20 +5,14 @@ The format: jlfwong/speedscope's src/lib/file-format-spec.ts.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from itertools import count
 from typing import Any
-
-
-class _Numbers(dict[Any, int]):
-    """Gives each new key the next number."""
-
-    def __missing__(self, key: Any) -> int:
-        self[key] = number = len(self)
-        return number
 
 
 def speedscope(facts: dict[str, Any], name: str) -> dict[str, Any]:
     """The stacks of locks.facts() as two profiles, waits and holds; the innermost frame is what was waited for."""
-    frames: dict[tuple[Any, ...], int] = _Numbers()
+    frames: dict[tuple[Any, ...], int] = defaultdict(count().__next__)  # each has the next number
     profiles = []
     for of in ("waits", "holds"):
         stacks = [stack for stack in facts["stacks"] if stack["of"] == of]

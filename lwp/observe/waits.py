@@ -298,11 +298,6 @@ def look() -> Look:
     return Look(_known_of(waits), calls, tids, threads)
 
 
-def calls() -> dict[int, Calls]:
-    """Where each thread with Python code is, by its ident."""
-    return native.look({})[1]
-
-
 class _Lines:
     """What the lines at which threads wait call primitives."""
 

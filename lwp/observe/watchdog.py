@@ -10,76 +10,28 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import time
 import tokenize  # noqa: F401  linecache imports it late, and in a standstill a thread may sleep in an import
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 from .. import native
-from ..core import different, members, printable
 from ..core import native as core
+from ..core import printable
 from ..reading.sites import note_makings
 from ..terminal.telling import teller
-from .crowds import FEW, Calls, left, like_it, some, task_lines
-from .places import InC, in_c, line_of
+from .moment import crowds, facts
+from .places import in_c
 from .pools import exhausted
-from .stacks import stack_lines
-from .tasks import Tasks
-from .waits import Wait, Waiting, calls, circle_line, deadlocks, describe_cycle, is_deadlock, lost, name_of, waiting
+from .telling import head_line, lines, stack_lines
+from .waits import Wait, Waiting, circle_line, deadlocks, describe_cycle, look, name_of, waiting
 
 _NEVER = 1e9  # seconds
-
-#: Files whose frames are not the program's, nor are the frames below them.
-_BELOW = (
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "command", "_main.py"),
-    os.path.join("_pytest", "python.py"),
-    os.path.join("_pytest", "fixtures.py"),
-)
-
-
-def _stack(where: Calls) -> str:
-    """Without the frames below the program's, and those of libraries that called the program's."""
-    below = next((at for at, (code, _) in enumerate(where) if code.co_filename.endswith(_BELOW)), len(where))
-    stack = [[code.co_filename, line, code.co_qualname] for code, line in where[:below]]
-    return "".join(f"{line}\n" for line in stack_lines(stack, all_frames=False))
-
-
-def _stacks(tids: dict[int, int], only: set[int] | None = None) -> list[str]:
-    """The stacks of all threads except the caller's, or of those with these idents; equal stacks come together."""
-    alike: dict[Calls, list[int]] = {}
-    for ident, where in calls().items():
-        if ident != threading.get_ident() and (only is None or ident in only):
-            alike.setdefault(where, []).append(ident)
-    return [
-        f"Stack of {some(idents, lambda ident: _with_tid(ident, tids.get(ident)))}, most recent call last:\n"
-        + _stack(where)
-        for where, idents in alike.items()
-    ]
-
-
-def _with_tid(ident: int, tid: int | None) -> str:
-    name = repr(name_of(ident, tid))
-    if tid is None:
-        return name
-    group, why = members.described(ident)
-    about = [str(tid), group and f"of {group}", why and f"cancelled: {why}", different(tid)]
-    return f"{name} (tid {', '.join(filter(None, about))})"
 
 
 def _deadlocks(found: Waiting) -> list[tuple[Wait, ...]]:
     """Also pools whose threads all wait for calls of the same pool."""
     return [*deadlocks(found), *(pool.waits for pool in exhausted(found))]
-
-
-def _standing(found: Waiting) -> list[str]:
-    """A line for each circle, each of these pools, and each lock whose holder is gone."""
-    pools = [circle_line(True, str(pool)) for pool in exhausted(found)]
-    return _circles(found.cycles) + pools + [one.line for one in lost(found)]
-
-
-def _circles(cycles: Iterable[tuple[Wait, ...]]) -> list[str]:
-    return [circle_line(is_deadlock(cycle), describe_cycle(cycle)) for cycle in cycles]
 
 
 #: ident of the thread that has an LWP, the tid of that, and how often its scheduler has switched
@@ -108,57 +60,9 @@ def _identity(cycle: tuple[Wait, ...]) -> _Circle:
     return frozenset((wait.ident, wait.address, wait.since) for wait in cycle)
 
 
-def _lines(waits: Iterable[Wait], now: float) -> list[str]:
-    """A line for each wait; many threads that wait for alike things at the same line share one."""
-    alike: dict[object, list[Wait]] = {}
-    stacks = calls()
-    for wait in waits:
-        where = stacks.get(wait.ident)
-        key = (where, wait.about, wait.kind, wait.holder, wait.held_by, wait.deadline is None)
-        alike.setdefault(key, []).append(wait)
-    lines = []
-    for group in alike.values():
-        if len(group) > FEW:
-            lines.append(_line_of_many(group, now))
-        else:
-            lines += [f"  {wait}, for {now - wait.since:.1f} s{left(wait.deadline, now)}" for wait in group]
-    return lines
-
-
-def _line_of_many(waits: list[Wait], now: float) -> str:
-    things = len({wait.address for wait in waits})
-    first = waits[0].alike if things > 1 else waits[0]
-    soonest = min((wait.deadline for wait in waits if wait.deadline is not None), default=None)
-    names = some(waits, lambda wait: repr(wait.name))
-    times = f"the first for {now - first.since:.1f} s{left(soonest, now)}"
-    return f"  {len(waits):,} threads{first.about} wait for {first.thing}{like_it(things)}, {times}: {names}"
-
-
-def _in_c_lines(found: dict[int, InC], now: float) -> list[str]:
-    """A line for each thread that is in C code; threads that came there from one line share one."""
-    alike: dict[tuple[str, str], list[int]] = {}
-    frames = native.current_frames()
-    for ident, call in sorted(found.items(), key=lambda one: one[1].since):
-        alike.setdefault((call.where, line_of(frames.get(ident))), []).append(ident)
-    lines = []
-    for (where, line), idents in alike.items():
-        names = some(idents, lambda ident: _with_tid(ident, found[ident].tid))
-        of_many = f"{len(idents):,} threads are {where}, the first"
-        said = of_many if len(idents) > 1 else f"{names} is {where},"
-        at_line = f", at {line}" if line else ""
-        lines.append(f"{said} for {now - found[idents[0]].since:.1f} s{at_line}{f': {names}' * (len(idents) > 1)}")
-    return lines
-
-
-def report(why: str, found: Waiting) -> str:
-    """A report: why it is written, all circles and waits, and all Python stacks."""
-    now = time.monotonic()
-    tasks = Tasks()
-    lines = [f"lwp: {why}", *_standing(found), *_circles(tasks.cycles()), *_lines(found.waits, now)]
-    lines += [f"  {line}" for line in _in_c_lines(in_c(), now)]
-    lines += [f"  {line}" for line in task_lines(tasks.crowds(), tasks.why_not, now)]
-    tids = {**native.tids(), **{wait.ident: wait.tid for wait in found.waits}}
-    return "\n".join(lines) + "\n" + "".join(_stacks(tids))
+def report(why: str) -> str:
+    """A report: why it is written, and what `lwp dump` would print."""
+    return "\n".join([f"lwp: {why}", *lines(facts())]) + "\n"
 
 
 _Lock = tuple[int, int | None]  # its id(), and the ident of its holder
@@ -179,17 +83,18 @@ def _circle_of(waits: list[Wait], standing: list[tuple[Wait, ...]]) -> tuple[Wai
     return next((cycle for cycle in standing if not set(cycle).isdisjoint(waits)), ())
 
 
-def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, busy_with: str, found: Waiting) -> str:
+def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, busy_with: str) -> str:
     """A report: which threads wait, what the holder waits for, and where the holder is, or all threads of a circle."""
     now, holder = time.monotonic(), waits[0].holder
     threads = f"{len(waits)} threads wait for one lock, the first" if len(waits) > 1 else "a thread waits for a lock"
-    lines = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
-    lines += [circle_line(True, describe_cycle(circle))] * bool(circle)
-    lines += _lines(waits, now)
-    lines += _lines([wait for wait in found.waits if wait.ident == holder and wait not in waits], now)
-    shown = {wait.ident for wait in circle} | {holder}
-    stacks = _stacks(native.tids(), {ident for ident in shown if ident is not None})
-    return "\n".join(lines) + "\n" + "".join(stacks)
+    said = [f"lwp: {threads} for more than {seconds:g} s{busy_with}"]
+    said += [circle_line(True, describe_cycle(circle))] * bool(circle)
+    shown, seen = {wait.ident for wait in circle} | {holder}, look()
+    for crowd in crowds(seen, {wait.ident for wait in waits} - shown):
+        said += ["", head_line(crowd, now)]
+    for crowd in crowds(seen, {ident for ident in shown if ident is not None}):
+        said += ["", head_line(crowd, now), *stack_lines(crowd["stack"], all_frames=False)]
+    return "\n".join(said) + "\n"
 
 
 def _state(tid: int | str) -> tuple[str, int] | None:
@@ -262,7 +167,7 @@ class Watchdog:
         self._held: dict[_Turn, tuple[float, float]] = {}  # since when, and the CPU time of the LWP then
         self._held_told: set[_Turn] = set()
         self._in_c_told: set[tuple[int, float]] = set()  # ident, and since when
-        _stack(calls()[threading.get_ident()])  # now, because this loads modules
+        list(stack_lines([[__file__, 1, ""]], all_frames=False))  # now, because this loads modules
 
     def begin(self, fd: int, status: int | None = None) -> None:
         """Starts the thread that calls look().
@@ -292,12 +197,13 @@ class Watchdog:
         return told
 
     def _look_into_c(self, seconds: float, told: bool) -> None:
-        """told: there was a report, which has these lines."""
+        """told: there was a report, which has these threads."""
         now = time.monotonic()
         long = {ident: call for ident, call in in_c().items() if now - call.since >= seconds}
-        new = {ident: call for ident, call in long.items() if (ident, call.since) not in self._in_c_told}
-        for line in [] if told else _in_c_lines(new, now):
-            self._tell(f"lwp: {line}{self._busy_with()}\n")
+        new = {ident for ident, call in long.items() if (ident, call.since) not in self._in_c_told}
+        for crowd in crowds(look(), new) if new and not told else []:
+            said = [f"lwp: {head_line(crowd, now)}{self._busy_with()}", *stack_lines(crowd["stack"], all_frames=False)]
+            self._tell("\n".join(said) + "\n")
         self._in_c_told = {(ident, call.since) for ident, call in long.items()}
 
     def _look_for_stuck(self, seconds: float, found: Waiting) -> None:
@@ -307,7 +213,7 @@ class Watchdog:
         for lock in new:
             circle = _circle_of(locks[lock], standing)
             if self._stuck_told.isdisjoint((wait.address, wait.holder) for wait in circle):
-                self._tell(_report_stuck(locks[lock], circle, seconds, self._busy_with(), found))
+                self._tell(_report_stuck(locks[lock], circle, seconds, self._busy_with()))
             self._stuck_told.add(lock)
         self._stuck_told = set(locks)
 
@@ -321,11 +227,11 @@ class Watchdog:
         self._told &= circles
         held = self._who_holds_an_lwp(seconds, still)
         if held:
-            self._tell(report(f"{held}{self._busy_with()}", found))
+            self._tell(report(f"{held}{self._busy_with()}"))
         elif still:
-            self._tell(report(f"no thread has gone on for {seconds:g} s{self._busy_with()}", found))
+            self._tell(report(f"no thread has gone on for {seconds:g} s{self._busy_with()}"))
         elif lasting:
-            self._tell(report(f"deadlock for more than {seconds:g} s{self._busy_with()}", found))
+            self._tell(report(f"deadlock for more than {seconds:g} s{self._busy_with()}"))
         if still or lasting:
             self._told |= circles
         return still or bool(lasting) or bool(held)

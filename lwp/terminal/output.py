@@ -129,8 +129,9 @@ def size(count: int) -> str:
 
 def time(ns: float) -> str:
     """Three digits and a unit."""
-    value, unit = (ns / 1e6, "ms") if ns >= 1e6 else (ns / 1e3, "µs") if ns >= 1e3 else (ns, "ns")
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    units = (("s", 1e9), ("ms", 1e6), ("µs", 1e3))
+    value, unit = next(((ns / least, unit) for unit, least in units if ns >= least), (ns, "ns"))
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def duration(seconds: float) -> str:

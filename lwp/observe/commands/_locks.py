@@ -34,10 +34,6 @@ def write_json(path: Path, data: Any) -> str:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:,.{2 if seconds < 10 else 1 if seconds < 100 else 0}f} s" if seconds >= 1 else time(seconds * 1e9)
-
-
 def _told(lock: dict[str, Any]) -> str:
     """Its name, and where it was made unless the name says so."""
     where = lock["made"]
@@ -47,10 +43,10 @@ def _told(lock: dict[str, Any]) -> str:
 def _add_waits(waited: Any, locks: list[dict[str, Any]]) -> None:
     for lock in locks:
         waits = lock["waits"]
-        times = [_time(waits[key]) for key in ("longest", "p50", "p99")]
+        times = [time(1e9 * waits[key]) for key in ("longest", "p50", "p99")]
         taken = "" if lock["taken"] is None else f"{lock['taken']:,}"
         counts = f"{waits['count']:,}", taken
-        waited.add_row(_told(lock), _time(waits["seconds"]), *counts, *times, f"{waits['most_at_once']:,}")
+        waited.add_row(_told(lock), time(1e9 * waits["seconds"]), *counts, *times, f"{waits['most_at_once']:,}")
 
 
 def _print_waits(console: Console, locks: list[dict[str, Any]]) -> None:
@@ -76,7 +72,7 @@ def _print_holds(console: Console, locks: list[dict[str, Any]]) -> None:
         since = holds["longest_since"] or ""
         if "longest_by" in holds:  # the GIL
             since = f"by {holds['longest_by']!r}, in C{f' at {since}' if since else ''}"
-        held.add_row(lock["name"], _time(holds["longest"]), since)
+        held.add_row(lock["name"], time(1e9 * holds["longest"]), since)
     if held.row_count:
         console.print()
         console.print(held)
@@ -97,7 +93,7 @@ def print_tables(console: Console, facts: dict[str, Any]) -> None:
     """What threads have waited for, the longest waits first."""
     locks = facts["locks"]
     waited = [lock for lock in locks if lock["waits"]["count"]]
-    console.print(f"Waits of {_time(facts['seconds'])}, by what threads waited for", style="bold")
+    console.print(f"Waits of {time(1e9 * facts['seconds'])}, by what threads waited for", style="bold")
     if not waited:
         console.print("No thread has waited for a lock.")
         _print_unheard(console, locks)

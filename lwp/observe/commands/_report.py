@@ -22,23 +22,18 @@ def begin() -> None:
     at_end(_print_report)
 
 
-def _seconds(value: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value * 1e6:.1f} µs"
-
-
 def _add_process(table: Any) -> None:
     """Adds what can be compared with a run on other threads."""
     import resource
 
+    from ...terminal.output import time as duration
+
     used = resource.getrusage(resource.RUSAGE_SELF)
     table.add_section()
     table.add_row("switches by the kernel", f"{used.ru_nvcsw + used.ru_nivcsw:,}")
-    table.add_row("CPU time of the process", _seconds(used.ru_utime + used.ru_stime))
+    table.add_row("CPU time of the process", duration(1e9 * (used.ru_utime + used.ru_stime)))
     table.add_row("most memory", f"{used.ru_maxrss / 1024:,.1f} MiB")
-    table.add_row("time", _seconds(time.monotonic() - _begun))
+    table.add_row("time", duration(1e9 * (time.monotonic() - _begun)))
 
 
 def _add_groups(table: Any) -> None:
@@ -61,6 +56,7 @@ def _print_report() -> None:
     from rich.table import Table
 
     from ...core import native, placement, scheduler
+    from ...terminal.output import time as duration
 
     found = scheduler.statistics()
     table = Table(title="Threads made by lwp", title_justify="left", show_header=False)
@@ -75,11 +71,11 @@ def _print_report() -> None:
         table.add_row("times that none could go on", f"{green.sleeps:,}")
         table.add_row("handed over by one in C code", f"{green.hand_overs:,}")
         for where, times, seconds in sorted(native.blocked_in_c(), key=lambda place: -place[2])[:_PLACES]:
-            table.add_row(f"blocked in {where}", f"{times:,} time{'s' * (times > 1)}, {_seconds(seconds)}")
+            table.add_row(f"blocked in {where}", f"{times:,} time{'s' * (times > 1)}, {duration(1e9 * seconds)}")
     if found.measured:
-        table.add_row("start latency, p50", _seconds(found.latency_p50))
-        table.add_row("start latency, p99", _seconds(found.latency_p99))
-        table.add_row("CPU time of those that ended", _seconds(found.cpu))
+        table.add_row("start latency, p50", duration(1e9 * found.latency_p50))
+        table.add_row("start latency, p99", duration(1e9 * found.latency_p99))
+        table.add_row("CPU time of those that ended", duration(1e9 * found.cpu))
         table.add_row("voluntary switches", f"{found.voluntary:,}")
         table.add_row("involuntary switches", f"{found.involuntary:,}")
         table.add_row("stack used, deepest", f"{found.stack_used / 1024:,.1f} KiB")

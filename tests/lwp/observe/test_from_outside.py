@@ -470,14 +470,14 @@ def test_a_thread_that_has_not_begun_yet_is_not_told_as_without_python() -> None
     import threading
 
     import runtime
-    from lwp.observe import asked
+    from lwp.observe import moment
 
     runtime.install()
     done = threading.Event()
     threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(5)]
     for thread in threads:
         thread.start()
-    assert asked._without_python([]) == []  # there are no crowds, as if no thread had come to its first line
+    assert moment._without_python([]) == []  # there are no crowds, as if no thread had come to its first line
     done.set()
     for thread in threads:
         thread.join()

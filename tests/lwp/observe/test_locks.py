@@ -439,6 +439,26 @@ join(start(want, keep))
     assert gil["holds"]["longest_since"] in (None, f"{line('        libc.usleep(300_000)', program)} in keep")
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="there is no GIL")
+def test_a_thread_that_has_kept_the_gil_is_not_taken_for_the_next_with_its_ident(tmp_path: Path) -> None:
+    program = """
+libc = ctypes.PyDLL(None)
+ended = threading.Event()
+def want():
+    while not ended.wait(0.001): pass
+wants = start(want)
+keeper = threading.Thread(target=libc.usleep, args=(300_000,), name="keeper")
+keeper.start(); keeper.join()
+ended.set(); join(wants)
+innocent = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(4)]
+for one in innocent: one.start()
+assert keeper.ident in [one.ident for one in innocent]
+"""
+    gil = rows(tmp_path, program)["the GIL"]
+    assert gil["holds"]["longest"] > 0.1
+    assert gil["holds"]["longest_by"] == "a thread that has ended"
+
+
 def test_a_forked_child_is_not_counted_and_sound(tmp_path: Path) -> None:
     program = """
 lock, other = threading.Lock(), threading.Lock()

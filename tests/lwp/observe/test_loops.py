@@ -17,8 +17,8 @@ from commands import lwp, watched
 from conftest import in_child
 from this_machine import needs_gil
 
-from lwp.observe.crowds import task_lines
 from lwp.observe.tasks import Tasks
+from lwp.observe.telling import task_lines
 from lwp.observe.waits import describe_cycle, is_deadlock
 
 pytestmark = needs_gil("tasks are not shown without a GIL")
@@ -424,8 +424,8 @@ def test_looking_while_tasks_come_and_go() -> None:
     import asyncio
     from contextlib import asynccontextmanager
 
-    from lwp.observe.crowds import task_lines
     from lwp.observe.tasks import Tasks
+    from lwp.observe.telling import task_lines
 
     async def once(lock: Any) -> None:
         async def items() -> Any:
@@ -488,4 +488,4 @@ def test_the_watchdog_tells_a_circle_of_tasks(options: tuple[str, ...], tmp_path
     run = ("run", *options, str(tmp_path / "program.py"))
     told = lwp(*run, status=3).stderr
     assert re.search(r"lwp: no thread has gone on for 1 s; process \d+\ndeadlock: 'Task-", told)
-    assert "  tasks of the loop of 'MainThread': 3\n" in told
+    assert "\ntasks of the loop of 'MainThread': 3\n" in told

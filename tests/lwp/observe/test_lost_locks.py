@@ -21,7 +21,7 @@ from runtime import scheduler
 def test_a_holder_that_has_ended_is_told_though_another_thread_has_its_ident(kind: Any, green: bool) -> None:
     import re
 
-    from lwp.observe import asked, rows, watchdog
+    from lwp.observe import moment, rows, watchdog
 
     runtime.install(green=green)
     runtime.watchdog(stuck=1000)
@@ -52,14 +52,14 @@ def test_a_holder_that_has_ended_is_told_though_another_thread_has_its_ident(kin
         rf"'worker' waits for {'lock' if kind == 'Lock' else 'rlock'} lock held by 'importer', which has ended{place}"
     )
     assert re.fullmatch(said, str(waits[0])), waits[0]
-    found = asked.dump()
+    found = moment.facts()
     assert (waits[0].holder, scheduler.waiting().cycles, found["circles"]) == (None, (), [])
     [lost] = found["lost"]
     end = "; only another thread can release it" if kind == "Lock" else "; no thread can release it"
     head = "lost lock: " if kind == "Lock" else "deadlock: "
     assert re.fullmatch(head + said + end, lost["text"]), lost
     assert lost["deadlock"] == (kind != "Lock")
-    assert watchdog._standing(scheduler.waiting()) == [lost["text"]]
+    assert watchdog.report("why").splitlines()[:3] == ["lwp: why", lost["text"], ""]
     assert [row.waits for row in rows.rows(rows.busiest())[0] if "lock of importer, which has ended" in row.waits]
     os._exit(0)
 

@@ -59,10 +59,10 @@ def folder(tmp_path: Path) -> Path:
 def test_watchdog(folder: Path) -> None:
     (folder / "x.py").write_text(watched(0.2, 3) + PROGRAM)
     said = said_by(folder, "run", "x.py", status=3)
-    found = dict(re.findall(r"^  '(pay|check)' waits for lock (.*?) held by", said, re.MULTILINE))
+    found = dict(re.findall(r"^'(pay|check)' \(tid \d+\): waits for lock (.*?) held by", said, re.MULTILINE))
     assert found == LOCKS
     assert re.search(
-        r"^  'check' waits for lock ledger.lock held by 'pay' \(taken at x.py:9 in pay\)", said, re.MULTILINE
+        r"^'check'.*: waits for lock ledger.lock held by 'pay' \(taken at x.py:9 in pay\)", said, re.MULTILINE
     )
 
 
@@ -138,7 +138,10 @@ threading.Thread(target=leave).start()
 @pytest.mark.parametrize(
     ("options", "shapes"),
     [
-        (("--watchdog", "0.5"), ("'clerk' waits for condition {}.came, for", "waits for the end of 'clerk'")),
+        (
+            ("--watchdog", "0.5"),
+            (r"'clerk' \(tid \d+\), 'other' .*: wait for condition {}.came, ", "waits for the end of 'clerk'"),
+        ),
         (
             ("--locks",),
             (r"(?m)^{}.came \(x.py:4\) +\d", r"(?m)^{}.lock \(x.py:4\) +\d", r"(?m)^join at "),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import platform
 import re
@@ -73,12 +73,9 @@ BUILD = "build_backend.get_requires_for_build_wheel()"  # pip's first question
 
 def wheels() -> ModuleType:
     """tools/wheels.py."""
-    spec = importlib.util.spec_from_file_location("wheels", TREE / "tools" / "wheels.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules["wheels"] = importlib.util.module_from_spec(spec)  # where its dataclasses look
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TREE / "tools")
+        return importlib.import_module("wheels")
 
 
 def said(code: str, **environment: str) -> str:

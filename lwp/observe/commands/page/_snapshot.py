@@ -10,7 +10,7 @@ from collections import defaultdict
 from itertools import islice, pairwise
 from typing import Any
 
-from ...stacks import stack_lines
+from ...telling import stack_lines
 from ..trace._layout import cut
 
 _LONGEST = 200  # letters of a text
@@ -35,7 +35,7 @@ def _does(crowd: Facts) -> str:
 def moment(dump: Facts) -> Facts:
     """What the page shows of all threads."""
     everybody = (thread for crowd in dump["crowds"] for thread in crowd["threads"])
-    circles = [circle for circle in dump["circles"] + dump["lost"] if circle["deadlock"]] + dump["pools"]
+    circles = [circle for circle in dump["circles"] + dump["lost"] + dump["pools"] if circle["deadlock"]]
     return {
         "main": next((thread for thread in everybody if thread["tid"] == dump["pid"]), None),
         "deadlocks": [cut(circle["text"], _MOST * 10) for circle in circles[:10]],

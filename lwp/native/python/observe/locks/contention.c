@@ -10,6 +10,7 @@
 #include "python/observe/locks/told.h"
 #include "python/observe/locks/waiting.h"
 #include "python/room.h"
+#include "python/sync/serial.h"
 #include "python/threads/gil_crowd.h"
 #include "python/observe/locks/gil_waits.h"
 #include "python/threads/sleep.h"
@@ -97,6 +98,7 @@ static void end_if_late(void)
 
 static void hear_event(enum event event, uint64_t a, uint64_t b)
 {
+    (void)my_serial(); /* by which it is known if it keeps the GIL */
     switch (event) {
     case EVENT_MADE:
         note_made((PyObject *)(uintptr_t)a);

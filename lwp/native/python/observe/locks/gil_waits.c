@@ -3,9 +3,11 @@
 #include "green/replace.h"
 #include "kernel/base/park.h"
 #include "python/python.h"
+#include "python/sync/serial.h"
 #include "python/threads/gil_crowd.h"
 #include "python/threads/gil_state.h"
 #include "python/room.h"
+#include "reading/inspect.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -31,23 +33,36 @@ static __thread struct {
  * takes the GIL finds meanwhile that it was kept; the later of the two puts both together. */
 static atomic_int lines; /* a lock; order: docs/architecture.md */
 static struct {
-    unsigned long ident, switches;
+    unsigned long switches;
     char line[sizeof sums.line];
 } dropped;
 static unsigned long kept_at; /* switches, of the longest wait */
+/* The latest that others have waited for, for longer than a sleep.  With the GIL's mutex. */
+static unsigned long keeper_switches, keeper_serial;
 
 static int wait_for_taker(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
     if ((uintptr_t)cond - gil[0] < gil[1] - gil[0] && atomic_load_explicit(&wanted, memory_order_relaxed)) {
         park_lock(&lines);
-        dropped.ident = (unsigned long)pthread_self();
         dropped.switches = gil_holder((const void *)gil[0]).switches;
         gil_my_line(dropped.line, sizeof dropped.line);
-        if (sums.kept && sums.keeper == dropped.ident && kept_at == dropped.switches)
+        if (sums.kept && kept_at == dropped.switches)
             memcpy(sums.line, dropped.line, sizeof sums.line);
         park_unlock(&lines);
     }
     return pthread_cond_wait(cond, mutex);
+}
+
+/* The GIL's holder can't end meanwhile.  CPython 3.11 may name another thread, which has ended: so its memory is copied. */
+static void note_keeper(struct gil_holder now)
+{
+    uintptr_t place = now.ident + (uintptr_t)wait_offset + offsetof(struct wait, serial);
+
+    if (!now.ident || keeper_switches == now.switches)
+        return;
+    keeper_switches = now.switches;
+    if (inspect_copy_memory(&keeper_serial, place, sizeof keeper_serial) != 0)
+        keeper_serial = 0;
 }
 
 static void count_kept(int64_t ns)
@@ -59,8 +74,9 @@ static void count_kept(int64_t ns)
         sums.kept_longest = ns;
         sums.keeper = wait.holder.ident;
         kept_at = wait.holder.switches;
+        sums.serial = keeper_switches == kept_at ? keeper_serial : 0;
         sums.line[0] = 0;
-        if (dropped.ident == sums.keeper && dropped.switches == kept_at)
+        if (dropped.switches == kept_at)
             memcpy(sums.line, dropped.line, sizeof sums.line);
     }
     park_unlock(&lines);
@@ -74,6 +90,7 @@ static void gil_waits_sleeps(void)
 
     if (wait.since && wait.beginning == beginning)
         return;
+    (void)my_serial(); /* by which it is known if it keeps the GIL then */
     wait.beginning = beginning;
     wait.since = park_now();
     wait.holder = gil_holder((const void *)gil[0]);
@@ -85,6 +102,8 @@ static void gil_waits_slept(void)
 {
     struct gil_holder now = gil_holder((const void *)gil[0]);
 
+    if (now.held)
+        note_keeper(now);
     if (now.held || !wait.since)
         return;
     int64_t ns = park_now() - wait.since;

@@ -17,7 +17,8 @@ struct gil_waits {
     /* Of waits of twice the switch interval or more, in all of which one thread had the GIL: it was in C code that doesn't let it go. */
     uint64_t kept;
     int64_t kept_ns, kept_longest;
-    unsigned long keeper; /* ident, of the longest */
+    unsigned long keeper, serial; /* ident, which another thread has later, and serial number, of the longest; 0: it had none */
+    int keeper_lives;             /* for told.c */
     char line[256];       /* where that thread was, or an empty text */
 };
 

@@ -1,10 +1,12 @@
 #include "python/observe/locks/told.h"
 
+#include "green/listed.h"
 #include "observe/histogram.h"
 #include "python/args.h"
 #include "python/observe/locks/delays.h"
 #include "python/observe/locks/stacks.h"
 #include "python/observe/locks/gil_waits.h"
+#include "python/sync/serial.h"
 
 static PyObject *build_histogram(const uint32_t *histogram)
 {
@@ -57,11 +59,24 @@ PyObject *told_stacks(void)
     return list;
 }
 
+static void see_keeper(uintptr_t ident, int Py_UNUSED(tid), void *arg)
+{
+    struct gil_waits *gil = arg;
+
+    gil->keeper_lives |= ident == gil->keeper && (!gil->serial || gil->serial == serial_of(ident));
+}
+
 PyObject *told_gil(void)
 {
     struct gil_waits found = gil_waits_read();
 
-    return Py_BuildValue("KLLIINKLLks", (unsigned long long)found.count, (long long)found.ns, (long long)found.longest, found.now,
+    while (!listed_each(see_keeper, &found)) {
+        Py_BEGIN_ALLOW_THREADS
+        listed_await();
+        Py_END_ALLOW_THREADS
+    }
+    return Py_BuildValue("KLLIINKLLkNs", (unsigned long long)found.count, (long long)found.ns, (long long)found.longest, found.now,
                          found.most, build_histogram(found.histogram), (unsigned long long)found.kept, (long long)found.kept_ns,
-                         (long long)found.kept_longest, found.keeper, found.line);
+                         (long long)found.kept_longest, found.keeper_lives ? found.keeper : 0,
+                         found.keeper_lives ? Py_NewRef(Py_None) : serial_name(found.serial), found.line);
 }
