@@ -251,7 +251,7 @@ BLOCKS = {
     "SimpleQueue": "simple = queue.SimpleQueue(); later(simple.put, 1); assert simple.get() == 1",
     "Queue": "full_queue = queue.Queue(); later(full_queue.put, 1); assert full_queue.get() == 1",
     "executor": "assert executor.submit(lambda: time.sleep(0.05) or 5).result() == 5",
-    "asyncio": "import asyncio; asyncio.run(asyncio.sleep(0.05)); assert asyncio.run(asyncio.to_thread(lambda: 5)) == 5",
+    "asyncio": "import asyncio as a; a.run(a.sleep(0.05)); assert a.run(a.to_thread(lambda: 5)) == 5",
 }
 
 
