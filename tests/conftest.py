@@ -90,7 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
     if config.option.slow or config.option.markexpr or _chosen(config):
         return
     slow, items[:] = (
-        [item for item in items if bool(item.get_closest_marker("slow")) is wanted] for wanted in (True, False)
+        [item for item in items if any(map(item.get_closest_marker, ("slow", "orders"))) is wanted]
+        for wanted in (True, False)
     )
     config.hook.pytest_deselected(items=slow)
     config.stash[_left_out] = len(slow)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -253,6 +253,15 @@ def use_lock(lock: Any, inside: list[int]) -> None:
 
 #: Called in each run, by its first thread.
 Scenario = Callable[[Core], object]
+
+
+def in_orders(cases: Mapping[str, tuple[Scenario, str]]) -> list[Any]:
+    """Parameters of a test: each case with one preemption, and each with its own strategy, where that tries more."""
+    deeper = {f"{case}, {strategy}": (scenario, strategy) for case, (scenario, strategy) in cases.items()}
+    return [
+        *(pytest.param(scenario, "dfs:1", id=case) for case, (scenario, _) in cases.items()),
+        *(pytest.param(*it, id=case, marks=pytest.mark.orders) for case, it in deeper.items() if it[1] != "dfs:1"),
+    ]
 
 
 def _steps(points: Any) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from threading import BrokenBarrierError
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
@@ -159,9 +159,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_a_cancelled_thread_waits_for_is_not_lost(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+def test_what_a_cancelled_thread_waits_for_is_not_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 JOIN, WATCH, ANY, WAIT = "kernel/lwp/join.c", "waits/watch.c", "waits/any.h", "python/groups/wait.c"
@@ -110,9 +110,9 @@ DEEPER = {
 WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_none_sleeps_on_and_none_is_told_too_early(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+def test_none_sleeps_on_and_none_is_told_too_early(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from conftest import needs_gil
-from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import Core, Explored, Fault, Scenario, in_orders, use_lock
 from explored_core import explored as explored  # a fixture
 
 LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
@@ -311,9 +311,9 @@ DEEPER = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_no_wake_up_and_no_permit_is_lost(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+def test_no_wake_up_and_no_permit_is_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 @pytest.mark.slow
