@@ -46,7 +46,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lwp-tests-")
 
 #: What takes seconds to make: a test that needs it is slow.
-SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
+SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized", "symbols"}
 _left_out = pytest.StashKey[int]()  # how many slow tests
 
 
