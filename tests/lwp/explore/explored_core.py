@@ -255,12 +255,18 @@ def use_lock(lock: Any, inside: list[int]) -> None:
 Scenario = Callable[[Core], object]
 
 
-def in_orders(cases: Mapping[str, tuple[Scenario, str]]) -> list[Any]:
-    """Parameters of a test: each case with one preemption, and each with its own strategy, where that tries more."""
-    deeper = {f"{case}, {strategy}": (scenario, strategy) for case, (scenario, strategy) in cases.items()}
+def in_orders(cases: Mapping[str, tuple[Scenario, str]], deeper: Mapping[str, str] | None = None) -> list[Any]:
+    """Parameters of a test: each case with one preemption, and each with its own strategy, where that tries more.
+
+    deeper: strategies that take minutes, by case; slow, as are orders by chance of each case.
+    """
+    others = [(case, strategy, pytest.mark.orders) for case, (_, strategy) in cases.items() if strategy != "dfs:1"]
+    if deeper is not None:
+        others += [(case, strategy, pytest.mark.slow) for case, strategy in deeper.items()]
+        others += [(case, "pos", pytest.mark.slow) for case in cases]
     return [
         *(pytest.param(scenario, "dfs:1", id=case) for case, (scenario, _) in cases.items()),
-        *(pytest.param(*it, id=case, marks=pytest.mark.orders) for case, it in deeper.items() if it[1] != "dfs:1"),
+        *(pytest.param(cases[case][0], how, id=f"{case}, {how}", marks=mark) for case, how, mark in others),
     ]
 
 

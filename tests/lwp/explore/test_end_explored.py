@@ -110,21 +110,9 @@ DEEPER = {
 WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
 
 
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
 def test_none_sleeps_on_and_none_is_told_too_early(scenario: Scenario, strategy: str, explored: Explored) -> None:
     explored(scenario, strategy)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEEPER)
-def test_none_sleeps_on_with_more_preemptions(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], DEEPER[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_none_sleeps_on_in_orders_by_chance(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "pos")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "joiner" not in case])
