@@ -109,8 +109,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if number := config.stash.get(_left_out, 0):
         terminalreporter.write_line(
-            f"{number} slow tests were left out (of more than two seconds, or of programs to install):"
-            " pytest --slow runs them too"
+            f"{number} slow tests were left out (of more than two seconds, of programs to install, of deeper orders"
+            " of the C): pytest --slow runs them too"
         )
 
 
