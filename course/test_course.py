@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -268,215 +270,277 @@ def test_step_6_in_python() -> None:
 # ---- the labs --------------------------------------------------------------------------------------------------------
 
 NAMES = (*(f"lab{number}" for number in range(1, 12)), pytest.param("lab12", marks=pytest.mark.slow))
+#: The files of labs/LAB/wrong, and the test that each fails.
+WRONG = {
+    "lab1": {
+        "one": "one_thread_at_a_time_and_none_sleeps_for_ever",
+        "two": "one_thread_at_a_time_and_none_sleeps_for_ever",
+        "three": "a_wake_up_for_no_reason_is_no_lock",
+    },
+    "lab2": {
+        "one": "a_notification_is_not_lost",
+        "two": "a_notification_is_not_lost",
+        "three": "threads_wait_for_different_things",
+    },
+    "lab5": {
+        "one": "circles",
+        "two": "a_program",
+        "three": "ten_thousand_threads",
+        "four": "stuck",
+        "five": "by_the_words_of_the_sheet",
+    },
+    "lab7": {
+        "one": "the_last_item_goes_to_one",
+        "two": "each_item_goes_to_one",
+        "three": "a_cell_that_is_used_again_confuses_no_thief",
+        "four": "a_cell_that_is_used_again_confuses_no_thief",
+    },
+    "lab10": {
+        "one": "nobody_overtakes_who_sleeps",
+        "two": "nobody_overtakes_who_sleeps",
+        "three": "a_wake_up_for_no_reason_lets_nobody_in",
+        "four": "readers_are_inside_together",
+    },
+    "lab11": {
+        "one": "it_can_be_used_again_at_once",
+        "two": "nobody_leaves_before_all_have_come",
+        "three": "it_can_be_used_again_at_once",
+        "four": "a_wake_up_for_no_reason_lets_nobody_go",
+    },
+}
+
+#: What is wrong in place of what is right in a solution, and the test that it fails.
+MISTAKES = {
+    "lab3": {
+        "two steps": (
+            (
+                "        with self._changed:\n            if self._closed:\n"
+                '                raise RuntimeError("the pool was shut down")\n'
+            ),
+            (
+                '        if self._closed:\n            raise RuntimeError("the pool was shut down")\n'
+                "        with self._changed:\n"
+            ),
+            "a_task_is_refused_or_done",
+        ),
+        "one is told": ("self._changed.notify_all()", "self._changed.notify()", "a_shutdown_waits_for_all_tasks"),
+        "one thread": ("for _ in range(size)", "for _ in range(1)", "two_tasks_run_at_once"),
+        "a thread too many": (
+            "for _ in range(size)",
+            "for _ in range(size + 1)",
+            "no_more_threads_than_asked_for_and_none_is_left",
+        ),
+        "no join": ("            thread.join()\n", "            pass\n", "a_shutdown_waits_for_all_tasks"),
+        "a thread ends": ("except BaseException", "except ValueError", "tasks_return_and_raise"),
+    },
+    "lab4": {
+        "no lock": (
+            '#include "keys.h"\n',
+            '#include "keys.h"\n#define pthread_mutex_lock(lock)\n#define pthread_mutex_unlock(lock)\n',
+            "no_data_race",
+        ),
+        "no number": ("&& values[key].times == now ?", "?", "a_deleted_key_has_no_values"),
+        "not emptied": ("    values[key].value = NULL;\n", "", "destructors_run_in_the_thread"),
+        "one round": ("round < ROUNDS", "round < 1", "a_destructor_sets_a_value"),
+        "round and round": ("round < ROUNDS && called", "called", "it_ends"),
+        "lock held": ("    pthread_mutex_unlock(&lock); /* before", "    /* after", "a_destructor_makes_a_key"),
+        "no end": ("at_end_of_thread(end);", "", "a_thread_that_pthread_create_has_not_made"),
+    },
+    "lab6": {
+        "asks for the end": (
+            "    if (!thread->ended) {\n",
+            "    while (!thread->ended && runnable)\n        green_yield();\n    if (!thread->ended) {\n",
+            "a_join_sleeps",
+        ),
+        "asks for the count": (
+            "    if (semaphore->count > 0) {\n",
+            "    while (semaphore->count == 0 && runnable)\n        green_yield();\n    if (semaphore->count > 0) {\n",
+            "a_wait_sleeps",
+        ),
+        "main's TLS": ("current->sp, current->tp)", "current->sp, __builtin_thread_pointer())", "variables"),
+        "not aligned": ("GREEN_STACK) - WORDS", "GREEN_STACK) - WORDS - 1", "variables"),
+        "saws off its branch": (
+            "    me->ended = 1;\n",
+            "    me->ended = 1;\n    munmap(me->stack, GUARD + GREEN_STACK);\n",
+            "turns",
+        ),
+        "frees nothing": ("    munmap(thread->stack, GUARD + GREEN_STACK);\n", "", "memory_is_given_back"),
+        "no guard": ("PROT_NONE", "PROT_READ | PROT_WRITE", "a_stack_has_a_guard"),
+        "listed": (
+            "    if (!runnable)\n        return EDEADLK;\n    append(&semaphore->first, current);\n",
+            "    append(&semaphore->first, current);\n    if (!runnable)\n        return EDEADLK;\n",
+            "a_deadlock_is_told",
+        ),
+    },
+    "lab8": {
+        "weighs under the lock": (
+            "number = weigh()\n        with self._lock:",
+            "with self._lock:\n            number = weigh()",
+            "a_counter",
+        ),
+        "one lock": ("with lock:", "with self._lock:", "a_cache"),
+        "no lock around": ("with lock:", "if True:", "a_cache"),
+        "no order": ("sorted((self, other), key=lambda account: account._number)", "self, other", "accounts"),
+        "takes a lock twice": ("        if other is self:", "        if False:", "accounts"),
+        "one lock for all": (
+            "first.lock, second.lock",
+            "vars(threading).setdefault('one', threading.Lock())",
+            "accounts",
+        ),
+        "no copy": ("functions = list(self._functions)", "functions = self._functions", "a_bell"),
+        "calls under the lock": (
+            "        for function in functions:\n            function()",
+            "            [f() for f in functions]",
+            "a_bell",
+        ),
+        "open and closed": ("while not self._open and self._times == before", "while not self._open", "a_gate"),
+        "does not look": ("while not self._open and self._times", "while self._times", "a_gate"),
+        "one passes": ("self._opened.notify_all()", "self._opened.notify()", "a_gate"),
+    },
+    "lab9": {
+        "reading is a fault": ('then child reads": 0', 'then child reads": PAGES', "prediction"),
+        "the parent is free": (
+            'then child ends, then parent writes": PAGES',
+            'then child ends, then parent writes": 0',
+            "prediction",
+        ),
+        "zeros are enough": ('reads and writes": 2 * PAGES', 'reads and writes": PAGES', "prediction"),
+        "adding is reading": ("100_000 * FLOAT // mmap.PAGESIZE", "0", "prediction"),
+        "counts its birth": (
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
+            "before = 0",
+            "faults_are_counted",
+        ),
+        "goes on as its parent": ("os._exit(status)", "status or os._exit(status)", "work_that_raises"),
+        "no wait": ("os.waitpid(child, 0)[1] != 0", "not counted", "no_child_is_left"),
+    },
+    "lab10": {
+        "readers inside": (
+            "or self._writing or self._readers:",
+            "or self._writing or self._readers:",
+            "a_writer_is_alone_and_none_sleeps_for_ever",
+        ),
+        "writer wakes nobody": (
+            "            self._writing = False\n            self.monitor.wake_all()",
+            "            self._writing = False",
+            "a_writer_is_alone_and_none_sleeps_for_ever",
+        ),
+        "asks again and again": (
+            "or self._writing:\n                self.monitor.wait()",
+            "or self._writing:\n                pass",
+            "a_thread_that_waits_sleeps",
+        ),
+    },
+    "lab11": {
+        "nobody is told": ("return True", "return False", "one_is_told"),
+        "wakes one": ("self.round.wake(self.parties)", "self.round.wake()", "nobody_leaves_before_all_have_come"),
+        "asks in a circle": ("            self.round.wait(mine)\n", "            pass\n", "a_thread_that_waits_sleeps"),
+    },
+    "lab12": {
+        "the circle only": (
+            "        if not more:\n            return found\n",
+            "        return found\n",
+            "who_is_stuck",
+        ),
+        "with a timeout": ('["wait"]["deadline"] is None', '["wait"]', "who_is_stuck"),
+        "taken most": ('float(lock["waits"]["seconds"])', 'float(lock["taken"])', "which_lock_is_slow"),
+        "with a timeout, too": ('and wait["deadline"] is None', "", "what_nobody_sets"),
+    },
+}
+
+#: Runs pytest once for each list of arguments, and says which tests failed and how many passed; null: it was skipped.
+GRADER = """
+import contextlib, io, json, os, re, sys
+import pytest
+
+class Grades:
+    def __init__(self):
+        self.failed, self.passed, self.skipped = set(), 0, 0
+
+    def pytest_runtest_logreport(self, report):
+        self.skipped += report.skipped
+        self.passed += report.passed and report.when == "call"
+        if report.failed:
+            self.failed.add(re.search(r"::test_(\\w+)", report.nodeid)[1])
+
+process = os.getpid()
+for arguments in json.loads(sys.argv[1]):
+    grades = Grades()
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = pytest.main(["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *arguments], [grades])
+    if os.getpid() != process:  # a child that a lab's work should have ended
+        os._exit(status)
+    ran = grades.passed or grades.failed or not grades.skipped
+    print(json.dumps([sorted(grades.failed), grades.passed] if ran else None), flush=True)
+"""
+Grade = tuple[set[str], int]
 
 
-def grade(lab: str, *yours: str | Path) -> tuple[set[str], int]:
-    """The tests that fail, and how many pass."""
-    command = ["-m", "pytest", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", LABS / lab, *yours]
-    said = python(*command, status=None, PYTHONDONTWRITEBYTECODE="1").stdout
-    if re.search(r"^1 skipped", said, re.MULTILINE):
-        pytest.skip("the test that was asked for can't run here")
-    passed = re.search(r"(\d+) passed", said)
-    return set(re.findall(r"^FAILED \S+::test_(\w+)", said, re.MULTILINE)), int(passed[1]) if passed else 0
+def grade(lab: str, *orders: Sequence[str | Path]) -> list[Grade | None]:
+    """For each list of pytest's arguments the tests that fail, and how many pass; None: what was asked for can't run.
+
+    All in one process, because most of a grade's time is pytest's start.
+    """
+    arguments = json.dumps([[str(LABS / lab), *map(str, order)] for order in orders])
+    said = python("-c", GRADER, arguments, timeout=280, PYTHONDONTWRITEBYTECODE="1").stdout
+    found = list(map(json.loads, said.splitlines()))
+    assert len(found) == len(orders)
+    return [(set(one[0]), one[1]) if one else None for one in found]
 
 
 def solution(lab: str) -> Path:
     return next((LABS / "answers").glob(f"{lab}.*"))
 
 
+def mistaken(lab: str, right: str, wrong: str, folder: Path) -> Path:
+    """A lab's solution in this folder, with something wrong in place of what is right."""
+    text = solution(lab).read_text()
+    assert right in text
+    folder.mkdir()
+    (yours := folder / solution(lab).name).write_text(text.replace(right, wrong))
+    return yours
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("lab", NAMES)
-def test_a_skeleton_fails_all_tests_of_its_lab(lab: str) -> None:
-    failed, passed = grade(lab)
-    assert failed
-    assert not passed
+def test_a_lab_tells_what_is_right_from_what_is_wrong(lab: str) -> None:
+    """A skeleton fails all its tests, a solution none, and each file of wrong/ the one that is for it."""
+    wrong = WRONG.get(lab, {})
+    orders = [("--yours", LABS / lab / "wrong" / f"{name}.py", "-k", test) for name, test in wrong.items()]
+    skeleton, right, *others = grade(lab, (), ("--yours", solution(lab)), *orders)
+    assert skeleton
+    assert skeleton[0]
+    assert not skeleton[1]
+    assert right
+    assert not right[0]
+    assert right[1] >= 5
+    assert {name: one and one[0] for name, one in zip(wrong, others, strict=True)} == {
+        name: {test} for name, test in wrong.items()
+    }
 
 
 def test_a_lock_that_spins_fails_where_it_should_sleep(tmp_path: Path) -> None:
-    text = (LABS / "answers" / "lab1.py").read_text()
-    assert "self.word.wait(2)" in text
-    (yours := tmp_path / "yours.py").write_text(text.replace("self.word.wait(2)", "pass"))
-    assert grade("lab1", "--yours", yours) == ({"a_thread_that_waits_sleeps"}, 5)
+    yours = mistaken("lab1", "self.word.wait(2)", "pass", tmp_path / "spins")
+    assert grade("lab1", ("--yours", yours)) == [({"a_thread_that_waits_sleeps"}, 5)]
 
 
 @pytest.mark.slow
 def test_a_condition_that_never_sleeps_is_told_so(tmp_path: Path) -> None:
     """It gives the lock up and takes it back, which has orders without end."""
-    text = (LABS / "answers" / "lab2.py").read_text()
-    (yours := tmp_path / "yours.py").write_text(text.replace("        self.word.wait(before)\n", ""))
+    yours = mistaken("lab2", "        self.word.wait(before)\n", "", tmp_path / "spins")
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", LABS / "lab2", "-k", "waits_sleeps", "--yours", yours]
     said = python(*command, status=1, timeout=110).stdout
     assert "A thread asks again and again instead of sleeping" in said
     assert "BUDGET SPENT: 5,000 runs" in said
 
 
-@pytest.mark.parametrize("lab", NAMES)
-def test_a_solution_passes(lab: str) -> None:
-    failed, passed = grade(lab, "--yours", solution(lab))
-    assert not failed
-    assert passed >= 5
-
-
-@pytest.mark.parametrize(
-    ("lab", "name", "test"),
-    [
-        ("lab1", "one", "one_thread_at_a_time_and_none_sleeps_for_ever"),
-        ("lab1", "two", "one_thread_at_a_time_and_none_sleeps_for_ever"),
-        ("lab1", "three", "a_wake_up_for_no_reason_is_no_lock"),
-        ("lab2", "one", "a_notification_is_not_lost"),
-        ("lab2", "two", "a_notification_is_not_lost"),
-        ("lab2", "three", "threads_wait_for_different_things"),
-        ("lab5", "one", "circles"),
-        ("lab5", "two", "a_program"),
-        ("lab5", "three", "ten_thousand_threads"),
-        ("lab5", "four", "stuck"),
-        ("lab5", "five", "by_the_words_of_the_sheet"),
-        ("lab7", "one", "the_last_item_goes_to_one"),
-        ("lab7", "two", "each_item_goes_to_one"),
-        ("lab7", "three", "a_cell_that_is_used_again_confuses_no_thief"),
-        ("lab7", "four", "a_cell_that_is_used_again_confuses_no_thief"),
-        ("lab10", "one", "nobody_overtakes_who_sleeps"),
-        ("lab10", "two", "nobody_overtakes_who_sleeps"),
-        ("lab10", "three", "a_wake_up_for_no_reason_lets_nobody_in"),
-        ("lab10", "four", "readers_are_inside_together"),
-        ("lab11", "one", "it_can_be_used_again_at_once"),
-        ("lab11", "two", "nobody_leaves_before_all_have_come"),
-        ("lab11", "three", "it_can_be_used_again_at_once"),
-        ("lab11", "four", "a_wake_up_for_no_reason_lets_nobody_go"),
-    ],
-)
-def test_what_is_wrong_is_found(lab: str, name: str, test: str) -> None:
-    failed, _ = grade(lab, "--yours", LABS / lab / "wrong" / f"{name}.py", "-k", test)
-    assert failed == {test}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lab", "right", "wrong", "test"),
-    [
-        (
-            "lab3",
-            "        with self._changed:\n            if self._closed:\n"
-            '                raise RuntimeError("the pool was shut down")\n',
-            '        if self._closed:\n            raise RuntimeError("the pool was shut down")\n'
-            "        with self._changed:\n",
-            "a_task_is_refused_or_done",
-        ),
-        ("lab3", "self._changed.notify_all()", "self._changed.notify()", "a_shutdown_waits_for_all_tasks"),
-        ("lab3", "for _ in range(size)", "for _ in range(1)", "two_tasks_run_at_once"),
-        ("lab3", "for _ in range(size)", "for _ in range(size + 1)", "no_more_threads_than_asked_for_and_none_is_left"),
-        ("lab3", "            thread.join()\n", "            pass\n", "a_shutdown_waits_for_all_tasks"),
-        ("lab3", "except BaseException", "except ValueError", "tasks_return_and_raise"),
-        (
-            "lab4",
-            '#include "keys.h"\n',
-            '#include "keys.h"\n#define pthread_mutex_lock(lock)\n#define pthread_mutex_unlock(lock)\n',
-            "no_data_race",
-        ),
-        ("lab4", "&& values[key].times == now ?", "?", "a_deleted_key_has_no_values"),
-        ("lab4", "    values[key].value = NULL;\n", "", "destructors_run_in_the_thread"),
-        ("lab4", "round < ROUNDS", "round < 1", "a_destructor_sets_a_value"),
-        ("lab4", "round < ROUNDS && called", "called", "it_ends"),
-        ("lab4", "    pthread_mutex_unlock(&lock); /* before", "    /* after", "a_destructor_makes_a_key"),
-        ("lab4", "at_end_of_thread(end);", "", "a_thread_that_pthread_create_has_not_made"),
-        (
-            "lab6",
-            "    if (!thread->ended) {\n",
-            "    while (!thread->ended && runnable)\n        green_yield();\n    if (!thread->ended) {\n",
-            "a_join_sleeps",
-        ),
-        (
-            "lab6",
-            "    if (semaphore->count > 0) {\n",
-            "    while (semaphore->count == 0 && runnable)\n        green_yield();\n    if (semaphore->count > 0) {\n",
-            "a_wait_sleeps",
-        ),
-        ("lab6", "current->sp, current->tp)", "current->sp, __builtin_thread_pointer())", "variables"),
-        ("lab6", "GREEN_STACK) - WORDS", "GREEN_STACK) - WORDS - 1", "variables"),
-        ("lab6", "    me->ended = 1;\n", "    me->ended = 1;\n    munmap(me->stack, GUARD + GREEN_STACK);\n", "turns"),
-        ("lab6", "    munmap(thread->stack, GUARD + GREEN_STACK);\n", "", "memory_is_given_back"),
-        ("lab6", "PROT_NONE", "PROT_READ | PROT_WRITE", "a_stack_has_a_guard"),
-        (
-            "lab6",
-            "    if (!runnable)\n        return EDEADLK;\n    append(&semaphore->first, current);\n",
-            "    append(&semaphore->first, current);\n    if (!runnable)\n        return EDEADLK;\n",
-            "a_deadlock_is_told",
-        ),
-        (
-            "lab8",
-            "number = weigh()\n        with self._lock:",
-            "with self._lock:\n            number = weigh()",
-            "a_counter",
-        ),
-        ("lab8", "with lock:", "with self._lock:", "a_cache"),
-        ("lab8", "with lock:", "if True:", "a_cache"),
-        ("lab8", "sorted((self, other), key=lambda account: account._number)", "self, other", "accounts"),
-        ("lab8", "        if other is self:", "        if False:", "accounts"),
-        ("lab8", "first.lock, second.lock", "vars(threading).setdefault('one', threading.Lock())", "accounts"),
-        ("lab8", "functions = list(self._functions)", "functions = self._functions", "a_bell"),
-        (
-            "lab8",
-            "        for function in functions:\n            function()",
-            "            [f() for f in functions]",
-            "a_bell",
-        ),
-        ("lab8", "while not self._open and self._times == before", "while not self._open", "a_gate"),
-        ("lab8", "while not self._open and self._times", "while self._times", "a_gate"),
-        ("lab8", "self._opened.notify_all()", "self._opened.notify()", "a_gate"),
-        ("lab9", 'then child reads": 0', 'then child reads": PAGES', "prediction"),
-        (
-            "lab9",
-            'then child ends, then parent writes": PAGES',
-            'then child ends, then parent writes": 0',
-            "prediction",
-        ),
-        ("lab9", 'reads and writes": 2 * PAGES', 'reads and writes": PAGES', "prediction"),
-        ("lab9", "100_000 * FLOAT // mmap.PAGESIZE", "0", "prediction"),
-        ("lab9", "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt", "before = 0", "faults_are_counted"),
-        ("lab9", "os._exit(status)", "status or os._exit(status)", "work_that_raises"),
-        ("lab9", "os.waitpid(child, 0)[1] != 0", "not counted", "no_child_is_left"),
-        (
-            "lab10",
-            "or self._writing or self._readers:",
-            "or self._writing:",
-            "a_writer_is_alone_and_none_sleeps_for_ever",
-        ),
-        (
-            "lab10",
-            "            self._writing = False\n            self.monitor.wake_all()",
-            "            self._writing = False",
-            "a_writer_is_alone_and_none_sleeps_for_ever",
-        ),
-        (
-            "lab10",
-            "or self._writing:\n                self.monitor.wait()",
-            "or self._writing:\n                pass",
-            "a_thread_that_waits_sleeps",
-        ),
-        ("lab11", "return True", "return False", "one_is_told"),
-        ("lab11", "self.round.wake(self.parties)", "self.round.wake()", "nobody_leaves_before_all_have_come"),
-        ("lab11", "            self.round.wait(mine)\n", "            pass\n", "a_thread_that_waits_sleeps"),
-        ("lab12", "        if not more:\n            return found\n", "        return found\n", "who_is_stuck"),
-        ("lab12", '["wait"]["deadline"] is None', '["wait"]', "who_is_stuck"),
-        ("lab12", 'float(lock["waits"]["seconds"])', 'float(lock["taken"])', "which_lock_is_slow"),
-        ("lab12", 'and wait["deadline"] is None', "", "what_nobody_sets"),
-    ],
-    ids=[
-        *("two steps", "one is told", "one thread", "a thread too many", "no join", "a thread ends"),
-        *("no lock", "no number", "not emptied", "one round", "round and round", "lock held", "no end"),
-        *("asks for the end", "asks for the count", "main's TLS", "not aligned", "saws off its branch"),
-        *("frees nothing", "no guard", "listed"),
-        *("weighs under the lock", "one lock", "no lock around", "no order", "takes a lock twice", "one lock for all"),
-        *("no copy", "calls under the lock", "open and closed", "does not look", "one passes"),
-        *("reading is a fault", "the parent is free", "zeros are enough", "adding is reading"),
-        *("counts its birth", "goes on as its parent", "no wait"),
-        *("readers inside", "writer wakes nobody", "asks again and again"),
-        *("nobody is told", "wakes one", "asks in a circle"),
-        *("the circle only", "with a timeout", "taken most", "with a timeout, too"),
-    ],
-)
-def test_a_mistake_in_a_solution_is_found(lab: str, right: str, wrong: str, test: str, tmp_path: Path) -> None:
-    text = solution(lab).read_text()
-    assert right in text
-    (yours := tmp_path / solution(lab).name).write_text(text.replace(right, wrong))
-    failed, _ = grade(lab, "--yours", yours, "-k", test)
-    assert failed == {test}
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lab", MISTAKES)
+def test_a_mistake_in_a_solution_is_found(lab: str, tmp_path: Path) -> None:
+    mistakes = MISTAKES[lab].items()
+    orders = [("--yours", mistaken(lab, *text, tmp_path / name), "-k", test) for name, (*text, test) in mistakes]
+    found = dict(zip(MISTAKES[lab], grade(lab, *orders), strict=True))
+    assert {name: one[0] for name, one in found.items() if one} == {
+        name: {test} for name, (*_, test) in mistakes if found[name]
+    }

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ import pytest
 from lwp_tasks import tasks
 from seccomp import filter_program, refuse
 from this_machine import ROOT, SLOW
+from without_pytest import run_thread, run_threads, together
 
 PRELUDE = """
 from __future__ import annotations
@@ -58,36 +59,6 @@ def until_alone() -> None:
     """Until no other task of this process is left: the kernel is not done when it has cleared a thread's word."""
     while len(os.listdir("/proc/self/task")) > 1:
         os.sched_yield()
-
-
-def run_thread(thread: threading.Thread) -> None:
-    """Starts it and returns when it has ended."""
-    thread.start()
-    thread.join()
-
-
-def run_threads(threads: Iterable[threading.Thread]) -> None:
-    """Starts all and returns when all have ended."""
-    threads = list(threads)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def together(*functions: Callable[[], object]) -> None:
-    """Runs each in a thread, and raises what the first has raised that failed."""
-    failed: list[BaseException] = []
-
-    def run(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            failed.append(error)
-
-    run_threads(threading.Thread(target=run, args=(function,)) for function in functions)
-    if failed:
-        raise failed[0]
 
 
 def resident() -> int:

@@ -46,7 +46,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lwp-tests-")
 
 #: What takes seconds to make: a test that needs it is slow.
-SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized"}
+SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized", "symbols"}
 _left_out = pytest.StashKey[int]()  # how many slow tests
 
 
@@ -90,7 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
     if config.option.slow or config.option.markexpr or _chosen(config):
         return
     slow, items[:] = (
-        [item for item in items if bool(item.get_closest_marker("slow")) is wanted] for wanted in (True, False)
+        [item for item in items if any(map(item.get_closest_marker, ("slow", "orders"))) is wanted]
+        for wanted in (True, False)
     )
     config.hook.pytest_deselected(items=slow)
     config.stash[_left_out] = len(slow)
@@ -108,8 +109,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if number := config.stash.get(_left_out, 0):
         terminalreporter.write_line(
-            f"{number} slow tests were left out (of more than two seconds, or of programs to install):"
-            " pytest --slow runs them too"
+            f"{number} slow tests were left out (of more than two seconds, of programs to install, of deeper orders"
+            " of the C): pytest --slow runs them too"
         )
 
 

@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -262,6 +262,21 @@ def use_lock(lock: Any, inside: list[int]) -> None:
 
 #: Called in each run, by its first thread.
 Scenario = Callable[[Core], object]
+
+
+def in_orders(cases: Mapping[str, tuple[Scenario, str]], deeper: Mapping[str, str] | None = None) -> list[Any]:
+    """Parameters of a test: each case with one preemption, and each with its own strategy, where that tries more.
+
+    deeper: strategies that take minutes, by case; slow, as are orders by chance of each case.
+    """
+    others = [(case, strategy, pytest.mark.orders) for case, (_, strategy) in cases.items() if strategy != "dfs:1"]
+    if deeper is not None:
+        others += [(case, strategy, pytest.mark.slow) for case, strategy in deeper.items()]
+        others += [(case, "pos", pytest.mark.slow) for case in cases]
+    return [
+        *(pytest.param(scenario, "dfs:1", id=case) for case, (scenario, _) in cases.items()),
+        *(pytest.param(cases[case][0], how, id=f"{case}, {how}", marks=mark) for case, how, mark in others),
+    ]
 
 
 def _steps(points: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 WAKE = "python/threads/wake.c"
@@ -57,9 +57,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_creator_goes_on(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+def test_a_creator_goes_on(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 @pytest.mark.parametrize(

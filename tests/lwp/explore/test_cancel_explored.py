@@ -8,7 +8,7 @@ from functools import partial
 from threading import BrokenBarrierError
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
@@ -159,24 +159,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_a_cancelled_thread_waits_for_is_not_lost(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
-
-
 DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEEPER)
-def test_it_is_not_lost_with_more_preemptions(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], DEEPER[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_it_is_not_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "pos")
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
+def test_what_a_cancelled_thread_waits_for_is_not_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 #: As a kernel before Linux 5.16.

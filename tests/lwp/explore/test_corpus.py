@@ -19,10 +19,18 @@ _ERRORS: dict[Find, type[BaseException]] = {
     Find.LEFT_BEHIND: LeftBehind,
 }
 
+#: Their bugs take seconds to find.
+LONG = {
+    *("one_spoon", "io_pending", "stopped_before_it_runs", "lock_one"),
+    *("flag_read_once", "stale_expectation", "lost_arrival"),
+}
 each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 
 
-@each_program
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(one, id=one.name, marks=pytest.mark.slow if one.name in LONG else ()) for one in PROGRAMS],
+)
 def test_the_bug_is_found(program: Program) -> None:
     buggy = partial(program.run, False)
     result = explore(buggy, runs=20_000, seconds=60 * SLOW, seed=1, early_timeouts=program.early)

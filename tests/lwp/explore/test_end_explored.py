@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 JOIN, WATCH, ANY, WAIT = "kernel/lwp/join.c", "waits/watch.c", "waits/any.h", "python/groups/wait.c"
@@ -108,26 +108,18 @@ DEEPER = {
 
 #: Each is woken, and then sleeps at `alive`, as green threads and those that poll do.
 WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
+QUICK = {"two waiters", "the first of two", "all"}  # of these orders
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_none_sleeps_on_and_none_is_told_too_early(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
+def test_none_sleeps_on_and_none_is_told_too_early(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEEPER)
-def test_none_sleeps_on_with_more_preemptions(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], DEEPER[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_none_sleeps_on_in_orders_by_chance(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "pos")
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if "joiner" not in case])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in QUICK else pytest.mark.orders) for case in CASES if "joiner" not in case],
+)
 def test_none_sleeps_on_where_waiters_are_not_moved(case: str, explored: Explored) -> None:
     explored(CASES[case][0], "dfs:1", variant=WOKEN)
 

@@ -630,6 +630,7 @@ def read_a_byte(fd: int) -> None:
     os.read(fd, 1)
 
 
+@pytest.mark.slow
 @in_child
 def test_a_thousand_threads() -> None:  # what they have allocated stays with the process
     from lwp.explore import Outcome, explore

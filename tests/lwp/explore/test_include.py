@@ -393,6 +393,7 @@ def pytest_on(project: Path, site: Path, *args: str) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_in_pytest(project: Path, site: Path) -> None:
     marked = (
         "\nimport pytest\n@pytest.mark.explore(runs=300, granularity='gil', seed=1{})\ndef test_marked(): test_both()"

@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 LOCK = "kernel/lock/lock.c"
@@ -86,9 +86,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_at_a_time_is_inside_and_none_sleeps_on(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
+def test_one_at_a_time_is_inside_and_none_sleeps_on(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
     assert 1000 < runs < 2000
 
 
+@pytest.mark.slow
 def test_the_command_that_it_gives_finds_it_again(tmp_path: Path) -> None:
     """From the folder in which pytest was started, whatever the root is."""
     (tmp_path / "pytest.ini").touch()
@@ -39,6 +40,7 @@ def test_the_command_that_it_gives_finds_it_again(tmp_path: Path) -> None:
     assert replay_command(again) == command
 
 
+@pytest.mark.slow
 def test_a_replay_of_a_test_that_was_mended_is_no_find(tmp_path: Path) -> None:
     command = replay_command(run(tmp_path, LOST, "--lwp-explore"))
     again = run(tmp_path, "def test_lost():\n    pass\n", *command)
@@ -60,6 +62,7 @@ def test_a_mark_explores_one_test(tmp_path: Path) -> None:
     assert summary(found)[0] == 1
 
 
+@pytest.mark.slow
 def test_marks_of_a_class_and_a_function_add_up(tmp_path: Path) -> None:
     tests = """
 @pytest.mark.explore(runs=7, granularity="sync")
@@ -204,6 +207,7 @@ class TestCase(unittest.TestCase):
 """
 
 
+@pytest.mark.slow
 def test_methods_of_a_test_case_are_set_up_in_each_run(tmp_path: Path) -> None:
     found = run(tmp_path, CASES, "--lwp-explore=300")
     assert outcomes(found) == {"failed": 2, "passed": 1, "skipped": 2, "xfailed": 1}
@@ -236,6 +240,7 @@ async def test_function():
 """
 
 
+@pytest.mark.slow
 def test_async_tests_are_explored(tmp_path: Path) -> None:
     found = run(tmp_path, ASYNC, "--lwp-explore=50")
     assert outcomes(found) == {"failed": 2}
@@ -259,6 +264,7 @@ def test_tasks():
     assert told == ["not explored: test_it.py::test_tasks as to the order of its tasks of asyncio"]
 
 
+@pytest.mark.slow
 def test_decorated_tests_are_explored_once(tmp_path: Path) -> None:
     tests = "import runtime\nclass TestIt:\n    @runtime.explored(runs=40)\n    def test_right(self):\n        both()\n"
     assert summary(run(tmp_path, tests)) == (1, 40)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from conftest import needs_gil
-from explored_core import Core, Explored, Fault, Scenario, use_lock
+from explored_core import Core, Explored, Fault, Scenario, in_orders, use_lock
 from explored_core import explored as explored  # a fixture
 
 LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
@@ -311,21 +311,9 @@ DEEPER = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_no_wake_up_and_no_permit_is_lost(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEEPER)
-def test_none_is_lost_with_more_preemptions(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], DEEPER[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "pos")
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
+def test_no_wake_up_and_no_permit_is_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 NEEDS_GIL = needs_gil("no thread dozes")

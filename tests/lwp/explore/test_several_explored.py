@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario
+from explored_core import Core, Explored, Fault, Scenario, in_orders
 from explored_core import explored as explored  # a fixture
 
 ANY, QUEUE = "waits/any.h", "waits/queue.c"
@@ -90,9 +90,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_no_waiter_sleeps_on_and_no_grant_is_lost(case: str, explored: Explored) -> None:
-    explored(*CASES[case])
+@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, {}))
+def test_no_waiter_sleeps_on_and_no_grant_is_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
+    explored(scenario, strategy)
 
 
 CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
@@ -111,9 +111,3 @@ CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange
 )
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_none_is_lost_in_orders_by_chance(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "pos")

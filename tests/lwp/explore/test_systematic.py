@@ -473,7 +473,8 @@ def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
     [
         (1, "ba", ("a", "b")),
         (2, "acdb", ("ab", "cd")),
-        (3, "acefdb", ("ab", "cd", "ef")),  # who was changed later goes on first
+        # Who was changed later goes on first.
+        pytest.param(3, "acefdb", ("ab", "cd", "ef"), marks=pytest.mark.slow),
     ],
 )
 def test_pct_finds_a_bug_of_its_depth_as_often_as_it_says(depth: int, wanted: str, threads: tuple[str, ...]) -> None:

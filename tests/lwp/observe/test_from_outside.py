@@ -337,6 +337,7 @@ done.wait()
 """
 
 
+@pytest.mark.slow
 @needs_gil("threads run on while their frames are read")
 def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
     """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
@@ -1039,9 +1040,12 @@ def test_what_has_ended_is_not_listed_before_its_parent_asks(run: Run) -> None:
 
 
 def test_no_number(run: Run) -> None:
-    for command in ("dump", "top", "locks", "record", "watch"):
-        for wrong in ("x", "0", "-1", "1.5"):
-            assert f"{wrong!r} is not a process number" in refusal(lwp(command, "--", wrong, status=2))
+    others = ("top", "locks", "record", "watch")
+    for command, wrong in [
+        *(("dump", wrong) for wrong in ("x", "0", "-1", "1.5")),
+        *((other, "x") for other in others),
+    ]:
+        assert f"{wrong!r} is not a process number" in refusal(lwp(command, "--", wrong, status=2))
 
 
 # ---- what a program notices ------------------------------------------------------------------------------------------

@@ -137,10 +137,17 @@ WAYS = {
     "green": ("-m", "runtime", "run", "--green"),
     "watched": ("-m", "runtime", "run", "--watchdog", "100", "--trace", "trace.html"),
 }
+WATCHED = ("watched", "a forked child's thread returns")  # the quick one of that way
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        pytest.param(name, way, marks=() if way in ("run", "green") or (way, name) == WATCHED else pytest.mark.slow)
+        for name in ENDS
+        for way in WAYS
+    ],
+)
 def test_a_process_ends_as_on_stock(name: str, way: str, tmp_path: Path) -> None:
     source, status, printed = ENDS[name]
     (tmp_path / "program.py").write_text(FORKS + textwrap.dedent(source))

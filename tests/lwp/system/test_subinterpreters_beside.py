@@ -49,8 +49,15 @@ def shares_the_gil(own_gil: bool) -> bool:
     return not own_gil or sys.version_info < (3, 12)
 
 
-@beside
-@gils
+@pytest.mark.parametrize(
+    ("own_gil", "count"),
+    [
+        pytest.param(False, 4, id="shared GIL-4 threads"),
+        pytest.param(True, 0, id="own GIL-main thread"),
+        pytest.param(False, 0, id="shared GIL-main thread", marks=pytest.mark.slow),
+        pytest.param(True, 4, id="own GIL-4 threads", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "option",
     [

@@ -19,8 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-import pytest
-from child_programs import run_thread, together
+from without_pytest import raises, run_thread, together
 
 import runtime
 from runtime.scheduler import Scheduler
@@ -362,9 +361,9 @@ def many_connect_at_once() -> None:
 
 def what_does_not_listen_accepts_nothing() -> None:
     sock, _ = connected()
-    with pytest.raises(OSError, match="Invalid argument"):
+    with raises(OSError, match="Invalid argument"):
         sock.accept()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="not supported"):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, raises(OSError, match="not supported"):
         sock.accept()
 
 
@@ -412,9 +411,9 @@ def datagrams_by_name() -> None:
     client.connect(("localhost", port))
     assert asked == ["localhost"] * 4
     for port_ in (70_000, "http"):
-        with pytest.raises((OverflowError, TypeError), match=r"port|integer"):
+        with raises((OverflowError, TypeError), match=r"port|integer"):
             client.sendto(b"x", ("localhost", port_))
-    with pytest.raises(socket.gaierror):
+    with raises(socket.gaierror):
         client.sendto(b"x", ("no.such.name.invalid", port))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     client.connect(("<broadcast>", port))
@@ -430,7 +429,7 @@ def nobody_is_there() -> None:
         client.connect(address)
         client.settimeout(timeout)
         later(client.send, b"lost")
-        with pytest.raises(ConnectionRefusedError):
+        with raises(ConnectionRefusedError):
             client.recvfrom(100)
 
 
@@ -477,7 +476,7 @@ def a_generator_is_sent_once_it_fits() -> None:
     sock, other = connected()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
     sock.settimeout(0.01)
-    with pytest.raises(TimeoutError):
+    with raises(TimeoutError):
         sock.sendall(bytes(50_000_000))
     sock.settimeout(20)
     other.settimeout(0.2)
@@ -510,16 +509,16 @@ def timeouts() -> None:
         for timeout in (1e-9, 0.001, 0.03):
             each.settimeout(timeout)
             before = time.monotonic()
-            with pytest.raises(TimeoutError, match=r"^timed out$"):
+            with raises(TimeoutError, match=r"^timed out$"):
                 call()
             assert timeout <= time.monotonic() - before < timeout + 5
             assert each.gettimeout() == timeout
         each.settimeout(0)
-        with pytest.raises(BlockingIOError):
+        with raises(BlockingIOError):
             call()
     for timeout in (1e-9, 0.001, 0.03):
         sock.settimeout(timeout)
-        with pytest.raises(TimeoutError, match=r"^timed out$"):
+        with raises(TimeoutError, match=r"^timed out$"):
             sock.sendall(bytes(50_000_000))
     sock.settimeout(20)
     other.sendall(b".")
@@ -553,7 +552,7 @@ def closed_meanwhile() -> None:
 
             number = sock.fileno()
             later(close)
-            with pytest.raises(OSError, match="Bad file descriptor"):
+            with raises(OSError, match="Bad file descriptor"):
                 call()
             assert closed.wait(20)  # the call has ended between the two lines
             assert second.recv(100) == b"for the second"
@@ -598,12 +597,12 @@ def wrong_arguments() -> None:
     for name, args in calls:
         if name in ("recvfrom", "recvmsg") and args == (1,):
             continue  # it would wait
-        with pytest.raises((TypeError, ValueError, OSError)) as expected:
+        with raises((TypeError, ValueError, OSError)) as expected:
             getattr(stock, name)(sock, *args)
-        with pytest.raises(type(expected.value)) as found:
+        with raises(type(expected.value)) as found:
             getattr(sock, name)(*args)
         assert str(found.value) == str(expected.value)
-    with pytest.raises(TypeError):
+    with raises(TypeError):
         sock.recvfrom(bufsize=1)  # type: ignore[call-arg]
 
 
@@ -616,7 +615,7 @@ def connecting() -> None:
             sock.connect(address)
             assert os.get_blocking(sock.fileno()) is (timeout is None)
             assert sock.gettimeout() == timeout
-            with pytest.raises(OSError, match="already connected"):
+            with raises(OSError, match="already connected"):
                 sock.connect(address)
             listener.accept()[0].sendall(b"hello")
             assert sock.recv(10) == b"hello"
@@ -629,7 +628,7 @@ def connecting() -> None:
         sock = socket.socket()
         sock.settimeout(timeout)
         for _ in range(3):
-            with pytest.raises(ConnectionRefusedError):
+            with raises(ConnectionRefusedError):
                 sock.connect(address)
             assert sock.connect_ex(address) == errno.ECONNREFUSED
         assert os.get_blocking(sock.fileno()) is (timeout is None)
@@ -654,7 +653,7 @@ def connecting_takes_too_long() -> None:
         assert result == errno.EAGAIN
         sock = socket.socket(server.family)
         sock.settimeout(0.02)
-        with pytest.raises(TimeoutError, match=r"^timed out$"):
+        with raises(TimeoutError, match=r"^timed out$"):
             sock.connect(address)
     sock = socket.socket(socket.AF_UNIX)
     later(unix.accept)
@@ -673,7 +672,7 @@ def closed_while_connecting() -> None:
         sock = socket.socket()
         later(sock.close)
         if method == "connect":
-            with pytest.raises(OSError, match="Bad file descriptor"):
+            with raises(OSError, match="Bad file descriptor"):
                 sock.connect(listener.getsockname())
         else:
             assert sock.connect_ex(listener.getsockname()) == errno.EBADF
@@ -697,7 +696,7 @@ def signals_come_in_a_wait() -> None:
             each.settimeout(timeout)
             seen.clear()
             signal.setitimer(signal.ITIMER_REAL, 0.02)
-            with pytest.raises(KeyError):
+            with raises(KeyError):
                 call()
     later(socket.create_connection, listener.getsockname())
     listener.accept()
@@ -736,7 +735,7 @@ def a_file_is_sent() -> None:
         sock.settimeout(10)
         assert sock.sendfile(file, 2_000_001) == len(data) - 2_000_001
         sock.settimeout(0)
-        with pytest.raises(ValueError, match="non-blocking"):
+        with raises(ValueError, match="non-blocking"):
             sock.sendfile(file)
         sock.shutdown(socket.SHUT_WR)
     assert b"".join(found) == data[1:]
@@ -791,22 +790,22 @@ def more_than_a_pipe_holds() -> None:
 def nobody_reads() -> None:
     read, write = os.pipe()
     os.close(read)
-    with pytest.raises(BrokenPipeError):
+    with raises(BrokenPipeError):
         os.write(write, b"x")
     read, write = os.pipe()
     later(os.close, read)
     assert 0 < os.write(write, bytes(1_000_000)) < 1_000_000
-    with pytest.raises(BrokenPipeError):
+    with raises(BrokenPipeError):
         os.write(write, bytes(1_000_000))
 
 
 def pipes_in_the_other_mode() -> None:
     read, write = os.pipe2(os.O_NONBLOCK)
-    with pytest.raises(BlockingIOError):
+    with raises(BlockingIOError):
         os.read(read, 1)
     written = os.write(write, bytes(1_000_000))
     assert 0 < written < 1_000_000
-    with pytest.raises(BlockingIOError):
+    with raises(BlockingIOError):
         os.write(write, b"x")
     assert len(os.read(read, 60_000)) == 60_000
 
@@ -916,11 +915,11 @@ def a_file_is_sent_to_a_descriptor() -> None:
                 assert os.sendfile(write, file.fileno(), None, 3_000_000) == 0
                 os.close(write)
             assert b"".join(found) == data[1:2_000_001] + data[5:]
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with raises(OSError, match="Bad file descriptor"):
             os.sendfile(write, file.fileno(), 0, 10)
         read, write = os.pipe()
         os.close(read)
-        with pytest.raises(BrokenPipeError):
+        with raises(BrokenPipeError):
             os.sendfile(write, file.fileno(), 0, 10)
 
 
@@ -947,7 +946,7 @@ def a_pipe_is_closed_meanwhile() -> None:
             os.dup2(other, fd)
 
         later(close)
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with raises(OSError, match="Bad file descriptor"):
             call(fd)
         assert os.read(other_read, 100) == b"for the other"
 
@@ -976,9 +975,9 @@ def wrong_arguments_for_pipes() -> None:
     calls += [(99, 1, 0, 1), (write, 99, 0, 1), (write, read, 0, -1), (write, "x", 0, 1), (write, read, "x", 1)]
     for call, its_stock in zip((os.read, os.write, os.readv, os.writev, os.sendfile), stock, strict=True):
         for args in calls:
-            with pytest.raises((TypeError, OSError, OverflowError, BufferError)) as expected:
+            with raises((TypeError, OSError, OverflowError, BufferError)) as expected:
                 its_stock(*args)
-            with pytest.raises(type(expected.value)) as found:
+            with raises(type(expected.value)) as found:
                 call(*args)
             assert str(found.value) == str(expected.value), (call, args)
     assert os.read(True and read, 100) == b"data"

@@ -251,7 +251,7 @@ BLOCKS = {
     "SimpleQueue": "simple = queue.SimpleQueue(); later(simple.put, 1); assert simple.get() == 1",
     "Queue": "full_queue = queue.Queue(); later(full_queue.put, 1); assert full_queue.get() == 1",
     "executor": "assert executor.submit(lambda: time.sleep(0.05) or 5).result() == 5",
-    "asyncio": "asyncio.run(asyncio.sleep(0.05)); assert asyncio.run(asyncio.to_thread(lambda: 5)) == 5",
+    "asyncio": "import asyncio as a; a.run(a.sleep(0.05)); assert a.run(a.to_thread(lambda: 5)) == 5",
 }
 
 
@@ -273,7 +273,6 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
         os.mkfifo(gate)
         opens_gate, until_turn = os.open(gate, os.O_RDWR | os.O_NONBLOCK), f"read line <{gate}"
         runtime.install(green=True, **options)
-        import asyncio
         import fcntl
         import multiprocessing
         import queue
@@ -283,7 +282,7 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
         import subprocess
         from concurrent.futures import ThreadPoolExecutor
 
-        _ = asyncio, fcntl, multiprocessing, queue, select, subprocess  # for the text
+        _ = fcntl, multiprocessing, queue, select, subprocess  # for the text
 
         turns: list[int] = []
         gates: list[int] = []

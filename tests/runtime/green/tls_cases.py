@@ -11,9 +11,8 @@ import time
 from functools import partial
 from typing import Any
 
-import pytest
 import socket_cases
-from child_programs import together
+from without_pytest import raises, together
 
 import runtime
 
@@ -119,7 +118,7 @@ def closed_meanwhile(pem: str, timeout: float | None) -> None:
 
         its_peer.sendall(b"for another")
         socket_cases.later(close)
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        with raises(OSError, match="Bad file descriptor"):
             call(other)
         closed.wait()
         assert os.read(number, 100) == b"for another"
@@ -165,24 +164,24 @@ def what_stock_gives(pem: str, timeout: float | None) -> None:
     assert other.recv_into(buffer) == 4
     assert other.read(len=0) == b""
     for wrong in ((), ("x", None, 1)):
-        with pytest.raises(TypeError):
+        with raises(TypeError):
             other.write(*wrong)
-    with pytest.raises(ValueError, match="non-zero flags"):
+    with raises(ValueError, match="non-zero flags"):
         other.send(b"x", 1)
     socket.socket.sendall(one, b"no record at all")
-    with pytest.raises(ssl.SSLError):
+    with raises(ssl.SSLError):
         other.recv(100)
     one, other = secured(pem, timeout)
     socket_cases.later(one.close)
     assert other.recv(100) == b""  # a ragged end
     one, other = secured(pem, timeout)
     other.settimeout(0)
-    with pytest.raises(ssl.SSLWantReadError):
+    with raises(ssl.SSLWantReadError):
         other.recv(1)
     other.settimeout(0.02)
-    with pytest.raises(TimeoutError, match="The read operation timed out"):
+    with raises(TimeoutError, match="The read operation timed out"):
         other.recv(1)
-    with pytest.raises(TimeoutError, match="The write operation timed out"):
+    with raises(TimeoutError, match="The write operation timed out"):
         other.sendall(bytes(50_000_000))
     assert other.gettimeout() == 0.02
 
