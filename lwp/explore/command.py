@@ -78,12 +78,16 @@ def _explore(
 
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
-    from .explorer import options_of_replay
+    from .explorer import options_of_replay, survived
     from .results import facts_of
+    from .run.hand import Hand
     from .settings import SettingsError
+    from .ways.beside import in_child
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
 
+    hand = Hand(wanted["max_steps"])
+    how = in_child(hand)
     forget_click()
     patch.install()
     lwp_runtime.give_way()
@@ -93,7 +97,9 @@ def _explore(
         test = target.load()
         run = output.of_last_run(test, target.file)
         with output, without_breakpoints() if debugged else nullcontext():
-            if token is not None:
+            if how:
+                result = survived(run, token or hand, how, **options_of_replay(wanted))
+            elif token is not None:
                 result = replay(run, token, **options_of_replay(wanted))
             else:
                 result = explore(run, **wanted, progress=line.tell)

@@ -30,6 +30,7 @@ ENDS = {
     "hurried": "a run failed after its clock had hurried, because it was longer than {longer:,} steps: with a larger "
     "--max-steps (max_steps=), now {steps:,}, the clock hurries later",
     "no time": "a run failed ({what}), and the time was up before it could be run again: give it more seconds",
+    "died": "a run has ended its process {how}, and the same schedule (token {token}) does not again",
     "left behind": "a run left threads behind, and the same schedule does not again: threads end with the run that "
     "starts them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there",
     "once": "a run failed ({what}), and the same schedule does not fail again: repeated, the test does something else",

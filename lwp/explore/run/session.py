@@ -24,6 +24,7 @@ from ...reading.source import program_frames
 from ..results import Unwound
 from ..tasks.cancellation import says_that_it_struck
 from .granularity import Look, Points
+from .hand import take_in_hand
 from .handlers import Handlers
 from .numbers import Numbers
 from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
@@ -146,7 +147,11 @@ class Session:
             plan.after,
             0 if self.until is None else int(self.until * 1e9),
         )
-        of_last, made = native.explore_run(test, settings, packed(plan.deviations), note, more)
+        take_in_hand(plan, self.max_steps)
+        try:
+            of_last, made = native.explore_run(test, settings, packed(plan.deviations), note, more)
+        finally:
+            take_in_hand(None)
         run = Run._make((*of_last, Made._make(made)))
         self._runs += run.made.runs
         # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.

@@ -16,6 +16,7 @@ import random
 import re
 import shlex
 import shutil
+import sys
 import threading
 import time
 import unittest
@@ -29,21 +30,25 @@ from typing import Any
 import pytest
 from _pytest.tmpdir import tmppath_result_key
 
+from ...core import printable
 from ...reading.folders import private
 from ..exploration import TO_TELL_OF_SHARE, Share
-from ..explorer import explore, options_of_replay, replay
-from ..results import Changing, Find, Outcome, Result, facts_of
+from ..explorer import explore, options_of_replay, replay, survived
+from ..results import Changing, Died, Find, Outcome, Result, facts_of
+from ..run.hand import Hand
 from ..run.plans import GRANULARITIES
 from ..search.strategies import check_strategy
 from ..search.tried import counted, left_out
 from ..settings import SettingsError, read_table
 from ..tasks.loops import plain
-from ..tokens import BadToken
+from ..tokens import BadToken, make_token
+from .beside import watched
 from .debugger import debug, without_breakpoints
 from .kept import Kept
 from .targets import Output, options_of, why_not
 
 _SEED = "lwp_explore_seed"  # of a worker's input
+_STEPS = 20_000  # of a run that is known when it has ended the process
 _TO_TELL = TO_TELL_OF_SHARE + 2  # seconds that a find may take after the test's time, with the run that it cuts off
 
 _result: pytest.StashKey[Result] = pytest.StashKey()  # of a test that fails by it
@@ -362,7 +367,7 @@ def _where(item: pytest.Item) -> str:
     return path + item.nodeid[item.nodeid.find("::") :]
 
 
-def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) -> tuple[Result, str]:
+def _explore(item: pytest.Function, options: dict[str, Any], token: str | None, died: bool) -> tuple[Result, str]:
     call = _call(item)
     ignores = _ignores_errors_of_threads(item)
     output = None if _LOOKING & set(item.fixturenames) else Output()
@@ -377,7 +382,8 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
 
     test.explored_file = str(item.path)  # type: ignore[attr-defined]  # choice.py asks for it
     with output or nullcontext():
-        result = explore(test, **options) if token is None else replay(test, token, **options_of_replay(options))
+        way = survived if died else replay
+        result = explore(test, **options) if token is None else way(test, token, **options_of_replay(options))
     return result, output.text if output is not None else ""
 
 
@@ -400,16 +406,20 @@ def _may_be_by_fixture(result: Result, token: str | None) -> bool:
     return isinstance(result.error, Changing) or (result.error is not None and result.runs == 1)
 
 
-def _explore_item(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result | None:
+def _explore_item(
+    item: pytest.Function, options: dict[str, Any], token: str | None, died: bool = False
+) -> Result | None:
     """Explores the test, or replays the token, and prints what the test printed in the reported run.
+
+    died: its run has ended the process.
 
     None: the test raises, and starts no thread.  What a plain call of it does counts, because the test may raise only
     under the explorer's clock.
     """
     try:
-        result, printed = _explore(item, options, token)
+        result, printed = _explore(item, options, token, died)
         if _may_be_by_fixture(result, token) and _fixtures_of(item).widen():
-            again, printed_again = _explore(item, options, token)
+            again, printed_again = _explore(item, options, token, died)
             if again.error is None or again.runs > 2:  # otherwise it changes all the same
                 result, printed = again, printed_again
     except (ValueError, TypeError) as error:
@@ -464,9 +474,26 @@ class Suite:
         self._seed: int = seed if seed is not None else random.SystemRandom().getrandbits(32)
         self._html: str | None = found["html"]
         self._known: dict[str, str] = found["known"] or {}
-        self._kept = None if found["keep"] is False or self._token is not None else Kept(config.rootpath)
+        self._known_tokens = Kept(config.rootpath)
+        self._kept = None if found["keep"] is False or self._token is not None else self._known_tokens
+        self._hand = Hand(_STEPS)
+        if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+            fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # as it is before any test is captured
+            config.add_cleanup(lambda: os.close(fd))
+            watched(self._hand, fd, lambda: self._tell_of_death(fd))
         self._time = _Time(found["total"])
         self._options = {name: found[name] for name in _OF_A_TEST if found[name] is not None}
+
+    def _tell_of_death(self, fd: int) -> None:
+        """In the process that watches this one."""
+        assert self._hand.plan is not None
+        nodeid, where = self._hand.about
+        token = make_token(self._hand.plan[0], 0)
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.keep(nodeid, token, died=True)
+        text = f"a run of {nodeid} has ended the process; again: pytest {where} --lwp-explore-replay {token}"
+        os.write(fd, f"\nlwp explore: {printable(text)}\n".encode())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # pytest-xdist's: a worker begins
@@ -523,6 +550,7 @@ class Suite:
         if self._known and not isinstance(options["known"], str):
             options["known"] = {*options["known"], *self._known}
         late = self._limit(item, options)
+        self._hand.about = [item.nodeid, shlex.quote(_where(item))]
         kept = self._kept_find(item, options)
         result = kept or self._result(item, options)
         if result is None:
@@ -541,9 +569,9 @@ class Suite:
 
     def _kept_find(self, item: pytest.Function, options: dict[str, Any]) -> Result | None:
         """Replays what is kept of the test; None: it passes."""
-        if self._kept is None or (token := self._kept.token(item.nodeid)) is None:
+        if self._kept is None or (found := self._kept.token(item.nodeid)) is None:
             return None
-        result = _explore_item(item, options, token)
+        result = _explore_item(item, options, *found)
         if result is None or result.token is None or result.name in options["known"]:
             self._kept.forget(item.nodeid)
             return None
@@ -552,14 +580,15 @@ class Suite:
 
     def _result(self, item: pytest.Function, options: dict[str, Any]) -> Result | None:
         with without_breakpoints() if self._debugs else nullcontext():
-            result = _explore_item(item, options, self._token)
+            died = (self._token, True) == self._known_tokens.token(item.nodeid)
+            result = _explore_item(item, options, self._token, died)
         if result is None or result.token is None:
             return result
         if self._debugs and self._token is not None:
             _debug_item(item, options, self._token)
         if self._kept is not None:
             try:
-                self._kept.keep(item.nodeid, result.token)
+                self._kept.keep(item.nodeid, result.token, isinstance(result.error, Died))
             except OSError as error:
                 warnings.warn(pytest.PytestWarning(f"lwp explore: what failed can't be kept: {error}"), stacklevel=2)
         return result
