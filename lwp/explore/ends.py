@@ -12,6 +12,8 @@ ENDS = {
     "systematic steps": "dpor follows runs of at most {most:,} steps, and the test has {steps:,}",
     "others": "the test waits for a thread that it has not started ({others}): only those that it starts are under "
     "control",
+    "timer": "the test sets a handler for {signal}, the signal of a timer, which comes by the clock in earnest: only "
+    "signals that the test sends itself are under control",
     # A run did not end.
     "file": "a thread waits for a file or socket, where nothing came for {seconds:g} s, and nothing in the test could "
     "go on: {place}",

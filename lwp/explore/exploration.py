@@ -275,6 +275,8 @@ class Exploration:
         return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
+        if isinstance(failure.error, Inconclusive):
+            return self.inconclusive(str(failure.error))
         from .telling.page import page
         from .telling.report import report
         from .telling.told import tell

@@ -6,15 +6,13 @@ import os
 import pickle
 import random
 import signal
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
 
 from ..core import kept_open
 from .results import Inconclusive, Outcome, Progress, Result, Text
-from .run.hand import Hand, how_it_ended
+from .run.hand import Hand, forked, how_it_ended
 from .search.tried import Tried
 
 #: (number, seed, runs, progress): explores, in this process.
@@ -122,9 +120,7 @@ class Worker:
         self.number = number
         self.hand = hand
         self.said, to_parent = Pipe(duplex=False)
-        with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
+        self._pid = forked()
         if self._pid == 0:
             status = 1
             try:
@@ -214,9 +210,6 @@ def in_processes(
     progress: Callable[[Progress], object] | None,
 ) -> Result:
     gathering = Gathering(seed)
-    for stream in (sys.stdout, sys.stderr):  # or each worker would have what is in the buffer
-        if stream is not None:
-            stream.flush()
     with _Workers(gathering, max_steps, progress) as workers:
         for number in range(min(runs, count)):
             own = random.Random(f"{seed}/{number}").getrandbits(32) if number else seed  # the first has the one given

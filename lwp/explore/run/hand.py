@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 from ... import native
@@ -65,6 +66,15 @@ def _let_go() -> None:
     """A child process of the test is no part of the run."""
     global _held
     _held = None
+
+
+def forked() -> int:
+    for stream in (sys.stdout, sys.stderr):  # otherwise the child would have what is in the buffer, too
+        if stream is not None:
+            stream.flush()
+    with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def how_it_ended(code: int) -> str:

@@ -120,8 +120,8 @@ class Session:
         """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
         seconds. run_seconds: that a run may take after the first; 0: until `until`, as the first.
 
-        What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
-        here.
+        A skip that the test raises comes out of here, and so does KeyboardInterrupt by Ctrl-C. The test's own
+        KeyboardInterrupt is an exception as any other.
         """
         self._points.be(plan.granularity, look)
         self._before_run()
@@ -178,9 +178,7 @@ class Session:
 
 
 def _says_something_else(error: BaseException) -> bool:
-    """A skip of unittest's or pytest's, or Ctrl-C."""
-    if isinstance(error, KeyboardInterrupt):
-        return True
+    """A skip of unittest's or pytest's."""
     return any(
         (cls.__module__, cls.__name__) in {("unittest.case", "SkipTest"), ("_pytest.outcomes", "Skipped")}
         for cls in type(error).__mro__

@@ -5,22 +5,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
-import warnings
 from collections.abc import Callable
 
-from ..run.hand import Hand, how_it_ended
+from ..run.hand import Hand, forked, how_it_ended
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _fork() -> int:
-    for stream in (sys.stdout, sys.stderr):  # otherwise the child would have what is in the buffer, too
-        if stream is not None:
-            stream.flush()
-    with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def watched(hand: Hand, fd: int, tell: Callable[[], object]) -> None:
@@ -30,7 +19,7 @@ def watched(hand: Hand, fd: int, tell: Callable[[], object]) -> None:
     except OSError:  # Linux before 5.3, or a filter of system calls
         return
     hand.hold(with_parent=False)
-    child = _fork()
+    child = forked()
     if child:
         os.waitpid(child, 0)
         os.close(me)
@@ -55,7 +44,7 @@ def in_child(hand: Hand) -> str:
     """
     told = {signal.SIGCHLD, *_PASSED_ON}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, told)
-    child = _fork()
+    child = forked()
     if child == 0:
         hand.hold()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -41,6 +41,7 @@ from ..search.strategies import check_strategy
 from ..search.tried import counted, left_out
 from ..settings import SettingsError, read_table
 from ..tasks.loops import plain
+from ..telling.words import of_error
 from ..tokens import BadToken, make_token
 from .beside import watched
 from .debugger import debug, without_breakpoints
@@ -95,22 +96,20 @@ def _strategy(value: Any) -> str:
     return str(value)
 
 
-def _granularity(value: Any) -> str:
-    if value not in ("auto", *GRANULARITIES):
-        raise ValueError(f"auto, {', '.join(GRANULARITIES)}")
-    return str(value)
+def _is(is_right: Callable[[Any], bool], said: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError(said)
+        return value
+
+    return check
 
 
-def _known(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(reason, str) for reason in value.values()):
-        raise ValueError("a table with a reason, a text, for each name of a find")
-    return value
+def _is_known(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(reason, str) for reason in value.values())
 
 
-def _switch(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError("true or false")
-    return value
+_switch = _is(lambda value: type(value) is bool, "true or false")
 
 
 def _folder(value: Any) -> str:
@@ -136,7 +135,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "total": _seconds,
     "seed": _seed,
     "strategy": _strategy,
-    "granularity": _granularity,
+    "granularity": _is(("auto", *GRANULARITIES).__contains__, f"auto, {', '.join(GRANULARITIES)}"),
     "workers": _whole,
     "early_timeouts": _switch,
     "cancel": _switch,
@@ -144,7 +143,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "html": _folder,
     "json": _file,
     "keep": _switch,
-    "known": _known,
+    "known": _is(_is_known, "a table with a reason, a text, for each name of a find"),
 }
 _OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts", "cancel", "races")
 
@@ -652,6 +651,8 @@ def _raise(item: pytest.Item, result: Result) -> None:
         return
     if expected and result.token is not None:
         pytest.xfail()
+    if isinstance(result.error, KeyboardInterrupt):  # which would end pytest
+        result.error = Find(of_error(result.error))
     item.stash[_result] = result
     raise result.error
 

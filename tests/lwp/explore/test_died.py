@@ -109,6 +109,17 @@ def test_pytest_says_which_test_and_which_token(tmp_path: Path) -> None:
         assert "has ended the process" not in found.stderr
 
 
+def test_a_keyboard_interrupt_of_a_test_does_not_end_pytest(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        f"{DIES}\ndef test_interrupts():\n    test_child()\n    raise KeyboardInterrupt\n"
+    )
+    found = run_pytest(tmp_path, "--lwp-explore=5", "test_it.py", "-k", "interrupts or child")
+    assert found.returncode == 1
+    assert "1 failed, 1 passed" in found.stdout
+    assert "FOUND by default" in found.stdout
+    assert "KeyboardInterrupt at test_it.py:" in found.stdout
+
+
 def test_pytest_forgets_the_token_of_a_test_that_was_mended(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(DIES)
     run_pytest(tmp_path, "--lwp-explore", "test_it.py::test_exit")

@@ -1022,7 +1022,7 @@ def test_the_module_can_be_called_and_decorates() -> None:
     fine()
 
 
-def test_ctrl_c_and_skips_come_out() -> None:
+def test_skips_come_out_and_a_keyboard_interrupt_of_the_test_is_found() -> None:
     def skip() -> None:
         raise unittest.SkipTest("not here")
 
@@ -1033,8 +1033,9 @@ def test_ctrl_c_and_skips_come_out() -> None:
         together(lambda: None)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        explore(interrupt)
+    assert isinstance(found(interrupt).error, KeyboardInterrupt)
+    result = found(lambda: together(interrupt))  # in a thread
+    assert isinstance(result.error, KeyboardInterrupt)
 
 
 def test_exit_status() -> None:
