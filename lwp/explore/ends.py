@@ -43,5 +43,16 @@ ENDS = {
 }
 
 
+_OTHERWISE = ("changes", "differs", "once", "seldom", "other steps")  #: the same schedule was another run
+
+
+def by_addresses(why: str, place: str) -> str:
+    """What is to be said beside a reason, if the program's line at that place has asked for an id()."""
+    said = place and any(why.endswith(ENDS[end].rpartition("}")[2]) for end in _OTHERWISE)
+    return (
+        f"; {place} asks for id(), an address, which no two runs share: order by a number of your own" if said else ""
+    )
+
+
 def reason(end: str, /, **facts: object) -> str:
     return ENDS[end].format(**facts)

@@ -14,7 +14,7 @@ from .. import native
 from ..reading.files import Choice, choosing
 from ..reading.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
-from .ends import reason
+from .ends import by_addresses, reason
 from .results import Changing, Find, Inconclusive, Outcome, Result, Text
 from .run.plans import FINDS, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
@@ -160,6 +160,7 @@ class Exploration:
     def inconclusive(
         self, why: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None
     ) -> Result:
+        why += by_addresses(why, self._session.addressed)
         error = kind(why)
         error.__cause__ = cause
         return self.end(Outcome.INCONCLUSIVE, f"INCONCLUSIVE: {why}", error)

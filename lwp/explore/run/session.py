@@ -103,6 +103,11 @@ class Session:
             self._points.choose(before)
 
     @property
+    def addressed(self) -> str:
+        """The program's line that has asked for an id(), "" if none has."""
+        return self._numbers.addressed
+
+    @property
     def unswitched(self) -> set[str]:
         """Libraries whose code ran without points between bytecodes, though other code had some."""
         return self._points.unswitched
