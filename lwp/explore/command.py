@@ -18,6 +18,8 @@ from ..terminal.options import seconds, write_file
 from ..terminal.program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from . import Progress, Result, Target
 
 _STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4, "cancellation": 5}
@@ -166,6 +168,29 @@ def _strategy(value: str) -> str:
     return value
 
 
+def _complete_strategy(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from .search.strategies import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
+def _complete_test(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of files, and behind `::` those of tests. bash takes `FILE.py::TEST` for three words."""
+    from click.shell_completion import CompletionItem
+
+    from . import Target
+
+    before = "".join(ctx.params.get("args") or ()) + ctx.meta.get(_FUNCTION, "")
+    path, colons, _ = f"{before}{incomplete}".partition("::")
+    if not colons:
+        return [CompletionItem(incomplete, type="file")]
+    try:
+        tests = [f"{path}::{name}" for name in Target.of(path).tests()]
+    except SyntaxError:
+        return []
+    return [CompletionItem(test[len(before) :]) for test in tests if test.startswith(before + incomplete)]
+
+
 def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted:
         for option in ctx.command.params:
@@ -217,6 +242,7 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     "--strategy",
     default="auto",
     type=_strategy,
+    shell_complete=_complete_strategy,
     metavar="NAME",
     help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2); see docs/lwp/explore.md.",
     hidden=True,
@@ -256,7 +282,9 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Also list uses of the same data that no primitive orders. Runs take longer.",
     hidden=True,
 )
-@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
+@click.argument(
+    "args", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_test, metavar="FILE.py::TEST | FILE.py [ARGS]"
+)
 def explore(
     token: str | None,
     debugged: bool,

@@ -507,6 +507,10 @@ class Suite:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._token is not None and len(session.items) > 1:
             raise pytest.UsageError(f"--lwp-explore-replay is for one test, and {len(session.items)} are selected")
+        typed = [arg for arg in session.config.invocation_params.args if str(arg).startswith("--lwp-explore-")]
+        if typed and session.items and not any(map(self._is_meant, session.items)):
+            option = str(typed[0]).partition("=")[0]
+            raise pytest.UsageError(f"{option} is for --lwp-explore, or for tests that are marked: none is")
         for item in session.items:
             _check_options(item)
         if self._debugs:  # pytest's own prompt would come after the run, when the other threads are gone
