@@ -160,7 +160,7 @@ class Exploration:
     def inconclusive(
         self, why: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None
     ) -> Result:
-        why += by_addresses(why, self._session.addressed)
+        why += by_addresses(why, self._session.numbers.addressed)
         error = kind(why)
         error.__cause__ = cause
         return self.end(Outcome.INCONCLUSIVE, f"INCONCLUSIVE: {why}", error)

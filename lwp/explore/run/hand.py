@@ -26,6 +26,7 @@ class Hand:
         self._max_steps = max_steps
         self._steps = mmap.mmap(-1, _HEAD + 2 * max_steps * STEP.size)
         self._plan = mmap.mmap(-1, _TEXT)
+        self._facts: tuple[Any, ...] = ()
         self.about: Any = None  #: what the process that holds it says beside, for JSON
 
     def hold(self, with_parent: bool = True) -> None:
@@ -36,11 +37,14 @@ class Hand:
         os.register_at_fork(after_in_child=_let_go)
 
     def _write(self, plan: Plan | None, max_steps: int) -> None:
-        self._plan[0] = 0
-        if plan is not None and max_steps <= self._max_steps:
-            facts = [plan.granularity, int(plan.strikes), plan.after, plan.strategy, self.about]
-            text = json.dumps(facts).encode()
-            self._plan[: len(text) + 1] = text + b"\n"
+        is_known = plan is not None and max_steps <= self._max_steps
+        if plan is not None and is_known:
+            facts = plan.granularity, int(plan.strikes), plan.after, plan.strategy, self.about
+            if facts != self._facts:
+                self._facts = facts
+                text = json.dumps(facts).encode() + b"\n"
+                self._plan[1 : 1 + len(text)] = text
+        self._plan[0] = is_known
 
     @property
     def runs(self) -> int:
@@ -54,10 +58,9 @@ class Hand:
     @property
     def plan(self) -> tuple[Plan, str] | None:
         """Of the run in which the process has ended, and the strategy that has made it; None: it was in none."""
-        text = self._plan[:].partition(b"\n")[0]
-        if not text[:1].strip(b"\0"):
+        if not self._plan[0]:
             return None
-        granularity, strikes, after, strategy, self.about = json.loads(text)
+        granularity, strikes, after, strategy, self.about = json.loads(self._plan[1:].partition(b"\n")[0])
         plan = by_deviations(Plan(strikes=Strikes(strikes), granularity=granularity, after=after), self.steps)
         return plan, strategy if plan.deviations or strategy != "planned" else "default"
 

@@ -24,7 +24,7 @@ class Numbers:
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._knows_pools = self._knows_futures = False
-        self.addressed = ""  #: the program's line that has asked for an id()
+        self.addressed = ""  #: the program's line that has asked for an id(), "" if none has
         self._next_thread, self._next_pool, self._next_future = native.explore_counters()
 
     def __enter__(self) -> Numbers:

@@ -60,7 +60,7 @@ class Session:
         self.watch = Watch(patience)
         self.quiet = Quiet()
         self._handlers = Handlers()
-        self._numbers = Numbers()
+        self.numbers = Numbers()
         self._runs = 0
         self._clean_every = self._clean_at = _CLEAN_EVERY
 
@@ -76,7 +76,7 @@ class Session:
             self.watch.begin()
             undo.callback(self.watch.end)
             replace(undo, threading, "excepthook", lambda before: _excepthook)
-            undo.enter_context(self._numbers)
+            undo.enter_context(self.numbers)
             undo.enter_context(self.quiet)
             undo.enter_context(self._handlers)
             if gc.isenabled():
@@ -101,11 +101,6 @@ class Session:
         finally:
             self.choice = before
             self._points.choose(before)
-
-    @property
-    def addressed(self) -> str:
-        """The program's line that has asked for an id(), "" if none has."""
-        return self._numbers.addressed
 
     @property
     def unswitched(self) -> set[str]:
@@ -177,7 +172,7 @@ class Session:
         if "asyncio" in sys.modules:
             self.quiet.look()
         if "concurrent.futures" in sys.modules:
-            self._numbers.look()
+            self.numbers.look()
         if (sqlite := sys.modules.get("_sqlite3")) is not None:
             native.explore_sqlite(sqlite)  # does nothing from the second time on
 
