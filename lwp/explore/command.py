@@ -18,6 +18,8 @@ from ..terminal.options import seconds, write_file
 from ..terminal.program import end_options_after, forget_click, options_before
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from . import Progress, Result, Target
 
 _STATUS = {"found": 1, "exhausted": 0, "budget spent": 0, "inconclusive": 3, "early timeout": 4, "cancellation": 5}
@@ -78,12 +80,16 @@ def _explore(
 
     from ..core import patch
     from . import BadToken, TargetError, explore, replay
-    from .explorer import options_of_replay
+    from .explorer import options_of_replay, survived
     from .results import facts_of
+    from .run.hand import Hand
     from .settings import SettingsError
+    from .ways.beside import in_child
     from .ways.debugger import debug, without_breakpoints
     from .ways.targets import Output
 
+    hand = Hand(wanted["max_steps"])
+    how = in_child(hand)
     forget_click()
     patch.install()
     lwp_runtime.give_way()
@@ -93,7 +99,9 @@ def _explore(
         test = target.load()
         run = output.of_last_run(test, target.file)
         with output, without_breakpoints() if debugged else nullcontext():
-            if token is not None:
+            if how:
+                result = survived(run, token or hand, how, **options_of_replay(wanted))
+            elif token is not None:
                 result = replay(run, token, **options_of_replay(wanted))
             else:
                 result = explore(run, **wanted, progress=line.tell)
@@ -160,6 +168,29 @@ def _strategy(value: str) -> str:
     return value
 
 
+def _complete_strategy(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from .search.strategies import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
+
+
+def _complete_test(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of files, and behind `::` those of tests. bash takes `FILE.py::TEST` for three words."""
+    from click.shell_completion import CompletionItem
+
+    from . import Target
+
+    before = "".join(ctx.params.get("args") or ()) + ctx.meta.get(_FUNCTION, "")
+    path, colons, _ = f"{before}{incomplete}".partition("::")
+    if not colons:
+        return [CompletionItem(incomplete, type="file")]
+    try:
+        tests = [f"{path}::{name}" for name in Target.of(path).tests()]
+    except SyntaxError:
+        return []
+    return [CompletionItem(test[len(before) :]) for test in tests if test.startswith(before + incomplete)]
+
+
 def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted:
         for option in ctx.command.params:
@@ -211,6 +242,7 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     "--strategy",
     default="auto",
     type=_strategy,
+    shell_complete=_complete_strategy,
     metavar="NAME",
     help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2): docs/lwp/explore-reference.md.",
     hidden=True,
@@ -250,7 +282,9 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Also list uses of the same data that no primitive orders. Runs take longer.",
     hidden=True,
 )
-@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="FILE.py::TEST | FILE.py [ARGS]")
+@click.argument(
+    "args", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_test, metavar="FILE.py::TEST | FILE.py [ARGS]"
+)
 def explore(
     token: str | None,
     debugged: bool,

@@ -12,6 +12,8 @@ ENDS = {
     "systematic steps": "dpor follows runs of at most {most:,} steps, and the test has {steps:,}",
     "others": "the test waits for a thread that it has not started ({others}): only those that it starts are under "
     "control",
+    "timer": "the test sets a handler for {signal}, the signal of a timer, which comes by the clock in earnest: only "
+    "signals that the test sends itself are under control",
     # A run did not end.
     "file": "a thread waits for a file or socket, where nothing came for {seconds:g} s, and nothing in the test could "
     "go on: {place}",
@@ -30,6 +32,7 @@ ENDS = {
     "hurried": "a run failed after its clock had hurried, because it was longer than {longer:,} steps: with a larger "
     "--max-steps (max_steps=), now {steps:,}, the clock hurries later",
     "no time": "a run failed ({what}), and the time was up before it could be run again: give it more seconds",
+    "died": "a run has ended its process {how}, and the same schedule (token {token}) does not again",
     "left behind": "a run left threads behind, and the same schedule does not again: threads end with the run that "
     "starts them, so a pool that is kept for later calls loses its own. Make it in the test and shut it down there",
     "once": "a run failed ({what}), and the same schedule does not fail again: repeated, the test does something else",
@@ -38,6 +41,17 @@ ENDS = {
     # A token.
     "other steps": "the test passed, and did not take the steps that the token tells of",
 }
+
+
+_OTHERWISE = ("changes", "differs", "once", "seldom", "other steps")  #: the same schedule was another run
+
+
+def by_addresses(why: str, place: str) -> str:
+    """What is to be said beside a reason, if the program's line at that place has asked for an id()."""
+    said = place and any(why.endswith(ENDS[end].rpartition("}")[2]) for end in _OTHERWISE)
+    return (
+        f"; {place} asks for id(), an address, which no two runs share: order by a number of your own" if said else ""
+    )
 
 
 def reason(end: str, /, **facts: object) -> str:

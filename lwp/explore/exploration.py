@@ -14,14 +14,14 @@ from .. import native
 from ..reading.files import Choice, choosing
 from ..reading.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
-from .ends import reason
+from .ends import by_addresses, reason
 from .results import Changing, Find, Inconclusive, Outcome, Result, Text
 from .run.plans import FINDS, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
 from .search.tried import Tried, counted, left_out
-from .tokens import make_token
+from .tokens import check_of, make_token
 
 if TYPE_CHECKING:
     from .telling.races import Race, Races
@@ -123,7 +123,7 @@ class Exploration:
         assert race.other is not None
         plan, steps = race.other
         plan = shrink(Schedule(plan, tuple(steps)), attempt, seconds=_SHRINK_RACE, coarser=self.coarser).plan
-        return make_token(plan, self._session.run(self._test, plan))
+        return make_token(plan, check_of(self._session.run(self._test, plan)))
 
     @property
     def seconds(self) -> float:
@@ -160,6 +160,7 @@ class Exploration:
     def inconclusive(
         self, why: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None
     ) -> Result:
+        why += by_addresses(why, self._session.numbers.addressed)
         error = kind(why)
         error.__cause__ = cause
         return self.end(Outcome.INCONCLUSIVE, f"INCONCLUSIVE: {why}", error)
@@ -275,6 +276,8 @@ class Exploration:
         return next((schedule for schedule in found if schedule is not None), None)
 
     def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
+        if isinstance(failure.error, Inconclusive):
+            return self.inconclusive(str(failure.error))
         from .telling.page import page
         from .telling.report import report
         from .telling.told import tell
@@ -306,9 +309,9 @@ class Exploration:
         with choosing(choice):
             told = tell(story)
         error = _as_error(last, told.what)
-        result = self.end(_outcome(schedule), "", error)
+        result = self.end(outcome_of(schedule), "", error)
         result.name = name
-        result.token = make_token(plan, last)
+        result.token = make_token(plan, check_of(last))
         result.replays = replays
         result.replayed = len(again)
         result.deviations = len(plan.deviations)
@@ -448,7 +451,7 @@ def _as_error(run: Run, headline: str) -> BaseException:
     return FINDS.get(run.ending, Find)(headline)
 
 
-def _outcome(schedule: Schedule) -> Outcome:
+def outcome_of(schedule: Schedule) -> Outcome:
     if any(step.kind == Kind.CANCEL for step in schedule.steps):
         return Outcome.CANCELLATION
     return Outcome.EARLY_TIMEOUT if Strikes.EARLY in schedule.plan.strikes else Outcome.FOUND

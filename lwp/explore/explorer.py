@@ -10,12 +10,14 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
+from .died import died
 from .doubts import Failure
 from .ends import reason
 from .exploration import TO_TELL, Exploration
 from .results import Inconclusive, Progress, Result
+from .run.hand import Hand
 from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
-from .run.session import Session
+from .run.session import Note, Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule
 from .search.strategies import check_strategy, is_systematic, shared
@@ -133,8 +135,9 @@ def explore(
         return work(0, seed, runs, progress)
     from .workers import in_processes
 
-    again = functools.partial(replay, test, max_steps=max_steps, include=include, exclude=exclude)
-    return in_processes(work, again, workers, seed, runs, progress)
+    as_here: dict[str, Any] = {"max_steps": max_steps, "include": include, "exclude": exclude}
+    again, look = functools.partial(replay, test, **as_here), functools.partial(survived, test, **as_here)
+    return in_processes(work, again, look, max_steps, workers, seed, runs, progress)
 
 
 class _Search:
@@ -255,6 +258,33 @@ def replay(
         if run.missed or check_of(run) != wanted.check:
             return exploration.inconclusive(reason("other steps"))
         return exploration.spent()
+
+
+def survived(
+    test: Callable[[], object],
+    token: str | Hand,
+    how: str = "",  # it has ended, if that is known
+    *,
+    max_steps: int = 20_000,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Result:
+    """Replays, in processes of its own, a run that has ended its process: that of a token, or the one in a hand."""
+    test = plain(test)
+    choice = choice_for(test, names_of("include", include), names_of("exclude", exclude))
+    found = (read_token(token).plan, "replay") if isinstance(token, str) else token.plan
+    assert found is not None
+
+    def once(plan: Plan, note: Note | None) -> None:
+        with Session(max_steps, choice=choice) as session:
+            session.run(test, Plan(granularity=plan.granularity))  # as in replay()
+            session.run(test, plan, note)
+
+    plan, found_by = found
+    with Session(max_steps):
+        pass  # imports what otherwise each process would import
+    runs = 1 if isinstance(token, str) else token.runs
+    return died(once, plan, max_steps, how, f"{found_by}, {plan.granularity}", runs)
 
 
 def options_of_replay(options: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class Livelock(Find):
     """Threads went on without end, though all had their turns."""
 
 
+class Died(Find):
+    """The process ended in the middle of a run: by a signal, or by os._exit()."""
+
+
 class NeverRetrieved(Find):
     """A task or future of asyncio has failed, and is gone before anything asked for its result. It has the exception as
     its cause."""
@@ -167,27 +171,18 @@ class Result:
         raise self.error
 
 
+_PLAIN = ("name", "token", "runs", "distinct", "known", "replays", "free_threaded_only", "other_order", "found_by")
+
+
 def facts_of(result: Result) -> dict[str, Any]:
     """What it has come to, in plain values, for JSON."""
     error = result.error
     return {
         "outcome": result.outcome.name,
-        "name": result.name,
-        "token": result.token,
+        **{name: getattr(result, name) for name in (*_PLAIN, "deviations", "seed", "why", "races")},
         "command": result.command or None,
-        "runs": result.runs,
         "seconds": round(result.seconds, 6),
-        "distinct": result.distinct,
-        "known": result.known,
         "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "replays": result.replays,
-        "free_threaded_only": result.free_threaded_only,
-        "other_order": result.other_order,
-        "found_by": result.found_by,
-        "deviations": result.deviations,
-        "seed": result.seed,
-        "why": result.why,
-        "races": result.races,
         "report": result.report(),
     }

@@ -6,20 +6,22 @@ import os
 import pickle
 import random
 import signal
-import sys
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
 
 from ..core import kept_open
 from .results import Inconclusive, Outcome, Progress, Result, Text
+from .run.hand import Hand, forked, how_it_ended
 from .search.tried import Tried
 
 #: (number, seed, runs, progress): explores, in this process.
-Work = Callable[[int, int, int, Callable[[Progress], object]], Result]
+Work = Callable[[int, int, int, Callable[[object], object]], object]
 
 Replay = Callable[[str], Result]
+
+#: Looks at a run that has ended its process in that way.
+Look = Callable[[Hand, str], Result]
 
 
 class Gathering:
@@ -30,6 +32,7 @@ class Gathering:
         self._began = time.monotonic()
         self._tried = Tried()
         self._decisive: Result | None = None
+        self._dead: tuple[Worker, str] | None = None  # and how it ended
         # Found with an early timeout or a cancellation: it counts if no other worker finds more.
         self._struck: Result | None = None
         self._told: dict[int, Progress] = {}
@@ -56,18 +59,27 @@ class Gathering:
             self._decisive = result
         return self._decisive is not None
 
-    def died(self, how: str) -> None:
+    def died(self, worker: Worker) -> None:
         """Takes the end of a worker that gave no result for a result."""
-        if self._decisive is None:
-            text = Text(f"INCONCLUSIVE: {how}")
-            self._decisive = Result(Outcome.INCONCLUSIVE, error=Inconclusive(how), _report=text)
+        self._told.pop(worker.number, None)
+        self._tried.runs += worker.hand.runs
+        self._dead = self._dead or (worker, worker.end())
 
-    def result(self, replay: Replay) -> Result:
+    def result(self, replay: Replay, look: Look) -> Result:
         """replay: finds the failure again in this process, so that the exception is the real one."""
-        result = self._decisive or self._struck
+        result = self._decisive
+        if result is None and self._dead is not None:
+            worker, how = self._dead
+            if worker.hand.plan is not None:
+                result = look(worker.hand, how)
+            else:
+                why = f"worker {worker.number} ended {how}, and not in a run"
+                text = Text(f"INCONCLUSIVE: {why}")
+                result = Result(Outcome.INCONCLUSIVE, error=Inconclusive(why), _report=text)
+        result = result or self._struck
         if result is None:
             result = Result(Outcome.BUDGET_SPENT, _report=Text(self._tried.spent()))
-        elif result.token is not None:
+        elif result.token is not None and self._dead is None:
             again = replay(result.token)
             if again.token == result.token:
                 again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
@@ -84,7 +96,7 @@ class Gathering:
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
-def _answer_of(call: Callable[[], Result]) -> object:
+def _answer_of(call: Callable[[], object]) -> object:
     """What it returns or raises, as another process can have it."""
     answer: object
     try:
@@ -98,20 +110,24 @@ def _answer_of(call: Callable[[], Result]) -> object:
     return answer
 
 
-class _Worker:
-    def __init__(self, number: int, work: Work, seed: int, runs: int, others: list[Connection]) -> None:
+class Worker:
+    """A child process. hand: where it writes its runs."""
+
+    def __init__(
+        self, work: Work, hand: Hand, number: int = 0, seed: int = 0, runs: int = 0, others: Iterable[Connection] = ()
+    ) -> None:
         """others: the parent's ends of the pipes of other workers."""
         self.number = number
+        self.hand = hand
         self.said, to_parent = Pipe(duplex=False)
-        with warnings.catch_warnings():  # a warning says that the child lacks other threads: it needs none of them
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
+        self._pid = forked()
         if self._pid == 0:
             status = 1
             try:
                 for pipe in (self.said, *others):  # otherwise no write would fail when the parent has ended
                     pipe.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+                hand.hold()
                 with kept_open(to_parent.fileno()):
                     answer = _answer_of(lambda: work(number, seed, runs, to_parent.send))
                 to_parent.send(answer)
@@ -126,14 +142,15 @@ class _Worker:
         os.kill(self._pid, signal.SIGKILL)  # if it has ended it is a zombie, and the signal does nothing
         _, status = os.waitpid(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        return f"with status {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        return how_it_ended(code)
 
 
 class _Workers:
-    def __init__(self, gathering: Gathering, progress: Callable[[Progress], object] | None) -> None:
+    def __init__(self, gathering: Gathering, max_steps: int, progress: Callable[[Progress], object] | None) -> None:
+        self._max_steps = max_steps
         self._gathering = gathering
         self._progress = progress
-        self._going: dict[Connection, _Worker] = {}
+        self._going: dict[Connection, Worker] = {}
 
     def __enter__(self) -> _Workers:
         return self
@@ -142,7 +159,7 @@ class _Workers:
         self._end_others()
 
     def start(self, number: int, work: Work, seed: int, runs: int) -> None:
-        worker = _Worker(number, work, seed, runs, list(self._going))
+        worker = Worker(work, Hand(self._max_steps), number, seed, runs, list(self._going))
         self._going[worker.said] = worker
 
     def run(self) -> None:
@@ -153,12 +170,12 @@ class _Workers:
                 if worker.said in self._going:  # otherwise it was ended meanwhile
                     self._hear(worker)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         try:
             said = worker.said.recv()
         except (EOFError, OSError):  # the second: in the middle of what it said
             self._going.pop(worker.said)
-            self._gathering.died(f"worker {worker.number} ended {worker.end()} before it had a result")
+            self._gathering.died(worker)
             self._end_others()
             return
         if isinstance(said, Progress):
@@ -176,22 +193,26 @@ class _Workers:
         if self._gathering.add(worker.number, said):
             self._end_others()
 
-    def _end_others(self, worker: _Worker | None = None) -> None:
+    def _end_others(self, worker: Worker | None = None) -> None:
         for other in [other for other in self._going.values() if other is not worker]:
             self._going.pop(other.said)
             other.end()
 
 
 def in_processes(
-    work: Work, replay: Replay, count: int, seed: int, runs: int, progress: Callable[[Progress], object] | None
+    work: Work,
+    replay: Replay,
+    look: Look,
+    max_steps: int,
+    count: int,
+    seed: int,
+    runs: int,
+    progress: Callable[[Progress], object] | None,
 ) -> Result:
     gathering = Gathering(seed)
-    for stream in (sys.stdout, sys.stderr):  # or each worker would have what is in the buffer
-        if stream is not None:
-            stream.flush()
-    with _Workers(gathering, progress) as workers:
+    with _Workers(gathering, max_steps, progress) as workers:
         for number in range(min(runs, count)):
             own = random.Random(f"{seed}/{number}").getrandbits(32) if number else seed  # the first has the one given
             workers.start(number, work, own, runs // count + (number < runs % count))
         workers.run()
-    return gathering.result(replay)
+    return gathering.result(replay, look)

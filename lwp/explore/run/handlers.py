@@ -19,6 +19,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from ... import native
+from ..ends import reason
+from ..results import Inconclusive
 from .quiet import replace
 
 _OF_TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
@@ -27,6 +29,10 @@ _OF_TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 def _is_main() -> bool:
     """Whether the caller is the test's own thread, or a task that runs there."""
     return native.explore_index() >= 0 and threading.current_thread() is threading.main_thread()
+
+
+class OfTimer(Inconclusive, ValueError):
+    """A program may take it for the ValueError that signal.signal() raises in any thread except the main one."""
 
 
 class Handlers:
@@ -58,7 +64,9 @@ class Handlers:
     def _signal(self, before: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
         def set_handler(signum: int, handler: Any, /) -> Any:
             known = _signal.getsignal(signum)  # ValueError: there is no such signal
-            if not _is_main() or signum in _OF_TIMERS:
+            if _is_main() and signum in _OF_TIMERS:
+                raise OfTimer(reason("timer", signal=signal.Signals(signum).name))
+            if not _is_main():
                 return before(signum, handler)
             if signum in (signal.SIGKILL, signal.SIGSTOP):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -108,6 +116,8 @@ class Handlers:
         """Calls the handler, if the signal has one in Python."""
         handler = _signal.getsignal(signum) if signum in signal.valid_signals() else None
         if not callable(handler):
+            if handler == signal.SIG_DFL and signum == signal.SIGINT:  # the process itself has another handler
+                os._exit(128 + signum)
             return bool(handler == signal.SIG_IGN)
         if self._wakeup >= 0:
             os.write(self._wakeup, bytes([signum]))

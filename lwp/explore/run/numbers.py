@@ -6,6 +6,7 @@ schedule would lead to other steps.
 
 from __future__ import annotations
 
+import builtins
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ... import native
+from ...reading.files import is_program, name_of_file
 from .quiet import replace
 
 
@@ -22,15 +24,26 @@ class Numbers:
     def __init__(self) -> None:
         self._undo = ExitStack()
         self._knows_pools = self._knows_futures = False
+        self.addressed = ""  #: the program's line that has asked for an id(), "" if none has
         self._next_thread, self._next_pool, self._next_future = native.explore_counters()
 
     def __enter__(self) -> Numbers:
         replace(self._undo, threading, "_counter", lambda before: self._next_thread)
+        replace(self._undo, builtins, "id", self._noting)
         replace(self._undo, threading.Thread, "__hash__", lambda before: native.explore_hash)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    def _noting(self, before: Callable[[object], int]) -> Callable[[object], int]:
+        def id(thing: object, /) -> int:
+            caller = sys._getframe(1)
+            if not self.addressed and native.explore_index() >= 0 and is_program(caller.f_code.co_filename):
+                self.addressed = f"{name_of_file(caller.f_code.co_filename)}:{caller.f_lineno}"
+            return before(thing)
+
+        return id
 
     def look(self) -> None:
         """Pools and futures are known from the first run on before which their modules are imported."""

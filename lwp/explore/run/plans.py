@@ -15,40 +15,15 @@ from ..results import DeadlockFound, Find, LeftBehind, Livelock
 GRANULARITIES = ("sync", "gil", "opcode")
 
 
-class Kind(IntEnum):
-    """What a step does."""
+#: What a step does. CANCEL: to a task, which is the object.
+Kind = IntEnum(
+    "Kind",
+    "BEGIN ACQUIRE TRY READ WAIT START JOIN SLEEP YIELD FILE CODE WAKE RELEASE SIGNAL END TURN CANCEL",
+    start=0,
+)
 
-    BEGIN = 0
-    ACQUIRE = 1
-    TRY = 2
-    READ = 3
-    WAIT = 4
-    START = 5
-    JOIN = 6
-    SLEEP = 7
-    YIELD = 8
-    FILE = 9
-    CODE = 10
-    WAKE = 11
-    RELEASE = 12
-    SIGNAL = 13
-    END = 14
-    TURN = 15
-    CANCEL = 16  #: of a task, which is the object
-
-
-class Ending(IntEnum):
-    """How a run ended."""
-
-    FINISHED = 0
-    FAILED = 1
-    DEADLOCK = 2
-    LEFT_BEHIND = 3
-    LIMIT = 4
-    TOO_MANY = 5
-    STUCK = 6
-    OUT_OF_TIME = 7
-
+#: How a run ended.
+Ending = IntEnum("Ending", "FINISHED FAILED DEADLOCK LEFT_BEHIND LIMIT TOO_MANY STUCK OUT_OF_TIME", start=0)
 
 #: What is raised of a run in which the program has raised nothing.
 FINDS: dict[int, type[Find]] = {
@@ -58,15 +33,8 @@ FINDS: dict[int, type[Find]] = {
 }
 
 
-class State(Enum):
-    """What a thread was doing when the run ended."""
-
-    NEW = 0
-    AT_POINT = 1
-    ASLEEP = 2
-    WOKEN = 3
-    RUNNING = 4
-    ENDED = 5
+#: What a thread was doing when the run ended.
+State = Enum("State", "NEW AT_POINT ASLEEP WOKEN RUNNING ENDED", start=0)
 
 
 class Strikes(IntFlag):

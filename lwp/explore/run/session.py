@@ -24,6 +24,7 @@ from ...reading.source import program_frames
 from ..results import Unwound
 from ..tasks.cancellation import says_that_it_struck
 from .granularity import Look, Points
+from .hand import take_in_hand
 from .handlers import Handlers
 from .numbers import Numbers
 from .plans import RUN_COSTS, Ending, Made, Plan, Run, packed
@@ -59,7 +60,7 @@ class Session:
         self.watch = Watch(patience)
         self.quiet = Quiet()
         self._handlers = Handlers()
-        self._numbers = Numbers()
+        self.numbers = Numbers()
         self._runs = 0
         self._clean_every = self._clean_at = _CLEAN_EVERY
 
@@ -75,7 +76,7 @@ class Session:
             self.watch.begin()
             undo.callback(self.watch.end)
             replace(undo, threading, "excepthook", lambda before: _excepthook)
-            undo.enter_context(self._numbers)
+            undo.enter_context(self.numbers)
             undo.enter_context(self.quiet)
             undo.enter_context(self._handlers)
             if gc.isenabled():
@@ -119,8 +120,8 @@ class Session:
         """Runs the test once, or a plan's series: until a run fails, at most so many times, and no more after so many
         seconds. run_seconds: that a run may take after the first; 0: until `until`, as the first.
 
-        What the test raises to say something other than "failed", such as KeyboardInterrupt or a skip, comes out of
-        here.
+        A skip that the test raises comes out of here, and so does KeyboardInterrupt by Ctrl-C. The test's own
+        KeyboardInterrupt is an exception as any other.
         """
         self._points.be(plan.granularity, look)
         self._before_run()
@@ -146,7 +147,11 @@ class Session:
             plan.after,
             0 if self.until is None else int(self.until * 1e9),
         )
-        of_last, made = native.explore_run(test, settings, packed(plan.deviations), note, more)
+        take_in_hand(plan, self.max_steps)
+        try:
+            of_last, made = native.explore_run(test, settings, packed(plan.deviations), note, more)
+        finally:
+            take_in_hand(None)
         run = Run._make((*of_last, Made._make(made)))
         self._runs += run.made.runs
         # What a failed run has left, as a task in asyncio's set of all tasks, would give the next run other steps.
@@ -167,15 +172,13 @@ class Session:
         if "asyncio" in sys.modules:
             self.quiet.look()
         if "concurrent.futures" in sys.modules:
-            self._numbers.look()
+            self.numbers.look()
         if (sqlite := sys.modules.get("_sqlite3")) is not None:
             native.explore_sqlite(sqlite)  # does nothing from the second time on
 
 
 def _says_something_else(error: BaseException) -> bool:
-    """A skip of unittest's or pytest's, or Ctrl-C."""
-    if isinstance(error, KeyboardInterrupt):
-        return True
+    """A skip of unittest's or pytest's."""
     return any(
         (cls.__module__, cls.__name__) in {("unittest.case", "SkipTest"), ("_pytest.outcomes", "Skipped")}
         for cls in type(error).__mro__

@@ -72,6 +72,8 @@ _STRATEGIES: dict[str, range | None] = {
     "dpor": None,
     "dfs": range(1000),
 }
+#: What a strategy may be called, without a number.
+NAMES = ("auto", "chance", *_STRATEGIES)
 
 
 def _parsed(name: str) -> tuple[str, int | None]:

@@ -13,7 +13,6 @@ from ..run.plans import GRANULARITIES, Made, Plan, Run
 
 _MOST_NAMES = 6  # of libraries in a report
 
-#: What ends a report of runs without a second thread.
 #: What ends a report of runs with tasks.
 _TASKS = "\n  tasks of asyncio ran: their order was not explored"
 

@@ -32,22 +32,22 @@ class Kept:
         begin = re.sub(r"[^A-Za-z0-9._-]+", "-", test)[-80:].strip("-.")
         return self._folder / f"{begin}-{hashlib.sha256(test.encode()).hexdigest()[:10]}-{_PYTHON}.json"
 
-    def token(self, test: str) -> str | None:
-        """Of the last run in which it failed, on this version of Python."""
+    def token(self, test: str) -> tuple[str, bool] | None:
+        """Of the last run in which it failed, on this version of Python; and whether that has ended the process."""
         try:
-            found = json.loads(self._file(test).read_text(encoding="utf-8"))["token"]
-            read_token(found)
+            found = json.loads(self._file(test).read_text(encoding="utf-8"))
+            read_token(found["token"])
         except (OSError, ValueError, TypeError, KeyError, BadToken):  # none, or a file that is not ours
             return None
-        return str(found)
+        return str(found["token"]), bool(found.get("died"))
 
-    def keep(self, test: str, token: str) -> None:
+    def keep(self, test: str, token: str, died: bool = False) -> None:
         """OSError: it can't be written."""
         self._folder.mkdir(parents=True, exist_ok=True)
         ignored = self._folder / ".gitignore"
         if not ignored.exists():
             _write(ignored, _IGNORED)
-        _write(self._file(test), json.dumps({"test": test, "python": _PYTHON, "token": token}) + "\n")
+        _write(self._file(test), json.dumps({"test": test, "python": _PYTHON, "token": token, "died": died}) + "\n")
 
     def forget(self, test: str) -> None:
         with contextlib.suppress(OSError):

@@ -32,7 +32,14 @@ _alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # those ali
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lwp", "threads made by lwp")
-    group.addoption("--lwp", action="store_true", help="Run the tests on threads made by lwp, and count them.")
+    for name, text in (
+        ("lwp", "Run the tests on threads made by lwp, and count them."),
+        ("lwp-ignore-left", "With --lwp: don't say at the end which threads tests have left running."),
+        ("lock-order", "With --lwp: at the end, say which locks were taken in both orders within a test."),
+        ("lock-order-error", "Fail the tests in which that is so."),
+        ("lwp-chaos-tasks", "With --lwp-chaos: loops of asyncio run what is ready in any order, too."),
+    ):
+        group.addoption(f"--{name}", action="store_true", help=text)
     group.addoption(
         "--lwp-watchdog",
         type=float,
@@ -46,34 +53,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="After that report end pytest, or the worker of pytest-xdist, with this exit status, at once.",
     )
     group.addoption(
-        "--lwp-ignore-left",
-        action="store_true",
-        help="With --lwp: don't say at the end which threads tests have left running.",
-    )
-    group.addoption(
-        "--lock-order",
-        action="store_true",
-        help="With --lwp: at the end, say which locks were taken in both orders within a test.",
-    )
-    group.addoption("--lock-order-error", action="store_true", help="Fail the tests in which that is so.")
-    group.addoption(
         "--lwp-chaos",
         nargs="?",
         const="",
         metavar="SEED",
         help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
     )
-    group.addoption(
-        "--lwp-chaos-tasks",
-        action="store_true",
-        help="With --lwp-chaos: loops of asyncio run what is ready in any order, too.",
-    )
-    group.addoption(
-        "--lwp-chaos-record",
-        nargs="?",
-        const="",
-        help=argparse.SUPPRESS,  # it is gone, and says so
-    )
+    group.addoption("--lwp-chaos-record", nargs="?", const="", help=argparse.SUPPRESS)  # it is gone, and says so
     group.addoption(
         "--lwp-explore",
         nargs="?",
@@ -82,13 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
         "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back.",
     )
-    group.addoption(
-        "--lwp-explore-replay",
-        metavar="TOKEN",
-        help="Run the one test that is selected under the schedule of a token.",
-    )
-    # Each of these is also a key of [tool.lwp.explore] in pyproject.toml.
+    # Each of these, except replay, is also a key of [tool.lwp.explore] in pyproject.toml.
     for name, metavar, text in (
+        ("replay", "TOKEN", "Run the one test that is selected under the schedule of a token."),
         ("seconds", "S", "Explore a test for so long, at most."),
         ("total", "S", "And all tests together: tests that come after that time run once, and are listed."),
         ("seed", "N|daily", "The same seed tries the same schedules; daily: another one each day."),

@@ -16,6 +16,7 @@ import random
 import re
 import shlex
 import shutil
+import sys
 import threading
 import time
 import unittest
@@ -29,21 +30,26 @@ from typing import Any
 import pytest
 from _pytest.tmpdir import tmppath_result_key
 
+from ...core import printable
 from ...reading.folders import private
 from ..exploration import TO_TELL_OF_SHARE, Share
-from ..explorer import explore, options_of_replay, replay
-from ..results import Changing, Find, Outcome, Result, facts_of
+from ..explorer import explore, options_of_replay, replay, survived
+from ..results import Changing, Died, Find, Outcome, Result, facts_of
+from ..run.hand import Hand
 from ..run.plans import GRANULARITIES
 from ..search.strategies import check_strategy
 from ..search.tried import counted, left_out
 from ..settings import SettingsError, read_table
 from ..tasks.loops import plain
-from ..tokens import BadToken
+from ..telling.words import of_error
+from ..tokens import BadToken, make_token
+from .beside import watched
 from .debugger import debug, without_breakpoints
 from .kept import Kept
 from .targets import Output, options_of, why_not
 
 _SEED = "lwp_explore_seed"  # of a worker's input
+_STEPS = 20_000  # of a run that is known when it has ended the process
 _TO_TELL = TO_TELL_OF_SHARE + 2  # seconds that a find may take after the test's time, with the run that it cuts off
 
 _result: pytest.StashKey[Result] = pytest.StashKey()  # of a test that fails by it
@@ -90,22 +96,20 @@ def _strategy(value: Any) -> str:
     return str(value)
 
 
-def _granularity(value: Any) -> str:
-    if value not in ("auto", *GRANULARITIES):
-        raise ValueError(f"auto, {', '.join(GRANULARITIES)}")
-    return str(value)
+def _is(is_right: Callable[[Any], bool], said: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not is_right(value):
+            raise ValueError(said)
+        return value
+
+    return check
 
 
-def _known(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(reason, str) for reason in value.values()):
-        raise ValueError("a table with a reason, a text, for each name of a find")
-    return value
+def _is_known(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(reason, str) for reason in value.values())
 
 
-def _switch(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError("true or false")
-    return value
+_switch = _is(lambda value: type(value) is bool, "true or false")
 
 
 def _folder(value: Any) -> str:
@@ -131,7 +135,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "total": _seconds,
     "seed": _seed,
     "strategy": _strategy,
-    "granularity": _granularity,
+    "granularity": _is(("auto", *GRANULARITIES).__contains__, f"auto, {', '.join(GRANULARITIES)}"),
     "workers": _whole,
     "early_timeouts": _switch,
     "cancel": _switch,
@@ -139,7 +143,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "html": _folder,
     "json": _file,
     "keep": _switch,
-    "known": _known,
+    "known": _is(_is_known, "a table with a reason, a text, for each name of a find"),
 }
 _OF_A_TEST = ("runs", "seconds", "strategy", "granularity", "workers", "early_timeouts", "cancel", "races")
 
@@ -362,7 +366,7 @@ def _where(item: pytest.Item) -> str:
     return path + item.nodeid[item.nodeid.find("::") :]
 
 
-def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) -> tuple[Result, str]:
+def _explore(item: pytest.Function, options: dict[str, Any], token: str | None, died: bool) -> tuple[Result, str]:
     call = _call(item)
     ignores = _ignores_errors_of_threads(item)
     output = None if _LOOKING & set(item.fixturenames) else Output()
@@ -377,7 +381,8 @@ def _explore(item: pytest.Function, options: dict[str, Any], token: str | None) 
 
     test.explored_file = str(item.path)  # type: ignore[attr-defined]  # choice.py asks for it
     with output or nullcontext():
-        result = explore(test, **options) if token is None else replay(test, token, **options_of_replay(options))
+        way = survived if died else replay
+        result = explore(test, **options) if token is None else way(test, token, **options_of_replay(options))
     return result, output.text if output is not None else ""
 
 
@@ -400,16 +405,20 @@ def _may_be_by_fixture(result: Result, token: str | None) -> bool:
     return isinstance(result.error, Changing) or (result.error is not None and result.runs == 1)
 
 
-def _explore_item(item: pytest.Function, options: dict[str, Any], token: str | None) -> Result | None:
+def _explore_item(
+    item: pytest.Function, options: dict[str, Any], token: str | None, died: bool = False
+) -> Result | None:
     """Explores the test, or replays the token, and prints what the test printed in the reported run.
+
+    died: its run has ended the process.
 
     None: the test raises, and starts no thread.  What a plain call of it does counts, because the test may raise only
     under the explorer's clock.
     """
     try:
-        result, printed = _explore(item, options, token)
+        result, printed = _explore(item, options, token, died)
         if _may_be_by_fixture(result, token) and _fixtures_of(item).widen():
-            again, printed_again = _explore(item, options, token)
+            again, printed_again = _explore(item, options, token, died)
             if again.error is None or again.runs > 2:  # otherwise it changes all the same
                 result, printed = again, printed_again
     except (ValueError, TypeError) as error:
@@ -464,9 +473,26 @@ class Suite:
         self._seed: int = seed if seed is not None else random.SystemRandom().getrandbits(32)
         self._html: str | None = found["html"]
         self._known: dict[str, str] = found["known"] or {}
-        self._kept = None if found["keep"] is False or self._token is not None else Kept(config.rootpath)
+        self._known_tokens = Kept(config.rootpath)
+        self._kept = None if found["keep"] is False or self._token is not None else self._known_tokens
+        self._hand = Hand(_STEPS)
+        if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+            fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # as it is before any test is captured
+            config.add_cleanup(lambda: os.close(fd))
+            watched(self._hand, fd, lambda: self._tell_of_death(fd))
         self._time = _Time(found["total"])
         self._options = {name: found[name] for name in _OF_A_TEST if found[name] is not None}
+
+    def _tell_of_death(self, fd: int) -> None:
+        """In the process that watches this one."""
+        assert self._hand.plan is not None
+        nodeid, where = self._hand.about
+        token = make_token(self._hand.plan[0], 0)
+        if self._kept is not None:
+            with suppress(OSError):
+                self._kept.keep(nodeid, token, died=True)
+        text = f"a run of {nodeid} has ended the process; again: pytest {where} --lwp-explore-replay {token}"
+        os.write(fd, f"\nlwp explore: {printable(text)}\n".encode())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # pytest-xdist's: a worker begins
@@ -481,6 +507,10 @@ class Suite:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self._token is not None and len(session.items) > 1:
             raise pytest.UsageError(f"--lwp-explore-replay is for one test, and {len(session.items)} are selected")
+        typed = [arg for arg in session.config.invocation_params.args if str(arg).startswith("--lwp-explore-")]
+        if typed and session.items and not any(map(self._is_meant, session.items)):
+            option = str(typed[0]).partition("=")[0]
+            raise pytest.UsageError(f"{option} is for --lwp-explore, or for tests that are marked: none is")
         for item in session.items:
             _check_options(item)
         if self._debugs:  # pytest's own prompt would come after the run, when the other threads are gone
@@ -523,6 +553,7 @@ class Suite:
         if self._known and not isinstance(options["known"], str):
             options["known"] = {*options["known"], *self._known}
         late = self._limit(item, options)
+        self._hand.about = [item.nodeid, shlex.quote(_where(item))]
         kept = self._kept_find(item, options)
         result = kept or self._result(item, options)
         if result is None:
@@ -541,9 +572,9 @@ class Suite:
 
     def _kept_find(self, item: pytest.Function, options: dict[str, Any]) -> Result | None:
         """Replays what is kept of the test; None: it passes."""
-        if self._kept is None or (token := self._kept.token(item.nodeid)) is None:
+        if self._kept is None or (found := self._kept.token(item.nodeid)) is None:
             return None
-        result = _explore_item(item, options, token)
+        result = _explore_item(item, options, *found)
         if result is None or result.token is None or result.name in options["known"]:
             self._kept.forget(item.nodeid)
             return None
@@ -552,14 +583,15 @@ class Suite:
 
     def _result(self, item: pytest.Function, options: dict[str, Any]) -> Result | None:
         with without_breakpoints() if self._debugs else nullcontext():
-            result = _explore_item(item, options, self._token)
+            died = (self._token, True) == self._known_tokens.token(item.nodeid)
+            result = _explore_item(item, options, self._token, died)
         if result is None or result.token is None:
             return result
         if self._debugs and self._token is not None:
             _debug_item(item, options, self._token)
         if self._kept is not None:
             try:
-                self._kept.keep(item.nodeid, result.token)
+                self._kept.keep(item.nodeid, result.token, isinstance(result.error, Died))
             except OSError as error:
                 warnings.warn(pytest.PytestWarning(f"lwp explore: what failed can't be kept: {error}"), stacklevel=2)
         return result
@@ -623,6 +655,8 @@ def _raise(item: pytest.Item, result: Result) -> None:
         return
     if expected and result.token is not None:
         pytest.xfail()
+    if isinstance(result.error, KeyboardInterrupt):  # which would end pytest
+        result.error = Find(of_error(result.error))
     item.stash[_result] = result
     raise result.error
 

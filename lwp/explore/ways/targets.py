@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.machinery import BuiltinImporter, SourceFileLoader
@@ -59,15 +59,10 @@ class Target:
         return os.path.abspath(self.what) if self.kind != "module" else os.getcwd()
 
     def tests(self) -> list[str]:
-        """The test functions of a script.  Running the script doesn't call them."""
+        """The test functions of a script, and methods of its classes.  Running the script doesn't call them."""
         if self.kind != "script" or not os.path.isfile(self.what):
             return []
-        body = ast.parse(Path(self.what).read_bytes()).body
-        return [
-            one.name
-            for one in body
-            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name.startswith("test")
-        ]
+        return [*_tests_in(ast.parse(Path(self.what).read_bytes()))]
 
     def load(self) -> Test:
         """What a run calls.  Only for a process that does nothing else, because sys.path and sys.argv become the
@@ -78,6 +73,14 @@ class Target:
         if self.kind == "function":
             return _load_function(self.what, self.name)
         return _load_program(self)
+
+
+def _tests_in(block: ast.Module | ast.ClassDef, owner: str = "") -> Iterator[str]:
+    for one in block.body:
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and one.name.startswith("test"):
+            yield owner + one.name
+        elif isinstance(one, ast.ClassDef) and "Test" in one.name:
+            yield from _tests_in(one, f"{owner}{one.name}::")
 
 
 # ---- a function ------------------------------------------------------------------------------------------------------

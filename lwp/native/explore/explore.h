@@ -141,6 +141,12 @@ enum explore_outcome {
     EXPLORE_OUT_OF_TIME, /* plan->until has come, or explore_stop() */
 };
 
+/* What the run in hand has done so far. */
+struct explore_hand {
+    long runs, step;
+    struct explore_step steps[];
+};
+
 struct explore_run {
     struct explored threads[EXPLORE_THREADS];
     int count; /* threads begun, tasks, and cancellers */
@@ -151,6 +157,7 @@ struct explore_run {
     long made; /* Thread objects */
     struct explore_step *steps;
     long step, capacity;
+    struct explore_hand *hand;
     enum explore_outcome outcome;
     uint64_t hash, schedule; /* of operations and threads; of threads only */
     long missed; /* deviations whose thread could not go on */
@@ -254,6 +261,10 @@ int explore_clock_hurries(int64_t deadline, int sleeps);
 
 /* The scheduler's threads are explored from now on.  The caller has attached itself to it.  0 or ENOMEM. */
 int explore_prepare(struct scheduler *scheduler, const struct explore_plan *plan, int64_t now);
+/* From the next run on steps are written to that memory, where another process finds them when this one has died in a run; a child process
+ * of the test does not write there.  NULL: in memory of this process alone. */
+void explore_write_to(struct explore_hand *hand, size_t size);
+void explore_after_fork(void);
 /* Whether the process has child processes. */
 int explore_has_children(void);
 /* Runs the threads; returns when all have ended or were abandoned. */

@@ -1,9 +1,12 @@
 /* What a run did, step by step. */
 #include "explore/explore.h"
 
-#include <stddef.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-struct explore_run explore_run;
+static struct explore_hand unseen;
+struct explore_run explore_run = {.hand = &unseen};
 
 /* ---- numbers of objects ------------------------------------------------------------------------------------------ */
 
@@ -73,6 +76,51 @@ void explore_forget_numbers(void)
         places[used[--numbered]] = (struct place){0};
 }
 
+/* ---- where steps are written ------------------------------------------------------------------------------------- */
+
+static long room; /* steps that the hand holds */
+static struct explore_step *own;
+static long own_room;
+
+void explore_write_to(struct explore_hand *hand, size_t size)
+{
+    explore_run.hand = hand ? hand : &unseen;
+    room = hand ? (long)((size - sizeof *hand) / sizeof *hand->steps) : 0;
+    explore_run.capacity = 0;
+}
+
+int explore_make_room(long steps)
+{
+    if (steps > room && steps > own_room) {
+        struct explore_step *longer = realloc(own, (size_t)steps * sizeof *own);
+        if (!longer)
+            return ENOMEM;
+        own = longer;
+        own_room = steps;
+    }
+    explore_run.steps = steps > room ? own : explore_run.hand->steps;
+    explore_run.capacity = steps;
+    explore_run.hand->runs++;
+    explore_run.hand->step = explore_run.step = 0;
+    return 0;
+}
+
+/* Nothing that a child process of the test does is a step of the run. */
+void explore_after_fork(void)
+{
+    long written = explore_run.step < explore_run.capacity ? explore_run.step : explore_run.capacity;
+    const struct explore_step *steps = explore_run.steps;
+
+    if (explore_run.hand == &unseen)
+        return;
+    explore_run.hand = &unseen;
+    explore_run.steps = own = calloc((size_t)explore_run.capacity, sizeof *own);
+    own_room = explore_run.capacity = own ? explore_run.capacity : 0;
+    room = 0;
+    if (own && written)
+        memcpy(own, steps, (size_t)written * sizeof *own);
+}
+
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static void mix_into(uint64_t *hash, uint64_t value)
@@ -90,7 +138,7 @@ void explore_record(const struct explored *thread, const struct explore_set *can
                              : thread->state == EXPLORED_AT_POINT ? thread->op.kind
                                                                   : EXPLORE_WAKE;
 
-    explore_run.step++;
+    explore_run.hand->step = ++explore_run.step;
     if (kind == EXPLORE_BEGIN && !thread->green->waited)
         flags |= EXPLORE_DAEMON;
     flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0);

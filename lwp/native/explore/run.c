@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 int (*explore_unstick)(struct explored *thread);
@@ -403,21 +402,14 @@ const struct policy explore_policy = {explored_begin, explored_ready, explored_w
 
 int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_t now)
 {
-    long capacity = plan->limit * 2;
-
-    if (capacity > explore_run.capacity) {
-        struct explore_step *steps = realloc(explore_run.steps, (size_t)capacity * sizeof *steps);
-        if (!steps)
-            return ENOMEM;
-        explore_run.steps = steps;
-    }
-    explore_run.capacity = capacity;
+    if (explore_make_room(plan->limit * 2) != 0)
+        return ENOMEM;
     explore_forget_numbers();
     explore_run.count = explore_run.tasks = explore_run.cancellers = explore_run.abandoned = 0;
     explore_run.cancelled = EXPLORE_NOT_CANCELLED;
     explore_run.made = explore_run.choices = 0;
     explore_run.number++;
-    explore_run.step = explore_run.missed = 0;
+    explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;
     explore_run.outcome = EXPLORE_FINISHED;
     explore_run.in_circle = -1;

@@ -28,6 +28,9 @@ extern struct explore_inside {
 
 #define OUTSIDE_PATIENCE 1000000LL /* ns that a file may take while a deadline is there to move the clock to */
 
+/* record.c's: for the steps of the next run.  0 or ENOMEM. */
+int explore_make_room(long steps);
+
 /* ---- able.c -------------------------------------------------------------------------------------------------------- */
 
 int explore_file_is_ready(const struct explored *thread);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import concurrent.futures
 import contextlib
 import contextvars
@@ -11,6 +12,7 @@ import math
 import os
 import queue
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -1023,7 +1025,7 @@ def test_the_module_can_be_called_and_decorates() -> None:
     fine()
 
 
-def test_ctrl_c_and_skips_come_out() -> None:
+def test_skips_come_out_and_a_keyboard_interrupt_of_the_test_is_found() -> None:
     def skip() -> None:
         raise unittest.SkipTest("not here")
 
@@ -1034,8 +1036,9 @@ def test_ctrl_c_and_skips_come_out() -> None:
         together(lambda: None)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        explore(interrupt)
+    assert isinstance(found(interrupt).error, KeyboardInterrupt)
+    result = found(lambda: together(interrupt))  # in a thread
+    assert isinstance(result.error, KeyboardInterrupt)
 
 
 def test_exit_status() -> None:
@@ -1102,3 +1105,40 @@ def test_what_a_failed_run_left_to_the_collector_is_not_there_in_the_next() -> N
     found = explore(test, seed=1)
     assert found.outcome is Outcome.FOUND, found.report()
     assert found.replays == 10
+
+
+def test_a_test_that_goes_by_addresses_is_told_so() -> None:
+    kept: list[object] = []
+
+    def test() -> None:
+        low, high = sorted((threading.Lock(), threading.Lock()), key=id)
+        kept.append(low)  # as if other addresses had been free
+        first, second = (low, high) if len(kept) % 2 else (high, low)
+
+        def work() -> None:
+            with first:
+                pass
+            if id(first) < id(second):
+                with second:
+                    pass
+
+        together(work, work)
+
+    before = builtins.id
+    result = explore(test, strategy="dfs", granularity="sync")
+    assert builtins.id is before
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert re.search(r"does not do the same each time .*; \S+test_explore.py:\d+ asks for id\(\), an", result.report())
+
+
+def test_one_that_asks_for_ids_and_does_the_same_is_explored() -> None:
+    def test() -> None:
+        locks = sorted((threading.Lock(), threading.Lock()), key=id)
+
+        def work() -> None:
+            with locks[0], locks[1]:
+                pass
+
+        together(work, work)
+
+    assert "id()" not in passes(test, strategy="dfs", granularity="sync").report()

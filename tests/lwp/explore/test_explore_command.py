@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import environment, lwp, refusal
+from conftest import environment, lwp, python, refusal
 from counted import IMPORT, LOST, RIGHT
 
 
@@ -447,3 +447,26 @@ def test_help() -> None:
         assert f"  --{option}" in every
     assert len(re.findall(r"^  -", few, re.MULTILINE)) <= 13  # with --help's own
     assert "3  inconclusive" in few
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["--strategy", "p"], ["plain,pct", "plain,pos"]),
+        (["test_it.py::test_l"], ["plain,test_it.py::test_lost"]),
+        (["--runs", "5", "test_it.py", "::", "test_l"], ["plain,test_lost"]),  # as bash splits it
+        (["test_it.py", "::"], ["plain,::test_lost", "plain,::test_right", "plain,::TestIt::test_method"]),
+        (["test_it.py::TestIt::"], ["plain,test_it.py::TestIt::test_method"]),
+        (["wrong.py::"], []),
+        (["none.py::"], []),
+        (["te"], ["file,te"]),
+    ],
+)
+def test_the_shell_completes(words: list[str], completed: list[str], lost: Path) -> None:
+    with (lost / "test_it.py").open("a") as file:
+        file.write("\n\nclass TestIt:\n    def test_method(self):\n        pass\n")
+    (lost / "wrong.py").write_text("def\n")
+    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
+    asked = {"COMP_WORDS": " ".join(["lwp", "explore", *words]), "COMP_CWORD": str(len(words) + 1)}
+    found = python("-c", program, cwd=lost, status=0, _LWP_COMPLETE="bash_complete", **asked)
+    assert found.stdout.split() == completed

@@ -53,6 +53,41 @@ def test_ctrl_c_in_a_test_raises_there() -> None:
     passes(test)
 
 
+def test_ctrl_c_that_the_test_sends_is_found() -> None:
+    def test() -> None:
+        together(lambda: None, lambda: None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    result = explore(test)
+    assert (result.outcome, type(result.error)) == (Outcome.FOUND, KeyboardInterrupt)
+
+
+def test_sigint_by_default_ends_the_process() -> None:
+    def test() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        together(lambda: None, lambda: None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert explore(test, workers=2).name == "Died with status 130"
+
+
+def test_a_handler_of_a_timer_is_inconclusive() -> None:
+    def test() -> None:
+        together(lambda: None, lambda: None)
+        signal.signal(signal.SIGALRM, lambda number, frame: None)
+
+    result = explore(test)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "the test sets a handler for SIGALRM, the signal of a timer" in result.report()
+
+    def takes_it_for_another_thread() -> None:
+        with pytest.raises(ValueError, match="SIGALRM"):
+            signal.signal(signal.SIGALRM, lambda number, frame: None)
+        together(lambda: None, lambda: None)
+
+    passes(takes_it_for_another_thread)
+
+
 def test_a_loop_of_asyncio_handles_signals() -> None:
     async def waits() -> None:
         done = asyncio.Event()

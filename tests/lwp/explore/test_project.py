@@ -192,6 +192,12 @@ def test_cancellations_are_tried_if_asked_for_and_have_an_outcome_of_their_own(t
     ("options", "table", "message"),
     [
         (["--lwp-explore-seconds=many"], "", "--lwp-explore-seconds=many: SECONDS is a number of seconds above 0"),
+        (
+            ["--lwp-explore-seed=1"],
+            "",
+            "--lwp-explore-seed is for --lwp-explore, or for tests that are marked: none is",
+        ),
+        (["--lwp-explore-total=1"], "", "--lwp-explore-total is for --lwp-explore, or for tests that are marked"),
         (["--lwp-explore-total=-1"], "", "--lwp-explore-total=-1: TOTAL is a number of seconds above 0"),
         (["--lwp-explore-seed=today"], "", "--lwp-explore-seed=today: SEED is a whole number, or daily"),
         (["--lwp-explore-strategy=luck"], "", "--lwp-explore-strategy=luck: strategy 'luck' is not one of auto, "),

@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from conftest import environment
 from counted import both
 
 import runtime
-from lwp.explore import Inconclusive, Outcome, Progress
+from lwp.explore import Died, Inconclusive, Outcome, Progress
 
 pytestmark = pytest.mark.loads  # what the green I/O stands in for is imported: ssl, with its library
 
@@ -107,11 +108,43 @@ def test_schedules_that_do_not_depend_on_chance_are_tried_by_one() -> None:
     ("end", "how"),
     [(lambda: os.kill(os.getpid(), signal.SIGKILL), "by SIGKILL"), (lambda: os._exit(3), "with status 3")],
 )
-def test_a_worker_that_dies_is_inconclusive(end: object, how: str) -> None:
+def test_a_run_that_ends_its_worker_is_found(end: object, how: str) -> None:
     assert callable(end)
     result = runtime.explore(end, workers=2)
+    assert (result.outcome, result.token, result.replays) == (Outcome.FOUND, "s-0", 10)
+    assert f"DIED: a run of the test ends its process {how}" in result.report()
+    with pytest.raises(Died, match=how):
+        result.check()
+
+
+def lost_ends_the_process() -> None:
+    if both() != 2:
+        os._exit(3)
+
+
+def test_the_token_of_a_run_that_ended_its_worker_is_simple() -> None:
+    result = runtime.explore(lost_ends_the_process, workers=2, seed=1)
+    assert (result.outcome, result.name, result.replays) == (Outcome.FOUND, "Died with status 3", 10)
+    assert 1 <= result.deviations <= 2
+    assert result.runs > 1
+    assert "  MainThread was last at " in result.report()
+
+
+def test_a_run_that_ends_its_process_once_is_inconclusive() -> None:
+    mine = os.getpid()
+    reads, writes = os.pipe()
+    os.write(writes, b".")
+
+    def test() -> None:
+        both()
+        if os.getpid() != mine and select.select([reads], [], [], 0)[0] and os.read(reads, 1):
+            os._exit(3)
+
+    result = runtime.explore(test, workers=2)
+    os.close(reads)
+    os.close(writes)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert f" ended {how} before it had a result" in result.report()
+    assert "a run has ended its process with status 3, and the same schedule (token " in result.report()
     with pytest.raises(Inconclusive):
         result.check()
 
@@ -213,7 +246,7 @@ def exploring(folder: Path, workers: int) -> Iterator[Exploring]:
             while "runs/s" not in found.said:
                 assert found.read(), found.said
             while len(found.workers) < (workers if workers > 1 else 0):
-                found.workers = children_of(process.pid)
+                found.workers = [worker for child in children_of(process.pid) for worker in children_of(child)]
             yield found
         finally:
             process.kill()

@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -317,6 +318,26 @@ static PyObject *list_steps(PyObject *module, PyObject *unused)
     return PyBytes_FromStringAndSize((char *)explore_run.steps, count * (Py_ssize_t)sizeof *explore_run.steps);
 }
 
+/* (memory, whether the process is to end with its parent): see explore_write_to(). */
+static PyObject *take_in_hand(PyObject *module, PyObject *args)
+{
+    static Py_buffer held;
+    PyObject *memory;
+    int with_parent;
+
+    if (!PyArg_ParseTuple(args, "Op:explore_hand", &memory, &with_parent))
+        return NULL;
+    explore_write_to(NULL, 0);
+    PyBuffer_Release(&held);
+    held = (Py_buffer){0};
+    if (memory != Py_None && PyObject_GetBuffer(memory, &held, PyBUF_WRITABLE) < 0)
+        return NULL;
+    explore_write_to(held.buf, (size_t)held.len);
+    if (with_parent)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Py_RETURN_NONE;
+}
+
 static PyObject *list_final(PyObject *module, PyObject *unused)
 {
     PyObject *list = PyList_New(0);
@@ -525,14 +546,23 @@ static PyObject *is_unwinding(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef functions[] = {
-    {"explore_begin", begin_exploring, METH_VARARGS, NULL}, {"explore_end", end_exploring, METH_NOARGS, NULL},
-    {"explore_run", explore_run_, METH_VARARGS, NULL},      {"explore_report", report_error, METH_O, NULL},
-    {"explore_steps", list_steps, METH_NOARGS, NULL},       {"explore_objects", point_objects, METH_NOARGS, NULL},
-    {"explore_final", list_final, METH_NOARGS, NULL},       {"explore_look", look_now, METH_NOARGS, NULL},
-    {"explore_silence", silence_points, METH_O, NULL},      {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
-    {"explore_watch", watch_run, METH_VARARGS, NULL},       {"explore_watching", set_watching, METH_O, NULL},
-    {"explore_interrupt", interrupt_thread, METH_O, NULL},  {"explore_escape", escape_thread, METH_NOARGS, NULL},
-    {"explore_index", index_, METH_NOARGS, NULL},           {0},
+    {"explore_begin", begin_exploring, METH_VARARGS, NULL},
+    {"explore_end", end_exploring, METH_NOARGS, NULL},
+    {"explore_run", explore_run_, METH_VARARGS, NULL},
+    {"explore_report", report_error, METH_O, NULL},
+    {"explore_steps", list_steps, METH_NOARGS, NULL},
+    {"explore_objects", point_objects, METH_NOARGS, NULL},
+    {"explore_final", list_final, METH_NOARGS, NULL},
+    {"explore_look", look_now, METH_NOARGS, NULL},
+    {"explore_silence", silence_points, METH_O, NULL},
+    {"explore_unwinding", is_unwinding, METH_NOARGS, NULL},
+    {"explore_watch", watch_run, METH_VARARGS, NULL},
+    {"explore_watching", set_watching, METH_O, NULL},
+    {"explore_interrupt", interrupt_thread, METH_O, NULL},
+    {"explore_escape", escape_thread, METH_NOARGS, NULL},
+    {"explore_index", index_, METH_NOARGS, NULL},
+    {"explore_hand", take_in_hand, METH_VARARGS, NULL},
+    {0},
 };
 
-const struct entries entries_explore = {.functions = functions};
+const struct entries entries_explore = {.functions = functions, .after_fork = explore_after_fork};
