@@ -224,7 +224,7 @@ static int64_t add_up(const struct explore_plan *plan, int64_t began)
     made.schedules[made.runs++] = explore_run.schedule;
     made.threads = Py_MAX(made.threads, explore_run.count - explore_run.cancellers);
     made.tasks = Py_MAX(made.tasks, explore_run.tasks);
-    made.switched |= explore_run.tasks ? explore_run.choices > 0 : explore_run.count > 1;
+    made.switched |= explore_run.count - explore_run.tasks - explore_run.cancellers > 1 || explore_run.choices > 0;
     made.steps += explore_run.step;
     made.longest = Py_MAX(made.longest, explore_run.step);
     made.slowest = Py_MAX(made.slowest, now - began);
