@@ -13,7 +13,6 @@ from ..run.plans import GRANULARITIES, Made, Plan, Run
 
 _MOST_NAMES = 6  # of libraries in a report
 
-#: What ends a report of runs without a second thread.
 #: What ends a report of runs with tasks.
 _TASKS = "\n  tasks of asyncio ran: their order was not explored"
 
@@ -34,28 +33,28 @@ class Coverage:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[tuple[str, int], int] = {}
+        self._runs: Counter[tuple[str, int]] = Counter()
         self._most: dict[str, tuple[int, int]] = {}  # threads, steps
 
     def add(self, plan: Plan, made: Made) -> None:
         grain = plan.granularity
-        threads, steps = self._most.get(grain, (1, 1))
-        self._most[grain] = max(made.threads, threads), max(made.longest, steps)
+        self._grow(grain, made.threads, made.longest)
         if plan.strategy == "pct" and not plan.strikes:
-            for depth, runs in enumerate(memoryview(made.covered).cast("I")):
-                if runs:
-                    self._runs[grain, depth] = self._runs.get((grain, depth), 0) + runs
+            counts = enumerate(memoryview(made.covered).cast("I"))
+            self._runs.update({(grain, depth): runs for depth, runs in counts if runs})
+
+    def _grow(self, grain: str, threads: int, steps: int) -> None:
+        most = self._most.get(grain, (1, 1))
+        self._most[grain] = max(most[0], threads), max(most[1], steps)
 
     def merge(self, other: Coverage) -> None:
-        for grain, (threads, steps) in other._most.items():
-            most = self._most.get(grain, (1, 1))
-            self._most[grain] = max(most[0], threads), max(most[1], steps)
-        for key, runs in other._runs.items():
-            self._runs[key] = self._runs.get(key, 0) + runs
+        for grain, most in other._most.items():
+            self._grow(grain, *most)
+        self._runs.update(other._runs)
 
     def missed(self, granularity: str, depth: int) -> float:
         """An upper bound of the chance that a bug of that depth was missed; 1.0: PCT was not tried."""
-        runs = self._runs.get((granularity, depth), 0)
+        runs = self._runs[granularity, depth]
         return chance_missed(runs, *self._most[granularity], depth) if runs else 1.0
 
     def lines(self) -> list[str]:
@@ -103,13 +102,9 @@ class Tried:
         """Adds what another process has tried."""
         self.runs += other.runs
         self.schedules |= other.schedules
-        self.steps = max(self.steps, other.steps)
-        self.threads = max(self.threads, other.threads)
-        self.tasks = max(self.tasks, other.tasks)
-        self.has_threads |= other.has_threads
-        self.turns_from = max(self.turns_from, other.turns_from)
+        for name in ("steps", "threads", "tasks", "turns_from", "has_threads", "has_tasks"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
         self.ended_by = self.ended_by or other.ended_by
-        self.has_tasks |= other.has_tasks
         self.known.update(other.known)
         self.coverage.merge(other.coverage)
         self.unswitched = {*self.unswitched, *other.unswitched}
