@@ -122,6 +122,8 @@ class Result:
     #: name, place, function), token (of a run with the other order, or None).
     races: list[dict[str, Any]] = field(default_factory=list)
     _has_threads: bool = field(default=True, repr=False)  # besides the one that runs the tasks
+    # Lines about an order that passes, if the default order fails; []: all that were tried fail.
+    _passes: list[str] | None = field(default=None, repr=False)
     _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
