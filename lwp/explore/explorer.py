@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
@@ -137,25 +138,17 @@ def explore(
     return in_processes(work, again, workers, seed, runs, progress)
 
 
+@dataclass
 class _Search:
     """Tries the plans of a portfolio, until one fails."""
 
-    def __init__(
-        self,
-        exploration: Exploration,
-        session: Session,
-        strategy: str,
-        granularity: str,
-        seed: int,
-        progress: Callable[[Progress], object] | None,
-    ) -> None:
-        self._exploration = exploration
-        self._session = session
-        self._strategy = strategy
-        self._granularity = granularity
-        self._seed = seed
-        self._progress = progress
-        self._told = 0.0
+    _exploration: Exploration
+    _session: Session
+    _strategy: str
+    _granularity: str
+    _seed: int
+    _progress: Callable[[Progress], object] | None
+    _told: float = 0.0
 
     def _portfolio(self, granularity: str, strikes: Strikes) -> Portfolio:
         return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, strikes)

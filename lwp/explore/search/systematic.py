@@ -20,8 +20,6 @@ SWITCHES = {
     "gil": "where CPython with a GIL may switch",
     "opcode": "between bytecodes",
 }
-
-
 _STRUCK = {Strikes.EARLY: "early timeouts", Strikes.CANCEL: "cancellations"}
 
 

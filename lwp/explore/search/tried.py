@@ -13,9 +13,6 @@ from ..run.plans import GRANULARITIES, Made, Plan, Run
 
 _MOST_NAMES = 6  # of libraries in a report
 
-#: What ends a report of runs with tasks.
-_TASKS = "\n  tasks of asyncio ran: their order was not explored"
-
 
 def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
     """An upper bound of the chance that so many runs of PCT at that depth have all missed a bug of that depth.
@@ -134,7 +131,7 @@ class Tried:
             f"BUDGET SPENT: {counted(self.runs, 'run')}, {counted(len(self.schedules), 'distinct schedule')}, "
             f"{self.failures()}"
         )
-        end = _TASKS if self.has_tasks else ""
+        end = "\n  tasks of asyncio ran: their order was not explored" * self.has_tasks
         if not self.has_threads:
             return head + self.alone + end
         who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"

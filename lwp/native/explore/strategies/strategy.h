@@ -4,8 +4,7 @@
  * All state is the run's: one run at a time, on one LWP.
  *
  * REJECTED.  URW, which chooses in proportion to the steps that threads have left (Zhao et al., "Selectively uniform concurrency testing",
- * ASPLOS 2025).  Of the 106 bugs in tests/lwp/explore/corpus it finds none alone, and in turns with the others, as `auto` had it, a find took
- * 3.5 % more steps (geometric mean of five seeds). */
+ * ASPLOS 2025): 74 lines, which learn from each run.  It wins where there are many threads, and there runs that gather them are as good. */
 #ifndef RUNTIME_STRATEGY_H
 #define RUNTIME_STRATEGY_H
 
