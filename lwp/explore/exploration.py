@@ -447,7 +447,9 @@ class Exploration:
 
     def _exhausted(self, claim: str, more: str) -> Result:
         runs = counted(self.result.runs, "run")
-        return self.end(Outcome.EXHAUSTED, f"EXHAUSTED: {claim}{runs}, {self.tried.failures()}{more}")
+        return self.end(
+            Outcome.EXHAUSTED, f"EXHAUSTED: {claim}{runs}, {self.tried.failures()}{more}{self.tried.timers}"
+        )
 
 
 def _name_of(test: Callable[[], object]) -> str:

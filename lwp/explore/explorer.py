@@ -14,7 +14,7 @@ from .choice import choice_for, names_of
 from .doubts import Failure
 from .ends import reason
 from .exploration import TO_TELL, Exploration
-from .results import Inconclusive, Progress, Result
+from .results import Inconclusive, Outcome, Progress, Result
 from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
@@ -122,8 +122,10 @@ def explore(
         with Session(max_steps, choice=choice) as session:
             exploration = Exploration(session, test, seed, seconds, known, races)
             search = _Search(exploration, session, shared(strategy, number), granularity, seed, progress)
-            if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
+            if is_systematic(strategy):  # with what strikes it has all that is without
                 return search.through(runs, seconds, strikes)
+            if not strikes:
+                return search.through_early(search.through(runs, seconds, strikes), runs, seconds)
             before = None if seconds is None else seconds - seconds / _SHARE
             result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
             if result.error is not None or exploration.result.runs >= runs:
@@ -159,6 +161,17 @@ class _Search:
             self._told = now
             counts = self._exploration.result.runs, len(self._exploration.tried.schedules)
             self._progress(Progress(*counts, now, failed))
+
+    def through_early(self, result: Result, runs: int, seconds: float | None) -> Result:
+        """With early timeouts, if all else was tried before the runs and seconds were over: a quarter of them more."""
+        tried = self._exploration.tried
+        if result.outcome is not Outcome.EXHAUSTED or not tried.has_timers or result.runs >= runs:
+            return result
+        text = result._report(result).removesuffix(tried.timers)
+        left = None if seconds is None else min(seconds, result.seconds + seconds / _SHARE)
+        found = self.through(min(runs, result.runs + runs // _SHARE), left, Strikes.EARLY)
+        found._unasked = found.outcome is Outcome.EARLY_TIMEOUT
+        return found if found.token else self._exploration.end(Outcome.EXHAUSTED, text + tried.timers)
 
     def through(self, runs: int, seconds: float | None, strikes: Strikes) -> Result:
         """Until so many runs, or seconds, in all."""

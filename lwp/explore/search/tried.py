@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..run.plans import GRANULARITIES, Made, Plan, Run
+from ..run.plans import GRANULARITIES, Made, Plan, Run, Strikes
 
 _MOST_NAMES = 6  # of libraries in a report
 
@@ -74,6 +74,8 @@ class Tried:
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most, its tasks included
         self.tasks = 0  #: of the run that had most
+        self.has_timers = False  #: some run had sleeps or timeouts
+        self.early = 0  #: runs in which they may
         self.has_threads = False  #: some run had a thread besides the test's own, or tasks of which one could go first
         self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
         self.ended_by = ""  #: what ended the search before its time
@@ -93,14 +95,17 @@ class Tried:
         self.threads = max(self.threads, made.threads)
         self.tasks = max(self.tasks, made.tasks)
         self.has_threads |= bool(made.switched)
+        self.has_timers |= bool(made.timed)
+        self.early += made.runs * (Strikes.EARLY in plan.strikes)
         self.coverage.add(plan, made)
 
     def merge(self, other: Tried) -> None:
         """Adds what another process has tried."""
         self.runs += other.runs
         self.schedules |= other.schedules
-        for name in ("steps", "threads", "tasks", "turns_from", "has_threads", "has_tasks"):
+        for name in ("steps", "threads", "tasks", "turns_from", "has_threads", "has_timers", "has_tasks"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        self.early += other.early
         self.ended_by = self.ended_by or other.ended_by
         self.known.update(other.known)
         self.coverage.merge(other.coverage)
@@ -118,6 +123,13 @@ class Tried:
         why = "its tasks have one order, asyncio's" if self.tasks else "there was nothing to switch to"
         return f"\n  no thread was started: {why}"
 
+    @property
+    def timers(self) -> str:
+        """For a report: in which order sleeps and timeouts have ended, if there are some."""
+        if not self.early:
+            return "\n  sleeps and timeouts ended in order of time: --early-timeouts tries others" * self.has_timers
+        return f"\n  sleeps and timeouts ended in any order in {counted(self.early, 'run')}"
+
     def failures(self) -> str:
         """For a report: that there was no failure, except known ones."""
         if not self.known:
@@ -133,13 +145,14 @@ class Tried:
         )
         end = "\n  tasks of asyncio ran: their order was not explored" * self.has_tasks
         if not self.has_threads:
-            return head + self.alone + end
+            return head + self.alone + self.timers + end
         who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"
         size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"
         if self.turns_from:
             size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
         ended = [f"  {self.ended_by}"] * bool(self.ended_by)
-        return "\n".join((head, size, *ended, *self.coverage.lines(), *left_out(self.unswitched))) + end
+        lines = "\n".join((head, size, *ended, *self.coverage.lines(), *left_out(self.unswitched)))
+        return lines + self.timers + end
 
 
 def left_out(unswitched: Iterable[str]) -> list[str]:
