@@ -148,13 +148,9 @@ class Exploration:
         return math.inf if until is None else until - time.monotonic()
 
     def end(self, outcome: Outcome, text: str, error: BaseException | None = None) -> Result:
-        self.result.outcome = outcome
-        self.result.error = error
-        self.result._report = Text(text)
-        self.result.seconds = self.seconds
-        self.result.distinct = len(self.tried.schedules)
-        self.result.known = dict(self.tried.known)
-        self.result._tried = self.tried
+        self.result.outcome, self.result.error, self.result._report = outcome, error, Text(text)
+        self.result.seconds, self.result.distinct = self.seconds, len(self.tried.schedules)
+        self.result.known, self.result._tried = dict(self.tried.known), self.tried
         self._list_races()
         return self.result
 
@@ -326,13 +322,9 @@ class Exploration:
             told = tell(story)
         error = _as_error(last, told.what)
         result = self.end(_outcome(schedule), "", error)
-        result.name = name
-        result.token = make_token(plan, last)
-        result.replays = replays
-        result.replayed = len(again)
-        result.deviations = len(plan.deviations)
+        result.name, result.token, result.found_by = name, make_token(plan, last), found_by
+        result.replays, result.replayed, result.deviations = replays, len(again), len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
-        result.found_by = found_by
         result.free_threaded_only = schedule.needs_no_gil
         if any(thread >= 0 for thread in story.tasks):
             result.other_order = schedule.needs_other_order

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
@@ -19,7 +19,7 @@ from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
 from .run.session import Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule
-from .search.strategies import check_strategy, is_systematic, shared
+from .search.strategies import AWAITS, check_strategy, is_systematic, shared
 from .tasks.loops import plain
 from .tokens import check_of, read_token
 
@@ -93,8 +93,8 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, a sleep ends, or a task of
     asyncio goes on, though others could go on before. What only fails in that way is the outcome EARLY_TIMEOUT.
-    cancel: the same quarter, or the last one, tries what happens when a task of asyncio is cancelled at an await, or
-    its timeout fires there. What only fails in that way is the outcome CANCELLATION.
+    cancel: the first quarter tries what happens when a task of asyncio is cancelled, or its timeout fires, once at each
+    await; the last one tries that in other orders, too. What only fails in that way is the outcome CANCELLATION.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
     races: whether uses of data that no primitive orders are listed, too; runs take longer by that.
     progress: called a few times a second, and when a run has failed.
@@ -126,6 +126,12 @@ def explore(
                 return search.through(runs, seconds, strikes)
             if not strikes:
                 return search.through_early(search.through(runs, seconds, strikes), runs, seconds)
+            part = None if seconds is None else seconds / _SHARE
+            if Strikes.CANCEL in strikes and number == 0:
+                awaits = replace(search, _strategy=AWAITS, _granularity="sync")
+                result = awaits.through(max(runs // _SHARE, 2), part, Strikes.CANCEL)
+                if result.error is not None or exploration.result.runs >= runs:
+                    return result
             before = None if seconds is None else seconds - seconds / _SHARE
             result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
             if result.error is not None or exploration.result.runs >= runs:

@@ -157,6 +157,9 @@ class Result:
         raise self.error
 
 
+_AS_THEY_ARE = "replays", "free_threaded_only", "other_order", "found_by", "deviations", "seed", "why", "races"
+
+
 def facts_of(result: Result) -> dict[str, Any]:
     """What it has come to, in plain values, for JSON."""
     error = result.error
@@ -171,13 +174,6 @@ def facts_of(result: Result) -> dict[str, Any]:
         "known": result.known,
         "asyncio_tasks": result._tried is not None and result._tried.has_tasks,
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-        "replays": result.replays,
-        "free_threaded_only": result.free_threaded_only,
-        "other_order": result.other_order,
-        "found_by": result.found_by,
-        "deviations": result.deviations,
-        "seed": result.seed,
-        "why": result.why,
-        "races": result.races,
+        **{name: getattr(result, name) for name in _AS_THEY_ARE},
         "report": result.report(),
     }

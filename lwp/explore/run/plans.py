@@ -18,36 +18,14 @@ GRANULARITIES = ("sync", "gil", "opcode")
 class Kind(IntEnum):
     """What a step does."""
 
-    BEGIN = 0
-    ACQUIRE = 1
-    TRY = 2
-    READ = 3
-    WAIT = 4
-    START = 5
-    JOIN = 6
-    SLEEP = 7
-    YIELD = 8
-    FILE = 9
-    CODE = 10
-    WAKE = 11
-    RELEASE = 12
-    SIGNAL = 13
-    END = 14
-    TURN = 15
+    BEGIN, ACQUIRE, TRY, READ, WAIT, START, JOIN, SLEEP, YIELD, FILE, CODE, WAKE, RELEASE, SIGNAL, END, TURN = range(16)
     CANCEL = 16  #: of a task, which is the object
 
 
 class Ending(IntEnum):
     """How a run ended."""
 
-    FINISHED = 0
-    FAILED = 1
-    DEADLOCK = 2
-    LEFT_BEHIND = 3
-    LIMIT = 4
-    TOO_MANY = 5
-    STUCK = 6
-    OUT_OF_TIME = 7
+    FINISHED, FAILED, DEADLOCK, LEFT_BEHIND, LIMIT, TOO_MANY, STUCK, OUT_OF_TIME = range(8)
 
 
 #: What is raised of a run in which the program has raised nothing.
@@ -61,12 +39,7 @@ FINDS: dict[int, type[Find]] = {
 class State(Enum):
     """What a thread was doing when the run ended."""
 
-    NEW = 0
-    AT_POINT = 1
-    ASLEEP = 2
-    WOKEN = 3
-    RUNNING = 4
-    ENDED = 5
+    NEW, AT_POINT, ASLEEP, WOKEN, RUNNING, ENDED = range(6)
 
 
 class Strikes(IntFlag):

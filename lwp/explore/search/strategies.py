@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from ..run.plans import Plan, Plans, Series, Strikes
 from .dpor import partial_orders
-from .systematic import depth_first
+from .systematic import depth_first, each_await
 
+AWAITS = "awaits"  #: what comes first if tasks may be cancelled; it has no name for users
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4
@@ -80,6 +81,8 @@ def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: S
 
     ValueError: another name, or a number out of bounds.
     """
+    if name == AWAITS:
+        return each_await()
     kind, number = _parsed(name)
     if kind == "dpor" and granularity == "sync" and Strikes.CANCEL not in strikes:
         return partial_orders(most_steps, strikes)

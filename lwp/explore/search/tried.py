@@ -56,13 +56,13 @@ class Coverage:
 
     def lines(self) -> list[str]:
         """For a report."""
-        grains = [grain for grain in GRANULARITIES if any(one == grain for one, _ in self._runs)]
-        if not grains:
-            return []
-        found = ["  chance, at most, that a bug was missed that needs an order of 1, 2, 3 places (if no thread spins):"]
-        for grain in grains:
-            found.append(f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}")
-        return found
+        head = "  chance, at most, that a bug was missed that needs an order of 1, 2, 3 places (if no thread spins):"
+        found = [
+            f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}"
+            for grain in GRANULARITIES
+            if any(one == grain for one, _ in self._runs)
+        ]
+        return [head] * bool(found) + found
 
 
 class Tried:
