@@ -30,6 +30,8 @@ static int choose_random(const struct explore_set *can, int last, int usual)
 {
     struct explore_set begun;
 
+    if (now == GATHERS && strategy_gives_way(last)) /* it may poll for what a thread does that has not begun */
+        now = GATHERED;
     if (now == GATHERS)
         can = those_begun(can, &begun);
     if (now == STICKS && explore_run.threads[last].op.kind == EXPLORE_CODE && explore_has(can, last)
