@@ -16,7 +16,7 @@ from ..reading.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
 from .ends import by_addresses, reason
 from .results import Changing, Find, Inconclusive, Outcome, Result, Text
-from .run.plans import FINDS, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
+from .run.plans import FINDS, GRANULARITIES, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
 from .search.strategies import some_plans
@@ -34,7 +34,8 @@ _ENOUGH = 0.9  # of the replays: otherwise more than the order of threads decide
 _SHRINK, _SHRINK_LIVELOCK = 5.0, 0.8  # seconds, at most
 _SHRINK_RACE = 0.3  # seconds, at most, for each
 _SEEK_REASONS, _SEEK_IN_LIBRARIES = 2.0, 0.5  # seconds, at most
-_SEEK_UNDER_GIL, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
+_SEEK_OTHERS, _SEEK_RUNS = 1.0, 600  # seconds and runs, at most
+_MOST_TOLD = 3  # switches of an order that passes
 TO_TELL = 0.9  # seconds that a find may take beyond `seconds`: a run that is cut off then may take a second to unwind
 TO_TELL_OF_SHARE = 40.0  # the same, if the seconds are a Share: a run of a second is run again thirty times
 _TO_RECORD = 0.5  # of either, for the run that is told
@@ -147,13 +148,9 @@ class Exploration:
         return math.inf if until is None else until - time.monotonic()
 
     def end(self, outcome: Outcome, text: str, error: BaseException | None = None) -> Result:
-        self.result.outcome = outcome
-        self.result.error = error
-        self.result._report = Text(text)
-        self.result.seconds = self.seconds
-        self.result.distinct = len(self.tried.schedules)
-        self.result.known = dict(self.tried.known)
-        self.result._tried = self.tried
+        self.result.outcome, self.result.error, self.result._report = outcome, error, Text(text)
+        self.result.seconds, self.result.distinct = self.seconds, len(self.tried.schedules)
+        self.result.known, self.result._tried = dict(self.tried.known), self.tried
         self._list_races()
         return self.result
 
@@ -204,10 +201,12 @@ class Exploration:
         run = self._session.run(self._test, plan, recorder.note)
         return run, recorder.finish(run)
 
-    def _schedule(self, plan: Plan, failure: Failure) -> Schedule | None:
-        """Runs the plan; its schedule if it fails in that way."""
+    def _schedule(self, plan: Plan, failure: Failure | None) -> Schedule | None:
+        """Runs the plan; its schedule if it fails in that way. failure: None: if it passes."""
         run = self._session.run(self._test, plan)
-        if not run.failed or Failure(run) != failure or self._known_name(plan, run) is not None:
+        if run.failed is (failure is None):
+            return None
+        if failure is not None and (Failure(run) != failure or self._known_name(plan, run) is not None):
             return None
         steps = last_steps()
         return Schedule(by_deviations(plan, steps), tuple(steps))
@@ -252,7 +251,7 @@ class Exploration:
         if schedule is None:
             return self._fails_no_more(failure)
         schedule = self._shrunk(schedule, failure)
-        if schedule.needs_no_gil and (coarser := self._under_the_gil(failure, plan.strikes)) is not None:
+        if schedule.needs_no_gil and (coarser := self._sought(failure, ("gil", plan.strikes))) is not None:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
 
@@ -268,12 +267,26 @@ class Exploration:
         coarser = self.coarser and failure.ending != Ending.LIMIT
         return shrink(schedule, lambda plan: self._schedule(plan, failure), seconds=seconds, coarser=coarser)
 
-    def _under_the_gil(self, failure: Failure, strikes: Strikes) -> Schedule | None:
-        """A schedule that fails in the same way, and that CPython with a GIL could have; None: not found."""
-        until = time.monotonic() + min(_SEEK_UNDER_GIL, self.left / 2)
-        plans = itertools.islice(some_plans("gil", self.tried.steps, strikes), _SEEK_RUNS)
+    def _sought(self, failure: Failure | None, *kinds: tuple[str, Strikes]) -> Schedule | None:
+        """A schedule that _schedule() takes; None: not found. kinds: granularities, and what may strike."""
+        until = time.monotonic() + min(_SEEK_OTHERS, self.left / 2)
+        each = (some_plans(granularity, self.tried.steps, strikes) for granularity, strikes in kinds)
+        plans = itertools.islice(itertools.chain.from_iterable(zip(*each, strict=True)), _SEEK_RUNS)
         found = (self._schedule(plan, failure) for plan in plans if time.monotonic() < until)
         return next((schedule for schedule in found if schedule is not None), None)
+
+    def _order_that_passes(self) -> list[str]:
+        """Lines about a simple one, where the default order fails; [] if all that are tried fail."""
+        from .telling.words import deviation
+
+        kinds = itertools.product(GRANULARITIES, (Strikes.NOTHING, Strikes.EARLY))
+        if not self.tried.has_threads or (found := self._sought(None, *kinds)) is None:
+            return []
+        found = shrink(found, lambda plan: self._schedule(plan, None), seconds=_SHRINK_RACE, coarser=True)
+        run, story = self._recorded(found.plan, with_states=False)
+        told = [f"  {text}" for event in story.events if (text := deviation(story, event))]
+        more = [f"  ... {len(told) - _MOST_TOLD} more switches"] * (len(told) > _MOST_TOLD)
+        return [f"It passes in this order, {make_token(found.plan, check_of(run))}:", *told[:_MOST_TOLD], *more]
 
     def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
         if isinstance(failure.error, Inconclusive):
@@ -291,6 +304,8 @@ class Exploration:
 
         plan = schedule.plan
         self._list_races()  # before the run whose output is shown
+        if not plan.deviations and outcome_of(schedule) is Outcome.FOUND and self.left > _TO_RECORD:
+            self.result._passes = self._order_that_passes()
         again: list[Run] = []
         while len(again) < _REPLAYS and self.left > _TO_RECORD:
             run = self._session.run(self._test, plan)
@@ -310,13 +325,9 @@ class Exploration:
             told = tell(story)
         error = _as_error(last, told.what)
         result = self.end(outcome_of(schedule), "", error)
-        result.name = name
-        result.token = make_token(plan, check_of(last))
-        result.replays = replays
-        result.replayed = len(again)
-        result.deviations = len(plan.deviations)
+        result.name, result.token, result.found_by = name, make_token(plan, check_of(last)), found_by
+        result.replays, result.replayed, result.deviations = replays, len(again), len(plan.deviations)
         result.command = f'runtime.replay({_name_of(self._test)}, "{result.token}")'
-        result.found_by = found_by
         result.free_threaded_only = schedule.needs_no_gil
         if any(thread >= 0 for thread in story.tasks):
             result.other_order = schedule.needs_other_order
@@ -431,7 +442,9 @@ class Exploration:
 
     def _exhausted(self, claim: str, more: str) -> Result:
         runs = counted(self.result.runs, "run")
-        return self.end(Outcome.EXHAUSTED, f"EXHAUSTED: {claim}{runs}, {self.tried.failures()}{more}")
+        return self.end(
+            Outcome.EXHAUSTED, f"EXHAUSTED: {claim}{runs}, {self.tried.failures()}{more}{self.tried.timers}"
+        )
 
 
 def _name_of(test: Callable[[], object]) -> str:

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from .choice import choice_for, names_of
@@ -14,13 +15,13 @@ from .died import died
 from .doubts import Failure
 from .ends import reason
 from .exploration import TO_TELL, Exploration
-from .results import Inconclusive, Progress, Result
+from .results import Inconclusive, Outcome, Progress, Result
 from .run.hand import Hand
 from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
 from .run.session import Note, Session
 from .search.portfolio import Portfolio
 from .search.shrinking import Schedule
-from .search.strategies import check_strategy, is_systematic, shared
+from .search.strategies import AWAITS, check_strategy, is_systematic, shared
 from .tasks.loops import plain
 from .tokens import check_of, read_token
 
@@ -94,8 +95,8 @@ def explore(
     workers: processes that share the runs; each has a seed of its own. dfs and dpor run in one.
     early_timeouts: a last quarter of the runs tries what happens when a timeout fires, a sleep ends, or a task of
     asyncio goes on, though others could go on before. What only fails in that way is the outcome EARLY_TIMEOUT.
-    cancel: the same quarter, or the last one, tries what happens when a task of asyncio is cancelled at an await, or
-    its timeout fires there. What only fails in that way is the outcome CANCELLATION.
+    cancel: the first quarter tries what happens when a task of asyncio is cancelled, or its timeout fires, once at each
+    await; the last one tries that in other orders, too. What only fails in that way is the outcome CANCELLATION.
     known: names of finds (`Result.name`) that are counted only, and behind which the search goes on.
     races: whether uses of data that no primitive orders are listed, too; runs take longer by that.
     progress: called a few times a second, and when a run has failed.
@@ -123,8 +124,16 @@ def explore(
         with Session(max_steps, choice=choice) as session:
             exploration = Exploration(session, test, seed, seconds, known, races)
             search = _Search(exploration, session, shared(strategy, number), granularity, seed, progress)
-            if not strikes or is_systematic(strategy):  # a systematic search with them has all that is without
+            if is_systematic(strategy):  # with what strikes it has all that is without
                 return search.through(runs, seconds, strikes)
+            if not strikes:
+                return search.through_early(search.through(runs, seconds, strikes), runs, seconds)
+            part = None if seconds is None else seconds / _SHARE
+            if Strikes.CANCEL in strikes and number == 0:
+                awaits = replace(search, _strategy=AWAITS, _granularity="sync")
+                result = awaits.through(max(runs // _SHARE, 2), part, Strikes.CANCEL)
+                if result.error is not None or exploration.result.runs >= runs:
+                    return result
             before = None if seconds is None else seconds - seconds / _SHARE
             result = search.through(max(runs - runs // _SHARE, 2), before, Strikes.NOTHING)
             if result.error is not None or exploration.result.runs >= runs:
@@ -140,25 +149,17 @@ def explore(
     return in_processes(work, again, look, max_steps, workers, seed, runs, progress)
 
 
+@dataclass
 class _Search:
     """Tries the plans of a portfolio, until one fails."""
 
-    def __init__(
-        self,
-        exploration: Exploration,
-        session: Session,
-        strategy: str,
-        granularity: str,
-        seed: int,
-        progress: Callable[[Progress], object] | None,
-    ) -> None:
-        self._exploration = exploration
-        self._session = session
-        self._strategy = strategy
-        self._granularity = granularity
-        self._seed = seed
-        self._progress = progress
-        self._told = 0.0
+    _exploration: Exploration
+    _session: Session
+    _strategy: str
+    _granularity: str
+    _seed: int
+    _progress: Callable[[Progress], object] | None
+    _told: float = 0.0
 
     def _portfolio(self, granularity: str, strikes: Strikes) -> Portfolio:
         return Portfolio(self._strategy, granularity, self._seed, self._session.max_steps, strikes)
@@ -169,6 +170,17 @@ class _Search:
             self._told = now
             counts = self._exploration.result.runs, len(self._exploration.tried.schedules)
             self._progress(Progress(*counts, now, failed))
+
+    def through_early(self, result: Result, runs: int, seconds: float | None) -> Result:
+        """With early timeouts, if all else was tried before the runs and seconds were over: a quarter of them more."""
+        tried = self._exploration.tried
+        if result.outcome is not Outcome.EXHAUSTED or not tried.has_timers or result.runs >= runs:
+            return result
+        text = result._report(result).removesuffix(tried.timers)
+        left = None if seconds is None else min(seconds, result.seconds + seconds / _SHARE)
+        found = self.through(min(runs, result.runs + runs // _SHARE), left, Strikes.EARLY)
+        found._unasked = found.outcome is Outcome.EARLY_TIMEOUT
+        return found if found.token else self._exploration.end(Outcome.EXHAUSTED, text + tried.timers)
 
     def through(self, runs: int, seconds: float | None, strikes: Strikes) -> Result:
         """Until so many runs, or seconds, in all."""

@@ -59,7 +59,7 @@ class Outcome(Enum):
     """What an exploration has come to."""
 
     FOUND = "found"  #: A schedule makes the test fail.
-    EARLY_TIMEOUT = "early timeout"  #: Only timeouts that fire early make it fail, and they were asked for.
+    EARLY_TIMEOUT = "early timeout"  #: Only timeouts that fire early, or late, make it fail.
     CANCELLATION = "cancellation"  #: Only with a task that is cancelled it fails, and that was asked for.
     EXHAUSTED = "exhausted"  #: Every schedule was tried, within the bounds that `report()` names.
     BUDGET_SPENT = "budget spent"  #: None of the schedules tried makes it fail.
@@ -89,43 +89,33 @@ class Result:
     """What explore() or replay() has come to."""
 
     outcome: Outcome  #: Which of the six.
-    #: What was found, and in which functions: the same from run to run; None: nothing was.
-    name: str | None = None
-    #: A short text for replay(); None: nothing was found.
-    token: str | None = None
-    #: How often the test was called with a schedule to try.
-    runs: int = 0
-    #: Seconds that it took, with shrinking and replays.
-    seconds: float = 0.0
-    #: How many of the runs differed in which thread ran when.
-    distinct: int = 0
+    name: str | None = None  #: What was found, and in which functions: the same from run to run; None: nothing was.
+    token: str | None = None  #: A short text for replay(); None: nothing was found.
+    runs: int = 0  #: How often the test was called with a schedule to try.
+    seconds: float = 0.0  #: Seconds that it took, with shrinking and replays.
+    distinct: int = 0  #: How many of the runs differed in which thread ran when.
     #: What was raised: the program's own exception, or a Find; INCONCLUSIVE: the Inconclusive.
     error: BaseException | None = None
-    #: Of the replays of the token, how many found the same.
-    replays: int = 0
-    #: How many there were: 10, or fewer if the time was up.
-    replayed: int = 0
-    #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
-    free_threaded_only: bool = False
+    replays: int = 0  #: Of the replays of the token, how many found the same.
+    replayed: int = 0  #: How many there were: 10, or fewer if the time was up.
+    free_threaded_only: bool = False  #: FOUND: whether it needs a switch where CPython with a GIL never makes one.
     #: Whether a loop of asyncio calls a handle too early, which early_timeouts=True alone does; None: no tasks ran.
     other_order: bool | None = None
-    #: The strategy and the granularity that found it.
-    found_by: str = ""
-    #: How many places are left at which the schedule differs from the default.
-    deviations: int = 0
-    #: Of chance; None: it was a replay.
-    seed: int | None = None
-    #: In how many runs each known find was seen, by its name.
-    known: dict[str, int] = field(default_factory=dict)
-    #: What to type to see it again.
-    command: str = ""
+    found_by: str = ""  #: The strategy and the granularity that found it.
+    deviations: int = 0  #: How many places are left at which the schedule differs from the default.
+    seed: int | None = None  #: Of chance; None: it was a replay.
+    known: dict[str, int] = field(default_factory=dict)  #: In how many runs each known find was seen, by its name.
+    command: str = ""  #: What to type to see it again.
     #: FOUND: the uses of data whose order made it fail, as dicts of texts: thread, access (reads, writes, deletes,
     #: calls), name, value, place, function, note, called_by. Empty if it is not data, or not known.
     why: list[dict[str, str]] = field(default_factory=list)
     #: With races=True: pairs of uses of data that no primitive orders, as dicts: uses (two dicts of texts: access,
     #: name, place, function), token (of a run with the other order, or None).
     races: list[dict[str, Any]] = field(default_factory=list)
+    _unasked: bool = field(default=False, repr=False)  # nobody has asked for such an EARLY_TIMEOUT
     _has_threads: bool = field(default=True, repr=False)  # besides the one that runs the tasks
+    # Lines about an order that passes, if the default order fails; []: all that were tried fail.
+    _passes: list[str] | None = field(default=None, repr=False)
     _races: str = field(default="", repr=False)
     _tried: Any = field(default=None, repr=False)  # a Tried
     _report: Callable[[Result], str] = field(default=lambda result: result.outcome.value, repr=False)
@@ -163,8 +153,8 @@ class Result:
 
     def check(self) -> None:
         """Returns if nothing was found. Otherwise it raises what was found, with the report as a note, or
-        Inconclusive."""
-        if self.error is None:
+        Inconclusive. An EARLY_TIMEOUT is raised only if early_timeouts=True has asked for it."""
+        if self.error is None or self._unasked:
             return
         if self.outcome is not Outcome.INCONCLUSIVE and not getattr(self.error, "__notes__", None):
             self.error.add_note(self.report())

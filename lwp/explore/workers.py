@@ -83,7 +83,7 @@ class Gathering:
             again = replay(result.token)
             if again.token == result.token:
                 again.found_by, again.free_threaded_only = result.found_by, result.free_threaded_only
-                again.other_order = result.other_order
+                again.other_order, again._unasked = result.other_order, result._unasked
                 result = again
         result.seed = self._seed
         result._tried = self._tried

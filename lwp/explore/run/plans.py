@@ -98,6 +98,7 @@ class Made(NamedTuple):
     threads: int = 1  #: of the run that had most, its tasks included
     tasks: int = 0  #: of the run that had most
     switched: int = 0  #: whether in some run there was a choice of the thread, or task, that goes on
+    timed: int = 0  #: whether in some run one of several slept, or waited with a timeout
     steps: int = 0  #: of all
     longest: int = 0  #: steps
     slowest: int = 0  #: nanoseconds

@@ -134,17 +134,8 @@ class Session:
                 *(time.monotonic_ns() + int(seconds * 1e9), int(run_seconds * 1e9), self._before_run),
             )
         settings = (
-            plan.strategy,
-            plan.seed & 0xFFFF_FFFF_FFFF_FFFF,
-            plan.depth,
-            plan.odds,
-            plan.strikes,
-            plan.length,
-            self.max_steps,
-            2 * self.max_steps * self.longer,
-            int(self.patience * 1e9),
-            self.circles,
-            plan.after,
+            *(plan.strategy, plan.seed & 0xFFFF_FFFF_FFFF_FFFF, plan.depth, plan.odds, plan.strikes, plan.length),
+            *(self.max_steps, 2 * self.max_steps * self.longer, int(self.patience * 1e9), self.circles, plan.after),
             0 if self.until is None else int(self.until * 1e9),
         )
         take_in_hand(plan, self.max_steps)

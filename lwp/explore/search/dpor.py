@@ -19,21 +19,7 @@ from ... import native
 from ...core import native as core
 from ..ends import reason
 from ..results import Inconclusive
-from ..run.plans import (
-    DAEMON,
-    IN_TURN,
-    STEP,
-    THREAD,
-    TIMED,
-    TIMEOUT,
-    Kind,
-    Plan,
-    Plans,
-    Run,
-    State,
-    Strikes,
-    threads_in,
-)
+from ..run.plans import DAEMON, IN_TURN, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Run, State, Strikes, threads_in
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
 
@@ -365,7 +351,7 @@ class _Search:
         self._todo[before] |= 1 << thread if first >> thread & 1 else first & -first
 
 
-def partial_orders(most_steps: int, strikes: Strikes = Strikes.NOTHING) -> Plans:
+def partial_orders(most_steps: int, strikes: Strikes = Strikes.NOTHING) -> Generator[Plan, Run, str]:
     """A schedule of each order of operations on primitives that matter to each other; what was tried, at its end."""
     search = _Search(most_steps, strikes, False)
     try:

@@ -158,17 +158,17 @@ def _merges(blocks: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
 
 def _merge(shrinking: _Shrinking) -> bool:
     """Has a thread do in one turn what it did in two."""
-    progress = again = True
+    again = True
     while again and not shrinking.over:
         again = False
         for blocks in _merges(shrinking.now.blocks()):
             order = [thread for thread, count in blocks for _ in range(count)]
             if shrinking.accepts_deviations(tuple(enumerate(order))):
-                again = progress = True
+                again = True
                 break
             if shrinking.over:
                 break
-    return progress and again
+    return again
 
 
 def _places(schedule: Schedule, at: int) -> Iterator[int]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from ..run.plans import Plan, Plans, Series, Strikes
 from .dpor import partial_orders
-from .systematic import depth_first
+from .systematic import depth_first, each_await
 
+AWAITS = "awaits"  #: what comes first if tasks may be cancelled; it has no name for users
 _DEPTHS = (2, 3, 1, 4, 5)
 _ODDS = (20, 5, 100, 2)
 _RUNS_AT_ODDS = 4
@@ -33,17 +34,10 @@ def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: 
     while True:
         if len(seeds) < _SEEDS:
             seeds += chance.randbytes(_SEEDS)
-        run = yield Plan(
-            strategy=kind,
-            seed=int.from_bytes(seeds[:8], sys.byteorder),
-            depth=depths[number % len(depths)],
-            odds=_ALL_ODDS[number % len(_ALL_ODDS)],
-            strikes=strikes,
-            length=length,
-            granularity=granularity,
-            after=granularity == "sync",
-            series=Series(seeds, bytes(depths), _ALL_ODDS, number),
-        )
+        seed = int.from_bytes(seeds[:8], sys.byteorder)
+        depth, odds = depths[number % len(depths)], _ALL_ODDS[number % len(_ALL_ODDS)]
+        series = Series(seeds, bytes(depths), _ALL_ODDS, number)
+        run = yield Plan(kind, seed, depth, odds, strikes, length, (), granularity, granularity == "sync", series)
         number += run.made.runs
         seeds = seeds[8 * run.made.runs :]
         length = max(length, run.made.longest)
@@ -53,15 +47,8 @@ def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan
     """Plans by chance, without end, that don't learn from their runs. length: steps that a run is expected to have."""
     for number in itertools.count():
         kind = ("random", "pct")[number % 2]
-        yield Plan(
-            strategy=kind,
-            seed=number,
-            depth=_DEPTHS[number // 2 % len(_DEPTHS)],
-            odds=_ODDS[number // 2 % len(_ODDS)],
-            strikes=strikes,
-            length=length,
-            granularity=granularity,
-        )
+        depth, odds = _DEPTHS[number // 2 % len(_DEPTHS)], _ODDS[number // 2 % len(_ODDS)]
+        yield Plan(kind, number, depth, odds, strikes, length, granularity=granularity)
 
 
 #: Each, and the bounds of the number that may stand behind its colon.
@@ -96,6 +83,8 @@ def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: S
 
     ValueError: another name, or a number out of bounds.
     """
+    if name == AWAITS:
+        return each_await()
     kind, number = _parsed(name)
     if kind == "dpor" and granularity == "sync" and Strikes.CANCEL not in strikes:
         return partial_orders(most_steps, strikes)

@@ -8,7 +8,20 @@ from collections.abc import Generator, Iterator
 from ... import native
 from ..ends import reason
 from ..results import Inconclusive
-from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, Strikes, threads_in
+from ..run.plans import (
+    IN_TURN,
+    MOST_IN_SET,
+    STEP,
+    THREAD,
+    TIMEOUT,
+    Kind,
+    Plan,
+    Plans,
+    Run,
+    Strikes,
+    last_steps,
+    threads_in,
+)
 from .fairness import Fairness
 
 _CHOSEN = 20  #: its place in a step
@@ -20,8 +33,6 @@ SWITCHES = {
     "gil": "where CPython with a GIL may switch",
     "opcode": "between bytecodes",
 }
-
-
 _STRUCK = {Strikes.EARLY: "early timeouts", Strikes.CANCEL: "cancellations"}
 
 
@@ -124,6 +135,20 @@ class _Search:
             self._room += len(order) + 8 * len(later)
             for one in later:
                 yield order[: one // 256] + bytes((one % 256,))
+
+
+def each_await() -> Plans:
+    """The default schedule, with a task that is cancelled, at each of its awaits once; all is never claimed."""
+    yield Plan(strikes=Strikes.CANCEL)
+    steps = last_steps()
+    tasks: dict[int, int] = {}  # of the cancellers that have gone on
+    for at, step in enumerate(steps):
+        for canceller in threads_in(step.early):
+            if canceller not in tasks or steps[at - 1].chosen == tasks[canceller]:
+                yield Plan(deviations=((at, canceller),), strikes=Strikes.CANCEL)
+                if (struck := last_steps()[at : at + 1]) and struck[0].kind == Kind.CANCEL:
+                    tasks[canceller] = struck[0].object - THREAD
+    return ""
 
 
 def depth_first(

@@ -9,12 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..run.plans import GRANULARITIES, Made, Plan, Run
+from ..run.plans import GRANULARITIES, Made, Plan, Run, Strikes
 
 _MOST_NAMES = 6  # of libraries in a report
-
-#: What ends a report of runs with tasks.
-_TASKS = "\n  tasks of asyncio ran: their order was not explored"
 
 
 def chance_missed(runs: int, threads: int, steps: int, depth: int) -> float:
@@ -33,39 +30,39 @@ class Coverage:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[tuple[str, int], int] = {}
+        self._runs: Counter[tuple[str, int]] = Counter()
         self._most: dict[str, tuple[int, int]] = {}  # threads, steps
 
     def add(self, plan: Plan, made: Made) -> None:
         grain = plan.granularity
-        threads, steps = self._most.get(grain, (1, 1))
-        self._most[grain] = max(made.threads, threads), max(made.longest, steps)
+        self._grow(grain, made.threads, made.longest)
         if plan.strategy == "pct" and not plan.strikes:
-            for depth, runs in enumerate(memoryview(made.covered).cast("I")):
-                if runs:
-                    self._runs[grain, depth] = self._runs.get((grain, depth), 0) + runs
+            counts = enumerate(memoryview(made.covered).cast("I"))
+            self._runs.update({(grain, depth): runs for depth, runs in counts if runs})
+
+    def _grow(self, grain: str, threads: int, steps: int) -> None:
+        most = self._most.get(grain, (1, 1))
+        self._most[grain] = max(most[0], threads), max(most[1], steps)
 
     def merge(self, other: Coverage) -> None:
-        for grain, (threads, steps) in other._most.items():
-            most = self._most.get(grain, (1, 1))
-            self._most[grain] = max(most[0], threads), max(most[1], steps)
-        for key, runs in other._runs.items():
-            self._runs[key] = self._runs.get(key, 0) + runs
+        for grain, most in other._most.items():
+            self._grow(grain, *most)
+        self._runs.update(other._runs)
 
     def missed(self, granularity: str, depth: int) -> float:
         """An upper bound of the chance that a bug of that depth was missed; 1.0: PCT was not tried."""
-        runs = self._runs.get((granularity, depth), 0)
+        runs = self._runs[granularity, depth]
         return chance_missed(runs, *self._most[granularity], depth) if runs else 1.0
 
     def lines(self) -> list[str]:
         """For a report."""
-        grains = [grain for grain in GRANULARITIES if any(one == grain for one, _ in self._runs)]
-        if not grains:
-            return []
-        found = ["  chance, at most, that a bug was missed that needs an order of 1, 2, 3 places (if no thread spins):"]
-        for grain in grains:
-            found.append(f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}")
-        return found
+        head = "  chance, at most, that a bug was missed that needs an order of 1, 2, 3 places (if no thread spins):"
+        found = [
+            f"    at {grain}: {', '.join(f'{self.missed(grain, depth):.2g}' for depth in (1, 2, 3))}"
+            for grain in GRANULARITIES
+            if any(one == grain for one, _ in self._runs)
+        ]
+        return [head] * bool(found) + found
 
 
 class Tried:
@@ -77,6 +74,8 @@ class Tried:
         self.steps = 0  #: of the longest run
         self.threads = 0  #: of the run that had most, its tasks included
         self.tasks = 0  #: of the run that had most
+        self.has_timers = False  #: some run had sleeps or timeouts
+        self.early = 0  #: runs in which they may
         self.has_threads = False  #: some run had a thread besides the test's own, or tasks of which one could go first
         self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
         self.ended_by = ""  #: what ended the search before its time
@@ -96,19 +95,18 @@ class Tried:
         self.threads = max(self.threads, made.threads)
         self.tasks = max(self.tasks, made.tasks)
         self.has_threads |= bool(made.switched)
+        self.has_timers |= bool(made.timed)
+        self.early += made.runs * (Strikes.EARLY in plan.strikes)
         self.coverage.add(plan, made)
 
     def merge(self, other: Tried) -> None:
         """Adds what another process has tried."""
         self.runs += other.runs
         self.schedules |= other.schedules
-        self.steps = max(self.steps, other.steps)
-        self.threads = max(self.threads, other.threads)
-        self.tasks = max(self.tasks, other.tasks)
-        self.has_threads |= other.has_threads
-        self.turns_from = max(self.turns_from, other.turns_from)
+        for name in ("steps", "threads", "tasks", "turns_from", "has_threads", "has_timers", "has_tasks"):
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+        self.early += other.early
         self.ended_by = self.ended_by or other.ended_by
-        self.has_tasks |= other.has_tasks
         self.known.update(other.known)
         self.coverage.merge(other.coverage)
         self.unswitched = {*self.unswitched, *other.unswitched}
@@ -125,6 +123,13 @@ class Tried:
         why = "its tasks have one order, asyncio's" if self.tasks else "there was nothing to switch to"
         return f"\n  no thread was started: {why}"
 
+    @property
+    def timers(self) -> str:
+        """For a report: in which order sleeps and timeouts have ended, if there are some."""
+        if not self.early:
+            return "\n  sleeps and timeouts ended in order of time: --early-timeouts tries others" * self.has_timers
+        return f"\n  sleeps and timeouts ended in any order in {counted(self.early, 'run')}"
+
     def failures(self) -> str:
         """For a report: that there was no failure, except known ones."""
         if not self.known:
@@ -138,15 +143,16 @@ class Tried:
             f"BUDGET SPENT: {counted(self.runs, 'run')}, {counted(len(self.schedules), 'distinct schedule')}, "
             f"{self.failures()}"
         )
-        end = _TASKS if self.has_tasks else ""
+        end = "\n  tasks of asyncio ran: their order was not explored" * self.has_tasks
         if not self.has_threads:
-            return head + self.alone + end
+            return head + self.alone + self.timers + end
         who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"
         size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"
         if self.turns_from:
             size += f"; from step {self.turns_from:,} on threads took turns only: --max-steps tries more there"
         ended = [f"  {self.ended_by}"] * bool(self.ended_by)
-        return "\n".join((head, size, *ended, *self.coverage.lines(), *left_out(self.unswitched))) + end
+        lines = "\n".join((head, size, *ended, *self.coverage.lines(), *left_out(self.unswitched)))
+        return lines + self.timers + end
 
 
 def left_out(unswitched: Iterable[str]) -> list[str]:

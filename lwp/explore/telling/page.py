@@ -31,7 +31,7 @@ def page(told: Told, story: Story, result: Result) -> str:
         _traceback(told),
         f'<div class="picture">{_Picture(story).html(what)}</div>',
         _legend(story),
-        f"<p>{escape(closing(result)[0])}</p>",
+        *(f"<p>{escape(line)}</p>" for line in (closing(result)[0], *(result._passes or ()))),
         _copied("Token", result.token or ""),
         _copied("Again", result.command) if result.command else "",
     ]

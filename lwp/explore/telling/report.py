@@ -333,7 +333,7 @@ def _traceback(told: Told) -> list[str]:
 def realism(result: Result) -> str:
     """On which CPython the schedule can come."""
     if result.outcome is Outcome.FOUND and not result.deviations and result.other_order is None:
-        return "fails in the plain order too: no race"
+        return "fails in the plain order too: no race" if result._passes == [] else "fails in the first order tried"
     gil = "free-threaded only" if result.free_threaded_only else "possible under the GIL"
     if result.other_order is None:
         return gil
@@ -346,6 +346,7 @@ def closing(result: Result) -> list[str]:
     what = "FOUND" if result.outcome is Outcome.FOUND else f"{result.outcome.value.upper()} found"
     lines = [
         f"{what} by {result.found_by} {runs}; {realism(result)}; replays {result.replays}/{result.replayed}.",
+        *(_cut(line) for line in result._passes or ()),
         f"Name {result.name}",
     ]
     if len(result.token or "") <= _LONG_TOKEN or not result.command:  # a longer token stands in the command alone

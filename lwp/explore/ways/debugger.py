@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from traceback import walk_stack
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from ... import native
@@ -29,6 +29,7 @@ from ..telling.recorder import Recorder
 from ..telling.story import Story
 from ..telling.words import at, deviation, headline, of_error, stopped, waiting
 from ..tokens import read_token
+from .targets import of_program
 
 _NEVER = -1  # bdb's stoplineno after `continue`
 _PATIENCE = 1e6  # seconds that a prompt may take
@@ -221,7 +222,7 @@ class _Debugger(pdb.Pdb):
         self.reset()
         with _silence():
             self._tell(f"raises {of_error(error)}")
-            self.interaction(None, _own(error.__traceback__))
+            self.interaction(None, of_program(error.__traceback__) or error.__traceback__)
 
     def _tell(self, why: str) -> None:
         self.message("\n" + printable(f"--- in {self._prompts.name(self._thread)}: {why}"))
@@ -249,11 +250,3 @@ class _Debugger(pdb.Pdb):
         """
         for line in self._prompts.others(self._thread):
             self.message(printable(line))
-
-
-def _own(traceback: TracebackType | None) -> TracebackType | None:
-    """From the program's first frame on."""
-    found = traceback
-    while found is not None and not is_program(found.tb_frame.f_code.co_filename):
-        found = found.tb_next
-    return found or traceback

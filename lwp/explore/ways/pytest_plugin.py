@@ -21,11 +21,8 @@ import pytest
 import lwp_runtime
 
 __all__: list[str] = []
-
 #: (started, peak, alive) of each worker of pytest-xdist that has ended
 _workers: pytest.StashKey[list[tuple[int, int, int]]] = pytest.StashKey()
-
-
 _LEFT = "lwp_left"  # of a report's properties, which pytest-xdist passes on
 _alive: pytest.StashKey[list[threading.Thread]] = pytest.StashKey()  # those alive as the test's call began
 

@@ -300,7 +300,6 @@ def _call(item: pytest.Function) -> Callable[[], object]:
     if function is not item.obj and item.instance is not None and options is not None:
         function = functools.partial(function, item.instance)
     fixtures = _fixtures_of(item)
-
     function = plain(function)
 
     def call() -> None:
@@ -585,7 +584,7 @@ class Suite:
         with without_breakpoints() if self._debugs else nullcontext():
             died = (self._token, True) == self._known_tokens.token(item.nodeid)
             result = _explore_item(item, options, self._token, died)
-        if result is None or result.token is None:
+        if result is None or result.token is None or result._unasked:
             return result
         if self._debugs and self._token is not None:
             _debug_item(item, options, self._token)
@@ -649,7 +648,7 @@ def _facts_of(item: pytest.Item, outcome: str, result: Result | None = None, **m
 def _raise(item: pytest.Item, result: Result) -> None:
     __tracebackhide__ = True
     expected = getattr(getattr(item, "obj", None), "__unittest_expecting_failure__", False)
-    if result.error is None:
+    if result.error is None or result._unasked:
         if expected:
             pytest.fail("Unexpected success", pytrace=False)
         return

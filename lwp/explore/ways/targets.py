@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from ... import native
@@ -136,12 +136,16 @@ def _imported(path: Path) -> ModuleType:
     except TargetError:
         raise
     except (Exception, SystemExit) as error:
-        own = error.__traceback__
-        while own is not None and not is_program(own.tb_frame.f_code.co_filename):
-            own = own.tb_next
-        lines = traceback.format_exception(type(error), error, own)
+        lines = traceback.format_exception(type(error), error, of_program(error.__traceback__))
         print("".join(lines), end="", file=sys.stderr)
         raise TargetError(f"{path} can't be imported: {lines[-1].strip()}") from error
+
+
+def of_program(traceback: TracebackType | None) -> TracebackType | None:
+    """From the program's first frame on; None: it has none."""
+    while traceback is not None and not is_program(traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _attribute(owner: Any, name: str, where: str) -> Any:
@@ -171,11 +175,10 @@ def _load_function(path: str, name: str) -> Test:
             raise TargetError(f"{path}:: what? Name a function of the file, or Class::method")
         owner, found = found, _attribute(found, part, where)
         where = f"{where}::{part}"
-    if not callable(found) or (isinstance(found, type) and not _is_case(found)):
-        kind = "a class: name one of its methods" if isinstance(found, type) else "no function"
-        raise TargetError(f"{where} is {kind}")
     if isinstance(found, type):
-        raise TargetError(f"{where} is a TestCase: name one of its methods")
+        raise TargetError(f"{where} is a {'TestCase' if _is_case(found) else 'class'}: name one of its methods")
+    if not callable(found):
+        raise TargetError(f"{where} is no function")
     function, _ = options_of(found)
     function = plain(function)
     if (reason := why_not(function)) is not None:

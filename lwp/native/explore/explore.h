@@ -152,6 +152,7 @@ struct explore_run {
     int count; /* threads begun, tasks, and cancellers */
     int tasks, cancellers; /* of these */
     enum { EXPLORE_NOT_CANCELLED, EXPLORE_CANCELLED, EXPLORE_CANCELLED_BY_TIMEOUT } cancelled; /* whether a canceller has gone on */
+    int timed; /* a thread with a deadline went on */
     long choices; /* steps at which more than one could go on */
     long number; /* of this run in the process */
     long made; /* Thread objects */

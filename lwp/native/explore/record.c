@@ -142,6 +142,7 @@ void explore_record(const struct explored *thread, const struct explore_set *can
     if (kind == EXPLORE_BEGIN && !thread->green->waited)
         flags |= EXPLORE_DAEMON;
     flags |= (thread->op.at_gil ? EXPLORE_AT_GIL : 0) | (thread->op.deadline != PARK_FOREVER ? EXPLORE_TIMED : 0);
+    explore_run.timed |= flags & EXPLORE_TIMED;
     *step = (struct explore_step){.can = can->words[0],
                                   .early = early->words[0],
                                   .object = explore_number(thread->op.object, &fresh),

@@ -330,3 +330,27 @@ def test_the_report_tells_which_task_is_cancelled_and_where() -> None:
 def test_the_report_tells_which_timeout_fires() -> None:
     report = explored(partial(swallowed, False)).report()
     assert re.search(r"\n━━▶ Task-1's timeout fires while it awaits child at test_cancel\.py:\d+\n", report), report
+
+
+async def cancelled_late() -> None:
+    """A lock that a task keeps if it is cancelled at the last of its awaits, after many."""
+    lock = asyncio.Lock()
+
+    async def work() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await lock.acquire()
+        await asyncio.sleep(0)
+        lock.release()
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task])
+    assert not lock.locked()
+
+
+def test_each_await_is_cancelled_once_in_the_first_quarter_of_the_runs() -> None:
+    result = explore(cancelled_late, runs=1000, seed=1, cancel=True)
+    assert result.outcome is Outcome.CANCELLATION, result.report()
+    assert result.found_by == "awaits, sync"
+    assert result.runs < 50
+    assert result.deviations == 1

@@ -26,6 +26,23 @@ def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
     assert 1000 < runs < 2000
 
 
+def test_an_early_timeout_fails_only_if_it_was_asked_for(tmp_path: Path) -> None:
+    tests = """
+import asyncio
+def test_it():
+    async def main():
+        async with asyncio.timeout(1):
+            await asyncio.sleep(0.9)
+    asyncio.run(main())
+"""
+    for _ in range(2):  # nothing is kept that would fail the next time
+        found = run(tmp_path, tests, "--lwp-explore")
+        assert outcomes(found) == {"passed": 1}
+        assert "early timeout: TimeoutError test_it.py:" in found.stdout
+    asked = run(tmp_path, tests, "--lwp-explore", "--lwp-explore-early-timeouts")
+    assert outcomes(asked) == {"failed": 1}
+
+
 @pytest.mark.slow
 def test_the_command_that_it_gives_finds_it_again(tmp_path: Path) -> None:
     """From the folder in which pytest was started, whatever the root is."""

@@ -142,6 +142,32 @@ def itself() -> None:
         guard.acquire()
 
 
+def forgotten_join() -> None:
+    out: list[int] = []
+    thread = threading.Thread(target=out.append, args=(1,))
+    thread.start()
+    assert out == [1]
+    thread.join()
+
+
+def asked_and_added() -> None:
+    added: list[int] = []
+
+    def add() -> None:
+        if not added:
+            time.sleep(0.001)
+            added.append(1)
+
+    in_threads(add, add)
+    assert added == [1]
+
+
+def always() -> None:
+    added: list[int] = []
+    in_threads(lambda: added.append(1), lambda: added.append(2))
+    assert len(added) == 1
+
+
 def crowd() -> None:
     forks = [threading.Lock() for _ in range(20)]
 
@@ -173,6 +199,7 @@ def long_way() -> None:
 
 
 ALL = [deadlock, lost_update, lost_wakeup, left_behind, livelock, early_timeout, itself, crowd, long_way]
+ALL += [forgotten_join, asked_and_added, always]
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +218,15 @@ def results() -> dict[Callable[[], object], Result]:
 Results = dict[Callable[[], object], Result]
 
 
+@pytest.mark.parametrize("test", [forgotten_join, asked_and_added])
+def test_an_order_that_passes_has_a_token(results: Results, test: Callable[[], object]) -> None:
+    report = results[test].report()
+    token = re.search("^It passes in this order, (.*):$", report, re.MULTILINE)
+    assert token is not None, report
+    assert runtime.replay(test, token[1]).outcome is Outcome.BUDGET_SPENT
+    assert token[0] in html.unescape(results[test].page())
+
+
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
@@ -203,8 +239,9 @@ def test_the_report_fits_on_a_screen(results: Results, test: Callable[[], object
 def test_the_report_says_how_to_see_it_again(results: Results, test: Callable[[], object]) -> None:
     result = results[test]
     assert result.token
-    *_, facts, name, token, command = result.report().splitlines()
-    assert re.fullmatch(r"(FOUND|EARLY TIMEOUT found) by \w+, \w+ after .* runs?, \S+ s; .*; replays 10/10\.", facts)
+    *_, name, token, command = result.report().splitlines()
+    facts = r"^(FOUND|EARLY TIMEOUT found) by \w+, \w+ after .* runs?, \S+ s; .*; replays 10/10\.$"
+    assert re.search(facts, result.report(), re.MULTILINE)
     assert name == f"Name {result.name}"
     assert token == f"Token {result.token}"
     assert command.strip() == f'runtime.replay({test.__name__}, "{result.token}")'
@@ -261,6 +298,10 @@ SAYS = [
     (deadlock, "; possible under the GIL;"),
     (lost_update, "; free-threaded only;"),
     (itself, "; fails in the plain order too: no race;"),
+    (always, "; fails in the plain order too: no race;"),
+    (forgotten_join, "; fails in the first order tried;"),
+    (asked_and_added, "; fails in the first order tried;"),
+    (asked_and_added, ": Thread-1 goes first, Thread-2 has not begun Name "),
     (itself, "DEADLOCK: MainThread waits for guard, which it holds itself "),
     (itself, f"for guard, which it holds itself since {HERE}:{line_of('with guard:', itself)}"),
     (lost_wakeup, "DEADLOCK: Thread-1 (waiter) waits to be notified, and that was done before it waited "),

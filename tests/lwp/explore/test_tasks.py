@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import re
 import socket
@@ -330,9 +331,12 @@ def test_all_orders_of_steps_are_tried() -> None:
 
 
 def test_one_task_alone_has_nothing_to_switch_to() -> None:
-    result = explore(lambda: asyncio.run(asyncio.sleep(1)), runs=20, strategy="auto")
+    result = explore(lambda: asyncio.run(asyncio.sleep(0)), runs=20, strategy="auto")
     assert result.outcome is Outcome.EXHAUSTED
     assert result.runs == 1
+    result = explore(lambda: asyncio.run(asyncio.sleep(1)), runs=20, strategy="auto")
+    assert result.outcome is Outcome.EXHAUSTED
+    assert result.runs == 1 + 20 // 4  # the sleep may end early
 
 
 # ---- primitives and time ---------------------------------------------------------------------------------------------
@@ -491,6 +495,57 @@ def test_coroutines_from_another_thread_are_explored() -> None:
     seen: set[str] = set()
     explore(test, runs=300, seed=1, granularity="sync")
     assert seen == {"aabb", "abab"}  # what one thread gives to a loop stays in its order
+
+
+def test_a_thread_beside_the_loop_of_one_task_is_explored() -> None:
+    async def test() -> None:
+        box = [0]
+
+        def add() -> None:
+            before = box[0]
+            len("")
+            box[0] = before + 1
+
+        thread = threading.Thread(target=add)
+        thread.start()
+        add()
+        thread.join()
+        assert box == [2]
+
+    result = explore(test, runs=1000, seed=1)
+    assert result.outcome is Outcome.FOUND, result.report()
+    assert "possible under the GIL" in result.report()
+
+
+@pytest.mark.parametrize("waits_in", ["a thread", "the loop"])
+def test_a_task_of_another_thread_may_end_cancelled(waits_in: str) -> None:
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def by_a_thread() -> None:
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def ask() -> None:
+            with pytest.raises(concurrent.futures.CancelledError):
+                asyncio.run_coroutine_threadsafe(cancels_itself(), loop).result()
+            loop.call_soon_threadsafe(event.set)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        await event.wait()
+        thread.join()
+
+    async def by_the_loop() -> None:
+        future = asyncio.run_coroutine_threadsafe(cancels_itself(), asyncio.get_running_loop())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert future.cancelled()
+
+    result = explore(by_a_thread if waits_in == "a thread" else by_the_loop, runs=300, seed=1, granularity="sync")
+    assert result.error is None, result.report()
 
 
 def test_answers_of_to_thread_are_explored() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import random
+import re
 import secrets
 import threading
 import time
@@ -34,6 +36,56 @@ def of_each_run(look: Callable[[], Any], runs: int = RUNS) -> list[Any]:
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
     assert len(seen) == result.runs > 1
     return seen
+
+
+# ---- the order in which sleeps end -----------------------------------------------------------------------------------
+
+
+def sleepers_in_order() -> None:
+    woken: list[int] = []
+
+    async def sleep(number: int) -> None:
+        await asyncio.sleep(number / 10)
+        woken.append(number)
+
+    async def main() -> None:
+        await asyncio.gather(sleep(1), sleep(2))
+
+    asyncio.run(main())
+    assert woken == [1, 2]
+
+
+def test_when_all_else_was_tried_sleeps_end_in_any_order_unasked() -> None:
+    result = explore(sleepers_in_order, seed=1)
+    assert result.outcome is Outcome.EARLY_TIMEOUT, result.report()
+    assert result.runs < 300
+    result.check()
+    with pytest.raises(AssertionError):
+        explore(sleepers_in_order, seed=1, early_timeouts=True).check()
+
+
+def test_a_right_test_is_exhausted_all_the_same_and_says_what_was_tried() -> None:
+    async def main() -> None:
+        await asyncio.gather(asyncio.sleep(1), asyncio.sleep(2))
+
+    result = explore(main, seed=1)
+    assert result.outcome is Outcome.EXHAUSTED
+    assert re.fullmatch(
+        "EXHAUSTED: 1 run, no failure\n  no thread was started: its tasks have one order, asyncio's\n"
+        "  sleeps and timeouts ended in any order in [0-9]+ runs",
+        result.report(),
+    )
+
+
+@pytest.mark.parametrize(("strategy", "outcome"), [("dpor", Outcome.EXHAUSTED), ("auto", Outcome.BUDGET_SPENT)])
+def test_it_is_said_that_sleeps_ended_in_order_of_time(strategy: str, outcome: Outcome) -> None:
+    def test() -> None:
+        together(lambda: time.sleep(0.1), lambda: time.sleep(0.2))
+
+    result = explore(test, runs=100, seed=1, strategy=strategy)
+    assert result.outcome is outcome
+    assert result.report().endswith("\n  sleeps and timeouts ended in order of time: --early-timeouts tries others")
+    assert "sleeps" not in explore(lambda: together(int, int), runs=100, seed=1, strategy=strategy).report()
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,7 @@
 /* A strategy chooses which of the threads that can go on does.  Each has a file, with the paper that it follows at its head;
  * lwp/explore/search/strategies.py makes the plans that try it.
  *
- * All state is the run's: one run at a time, on one LWP.
- *
- * REJECTED.  URW, which chooses in proportion to the steps that threads have left (Zhao et al., "Selectively uniform concurrency testing",
- * ASPLOS 2025).  Of the 106 bugs in tests/lwp/explore/corpus it finds none alone, and in turns with the others, as `auto` had it, a find took
- * 3.5 % more steps (geometric mean of five seeds). */
+ * All state is the run's: one run at a time, on one LWP. */
 #ifndef RUNTIME_STRATEGY_H
 #define RUNTIME_STRATEGY_H
 

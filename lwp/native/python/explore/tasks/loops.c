@@ -3,7 +3,8 @@
  * (lwp/explore/tasks/loops.py).
  *
  * A handle is a task's if its callback is one of the task's methods, which is how a task goes on.  All other handles are the thread's: they
- * are called in the loop's order, and only their order among the tasks' is chosen.
+ * are called in the loop's order, and only their order among the tasks' is chosen.  So is the cancel() of a task that has ended, because such
+ * a task never goes on (run_coroutine_threadsafe() adds one when its task ends cancelled).
  *
  * THE ORDER.  A loop promises to call handles as they were added, and programs rely on it.  What comes from the world, a file that is ready
  * or a timer, could have come earlier or later.  So each ready handle has a CAUSE, and may be called before one that is ahead of it
@@ -98,7 +99,7 @@ static struct explored *owner_of(struct explored *loop, PyObject *handle)
     if (!known && (known = new_task(loop, task)) && point_tell(known, EXPLORE_BEGIN, task) < 0)
         known = NULL;
     Py_DECREF(task);
-    return known;
+    return known && known->state == EXPLORED_ENDED ? loop : known;
 }
 
 static int is_cancelled(PyObject *handle)
