@@ -38,7 +38,7 @@ def life_figure(steps: list[dict[str, Any]]) -> Figure:
     end = _TOP + _ROW * len(steps)
     creator, kernel, thread = _LANES.values()
     parts = [text(x, 20, name, "head", "middle") for name, x in _LANES.items()]
-    parts += [text(22, 20, "line", "dim", "end"), text(68, 20, "µs", "dim", "end")]
+    parts += [text(0, 20, "line", "dim"), text(68, 20, "µs", "dim", "end")]
     parts += [
         line(creator, _TOP, creator, rows["join"]),
         line(creator, rows["join"], creator, rows["cleared"], "sleeps"),

@@ -20,5 +20,5 @@ def test_an_option_that_was_taken_away(command: str, option: str) -> None:
 
 @pytest.mark.parametrize("option", GONE["pytest"])
 def test_an_option_of_pytest_that_was_taken_away(option: str, tmp_path: Path) -> None:
-    done = python("-m", "pytest", f"{option}=x", cwd=tmp_path, status=4)
+    done = python("-W", "ignore", "-m", "pytest", f"{option}=x", cwd=tmp_path, status=4)  # other plugins warn
     assert done.stderr.splitlines() == [f"ERROR: {gone('pytest', option)}", ""]
