@@ -473,7 +473,7 @@ def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
     [
         (1, "ba", ("a", "b")),
         (2, "acdb", ("ab", "cd")),
-        # Who was changed later goes on first.
+        # The thread that was changed later goes on first.
         pytest.param(3, "acefdb", ("ab", "cd", "ef"), marks=pytest.mark.slow),
     ],
 )
