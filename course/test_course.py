@@ -417,7 +417,7 @@ MISTAKES = {
     "lab10": {
         "readers inside": (
             "or self._writing or self._readers:",
-            "or self._writing or self._readers:",
+            "or self._writing:",
             "a_writer_is_alone_and_none_sleeps_for_ever",
         ),
         "writer wakes nobody": (
