@@ -11,7 +11,12 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
+
+
+def in_browser(test: Any) -> Any:
+    """For a test that calls browser(), whose first call in a process loads OpenSSL."""
+    there_is_none = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with its chromedriver")
+    return pytest.mark.loads(there_is_none(test))
 
 
 @contextmanager
