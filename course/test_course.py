@@ -541,6 +541,8 @@ def test_a_mistake_in_a_solution_is_found(lab: str, tmp_path: Path) -> None:
     mistakes = MISTAKES[lab].items()
     orders = [("--yours", mistaken(lab, *text, tmp_path / name), "-k", test) for name, (*text, test) in mistakes]
     found = dict(zip(MISTAKES[lab], grade(lab, *orders), strict=True))
+    if not any(found.values()):
+        pytest.skip("the tests that were asked for can't run here")
     assert {name: one[0] for name, one in found.items() if one} == {
         name: {test} for name, (*_, test) in mistakes if found[name]
     }
