@@ -32,6 +32,7 @@ lwp_runtime.give_way()
 __all__ = ["Worker"]
 
 _FOREVER = 1e9  # seconds
+_LINGER = 2  # seconds: a worker that ends is so long asked on a kept connection, as gthread's is
 
 
 class _Connection:
@@ -81,17 +82,19 @@ class _Response(wsgi.Response):  # type: ignore[misc]
 class Worker(AsyncWorker):  # type: ignore[misc]
     """Has up to --worker-connections at a time, and with --threads above 1 runs up to so many requests at a time.
 
-    All of its threads share the main thread's LWP.  A request that computes, or that blocks in C code of others, holds
-    them up; after --timeout the arbiter replaces the worker, as it does gevent's.
+    The threads of its requests share an LWP.  While one computes, or blocks in C code of others, as a driver of a
+    database does, the others go on, on another LWP.  Only C code that keeps the GIL for --timeout has the worker
+    replaced.
 
-    LWP_TIME_SLICE in the environment: seconds after which the others go on, on another LWP.  Then the main thread has
-    an LWP to itself, and only C code that keeps the GIL for --timeout has the worker replaced.
+    LWP_TIME_SLICE in the environment: seconds that a request may keep the others waiting.  0: all share the main
+    thread's LWP, and a request that blocks so holds them up, until the arbiter replaces the worker after --timeout, as
+    it does gevent's.
     """
 
     alive: bool
 
     def init_process(self) -> None:
-        time_slice = float(os.environ.get(_children.TIME_SLICE) or 0) or None
+        time_slice = float(os.environ.get(_children.TIME_SLICE) or _installation.TIME_SLICE) or None
         _installation.install(green=True, time_slice=time_slice)
         for name in ("", "gunicorn.error", "gunicorn.access"):
             for handler in logging.getLogger(name).handlers:
@@ -99,11 +102,12 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         wsgi.Response = _Response
         self.ended = threading.Event()
         self.connections: set[_Connection] = set()
+        self.lingers_until = math.inf
         self.mine = threading.local()
         super().init_process()
 
     def run(self) -> None:
-        """Serves until the worker is to end, and then for up to --graceful-timeout who is connected."""
+        """Serves until the worker is to end, and then for up to --graceful-timeout the requests that have begun."""
         # A request reads some twenty settings.  By Config's two calls for each they are 6 % of its instructions.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         self.tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
@@ -124,6 +128,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         self.alive = False
         for listener in self.sockets:
             listener.close()
+        self.lingers_until = time.monotonic() + _LINGER
         deadline = time.monotonic() + self.cfg.graceful_timeout
         while places and time.monotonic() < deadline:
             self.notify()
@@ -176,7 +181,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
     def notify(self) -> None:
         super().notify()
         if self.cfg.keepalive:
-            before = time.monotonic() - self.cfg.keepalive
+            now = time.monotonic()
+            before = now if now > self.lingers_until else now - self.cfg.keepalive
             for connection in list(self.connections):
                 connection.end_if_late(before)
 

@@ -8,12 +8,13 @@ from .chaos import chaos
 from .explore import explore
 from .io import io
 from .packages import programs
+from .turns import turns
 from .workers import workers
 
 
 @click.group(
-    commands=[io, workers, programs, explore, chaos],
-    help="Compare the runtime with others: servers, explorers, and chaos.",
+    commands=[io, workers, programs, explore, chaos, turns],
+    help="Compare the runtime with others: servers, explorers, chaos and turns.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def _bench() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-CORPUS = Path(__file__).resolve().parent.parent / "tests" / "explore"
+CORPUS = Path(__file__).resolve().parent.parent / "tests" / "lwp" / "explore"
 _STANDSTILL = 4.0  # seconds of one run: it hangs
 _EXIT = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +42,12 @@ def needs_gil(why: str) -> pytest.MarkDecorator:
 
 #: runtime/native/python/threads/wake.c: a thread defers wake-ups, and dozes, after turns of 50 microseconds at most.
 needs_fast_turns = pytest.mark.skipif(SLOW > 1, reason="a turn takes longer than a wake-up is deferred for")
+
+
+@pytest.fixture
+def one_processor() -> Iterator[int]:
+    """The one that the test may run on, and the programs that it starts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield min(before)
+    os.sched_setaffinity(0, before)

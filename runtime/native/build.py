@@ -135,7 +135,7 @@ SOURCES = [
     "python/threads/gil_queue.c",
     "python/threads/gil_crowd.c",
     "python/threads/wake.c",
-    "python/without_gil/spin.c",
+    "python/threads/spin.c",
     "python/threads/sleep.c",
     "python/sync/serial.c",
     "python/sync/common.c",

@@ -345,8 +345,8 @@ def is_installed() -> bool:
 def installed(*, green: bool = False, lwps: int = 1, time_slice: float | None = TIME_SLICE) -> Iterator[None]:
     """install() for the time of a `with`; if it was in force before, it stays."""
     before = is_installed()
-    install(green=green, lwps=lwps, time_slice=time_slice)
-    try:
+    try:  # also if Ctrl-C comes in the middle of install()
+        install(green=green, lwps=lwps, time_slice=time_slice)
         yield
     finally:
         if not before:
@@ -361,12 +361,12 @@ def blocking_replaced() -> Iterator[None]:
     """
     undo: list[Callable[[], None]] = []
     with installed():
-        for owner, name, method in [method for room in _blocking() for method in room.METHODS]:
-            _replace(owner, name, method, undo)
-        others = (time.sleep, queue.SimpleQueue)
-        stand_ins = [pair for room in _blocking() for pair in room.STAND_INS]
-        _replace_in_modules({id(stock): ours for stock, ours in stand_ins if stock not in others}, undo)
         try:
+            for owner, name, method in [method for room in _blocking() for method in room.METHODS]:
+                _replace(owner, name, method, undo)
+            others = (time.sleep, queue.SimpleQueue)
+            stand_ins = [pair for room in _blocking() for pair in room.STAND_INS]
+            _replace_in_modules({id(stock): ours for stock, ours in stand_ins if stock not in others}, undo)
             yield
         finally:
             while undo:

@@ -51,7 +51,9 @@
 #define LOOK_EVERY 5000000  /* ns after which the native thread looks for signals, while others run */
 #define LONG_TICK 10000000  /* the tick grows to this while the runner makes no switch and the queue is empty */
 #define LEAST_TURN 1500     /* ns: of shorter turns one carrier at a time does more */
-enum { QUIET = 3 };         /* ticks with an idle runner after which the watcher sleeps without a timeout */
+/* Ticks with an idle runner, and without a switch, after which the watcher sleeps without a timeout.  If it also did so while the runner sleeps
+ * and runs in turn, the runner would wake it every few turns, and lose its processor to it: beside threads that compute, for milliseconds. */
+enum { QUIET = 3 };
 
 int green_reports_deadlock, green_parallel;
 int (*scheduler_spawn_carrier)(struct scheduler *scheduler);
@@ -312,7 +314,7 @@ static void watch_runner(struct carrier *c)
             return;
         long moved = s->moves - seen;
         int sleeps = atomic_load(&s->idle) != BUSY;
-        quiet = sleeps ? quiet + 1 : 0;
+        quiet = sleeps && !moved ? quiet + 1 : 0;
         seen = s->moves;
         if (green_parallel && moved && !sleeps && s->head && moved * LEAST_TURN <= tick) {
             begin_to_help(c);
@@ -541,21 +543,18 @@ static void run_again(struct carrier *c)
     watch_again(s);
 }
 
-void carrier_leaves_c(struct green *me)
+int carrier_leaves_c(struct carrier *c)
 {
-    struct carrier *c = me->carrier;
     struct scheduler *s = c->scheduler;
 
     park_lock(&s->lock);
-    int on = s->runner && c->generation == s->generation;
-    if (on && may_run(c))
+    int on = s->runner && c->generation == s->generation, runs = on && may_run(c);
+    if (runs)
         run_again(c);
-    else if (on && s->runner->in != &s->runner->base && !green_parallel) {
-        ready_push(s, me);
-        carrier_schedule(s, me);
-        return;
-    }
-    park_unlock(&s->lock); /* a runner in its base sleeps, and keeps the place: only one LWP may sleep for files */
+    /* A runner in its base sleeps, and keeps the place: only one LWP may sleep for files. */
+    int lost = on && !runs && s->runner->in != &s->runner->base;
+    park_unlock(&s->lock);
+    return lost;
 }
 
 void carrier_begins_wait_in_c(struct scheduler *s)

@@ -12,10 +12,10 @@ void carrier_run(struct carrier *c);
  * is the caller's turn. */
 void carrier_schedule(struct scheduler *s, struct green *me);
 
-/* Called without the lock by the thread that the carrier is in, around C code of others that blocks: green/foreign.h.  The thread may come
- * back on another LWP. */
+/* Called without the lock by the thread that the carrier is in, around C code of others that blocks: green/foreign.h.  carrier_leaves_c()
+ * returns 1 if another LWP is the runner, and in a thread. */
 void carrier_enters_c(struct carrier *c);
-void carrier_leaves_c(struct green *me);
+int carrier_leaves_c(struct carrier *c);
 
 /* Called around a wait there that leaves the LWP to others. */
 void carrier_begins_wait_in_c(struct scheduler *s);

@@ -147,7 +147,7 @@ void foreign_enter(const void *code)
         carrier_enters_c(me->carrier);
 }
 
-void foreign_leave(void)
+int foreign_leave(void)
 {
     struct green *me = park_green;
     struct scheduler *s = me->scheduler;
@@ -155,7 +155,8 @@ void foreign_leave(void)
     learn_from_call(me);
     atomic_store_explicit(&me->in_c_since, 0, memory_order_relaxed);
     if (has_places(s) && (!runs_on_runner(me) || atomic_load(&s->idle) == IDLE_IN_C))
-        carrier_leaves_c(me);
+        return carrier_leaves_c(me->carrier);
+    return 0;
 }
 
 int foreign_is_in_c(void)
@@ -170,7 +171,7 @@ int foreign_wait(struct pollfd *files, int count, int64_t deadline)
     struct green *me = park_green;
     int saved = errno;
 
-    foreign_leave(); /* with the runner's place again, if it is free, the wait needs no other LWP */
+    (void)foreign_leave(); /* with the runner's place again, if it is free, the wait needs no other LWP */
     be_in_c(me, 0); /* for foreign_since(); nothing is learnt from the wait */
     carrier_begins_wait_in_c(me->scheduler);
     int result = green_wait_fds(files, count, deadline);

@@ -193,6 +193,22 @@ static int wait_until_woken(struct sync_place *place, int64_t deadline, int resu
     return 0;
 }
 
+static int is_woken(void *place)
+{
+    return atomic_load_explicit(&((struct sync_place *)place)->word, memory_order_relaxed) == SYNC_WOKEN;
+}
+
+void sync_queue_look(struct sync_place *place, int (*spin)(int (*look)(void *arg), void *arg, int rarer))
+{
+    int asleep = SYNC_ASLEEP, looking = SYNC_LOOKING;
+
+    if (!atomic_compare_exchange_strong(&place->word, &asleep, SYNC_LOOKING))
+        return;
+    spin(is_woken, place, 0);
+    /* Either the waker sees that we are ASLEEP, and wakes us, or we see that we are WOKEN. */
+    atomic_compare_exchange_strong(&place->word, &looking, SYNC_ASLEEP);
+}
+
 int sync_queue_wait(struct sync_place *place, int64_t deadline)
 {
     return wait_until_woken(place, deadline, 0);

@@ -73,6 +73,9 @@ void sync_queue_unlock_and_wake(struct sync_queue *queue);
 /* Grants, unlocks and wakes. */
 void sync_queue_grant_unlock(struct sync_queue *queue, long count);
 
+/* Without the lock, before one of the next two.  spin() calls look(arg) until it returns 1, or for as long as it likes; meanwhile a waker
+ * makes no system call. */
+void sync_queue_look(struct sync_place *place, int (*spin)(int (*look)(void *arg), void *arg, int rarer));
 /* Without the lock.  Sleeps: 0 woken, with the baton; ETIMEDOUT, EINTR: still in the queue, wait again or leave. */
 int sync_queue_wait(struct sync_place *place, int64_t deadline);
 /* The same, for an LWP whose deadline is farther away than SYNC_DOZE: it dozes at first.  EAGAIN: SYNC_DOZE has passed.  The caller must

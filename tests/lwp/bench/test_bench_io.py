@@ -39,7 +39,7 @@ SHORT = ("--seconds", "0.05", "--rounds", "2")
 # ---- the load --------------------------------------------------------------------------------------------------------
 
 
-def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = False, **more: Any) -> Any:
+def loaded(answer: Answer, http: bool = False, **more: Any) -> Any:
     """What the load finds of a server that answers each request so: (connection, request, its number)."""
 
     def serve(connection: socket.socket) -> None:
@@ -70,8 +70,12 @@ def loaded(answer: Callable[[socket.socket, bytes, int], None], http: bool = Fal
                 thread.join()
 
 
-def echo(connection: socket.socket, request: bytes, number: int) -> None:
-    connection.sendall(request)
+Answer = Callable[[socket.socket, bytes, int], None]
+
+
+def sends(made: Callable[[bytes, int], bytes]) -> Answer:
+    """What it makes of each request and of its number."""
+    return lambda connection, request, number: connection.sendall(made(request, number))
 
 
 def response(request: bytes, status: str = "200 OK", length: int = 64) -> bytes:
@@ -81,12 +85,7 @@ def response(request: bytes, status: str = "200 OK", length: int = 64) -> bytes:
 
 def test_each_answer_is_counted() -> None:
     requests: list[bytes] = []
-
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        requests.append(request)
-        connection.sendall(request)
-
-    result = loaded(answer, connections=3)
+    result = loaded(sends(lambda data, _: requests.append(data) or data), connections=3)  # type: ignore[func-returns-value]
     # Besides, each connection's first is not measured, and the last ones come after the time.
     assert result.answers + 3 <= len(requests) <= result.answers + 3 + 3
     assert {len(request) for request in requests} == {64}
@@ -97,11 +96,7 @@ def test_each_answer_is_counted() -> None:
 
 
 def test_a_slow_server_has_a_rate_too() -> None:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        time.sleep(0.02)
-        connection.sendall(request)
-
-    result = loaded(answer, connections=3, seconds=0.001)
+    result = loaded(sends(lambda data, _: time.sleep(0.02) or data), connections=3, seconds=0.001)  # type: ignore[func-returns-value]
     assert result.answers >= 3
     assert result.seconds > 0.02
 
@@ -150,12 +145,7 @@ def test_a_server_that_closes_each_connection_is_asked_by_a_new_one() -> None:
 
 def test_idle_connections_send_nothing_after_their_first_answer() -> None:
     asked: list[int] = []
-
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        asked.append(number)
-        connection.sendall(request)
-
-    result = loaded(answer, connections=1, idle=5)
+    result = loaded(sends(lambda data, at: asked.append(at) or data), connections=1, idle=5)  # type: ignore[func-returns-value]
     assert result.answers > 0
     assert asked.count(1) == 6
     assert asked.count(2) == 1
@@ -174,11 +164,8 @@ def test_memory_is_the_growth_after_one_answer_each() -> None:
     assert 10 <= result.server_grew / (1 << 20) < 12
 
 
-def at_third(change: Callable[[bytes], bytes]) -> Callable[[socket.socket, bytes, int], None]:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(change(request) if number == 3 else request)
-
-    return answer
+def at_third(change: Callable[[bytes], bytes]) -> Answer:
+    return sends(lambda request, number: change(request) if number == 3 else request)
 
 
 @pytest.mark.parametrize("at", [0, 1, 31, 63])
@@ -189,50 +176,39 @@ def test_each_byte_is_compared(at: int) -> None:
     assert found[2] == found[1][:at] + "." + found[1][at + 1 :]
 
 
-@pytest.mark.parametrize("change", [lambda data: data + b"x", lambda data: data[::-1]], ids=["longer", "reversed"])
-def test_other_wrong_echoes(change: Callable[[bytes], bytes]) -> None:
-    assert loaded(at_third(change), connections=1).startswith("connection 1: wrong answer to its request 3, ")
+former: list[bytes] = []
 
 
-def test_a_former_answer_is_none() -> None:
-    former: list[bytes] = []
-
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        former.append(request)
-        connection.sendall(former[-2] if number == 3 else request)
-
-    assert "wrong answer to its request 3" in loaded(answer, connections=1)
+def closes(connection: socket.socket, request: bytes, number: int) -> None:
+    connection.sendall(request)
+    if number == 3:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("wrong", [{"status": "500 No"}, {"length": 65}])
-def test_wrong_responses(wrong: dict[str, Any]) -> None:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(response(request, **wrong))
-
-    assert re.match(r"connection [12]: wrong answer to its request 1, /[0-9a-f]{63}: HTTP", loaded(answer, http=True))
-
-
-def test_a_head_without_end() -> None:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n" * 100)
-
-    assert "wrong answer" in loaded(answer, http=True)
-
-
-def test_a_connection_that_is_closed() -> None:
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(request)
-        if number == 3:
-            connection.shutdown(socket.SHUT_RDWR)
-
-    assert re.fullmatch(r"connection [12]: the server has closed it", loaded(answer))
+THIRD = r"connection 1: wrong answer to its request 3, .*"
+RESPONSE = r"connection [12]: wrong answer to its request 1, /[0-9a-f]{63}: HTTP.*"
+LOST = r"1 of 1 connections wait for an answer, and none came for 0\.2 s"
+#: Servers, how the load asks them, and what it says.
+WRONG: dict[str, tuple[Answer, dict[str, Any], str]] = {
+    "longer": (at_third(lambda data: data + b"x"), {}, THIRD),
+    "reversed": (at_third(lambda data: data[::-1]), {}, THIRD),
+    "a former answer": (sends(lambda data, at: former.append(data) or former[-1 - (at == 3)]), {}, THIRD),  # type: ignore[func-returns-value]
+    "one answer twice": (sends(lambda data, at: data * (1 + (at == 2))), {}, r"connection 1: wrong answer .*"),
+    "a failure": (sends(lambda data, _: response(data, "500 No")), {"http": True, "connections": 2}, RESPONSE),
+    "a length": (sends(lambda data, _: response(data, length=65)), {"http": True, "connections": 2}, RESPONSE),
+    "a head without end": (sends(lambda *_: b"HTTP/1.1 200 OK\r\n" * 100), {"http": True}, r".*wrong answer.*"),
+    "a close": (closes, {"connections": 2}, r"connection [12]: the server has closed it"),
+    "the first request is lost": (sends(lambda data, at: data * (at != 1)), {"patience": 0.2}, LOST),
+    "one that is measured is lost": (sends(lambda data, at: data * (at != 3)), {"patience": 0.2}, LOST),
+}
 
 
-def test_bytes_for_no_request() -> None:
-    def twice(connection: socket.socket, request: bytes, number: int) -> None:
-        connection.sendall(request * (1 + (number == 2)))
+@pytest.mark.parametrize(("answer", "how", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_answers(answer: Answer, how: dict[str, Any], says: str) -> None:
+    assert re.fullmatch(says, str(loaded(answer, **{"connections": 1, **how})), re.DOTALL)
 
-    assert "wrong answer" in loaded(twice, connections=1)
+
+def test_bytes_for_an_idle_connection() -> None:
     connections: list[socket.socket] = []
 
     def to_the_idle_one(connection: socket.socket, request: bytes, number: int) -> None:
@@ -243,18 +219,6 @@ def test_bytes_for_no_request() -> None:
             next(other for other in connections if other is not connection).sendall(b"!")
 
     assert loaded(to_the_idle_one, connections=1, idle=1) == "connection 2: bytes came for no request"
-
-
-@pytest.mark.parametrize("at", [1, 3])
-def test_a_lost_request(at: int) -> None:
-    """The first of a connection, and one of those that are measured."""
-
-    def answer(connection: socket.socket, request: bytes, number: int) -> None:
-        if number != at:
-            connection.sendall(request)
-
-    why = loaded(answer, connections=1, patience=0.2)
-    assert why == "1 of 1 connections wait for an answer, and none came for 0.2 s"
 
 
 def test_no_server() -> None:
@@ -376,16 +340,10 @@ def test_the_picture_says_what_it_shows(child: Child) -> None:
     child(program)
 
 
-def test_one_core_is_said() -> None:
-    core = min(os.sched_getaffinity(0))
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        done = bench("io", "echo", "--green", "--vs", "threading", "--connections", "2", *SHORT)
-    finally:
-        os.sched_setaffinity(0, before)
+def test_one_core_is_said(one_processor: int) -> None:
+    done = bench("io", "echo", "--green", "--vs", "threading", "--connections", "2", *SHORT)
     assert done.stderr == ""
-    assert f"core {core} alone, which server and load share" in done.stdout
+    assert f"core {one_processor} alone, which server and load share" in done.stdout
 
 
 def test_another_checkout() -> None:

@@ -80,6 +80,8 @@ def _compile(source: Path, target: Path, explored: bool, *includes: Path) -> Non
         flags += [f"-I{POINTS}", *(f"-D{name}=point_{name}" for name in NAMES)]
     if source.name == "module.c":
         flags += [entries_option(SOURCES, NATIVE), '-DCORE_BUILD="explored"']
+    if source.name == "spin.c":
+        flags.append("-Dsched_getcpu=point_sched_getcpu")
     if source.name == "queue.c":
         flags.append("-Dfork_handle=point_fork_handle")
     folders = [f"-I{folder}" for folder in (*includes, NATIVE, TREE / "lwp" / "native")]
@@ -312,8 +314,6 @@ def explore(path: Path, scenario: Scenario, strategy: str) -> tuple[str, int, st
 
 def _load(name: str, path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -327,35 +327,33 @@ def test_none_is_lost_where_threads_doze(case: str, explored: Explored) -> None:
     explored(CASES[case][0], "dfs:1", variant=DOZING)
 
 
-@pytest.mark.parametrize(
-    ("fault", "case"),
-    [
-        (Fault(QUEUE, "        queue->batons--;", "        ;"), "semaphore, two takers"),
-        (
-            Fault(QUEUE, "queue->waiting = queue->batons = queue->anys = 0", "queue->waiting = queue->anys = 0"),
-            "a giver forks",
-        ),
-        (
-            Fault(
-                SEMAPHORE,
-                "             && !atomic_compare_exchange_weak",
-                "             && 0 && !atomic_compare_exchange_weak",
-            ),
-            "semaphore",
-        ),
-        (
-            Fault(LOCK, "return !atomic_compare_exchange_strong(&lock->deferred, &deferred, 0)", "return 1"),
-            "another thread releases the lock",
-        ),
-        (Fault(SEMAPHORE, "if (outcome == RAISED_ENTITLED)", "if (0)"), "a taker is stopped"),
-        (Fault(CONDITION, "if (outcome == RAISED_ENTITLED || (outcome", "if (0 && (outcome"), "a waiter is stopped"),
-        (Fault(LOCK, "    if (waiter)\n        sync_wake_waiter(waiter);\n", ""), "condition"),
-    ],
-    ids=[
-        *("a baton is kept", "a lost baton is kept", "a sleeper doesn't ask", "a deferral is not checked"),
-        *("a permit is kept", "a notification is kept", "a deferral is not done"),
-    ],
-)
+#: Every thread says that it looks before it sleeps; it looks no further, because its clock stands still.
+LOOKING = [Fault("python/threads/sleep.c", "    if (spin_may())\n", "    if (1)\n")]
+
+
+@pytest.mark.parametrize("case", ["semaphore", "semaphore, two takers", "condition", "a giver forks", "a taker forks"])
+def test_none_is_lost_where_threads_look(case: str, explored: Explored) -> None:
+    explored(CASES[case][0], "dfs:1", variant=LOOKING)
+
+
+FORGETS = "queue->waiting = queue->batons = queue->anys = 0"
+ASKS = "             && !atomic_compare_exchange_weak"
+CHECKS = "return !atomic_compare_exchange_strong(&lock->deferred, &deferred, 0)"
+FAULTS = {
+    "a baton is kept": (Fault(QUEUE, "        queue->batons--;", "        ;"), "semaphore, two takers"),
+    "a lost baton is kept": (Fault(QUEUE, FORGETS, "queue->waiting = queue->anys = 0"), "a giver forks"),
+    "a sleeper doesn't ask": (Fault(SEMAPHORE, ASKS, ASKS.replace("&&", "&& 0 &&")), "semaphore"),
+    "a deferral is not checked": (Fault(LOCK, CHECKS, "return 1"), "another thread releases the lock"),
+    "a permit is kept": (Fault(SEMAPHORE, "if (outcome == RAISED_ENTITLED)", "if (0)"), "a taker is stopped"),
+    "a notification is kept": (
+        Fault(CONDITION, "if (outcome == RAISED_ENTITLED || (outcome", "if (0 && (outcome"),
+        "a waiter is stopped",
+    ),
+    "a deferral is not done": (Fault(LOCK, "    if (waiter)\n        sync_wake_waiter(waiter);\n", ""), "condition"),
+}
+
+
+@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)
 
@@ -377,4 +375,20 @@ SLEEPS = Fault(QUEUE, "park_wait_some(&place->word, SYNC_ASLEEP,", "park_wait_so
     ids=["without end", "after it"],
 )
 def test_a_doze_that_no_thread_ends_is_found(variant: list[Fault], fault: Fault, explored: Explored) -> None:
+    explored(CASES["semaphore"][0], "dfs:2", variant=variant, fault=fault)
+
+
+ENDS_LOOKING = "atomic_compare_exchange_strong(&place->word, &looking, SYNC_ASLEEP)"
+
+
+@pytest.mark.parametrize(
+    ("variant", "fault"),
+    [
+        (LOOKING, Fault(LOCK, "was != SYNC_LOOKING", "was != SYNC_ASLEEP")),
+        (LOOKING, Fault(QUEUE, ENDS_LOOKING, "atomic_store(&place->word, SYNC_ASLEEP)")),
+        ([*LOOKING, SLEEPS], Fault(QUEUE, ENDS_LOOKING, "(void)looking")),
+    ],
+    ids=["a sleeper is not woken", "a wake-up is overwritten", "it is taken for one that looks"],
+)
+def test_a_wake_up_that_a_look_loses_is_found(variant: list[Fault], fault: Fault, explored: Explored) -> None:
     explored(CASES["semaphore"][0], "dfs:2", variant=variant, fault=fault)

@@ -67,7 +67,7 @@ def head(path: str, *lines: str) -> bytes:
 
 
 def test_a_connection_is_kept_and_its_thread_is_green(tmp_path: Path) -> None:
-    with served(tmp_path) as server:
+    with served(tmp_path, LWP_TIME_SLICE="0") as server:
         connection = server.connection()
         ports = [ask(connection, "/port")[1] for _ in range(3)]
         process, lwp = ask(connection, "/lwp")[1].split()
@@ -80,6 +80,11 @@ def test_a_connection_is_kept_and_its_thread_is_green(tmp_path: Path) -> None:
 def test_200_connections_wait_at_once(tmp_path: Path) -> None:
     with served(tmp_path) as server, ThreadPoolExecutor(200) as pool:
         assert list(pool.map(lambda _: server.get("together/200"), range(200))) == ["all"] * 200
+
+
+def test_200_requests_wait_in_c_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as server, ThreadPoolExecutor(200) as pool:
+        assert list(pool.map(lambda _: server.get("polls/200"), range(200))) == ["all"] * 200
 
 
 def test_tls(tmp_path: Path, pem: str) -> None:
@@ -193,16 +198,29 @@ def has_ended(process: int) -> bool:
 
 
 def test_the_end_waits_for_requests(tmp_path: Path) -> None:
-    with served(tmp_path, "--keep-alive", "60", "--graceful-timeout", "60") as server, ThreadPoolExecutor(1) as pool:
-        connection = server.connection()
+    with served(tmp_path, "--graceful-timeout", "300") as server, ThreadPoolExecutor(1) as pool:
         held = pool.submit(server.get, "hold/it")
-        assert ask(connection, "/entered/it")[1] == b"entered"
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: is_refused(server), server.process)
-        response, _ = ask(connection, "/release/it")
-        assert response.getheader("Connection") == "close"
+        with server.socket(head("/release/it", "Content-Length: 1")) as client:
+            assert server.get("entered/it") == "entered"
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: is_refused(server), server.process)
+            client.sendall(b"x" + head("/"))  # the second request comes when the worker is about to end
+            with client.makefile("rb") as answers:
+                assert answers.read().count(b"Connection: close") == 1
         assert held.result(PATIENCE) == "released"
         assert server.process.wait(PATIENCE) == 0
+
+
+def test_the_end_does_not_wait_for_kept_connections(tmp_path: Path) -> None:
+    """It takes requests on them for two seconds."""
+    with served(tmp_path, "--keep-alive", "300", "--graceful-timeout", "300") as server:
+        kept = [server.connection() for _ in range(2)]
+        for connection in kept:
+            assert ask(connection, "/")[0].getheader("Connection") != "close"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        for connection in kept:
+            connection.close()
 
 
 def is_refused(server: Server) -> bool:
@@ -241,7 +259,7 @@ def test_max_requests(tmp_path: Path) -> None:
 
 def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     """And says where it has hung."""
-    with served(tmp_path, "--timeout", "2") as server:
+    with served(tmp_path, "--timeout", "2", LWP_TIME_SLICE="0") as server:
         worker = server.get()
         with server.socket(head("/compute")) as client, suppress(ConnectionResetError):
             assert client.recv(100) == b""
@@ -249,8 +267,8 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
         assert "worker_app.py" in server.log.read_text()
 
 
-def test_with_a_time_slice_others_go_on(tmp_path: Path) -> None:
-    with served(tmp_path, LWP_TIME_SLICE="0.005") as server, server.socket(head("/compute")):
+def test_others_go_on_beside_a_request_that_computes(tmp_path: Path) -> None:
+    with served(tmp_path) as server, server.socket(head("/compute")):
         assert len({server.get() for _ in range(20)}) == 1
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,9 +73,6 @@ def test_a_creator_that_waits_for_its_thread_sleeps_once(then: str, cores: str) 
 
     CPython's sleeps for the GIL once more, and for its mutex.
     """
-    import resource
-    import threading
-
     runtime.install()
     if cores == "one core":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -109,9 +108,6 @@ def test_after_install_a_start_and_a_join_are_two_wake_ups() -> None:
 
     Each sleep of a thread ends with a wake-up.
     """
-    import resource
-    import threading
-
     runtime.install()
     windows, starts, slept = 20, 30, []
     for _ in range(windows):
@@ -126,8 +122,6 @@ def test_after_install_a_start_and_a_join_are_two_wake_ups() -> None:
 @in_child
 def test_a_creator_asks_a_thread_that_computes_for_the_gil() -> None:
     """After the switch interval: start() returns although the thread never gives up the GIL by itself."""
-    import threading
-
     runtime.install()
     for interval in (1e-6, 0.005, 0.05):
         sys.setswitchinterval(interval)
@@ -150,8 +144,6 @@ def test_a_thread_that_does_little_lives_in_two_pages() -> None:
     From 3.14 on, whose interpreter has larger frames in C, a second one of stack.  Without a GIL each has
     heaps of its own.
     """
-    import re
-
     event, began = sync.Event(), sync.Semaphore(0)
 
     def begin_and_wait() -> None:
@@ -225,6 +217,7 @@ def _ping_pong_condition() -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 @needs_fast_turns
+@pytest.mark.usefixtures("one_processor")
 @pytest.mark.parametrize("pair", [_ping_pong_event, _ping_pong_semaphore, _ping_pong_lock, _ping_pong_condition])
 def test_two_threads_that_take_turns_switch_once_a_turn(
     pair: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]],
@@ -232,22 +225,17 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
     """On one core: a wake-up comes when the waker has given up the GIL, and the woken one needn't sleep for it.  Stock:
     five."""
     serve, ask = pair()
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
     windows, rounds, switches = 20, 100, []
-    try:
-        thread = runtime.Thread(target=lambda: [serve() for _ in range(windows * rounds)])
-        thread.start()
-        for _ in range(windows):
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            switched = usage.ru_nvcsw + usage.ru_nivcsw
-            for _ in range(rounds):
-                ask()
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            switches.append(usage.ru_nvcsw + usage.ru_nivcsw - switched)
-        thread.join()
-    finally:
-        os.sched_setaffinity(0, before)
+    thread = runtime.Thread(target=lambda: [serve() for _ in range(windows * rounds)])
+    thread.start()
+    for _ in range(windows):
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        switched = usage.ru_nvcsw + usage.ru_nivcsw
+        for _ in range(rounds):
+            ask()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        switches.append(usage.ru_nvcsw + usage.ru_nivcsw - switched)
+    thread.join()
     # 2 a round, in a tenth of the windows at least; on an idle machine it is so in 19 of 20.  One in which another
     # process had the core says nothing, since after it the waker defers no wake-up for some hundred turns
     # (python/threads/wake.c).
@@ -257,8 +245,6 @@ def test_two_threads_that_take_turns_switch_once_a_turn(
 @in_child
 def test_threads_that_begin_do_not_wait_for_the_gil_all_at_once() -> None:
     """Each sleeps until its turn, and then for the GIL.  All at once, they would ask for it again every 5 ms."""
-    import resource
-
     many = 3000
     threads = [runtime.Thread(target=int, stack_size=64 << 10) for _ in range(many)]
     ended = time.monotonic() + 30

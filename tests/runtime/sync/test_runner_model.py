@@ -287,9 +287,6 @@ def foreign(world: World, me: int, green: int, word: str) -> Thread:
         if data["handed"] and runner != data["watcher"]:
             data["spares"] = (runner, *data["spares"])
         data["runner"], data["handed"], data["idle"] = me, False, False
-    elif runner in data["in threads"]:
-        data["queue"] += (green,)
-        return True
     return False
 
 

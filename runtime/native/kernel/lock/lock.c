@@ -26,9 +26,10 @@ int (*sync_lock_defer)(atomic_int *word) = defer_no_wake;
 
 void sync_wake_waiter(atomic_int *waiter)
 {
-    int dozing = atomic_exchange_explicit(waiter, SYNC_WOKEN, memory_order_acq_rel) == SYNC_DOZING;
+    int was = atomic_exchange_explicit(waiter, SYNC_WOKEN, memory_order_acq_rel);
 
-    sync_wake(waiter, dozing);
+    if (was != SYNC_LOOKING)
+        sync_wake(waiter, was == SYNC_DOZING);
 }
 
 /* ---- starving waiters -------------------------------------------------------------------------------------------- */

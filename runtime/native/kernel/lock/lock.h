@@ -34,8 +34,9 @@ struct sync_lock {
 enum sync_lock_word { SYNC_FREE, SYNC_HELD, SYNC_CONTENDED, SYNC_HANDED, SYNC_OWING };
 
 /* What the word of a waiter in a queue holds; it sleeps there.  DOZING: it sleeps for SYNC_DOZE at most and then reads the word by
- * itself, so its futex wake-up may be put off, or left out. */
-enum sync_waiter_word { SYNC_ASLEEP, SYNC_DOZING, SYNC_WOKEN };
+ * itself, so its futex wake-up may be put off, or left out.  LOOKING: it reads the word again and again, and does not sleep before the word
+ * is ASLEEP again: it needs no wake-up. */
+enum sync_waiter_word { SYNC_ASLEEP, SYNC_DOZING, SYNC_WOKEN, SYNC_LOOKING };
 enum { SYNC_DOZE = 5000000 }; /* ns: the default switch interval.  Below a tick of the clock a timer costs more than a wake-up */
 
 static inline int sync_lock_try(struct sync_lock *lock)

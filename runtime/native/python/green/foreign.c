@@ -6,6 +6,7 @@
 #include "kernel/base/park.h"
 #include "python/green/scheduler.h"
 #include "python/room.h"
+#include "python/threads/gil_crowd.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -31,9 +32,13 @@ static PyThreadState *leave_python(void)
 
 static void return_to_python(PyThreadState *tstate)
 {
-    if (park_green)
-        foreign_leave();
+    int asks = park_green && foreign_leave();
+
+    if (asks)
+        gil_crowd_ask_at_once(1);
     restore_thread(tstate);
+    if (asks)
+        gil_crowd_ask_at_once(0);
 }
 
 /* ---- its waits --------------------------------------------------------------------------------------------------- */
@@ -102,6 +107,7 @@ static void watch_foreign(void)
     if (done)
         return;
     done = 1;
+    (void)gil_crowd_begins(); /* if it can't, a thread that comes back asks after the switch interval */
     Py_BEGIN_ALLOW_THREADS /* who has the linker's locks may want the GIL */
     /* If either can't be replaced, a thread that blocks there keeps its LWP for a time slice.  A way back without the way out does nothing. */
     if (replace_everywhere((void *)PyEval_RestoreThread, "PyEval_RestoreThread", return_to_python, &restore_thread) == 0

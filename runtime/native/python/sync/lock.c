@@ -6,7 +6,7 @@
 #include "python/sync/common.h"
 #include "python/sync/with.h"
 #include "python/room.h"
-#include "python/without_gil/spin.h"
+#include "python/threads/spin.h"
 #include "python/threads/wake.h"
 
 #include <errno.h>
@@ -20,10 +20,18 @@ struct lock_wait {
     int dozes;
 };
 
+/* Without the GIL, so it is wait_for_lock() that notes the owner. */
+static int try_if_free(void *lock)
+{
+    return atomic_load_explicit(&((struct sync_lock *)lock)->word, memory_order_relaxed) == SYNC_FREE && sync_lock_try(lock);
+}
+
 static int wait_for_lock(void *arg)
 {
     struct lock_wait *wait = arg;
-    int result = sync_lock_wait(&wait->self->lock, wait->deadline, wait->since, wait->dozes);
+    struct sync_lock *lock = &wait->self->lock;
+    int looked = !WITHOUT_GIL && spin_may() && spin_for(try_if_free, lock, 1);
+    int result = looked ? 0 : sync_lock_wait(lock, wait->deadline, wait->since, wait->dozes);
 
     if (result == 0) { /* in this order, with release: a thread that sees the owner sees the end of its wait too (observe/waits.c) */
         python_wait_ends();
@@ -54,7 +62,7 @@ static int take_if_free(void *self)
 
 int lock_sleep(LockObject *self, int64_t deadline, struct sync_queue *queue, int *baton, int interrupted)
 {
-    if (!interrupted && spin_for(take_if_free, self, 1))
+    if (WITHOUT_GIL && !interrupted && spin_may() && spin_for(take_if_free, self, 1))
         return 1;
     int64_t since = park_now();
 

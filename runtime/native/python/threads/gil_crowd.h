@@ -13,11 +13,14 @@ struct gil_reader {
 };
 API extern const struct gil_reader *_Atomic gil_reader;
 
-/* With the GIL: there are many threads.  Called again it does nothing.  0; -1: nothing could be replaced. */
+/* There are many threads, or one looks at the GIL before it sleeps for it.  Called again it does nothing.  0; -1: nothing could be replaced. */
 API int gil_crowd_begins(void);
 
-/* For the calling thread's next wait for the GIL, after gil_crowd_begins(): it has waited for the switch interval already, elsewhere, so
- * it asks for the GIL at once, and then as often as others do. */
+/* For the calling thread's next wait for the GIL, after gil_crowd_begins(): the thread asks for the GIL at once, and then as often as
+ * others do.  wake.c and green/foreign.h have the reasons. */
 void gil_crowd_ask_at_once(int on);
+
+/* How many threads sleep for the GIL, of those that began to after gil_crowd_begins(); a guess. */
+int gil_crowd_sleepers(void);
 
 #endif

@@ -23,15 +23,35 @@ void gil_place(uintptr_t place[2])
 }
 
 /* Two of the fields are structs with an atomic value up to 3.12, and plain since. */
+static int is_held(const struct _gil_runtime_state *gil)
+{
+    int locked; /* -1: nobody has had it yet */
+
+    memcpy(&locked, (const void *)&gil->locked, sizeof locked);
+    return locked == 1;
+}
+
 struct gil_holder gil_holder(const void *at)
 {
     const struct _gil_runtime_state *gil = at;
     PyThreadState *last;
-    int locked;
+    int held = is_held(gil);
 
     memcpy(&last, (const void *)&gil->last_holder, sizeof last);
-    memcpy(&locked, (const void *)&gil->locked, sizeof locked);
-    return (struct gil_holder){locked == 1, gil->switch_number, locked == 1 && last ? last->thread_id : 0};
+    return (struct gil_holder){held, gil->switch_number, held && last ? last->thread_id : 0};
+}
+
+/* A thread that gives up the GIL frees it, and then its mutex (Python/ceval_gil.c, drop_gil): a thread that came in between would sleep for the
+ * mutex. */
+int gil_is_free(void *at)
+{
+    struct _gil_runtime_state *gil = at;
+
+    if (is_held(gil) || pthread_mutex_trylock(&gil->mutex) != 0)
+        return 0;
+    int held = is_held(gil);
+    pthread_mutex_unlock(&gil->mutex);
+    return !held;
 }
 
 static char *append_text(char *at, const char *end, PyObject *text)

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The addresses at which it begins and ends. */
+/* The addresses at which the calling thread's GIL, which it has, begins and ends: a subinterpreter may have its own. */
 API void gil_place(uintptr_t place[2]);
 
 /* Where sys.getswitchinterval() is kept, in microseconds.  It stays there. */
@@ -20,6 +20,9 @@ struct gil_holder {
     unsigned long ident;    /* 0 if nobody has it */
 };
 API struct gil_holder gil_holder(const void *gil);
+
+/* Whether nobody has the GIL, nor its mutex; a guess. */
+int gil_is_free(void *gil);
 
 /* The calling thread's innermost line, "FILE:LINE in FUNCTION", cut to that size; "": it runs no Python.  The thread need not have the GIL:
  * its frames stand still, and nothing is counted or made.  Letters outside of ASCII become '?'. */

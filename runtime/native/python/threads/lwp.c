@@ -159,8 +159,8 @@ PyDoc_STRVAR(join_doc,
 
 /* A joiner sleeps at once.  REJECTED.  To look for the end several times before the sleep.  With sched_yield(2) between the looks, a start
  * and a join took 17.4 us on one processor in place of 18.4, and 31 on two in place of 33.5; but beside another process that computes they
- * took 1,400 in place of 67 (python/without_gil/spin.c, 3).  With the processor's pause between them, the looks had to go on for 15 us:
- * on two processors a start and a join took 30 us and a third more processor time, on one twice as long as without looks. */
+ * took 1,400 in place of 67 (spin.c, 3).  With the processor's pause between them, the looks had to go on for 15 us: on two processors a
+ * start and a join took 30 us and a third more processor time, on one twice as long as without looks. */
 struct joining {
     struct lwp *lwp;
     int64_t deadline;

@@ -4,7 +4,7 @@
 #include "kernel/glibc/glibc.h"
 #include "green/green.h"
 #include "python/waits/cancel.h"
-#include "python/without_gil/spin.h"
+#include "python/threads/spin.h"
 #include "python/threads/wake.h"
 #include "python/room.h"
 
@@ -93,7 +93,9 @@ __attribute__((noinline)) static int wake_up(const struct python_sleep *how, PyT
     if (!waits)
         python_wait_ends();
     EVENT(EVENT_WANTS_GIL, result == EINTR && !how->no_point && cancel_is_due() ? ECANCELED : looks ? EAGAIN : result, 0);
+    spin_for_gil();
     PyEval_RestoreThread(tstate);
+    spin_has_gil();
     if (counts)
         atomic_fetch_add(&python_looks.sleeps, count_sleeps() - slept); /* for the GIL */
     if (waits)
@@ -177,29 +179,28 @@ void python_set_describe_deadlock(PyObject *function)
 
 /* ---- with the GIL, as long as nothing blocks --------------------------------------------------------------------- */
 
-static __thread struct {
-    int may;                /* between begin and end */
-    PyThreadState *without; /* the GIL was given up: the state to take it back with */
-} give_up;
+/* NULL; MAY between begin and end; or then, when the GIL was given up, the state to take it back with. */
+static __thread PyThreadState *give_up;
+static char may_give_up;
+#define MAY ((PyThreadState *)&may_give_up) /* an address that no state has */
 
 static void before_glibc_waits(void)
 {
-    if (give_up.may && !give_up.without)
-        give_up.without = PyEval_SaveThread();
+    if (give_up == MAY)
+        give_up = PyEval_SaveThread();
 }
 
 void python_give_up_begin(void)
 {
-    give_up.may = 1;
+    give_up = MAY;
 }
 
 void python_give_up_end(void)
 {
-    PyThreadState *tstate = give_up.without;
+    PyThreadState *tstate = give_up;
 
-    give_up.may = 0;
-    give_up.without = NULL;
-    if (!tstate)
+    give_up = NULL;
+    if (!tstate || tstate == MAY)
         return;
     EVENT(EVENT_WANTS_GIL, 0, 0);
     PyEval_RestoreThread(tstate);
@@ -215,16 +216,12 @@ struct queue_wait {
     int dozes;
 };
 
-static int is_woken(void *place)
-{
-    return atomic_load_explicit(&((struct sync_place *)place)->word, memory_order_relaxed) == SYNC_WOKEN;
-}
-
 static int wait_in_queue(void *arg)
 {
     struct queue_wait *wait = arg;
 
-    spin_for(is_woken, wait->place, 0);
+    if (spin_may())
+        sync_queue_look(wait->place, spin_for);
     return wait->dozes ? sync_queue_doze(wait->place, wait->deadline) : sync_queue_wait(wait->place, wait->deadline);
 }
 

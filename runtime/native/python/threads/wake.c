@@ -22,7 +22,7 @@
  * thread wakes it when it first gives up the GIL, whatever for, or by its end, which takes no call.  A thread that computes gives
  * up nothing unless it is asked: so the creator sleeps for the switch interval and then asks at once, when it would if it had
  * waited for the GIL all the time.  A start and a join: one sleep, where a creator that is woken as soon as the thread has begun
- * sleeps for the GIL, for its mutex, and for the end.
+ * sleeps for the GIL, for its mutex, and for the end.  After install(), on one core, that is 23 us in place of 40 (threading: 64).
  *
  * REJECTED.  To hand the GIL to the woken thread: as fast as a late wake-up, but the woken thread ran before the waker's next line, on
  * which programs rely (see above).  A shorter time of dozing: with 1 ms in place of 5 a round trip took half as much time again, with

@@ -1,6 +1,8 @@
 """Pages with which tests/lwp/system/test_gunicorn.py asks the worker; they tell each other when to go on."""
 
+import ctypes
 import os
+import select
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +15,22 @@ made_at_import = threading.Lock()
 barriers: dict[int, threading.Barrier] = {}
 entered: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 released: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+polling: list[int] = []
+pipe = os.pipe()
 at_once = most = 0
+
+
+class PollFile(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+def poll_until(number: int) -> bytes:
+    """Waits in C code, as a driver of a database does, until so many requests have come."""
+    polling.append(1)
+    if len(polling) == number:
+        os.write(pipe[1], b"x")
+    file = PollFile(pipe[0], select.POLLIN)
+    return b"all" if ctypes.CDLL(None).poll(ctypes.byref(file), 1, PATIENCE * 1000) == 1 else b"late"
 
 
 def page(path: list[str], environ: dict[str, Any]) -> bytes | Iterator[bytes]:
@@ -31,12 +48,15 @@ def page(path: list[str], environ: dict[str, Any]) -> bytes | Iterator[bytes]:
             barrier = barriers.setdefault(int(number), threading.Barrier(int(number)))
             barrier.wait(PATIENCE)
             return b"all"
+        case ["polls", number]:
+            return poll_until(int(number))
         case ["hold", name]:
             entered[name].set()
             return b"released" if released[name].wait(PATIENCE) else b"late"
         case ["entered", name]:
             return b"entered" if entered[name].wait(PATIENCE) else b"late"
         case ["release", name]:
+            environ["wsgi.input"].read()
             released[name].set()
             return b""
         case ["echo"]:
