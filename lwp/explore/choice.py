@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from ..reading.files import Choice, is_runtimes_own, library_of
-from .settings import Included, SettingsError, nearest_above, read_toml, table_in
+from .settings import SettingsError, names_in, nearest_above, read_table, read_toml, table_in
 
 
 def names_of(option: str, names: Iterable[str]) -> list[str]:
@@ -31,12 +31,13 @@ def choice_for(test: Callable[[], object], include: list[str], exclude: list[str
     SettingsError: a name can't be found, or is not of Python code; pyproject.toml is wrong.
     """
     file = _file_of(test)
-    settings = Included.above(file)
-    folder = str(settings.file.parent) if settings.file is not None else ""
+    project, table = read_table(file)
+    (included, to_include), (excluded, to_exclude) = (names_in(project, table, key) for key in ("include", "exclude"))
+    folder = str(project.parent) if project is not None else ""
     counts = {os.path.realpath(path): True for path in _of_project(file)}
     for where, base, names, what in (
-        (settings.where("include"), folder, settings.include, True),
-        (settings.where("exclude"), folder, settings.exclude, False),
+        (included, folder, to_include, True),
+        (excluded, folder, to_exclude, False),
         ("include", "", include, True),
         ("exclude", "", exclude, False),
     ):

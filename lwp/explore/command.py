@@ -200,6 +200,9 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
+_hidden = functools.partial(click.option, hidden=True)  # until --help-all
+
+
 @click.command(
     cls=_Explore,
     context_settings={"allow_interspersed_args": False},
@@ -238,50 +241,40 @@ def _show_all(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--help-all", is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help="Show all options and exit."
 )
-@click.option(
+@_hidden(
     "--strategy",
     default="auto",
     type=_strategy,
     shell_complete=_complete_strategy,
     metavar="NAME",
     help="How to choose: auto, chance, random, pct (pct:3), pos, dpor or dfs (dfs:2): docs/lwp/explore-reference.md.",
-    hidden=True,
 )
-@click.option(
+@_hidden(
     "--granularity",
     type=click.Choice(["auto", "sync", "gil", "opcode"]),
     default="auto",
     help="Where threads may be switched: sync, gil, opcode, or auto: each in turn.",
-    hidden=True,
 )
-@click.option(
+@_hidden(
     "--max-steps",
     type=click.IntRange(1, 10_000_000),
     default=_STEPS,
     metavar="N",
     help="From step N of a run on, all threads take turns (20000).",
-    hidden=True,
 )
-@click.option(
+@_hidden(
     "--include",
     multiple=True,
     metavar="NAME",
     help="Also switch threads between the bytecodes of this module or package.",
-    hidden=True,
 )
-@click.option(
+@_hidden(
     "--exclude",
     multiple=True,
     metavar="NAME",
     help="Don't switch threads between the bytecodes of this module or package.",
-    hidden=True,
 )
-@click.option(
-    "--races",
-    is_flag=True,
-    help="Also list uses of the same data that no primitive orders. Runs take longer.",
-    hidden=True,
-)
+@_hidden("--races", is_flag=True, help="Also list uses of the same data that no primitive orders. Runs take longer.")
 @click.argument(
     "args", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_test, metavar="FILE.py::TEST | FILE.py [ARGS]"
 )

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 
 from ..reading.source import place_of
-from .ends import reason
+from .ends import inconclusive
 from .exploration import outcome_of
-from .results import Died, Inconclusive, Outcome, Result, Text
+from .results import Died, Result
 from .run.hand import Hand
 from .run.plans import Kind, Plan
 from .run.session import Note
@@ -84,9 +84,9 @@ def died(once: Once, plan: Plan, max_steps: int, how: str, found_by: str, runs: 
     children = _Children(once, max_steps, how)
     schedule = next((found for _ in range(_TRIES) if (found := children.attempt(plan))), None)
     if schedule is None:
-        why = reason("died", how=how or "once", token=make_token(plan, 0))
-        text = Text(f"INCONCLUSIVE: {why}")
-        return Result(Outcome.INCONCLUSIVE, error=Inconclusive(why), runs=runs, _tried=tried, _report=text)
+        result = inconclusive("died", how=how or "once", token=make_token(plan, 0))
+        result.runs, result._tried = runs, tried
+        return result
     schedule = shrink(schedule, children.attempt, seconds=_SHRINK, coarser=True)
     if schedule.needs_no_gil:
         until = time.monotonic() + _UNDER_GIL

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .results import Inconclusive, Outcome, Result, Text
+
 ENDS = {
     # The test is not fit for it.
     "changes": "the test passes when it is called first, and fails when it is called again in the same way ({what}): "
@@ -23,9 +27,9 @@ ENDS = {
     "slow": "a run had not ended after {most:.0f} s, and those before took {longest:.1g} s at most: it waits for what "
     "is out of control, or for what an earlier call of the test has changed",
     "first slow": "the first run had not ended after {seconds:.0f} s: give it more seconds",
-    "long": "a run had not ended after {end:,} steps, and nothing shows that it never will: --max-steps (max_steps=), "
+    "long": "a run had not ended after {most:,} steps, and nothing shows that it never will: --max-steps (max_steps=), "
     "now {steps:,}, is for a test that is longer",
-    "last long": "the last run had not ended after {end:,} steps: --max-steps is for a longer test",
+    "last long": "the last run had not ended after {most:,} steps: --max-steps is for a longer test",
     "last slow": "the last run took too long to be looked at again",
     # A run failed, and that shows no bug.
     "keeps": "each run keeps something, so the last one failed: {error}",
@@ -38,21 +42,30 @@ ENDS = {
     "once": "a run failed ({what}), and the same schedule does not fail again: repeated, the test does something else",
     "seldom": "a run failed ({what}), and the same schedule failed again in {often} of {runs} runs only: repeated, "
     "the test does something else",
+    "worker": "worker {number} ended {how}, and not in a run",
     # A token.
     "other steps": "the test passed, and did not take the steps that the token tells of",
 }
 
 
 _OTHERWISE = ("changes", "differs", "once", "seldom", "other steps")  #: the same schedule was another run
+_ADDRESSED = "; {place} asks for id(), an address, which no two runs share: order by a number of your own"
 
 
-def by_addresses(why: str, place: str) -> str:
-    """What is to be said beside a reason, if the program's line at that place has asked for an id()."""
-    said = place and any(why.endswith(ENDS[end].rpartition("}")[2]) for end in _OTHERWISE)
-    return (
-        f"; {place} asks for id(), an address, which no two runs share: order by a number of your own" if said else ""
-    )
+class Unfit(Inconclusive):
+    """Raised by what finds out that a test is not fit; the exploration then ends so."""
+
+    def __init__(self, end: str, /, **facts: Any) -> None:
+        super().__init__(reason(end, **facts))
+        self.end, self.facts = end, facts
 
 
-def reason(end: str, /, **facts: object) -> str:
-    return ENDS[end].format(**facts)
+def reason(end: str, /, addressed: str = "", **facts: object) -> str:
+    """addressed: the program's line that has asked for an id(), "" if none has."""
+    more = _ADDRESSED.format(place=addressed) if addressed and end in _OTHERWISE else ""
+    return ENDS[end].format(**facts) + more
+
+
+def inconclusive(end: str, /, **facts: Any) -> Result:
+    why = reason(end, **facts)
+    return Result(Outcome.INCONCLUSIVE, error=Inconclusive(why), _report=Text(f"INCONCLUSIVE: {why}"))

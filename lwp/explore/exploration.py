@@ -8,14 +8,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import native
 from ..reading.files import Choice, choosing
 from ..reading.source import forget
 from .doubts import Doubts, Failure, lacks, waited, waited_for_file, what_failed
-from .ends import by_addresses, reason
-from .results import Changing, Find, Inconclusive, Outcome, Result, Text
+from .ends import Unfit, reason
+from .results import Changing, Find, Inconclusive, Outcome, Result, Text, name_of_error
 from .run.plans import FINDS, GRANULARITIES, Ending, Kind, Plan, Run, State, Step, Strikes, by_deviations, last_steps
 from .run.session import LONGER, Session
 from .search.shrinking import Schedule, shrink
@@ -96,6 +96,7 @@ class Exploration:
             self.tried.kills = any(State(state) is not State.ENDED for state, *_ in native.explore_final())
         self.tried.add(plan, run, self._session.max_steps)
         self.tried.has_tasks = self._session.quiet.has_tasks
+        self.tried.logged = self._session.quiet.logged
         return run
 
     def _looked_at(self, plan: Plan, gap: Gap | None = None) -> tuple[Run, list[Step], Recorder]:
@@ -155,21 +156,22 @@ class Exploration:
         return self.result
 
     def inconclusive(
-        self, why: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None
+        self, end: str, kind: type[Inconclusive] = Inconclusive, cause: BaseException | None = None, **facts: object
     ) -> Result:
-        why += by_addresses(why, self._session.numbers.addressed)
+        """end: one of ENDS."""
+        why = reason(end, self._session.numbers.addressed, **facts)
         error = kind(why)
         error.__cause__ = cause
         return self.end(Outcome.INCONCLUSIVE, f"INCONCLUSIVE: {why}", error)
 
     def changes(self, run: Run) -> Result:
         """The same schedule has passed, and fails when it is run again."""
-        return self.inconclusive(reason("changes", what=what_failed(run)), Changing, run.error)
+        return self.inconclusive("changes", Changing, run.error, what=what_failed(run))
 
     def stuck(self) -> Result:
         watch = self._session.watch
         end = "file" if watch.waits else "spins" if watch.spins else "blocked"
-        return self.inconclusive(reason(end, seconds=watch.patience, place=watch.place))
+        return self.inconclusive(end, seconds=watch.patience, place=watch.place)
 
     # ---- what was found ----------------------------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class Exploration:
     def _known_name(self, plan: Plan, run: Run) -> str | None:
         if not self._known or run.ending in (Ending.TOO_MANY, Ending.STUCK):
             return None
-        from .telling.naming import name_of_error, name_of_find
+        from .telling.told import name_of_find
 
         if run.error is not None:
             name = name_of_error(run.error)
@@ -213,15 +215,15 @@ class Exploration:
 
     def _long(self) -> Result:
         steps = self._session.max_steps
-        end = 2 * LONGER * steps
+        most = 2 * LONGER * steps
         if self.result.runs > 1:
-            return self.spent(reason("last long", end=end))
-        return self.inconclusive(reason("long", end=end, steps=steps))
+            return self.spent(reason("last long", most=most))
+        return self.inconclusive("long", most=most, steps=steps)
 
     def found(self, plan: Plan, run: Run, name: str) -> Result | None:
         """The run has failed: shrinks it, replays it, and reports.  None: it is no failure after all."""
         if run.ending == Ending.TOO_MANY:
-            return self.inconclusive(reason("threads"))
+            return self.inconclusive("threads")
         if run.ending == Ending.STUCK:
             return self.stuck()
         self._give_to_tell()
@@ -240,12 +242,12 @@ class Exploration:
             return self._long()
         if run.hurried and run.ending != Ending.LIMIT and not plan.strikes & Strikes.EARLY:
             most = self._session.max_steps
-            return self.inconclusive(reason("hurried", longer=LONGER * most, steps=most))
+            return self.inconclusive("hurried", longer=LONGER * most, steps=most)
         by_file = waited_for_file(steps)
         if self.left > 0 and waited(run, steps) and self.doubts.is_answered(same, failure, by_file):
             if by_file:  # within a program data comes at once, except where the kernel has no time for that
                 return None
-            return self.inconclusive(reason("others", others=_others()))
+            return self.inconclusive("others", others=_others())
         tries = (self._schedule(same, failure) for _ in range(_REPLAYS))
         schedule = next((found for found in tries if found is not None), None)
         if schedule is None:
@@ -255,12 +257,12 @@ class Exploration:
             schedule = self._shrunk(coarser, failure)
         return self.conclude(schedule, failure, f"{name}, {plan.granularity}")
 
-    def _fails_no_more(self, failure: Failure, end: str = "once", **facts: object) -> Result:
+    def _fails_no_more(self, failure: Failure, end: str = "once", **facts: Any) -> Result:
         if self.left < 0:
             end = "no time"
         elif failure.ending == Ending.LEFT_BEHIND:
             end = "left behind"
-        return self.inconclusive(reason(end, what=what_failed(failure), **facts), cause=failure.error)
+        return self.inconclusive(end, cause=failure.error, what=what_failed(failure), **facts)
 
     def _shrunk(self, schedule: Schedule, failure: Failure) -> Schedule:
         seconds = min(_SHRINK_LIVELOCK if failure.ending == Ending.LIMIT else _SHRINK, self.left / 2)
@@ -289,8 +291,8 @@ class Exploration:
         return [f"It passes in this order, {make_token(found.plan, check_of(run))}:", *told[:_MOST_TOLD], *more]
 
     def conclude(self, schedule: Schedule, failure: Failure, found_by: str) -> Result:
-        if isinstance(failure.error, Inconclusive):
-            return self.inconclusive(str(failure.error))
+        if isinstance(failure.error, Unfit):
+            return self.inconclusive(failure.error.end, **failure.error.facts)
         from .telling.page import page
         from .telling.report import report
         from .telling.told import tell
@@ -345,7 +347,7 @@ class Exploration:
         If its data says nothing, and no task was cancelled, that of the libraries that it led to may. At sync their
         code has no points either way.
         """
-        from .telling.naming import name_of_find
+        from .telling.told import name_of_find
 
         libraries: set[str] | None = set() if plan.granularity == "sync" else None
         recorded = self._told(plan, failure, again, _SEEK_REASONS, libraries)
@@ -410,10 +412,10 @@ class Exploration:
 
     def out_of_time(self) -> Result:
         if self.result.runs <= 1:
-            return self.inconclusive(reason("first slow", seconds=self.seconds))
+            return self.inconclusive("first slow", seconds=self.seconds)
         if self._is_limited:
             return self.spent()
-        return self.inconclusive(reason("slow", most=_SLOW + _SLOWER * self._longest, longest=self._longest))
+        return self.inconclusive("slow", most=_SLOW + _SLOWER * self._longest, longest=self._longest)
 
     def spent(self, why: str = "") -> Result:
         """None of the runs has failed. why: no more can be made, "" if they were as many as wanted."""
@@ -433,7 +435,7 @@ class Exploration:
         if Ending.OUT_OF_TIME in (once.ending, again.ending):
             return self.spent()
         if once.hash != again.hash:
-            return self.inconclusive(reason("differs"))
+            return self.inconclusive("differs")
         if self.tried.has_tasks:
             return self.spent()
         more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))

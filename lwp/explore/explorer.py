@@ -13,9 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 from .choice import choice_for, names_of
 from .died import died
 from .doubts import Failure
-from .ends import reason
+from .ends import Unfit
 from .exploration import TO_TELL, Exploration
-from .results import Inconclusive, Outcome, Progress, Result
+from .results import Outcome, Progress, Result
 from .run.hand import Hand
 from .run.plans import GRANULARITIES, Ending, Plan, Strikes, last_steps
 from .run.session import Note, Session
@@ -225,8 +225,8 @@ class _Search:
                 begun = True
             except StopIteration as end:
                 return exploration.exhausted(end.value, plan.granularity)
-            except Inconclusive as why:
-                return exploration.inconclusive(str(why))
+            except Unfit as why:
+                return exploration.inconclusive(why.end, **why.facts)
 
 
 def replay(
@@ -268,7 +268,7 @@ def replay(
             found_by = f"replay, {wanted.plan.granularity}"
             return exploration.conclude(schedule, Failure(run), found_by)
         if run.missed or check_of(run) != wanted.check:
-            return exploration.inconclusive(reason("other steps"))
+            return exploration.inconclusive("other steps")
         return exploration.spent()
 
 

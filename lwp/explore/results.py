@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from types import CodeType
 from typing import Any
 
-from ..reading.files import printable_lines
+from ..core import printable
+from ..reading.files import is_program, printable_lines, short
 
 
 class Unwound(BaseException):
@@ -176,3 +179,24 @@ def facts_of(result: Result) -> dict[str, Any]:
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "report": result.report(),
     }
+
+
+# ---- a find's name: what happened, and in which functions ------------------------------------------------------------
+# It stays the same from run to run, and as long as these functions keep their names; lines and schedules are not in it.
+
+_MOST_NAMED = 4  # functions
+
+
+def name_of_error(error: BaseException) -> str:
+    """By the program's function that raised, or by the library's if the program called none; of an assertion, which
+    may be in a helper of many tests, by the outermost function too."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [code for code in codes if is_program(code.co_filename)] or codes
+    return named(type(error).__name__, [*own[-1:], *(own[:1] if isinstance(error, AssertionError) else ())])
+
+
+def named(kind: str, codes: list[CodeType]) -> str:
+    functions = [
+        printable(f"{short(code.co_filename)}:{code.co_qualname.rpartition('<locals>.')[2]}") for code in codes
+    ]
+    return " ".join([kind, *dict.fromkeys(functions[:_MOST_NAMED])])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +63,9 @@ def read_table(path: str) -> tuple[Path | None, dict[str, Any]]:
     return file, table
 
 
-@dataclass(frozen=True)
-class Included:
-    """What the table says is to be switched between bytecodes."""
-
-    file: Path | None  #: the pyproject.toml
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def where(self, key: str) -> str:
-        """For an error's message."""
-        return f"{self.file}: {_TABLE} {key}"
-
-    @classmethod
-    def above(cls, path: str) -> Included:
-        """SettingsError: as read_table(), or a key is no list of names."""
-        file, table = read_table(path)
-        names = {key: table[key] for key in ("include", "exclude") if key in table}
-        for key, value in names.items():
-            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-                raise SettingsError(f"{file}: {_TABLE} {key} must be a list of names, not {value!r}")
-        return cls(file, **{key: tuple(value) for key, value in names.items()})
+def names_in(file: Path | None, table: dict[str, Any], key: str) -> tuple[str, list[str]]:
+    """Where it stands, for an error's message, and the names that it lists. SettingsError: it is no list of names."""
+    where, names = f"{file}: {_TABLE} {key}", table.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(f"{where} must be a list of names, not {names!r}")
+    return where, names

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe, wait
 
 from ..core import kept_open
-from .results import Inconclusive, Outcome, Progress, Result, Text
+from .ends import inconclusive
+from .results import Outcome, Progress, Result, Text
 from .run.hand import Hand, forked, how_it_ended
 from .search.tried import Tried
 
@@ -73,9 +74,7 @@ class Gathering:
             if worker.hand.plan is not None:
                 result = look(worker.hand, how)
             else:
-                why = f"worker {worker.number} ended {how}, and not in a run"
-                text = Text(f"INCONCLUSIVE: {why}")
-                result = Result(Outcome.INCONCLUSIVE, error=Inconclusive(why), _report=text)
+                result = inconclusive("worker", number=worker.number, how=how)
         result = result or self._struck
         if result is None:
             result = Result(Outcome.BUDGET_SPENT, _report=Text(self._tried.spent()))

@@ -19,8 +19,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ... import native
-from ..ends import reason
-from ..results import Inconclusive
+from ..ends import Unfit
 from .quiet import replace
 
 _OF_TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
@@ -31,7 +30,7 @@ def _is_main() -> bool:
     return native.explore_index() >= 0 and threading.current_thread() is threading.main_thread()
 
 
-class OfTimer(Inconclusive, ValueError):
+class OfTimer(Unfit, ValueError):
     """A program may take it for the ValueError that signal.signal() raises in any thread except the main one."""
 
 
@@ -65,7 +64,7 @@ class Handlers:
         def set_handler(signum: int, handler: Any, /) -> Any:
             known = _signal.getsignal(signum)  # ValueError: there is no such signal
             if _is_main() and signum in _OF_TIMERS:
-                raise OfTimer(reason("timer", signal=signal.Signals(signum).name))
+                raise OfTimer("timer", signal=signal.Signals(signum).name)
             if not _is_main():
                 return before(signum, handler)
             if signum in (signal.SIGKILL, signal.SIGSTOP):

@@ -15,15 +15,18 @@ from ..results import DeadlockFound, Find, LeftBehind, Livelock
 GRANULARITIES = ("sync", "gil", "opcode")
 
 
-#: What a step does. CANCEL: to a task, which is the object.
-Kind = IntEnum(
-    "Kind",
-    "BEGIN ACQUIRE TRY READ WAIT START JOIN SLEEP YIELD FILE CODE WAKE RELEASE SIGNAL END TURN CANCEL",
-    start=0,
-)
+class Kind(IntEnum):
+    """What a step does. CANCEL: to a task, which is the object."""
 
-#: How a run ended.
-Ending = IntEnum("Ending", "FINISHED FAILED DEADLOCK LEFT_BEHIND LIMIT TOO_MANY STUCK OUT_OF_TIME", start=0)
+    BEGIN, ACQUIRE, TRY, READ, WAIT, START, JOIN, SLEEP, YIELD = range(9)
+    FILE, CODE, WAKE, RELEASE, SIGNAL, END, TURN, CANCEL = range(9, 17)
+
+
+class Ending(IntEnum):
+    """How a run ended."""
+
+    FINISHED, FAILED, DEADLOCK, LEFT_BEHIND, LIMIT, TOO_MANY, STUCK, OUT_OF_TIME = range(8)
+
 
 #: What is raised of a run in which the program has raised nothing.
 FINDS: dict[int, type[Find]] = {
@@ -33,8 +36,10 @@ FINDS: dict[int, type[Find]] = {
 }
 
 
-#: What a thread was doing when the run ended.
-State = Enum("State", "NEW AT_POINT ASLEEP WOKEN RUNNING ENDED", start=0)
+class State(Enum):
+    """What a thread was doing when the run ended."""
+
+    NEW, AT_POINT, ASLEEP, WOKEN, RUNNING, ENDED = range(6)
 
 
 class Strikes(IntFlag):
@@ -59,7 +64,7 @@ class Series:
     share: int = 1  #: of steps, to which each run adds RUN_COSTS: the run that reaches it is the last
 
 
-@dataclass(slots=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)  # frozen ones take 2 us to make, an eighth of a small run
 class Plan:
     """Which thread is to run: by a strategy, or by deviations from the default schedule. Treat it as immutable."""
 

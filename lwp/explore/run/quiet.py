@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from ... import native
-from ..results import Unwound
+from ..results import Find, Unwound, name_of_error
 from ..tasks import cancellation
 from ..tasks.loops import lost, under_control, woken
+from .plans import Plan
 
 _AWAITS = 100  # that a coroutine may come to while it is closed
 
@@ -36,6 +37,8 @@ class Quiet:
         self._log_handlers: list[logging.Handler] = []
         self._has_loops = False  # a loop of asyncio has run in an explored thread
         self.has_tasks = False  #: of such a loop, whose order can't be chosen, because it is not one of asyncio's own
+        self.logged: set[str] = set()  #: what loops of asyncio log in the usual order too, so it is no find
+        self._is_usual = False
         self._knows_asyncio = False
         self._undo = ExitStack()
 
@@ -50,9 +53,12 @@ class Quiet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._has_loops:  # their tasks are destroyed while they say nothing
-            gc.collect(1)
-        self._undo.close()
+        with self._undo:
+            if self._has_loops:  # their tasks are destroyed while they say nothing
+                gc.collect(1)
+
+    def before_runs(self, plan: Plan) -> None:
+        self._is_usual = plan.strategy == "planned" and not plan.deviations
 
     def before_run(self) -> None:
         """Takes back the handlers that the last run has left in the root logger, because each is a few steps more."""
@@ -98,10 +104,18 @@ class Quiet:
             if self._is_over() or isinstance(context.get("exception"), Unwound):
                 return
             if native.explore_index() >= 0 and loop._exception_handler is None and (found := lost(context)) is not None:
-                native.explore_report(found)
+                self._report(found)
             before(loop, context)
 
         return call_exception_handler
+
+    def _report(self, found: Find) -> None:
+        """A loop logs it, and asyncio goes on. If it does so in the usual order, it is the test's own affair."""
+        name = name_of_error(found) if found.__cause__ is not None else f"{type(found).__name__}: {found}"
+        if self._is_usual:
+            self.logged.add(name)
+        elif name not in self.logged:
+            native.explore_report(found)
 
     def _unraisable(self, before: Callable[[Any], object]) -> Callable[[Any], None]:
         def hook(unraisable: Any, /) -> None:

@@ -124,6 +124,7 @@ class Session:
         KeyboardInterrupt is an exception as any other.
         """
         self._points.be(plan.granularity, look)
+        self.quiet.before_runs(plan)
         self._before_run()
         more = None
         if (series := plan.series) is not None and most > 1:

@@ -17,8 +17,7 @@ from collections.abc import Generator
 
 from ... import native
 from ...core import native as core
-from ..ends import reason
-from ..results import Inconclusive
+from ..ends import Unfit
 from ..run.plans import DAEMON, IN_TURN, STEP, THREAD, TIMED, TIMEOUT, Kind, Plan, Run, State, Strikes, threads_in
 from .fairness import Fairness
 from .systematic import check_begin, what_is_left_out
@@ -137,7 +136,7 @@ class _Search:
         before, self._steps = self._steps, native.explore_steps()
         check_begin(run, self._steps, order, before)
         if run.steps > _MOST_STEPS:
-            raise Inconclusive(reason("systematic steps", most=_MOST_STEPS, steps=run.steps))
+            raise Unfit("systematic steps", most=_MOST_STEPS, steps=run.steps)
         self.cut |= run.steps > self._most_steps
         first = len(self._chosen)
         for at, (can, early, number, chosen, usual, kind, flags) in enumerate(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ..results import Inconclusive
+from ..ends import Unfit
 from ..run.plans import GRANULARITIES, RUN_COSTS, Plan, Run, Strikes
 from .strategies import is_systematic, strategy
 
@@ -79,7 +79,7 @@ class Portfolio:
                     run = yield player.name, player.plan
                     try:
                         claim = player.tell(run)
-                    except Inconclusive:
+                    except Unfit:
                         if self._alone:
                             raise
                         claim = ""

@@ -8,9 +8,9 @@ import re
 import sys
 from collections.abc import Iterator
 
-from ..run.plans import Plan, Plans, Series, Strikes
+from ..run.plans import THREAD, Kind, Plan, Plans, Series, Strikes, last_steps, threads_in
 from .dpor import partial_orders
-from .systematic import depth_first, each_await
+from .systematic import depth_first
 
 AWAITS = "awaits"  #: what comes first if tasks may be cancelled; it has no name for users
 _DEPTHS = (2, 3, 1, 4, 5)
@@ -36,8 +36,17 @@ def _randomly(kind: str, granularity: str, seed: int, strikes: Strikes, depths: 
             seeds += chance.randbytes(_SEEDS)
         seed = int.from_bytes(seeds[:8], sys.byteorder)
         depth, odds = depths[number % len(depths)], _ALL_ODDS[number % len(_ALL_ODDS)]
-        series = Series(seeds, bytes(depths), _ALL_ODDS, number)
-        run = yield Plan(kind, seed, depth, odds, strikes, length, (), granularity, granularity == "sync", series)
+        run = yield Plan(
+            strategy=kind,
+            seed=seed,
+            depth=depth,
+            odds=odds,
+            strikes=strikes,
+            length=length,
+            granularity=granularity,
+            after=granularity == "sync",
+            series=Series(seeds=seeds, depths=bytes(depths), odds=_ALL_ODDS, number=number),
+        )
         number += run.made.runs
         seeds = seeds[8 * run.made.runs :]
         length = max(length, run.made.longest)
@@ -48,7 +57,23 @@ def some_plans(granularity: str, length: int, strikes: Strikes) -> Iterator[Plan
     for number in itertools.count():
         kind = ("random", "pct")[number % 2]
         depth, odds = _DEPTHS[number // 2 % len(_DEPTHS)], _ODDS[number // 2 % len(_ODDS)]
-        yield Plan(kind, number, depth, odds, strikes, length, granularity=granularity)
+        yield Plan(
+            strategy=kind, seed=number, depth=depth, odds=odds, strikes=strikes, length=length, granularity=granularity
+        )
+
+
+def each_await() -> Plans:
+    """The default schedule, with a task that is cancelled, at each of its awaits once; all is never claimed."""
+    yield Plan(strikes=Strikes.CANCEL)
+    steps = last_steps()
+    tasks: dict[int, int] = {}  # of the cancellers that have gone on
+    for at, step in enumerate(steps):
+        for canceller in threads_in(step.early):
+            if canceller not in tasks or steps[at - 1].chosen == tasks[canceller]:
+                yield Plan(deviations=((at, canceller),), strikes=Strikes.CANCEL)
+                if (struck := last_steps()[at : at + 1]) and struck[0].kind == Kind.CANCEL:
+                    tasks[canceller] = struck[0].object - THREAD
+    return ""
 
 
 #: Each, and the bounds of the number that may stand behind its colon.
@@ -88,7 +113,7 @@ def strategy(name: str, granularity: str, seed: int, most_steps: int, strikes: S
     kind, number = _parsed(name)
     if kind == "dpor" and granularity == "sync" and Strikes.CANCEL not in strikes:
         return partial_orders(most_steps, strikes)
-    if is_systematic(kind):  # for dpor between bytecodes each step may matter to each other, and so may a cancellation
+    if is_systematic(kind):  # dpor does not know what a bytecode, or a cancellation, changes
         return depth_first(granularity, most_steps, strikes, number)
     return _randomly(kind, granularity, seed, strikes, (number,) if number else _DEPTHS)
 

@@ -6,22 +6,8 @@ from array import array
 from collections.abc import Generator, Iterator
 
 from ... import native
-from ..ends import reason
-from ..results import Inconclusive
-from ..run.plans import (
-    IN_TURN,
-    MOST_IN_SET,
-    STEP,
-    THREAD,
-    TIMEOUT,
-    Kind,
-    Plan,
-    Plans,
-    Run,
-    Strikes,
-    last_steps,
-    threads_in,
-)
+from ..ends import Unfit
+from ..run.plans import IN_TURN, MOST_IN_SET, STEP, TIMEOUT, Plan, Plans, Run, Strikes, threads_in
 from .fairness import Fairness
 
 _CHOSEN = 20  #: its place in a step
@@ -37,15 +23,15 @@ _STRUCK = {Strikes.EARLY: "early timeouts", Strikes.CANCEL: "cancellations"}
 
 
 def check_begin(run: Run, steps: bytes, order: bytes | bytearray, before: bytes = b"") -> None:
-    """Inconclusive: the run did not begin with these threads, or not as the run before it except for the last.
+    """Unfit: the run did not begin with these threads, or not as the run before it except for the last.
 
     Or it has more threads than a step's sets hold.
     """
     if run.threads > MOST_IN_SET:
-        raise Inconclusive(reason("systematic threads", most=MOST_IN_SET, threads=run.threads))
+        raise Unfit("systematic threads", most=MOST_IN_SET, threads=run.threads)
     same = (len(order) - 1) * STEP.size if before and order else 0
     if steps[:same] != before[:same] or steps[_CHOSEN : len(order) * STEP.size : STEP.size] != order:
-        raise Inconclusive(reason("differs"))
+        raise Unfit("differs")
 
 
 def what_is_left_out(gave_way: bool, cut: bool, most_steps: int) -> str:
@@ -135,20 +121,6 @@ class _Search:
             self._room += len(order) + 8 * len(later)
             for one in later:
                 yield order[: one // 256] + bytes((one % 256,))
-
-
-def each_await() -> Plans:
-    """The default schedule, with a task that is cancelled, at each of its awaits once; all is never claimed."""
-    yield Plan(strikes=Strikes.CANCEL)
-    steps = last_steps()
-    tasks: dict[int, int] = {}  # of the cancellers that have gone on
-    for at, step in enumerate(steps):
-        for canceller in threads_in(step.early):
-            if canceller not in tasks or steps[at - 1].chosen == tasks[canceller]:
-                yield Plan(deviations=((at, canceller),), strikes=Strikes.CANCEL)
-                if (struck := last_steps()[at : at + 1]) and struck[0].kind == Kind.CANCEL:
-                    tasks[canceller] = struck[0].object - THREAD
-    return ""
 
 
 def depth_first(

@@ -82,6 +82,7 @@ class Tried:
         self.kills = False  #: the first run ended threads that would have gone on, as a pool's
         self.has_tasks = False  #: tasks of asyncio ran
         self.known: Counter[str] = Counter()  #: names of known finds, and how many runs failed by each
+        self.logged: set[str] = set()  #: what loops of asyncio log in the first order, so it is no find
         self.coverage = Coverage()
         self.unswitched = unswitched
 
@@ -108,6 +109,7 @@ class Tried:
         self.early += other.early
         self.ended_by = self.ended_by or other.ended_by
         self.known.update(other.known)
+        self.logged |= other.logged
         self.coverage.merge(other.coverage)
         self.unswitched = {*self.unswitched, *other.unswitched}
 
@@ -131,11 +133,10 @@ class Tried:
         return f"\n  sleeps and timeouts ended in any order in {counted(self.early, 'run')}"
 
     def failures(self) -> str:
-        """For a report: that there was no failure, except known ones."""
-        if not self.known:
-            return "no failure"
+        """For a report: that there was no failure, except known ones, and what loops have only logged."""
         names = (f"\n  {name}, in {counted(runs, 'run')}" for name, runs in sorted(self.known.items()))
-        return f"no failure except known ones:{''.join(names)}"
+        logged = (f"\n  asyncio only logs, in the first order already: {name}" for name in sorted(self.logged))
+        return f"no failure{' except known ones:' * bool(self.known)}{''.join((*names, *logged))}"
 
     def spent(self) -> str:
         """For a report."""

@@ -105,10 +105,8 @@ class Access:
 
     def is_at(self, other: Access) -> bool:
         """Whether it is the same thread's, by the same instruction."""
-        return self.thread == other.thread and (self.place.code, self.place.offset) == (
-            other.place.code,
-            other.place.offset,
-        )
+        mine, its = self.place, other.place
+        return (self.thread, mine.code, mine.offset) == (other.thread, its.code, its.offset)
 
 
 def conflict(one: Access, other: Access) -> bool:

@@ -56,8 +56,17 @@ def page(told: Told, story: Story, result: Result) -> str:
 
 
 def _waits(told: Told) -> str:
-    rows = [f"<tr><th>{escape(name)}</th><td>{_unbroken(text)}</td></tr>" for name, text in told.waits]
+    rows = [_row(escape(name), _unbroken(text)) for name, text in told.waits]
     return f'<div class="wide"><table>{"".join(rows)}</table></div>' if rows else ""
+
+
+def _row(head: str, *cells: str) -> str:
+    """Of a table. Both: markup."""
+    return f"<tr><th>{head}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
 
 
 def _unbroken(text: str) -> str:
@@ -69,10 +78,8 @@ def _why(told: Told) -> str:
     rows = []
     for fact in told.why:
         calls = f"{fact.function} < {fact.called_by}" if fact.called_by else fact.function
-        cells = (fact.access, fact.name, fact.value, fact.place, calls, fact.note)
-        code = "".join(f"<td><code>{escape(cell)}</code></td>" for cell in cells[1:3])
-        rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells[3:])
-        rows.append(f"<tr><th>{_unbroken(fact.thread)}</th><td>{escape(fact.access)}</td>{code}{rest}</tr>")
+        data, rest = map(_code, (fact.name, fact.value)), map(escape, (fact.place, calls, fact.note))
+        rows.append(_row(_unbroken(fact.thread), escape(fact.access), *data, *rest))
     said = "".join(f"<p>{_unbroken(text)}</p>" for text in told.claims)
     return f'<div class="wide"><h2>Why</h2><table class="why">{"".join(rows)}</table>{said}</div>' if rows else ""
 
@@ -80,11 +87,8 @@ def _why(told: Told) -> str:
 def _traceback(told: Told) -> str:
     parts = []
     for title, calls in told.calls:
-        rows = "".join(
-            f"<tr><th>{escape(place)}</th><td>{escape(function)}</td><td><code>{escape(text)}</code></td></tr>"
-            for place, function, text in calls
-        )
-        parts.append(f"<h2>{escape(title)}</h2><table>{rows}</table>")
+        rows = [_row(escape(place), escape(function), _code(text)) for place, function, text in calls]
+        parts.append(f"<h2>{escape(title)}</h2><table>{''.join(rows)}</table>")
     parts += [f"<p>{escape(text)}</p>" for text in told.causes]
     return f'<div class="wide">{"".join(parts)}</div>' if parts else ""
 
@@ -107,7 +111,7 @@ def _legend(story: Story) -> str:
 
 def _copied(name: str, text: str) -> str:
     button = '<button type="button" hidden>Copy</button>'
-    return f'<p class="copied"><span>{name}</span> <code>{escape(text)}</code> {button}</p>'
+    return f'<p class="copied"><span>{name}</span> {_code(text)} {button}</p>'
 
 
 # ---- the picture -----------------------------------------------------------------------------------------------------
@@ -176,7 +180,7 @@ class _Picture:
             kind += " data"
         function = f" in {place.function}()" if place is not None else ""
         tip = "\n".join(filter(None, (f"{self._story.name(line.thread)}, {at(place)}{function}", text, notes)))
-        said = f"<code>{escape(text)}</code>" + (f"<small>{escape(notes)}</small>" if notes else "")
+        said = _code(text) + (f"<small>{escape(notes)}</small>" if notes else "")
         self._boxes.append(_item(f"box {kind}", row, self._columns[line.thread], said, tip))
 
     def _add_switch(self, line: Line) -> None:

@@ -244,14 +244,10 @@ class Story:
             event = Event(len(steps), thread, kind, target=_thread_of(number), waits=True)
             note = self._note(thread)
             before = last.get(thread)
-            if (
-                state in (State.ASLEEP, State.WOKEN)
-                and before is not None
-                and (note is None or note.kind != Kind.SLEEP)
-            ):
-                event = Event(
-                    len(steps), thread, before.kind, before.place, thing=before.thing, waits=True, sleeps=True
-                )
+            is_asleep = state in (State.ASLEEP, State.WOKEN) and (note is None or note.kind != Kind.SLEEP)
+            if is_asleep and before is not None:
+                event = Event(len(steps), thread, before.kind, before.place, waits=True, sleeps=True)
+                event.thing = before.thing
                 before.sleeps = True
             elif note is not None and state is not State.NEW:
                 self._fill(event, note, False)
@@ -437,15 +433,8 @@ def _mark_came(event: Event, before: Event | None, steps: list[Step]) -> None:
 
 
 def _key(event: Event) -> Hashable:
-    place = event.place
-    return (
-        event.thread,
-        event.kind,
-        event.thing,
-        place and (place.file, place.line, place.offset),
-        event.done,
-        event.state,
-    )
+    place = event.place and (event.place.file, event.place.line, event.place.offset)
+    return event.thread, event.kind, event.thing, place, event.done, event.state
 
 
 def _find_cycle(keys: list[Hashable]) -> Cycle | None:

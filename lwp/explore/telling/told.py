@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..results import Find, name_of_error, named
+from ..run.plans import FINDS, Ending
 from .accesses import Access
 from .story import Story
 from .words import at, called, causes, failed_at, headline, short, waiting
@@ -47,6 +49,20 @@ def tell(story: Story) -> Told:
         [(title, [(at(one), f"{one.function}()", one.text) for one in places]) for title, places in story.tracebacks],
         causes(story),
     )
+
+
+def name_of_find(story: Story) -> str:
+    """By where threads wait for each other, or by what they repeat."""
+    if story.run.error is not None:
+        return name_of_error(story.run.error)
+    if story.ending == Ending.LIMIT:
+        cycles = [story.cycle_of(thread) for thread in range(story.threads)]
+        events = [event for found in cycles if found is not None for event in found[1]]
+    else:
+        events = [wait.event for wait in story.ring or story.waits]
+    codes = {event.place.code for event in events if event.place is not None}
+    kind = FINDS.get(story.ending, Find).__name__
+    return named(kind, sorted(codes, key=lambda code: (code.co_filename, code.co_qualname)))
 
 
 # ---- why -------------------------------------------------------------------------------------------------------------

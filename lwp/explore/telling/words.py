@@ -73,19 +73,23 @@ def _deadlock(story: Story) -> str:
     count, threads = len(story.ring), story.threads - story.run.cancellers
     if count == 1 and story.ring[0].holder is not None:
         return f"{story.name(story.ring[0].thread)} waits for {_the(story.ring[0].event.thing)}, which it holds itself"
-    if count > 1 and all(story.tasks[wait.thread] >= 0 for wait in story.ring):
-        return f"{count} tasks wait for each other"
     if count > 1:
-        return f"{count} of {threads} threads wait for each other"
+        who = f"{count} tasks" if _are_tasks(story, story.ring) else f"{count} of {threads} threads"
+        return f"{who} wait for each other"
     if lost := next((wait for wait in story.waits if wait.signal is not None), None):
         return f"{story.name(lost.thread)} waits to be notified, and that was done before it waited"
-    if len(story.waits) == 1:
-        return f"{story.name(story.waits[0].thread)} waits, and nobody is left who could end that"
-    if all(story.tasks[wait.thread] >= 0 for wait in story.waits):
-        return f"{len(story.waits)} tasks wait, and nobody is left who could end that"
-    all_of = len(story.waits) == threads
-    who = f"all {threads} threads wait" if all_of else f"{len(story.waits)} of {threads} threads wait"
+    left = len(story.waits)
+    if left == 1:
+        who = f"{story.name(story.waits[0].thread)} waits"
+    elif _are_tasks(story, story.waits):
+        who = f"{left} tasks wait"
+    else:
+        who = f"all {threads} threads wait" if left == threads else f"{left} of {threads} threads wait"
     return f"{who}, and nobody is left who could end that"
+
+
+def _are_tasks(story: Story, waits: list[Wait]) -> bool:
+    return all(story.tasks[wait.thread] >= 0 for wait in waits)
 
 
 def _left_behind(story: Story) -> str:
@@ -141,6 +145,7 @@ _PLAIN: dict[int, str] = {
     Kind.YIELD: "lets others go first",
     Kind.TURN: "goes on",
 }
+_COMES_TO_WAIT: dict[int, str] = {Kind.SLEEP: "sleeps", Kind.FILE: "waits for a file or a socket", Kind.TURN: "waits"}
 
 
 def doing(story: Story, event: Event, brief: bool) -> str:
@@ -163,7 +168,7 @@ def doing(story: Story, event: Event, brief: bool) -> str:
     if event.kind == Kind.CANCEL:
         return "its timeout fires" if event.is_timeout else "is cancelled"
     if event.is_timeout:
-        return _times_out(event, brief)
+        return f"its {'sleep ends' if event.kind == Kind.SLEEP else 'timeout fires'}{_time_is_up(event, brief)}"
     if event.place is not None and event.place.via and event.kind not in (Kind.START, Kind.WAIT, Kind.WAKE, Kind.TURN):
         return ""
     if event.kind == Kind.START and event.target is not None:
@@ -194,30 +199,17 @@ def _takes(event: Event, thing: Thing) -> str:
 
 
 def _waits(event: Event, brief: bool) -> str:
-    if not event.sleeps:
-        return ""
-    if event.place is not None and event.place.via:
-        return "waits"
-    if event.thing is not None and event.thing.lock is not None:
-        return "waits to be notified" if brief else f"waits to be notified, releases {event.thing.lock.name}"
-    return "waits"
-
-
-def _times_out(event: Event, brief: bool) -> str:
-    if event.kind == Kind.SLEEP:
-        return f"its sleep ends{_time_is_up(event, brief)}"
-    return f"its timeout fires{_time_is_up(event, brief)}"
+    is_via = event.place is not None and event.place.via
+    if not event.sleeps or is_via or event.thing is None or event.thing.lock is None:
+        return "waits" if event.sleeps else ""
+    return "waits to be notified" if brief else f"waits to be notified, releases {event.thing.lock.name}"
 
 
 def _comes_to_wait(story: Story, event: Event, brief: bool) -> str:
     if event.kind == Kind.JOIN:
         return f"waits for {_target(story, event)} to end"
-    if event.kind == Kind.SLEEP:
-        return "sleeps"
-    if event.kind == Kind.FILE:
-        return "waits for a file or a socket"
-    if event.kind == Kind.TURN:
-        return "waits"
+    if event.kind in _COMES_TO_WAIT:
+        return _COMES_TO_WAIT[event.kind]
     if event.holder is not None and not brief:
         holder = story.short_name(event.holder.thread)
         who = "it holds itself" if event.holder.thread == event.thread else f"{holder} holds"
@@ -247,9 +239,8 @@ def stopped(event: Event) -> str:
 
 
 def _about_to(event: Event) -> str:
-    what = event.place.about_to if event.place is not None and event.kind == Kind.CODE else ""
     if event.kind == Kind.CODE:
-        return f"it {what}" if what else ""
+        return f"it {event.place.about_to}" if event.place is not None and event.place.about_to else ""
     name = _the(event.thing)
     simple: dict[int, str] = {
         Kind.BEGIN: "it begins",
@@ -302,11 +293,8 @@ def deviation(story: Story, event: Event, width: int = 1000) -> str:
 
 def _awaits(place: Place | None) -> str:
     what = place.segment if place is not None else ""
-    return (
-        f"awaits {what.removeprefix('await ')} at {short(place)}"
-        if what.startswith("await ")
-        else f"waits at {short(place)}"
-    )
+    awaited = what.removeprefix("await ")
+    return f"{'waits' if awaited == what else f'awaits {awaited}'} at {short(place)}"
 
 
 def stacks(story: Story, event: Event) -> str:
@@ -387,12 +375,8 @@ def _held_by(story: Story, wait: Wait) -> str:
 
 
 def _signal(story: Story, wait: Wait, thing: Thing) -> str:
-    if thing.kind == "Condition":
-        text = f"for {thing.name} to be notified"
-    elif thing.kind == "Barrier":
-        text = f"for others to come to {thing.name}"
-    else:
-        text = f"for {thing.name} to be set"
+    what = {"Condition": f"{thing.name} to be notified", "Barrier": f"others to come to {thing.name}"}
+    text = f"for {what.get(thing.kind, f'{thing.name} to be set')}"
     if wait.signal is not None and thing.kind == "Condition":
         text += (
             f"; {story.short_name(wait.signal.thread)} did that at {short(wait.signal.place)}, before this wait began"

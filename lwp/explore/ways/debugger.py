@@ -23,6 +23,7 @@ from ...core import printable
 from ...reading.files import is_program
 from ..choice import choice_for, names_of
 from ..run.plans import Ending, Kind, Plan, Run, State
+from ..run.quiet import replace
 from ..run.session import LONGER, Session
 from ..tasks.tasks import frames_of
 from ..telling.recorder import Recorder
@@ -52,23 +53,18 @@ def debug(
         with without_breakpoints():
             session.run(test, Plan(granularity=plan.granularity))  # as in replay(): imports
             prompts = _Prompts(_stops(session, test, plan))
-        before = sys.breakpointhook, threading.excepthook
-        sys.breakpointhook, threading.excepthook = prompts.at_breakpoint, functools.partial(prompts.failed, before[1])
-        try:
+        with contextlib.ExitStack() as undo:
+            replace(undo, sys, "breakpointhook", lambda before: prompts.at_breakpoint)
+            replace(undo, threading, "excepthook", lambda before: functools.partial(prompts.failed, before))
             session.run(functools.partial(prompts.call, test), plan, prompts.note)
-        finally:
-            sys.breakpointhook, threading.excepthook = before
 
 
 @contextlib.contextmanager
 def without_breakpoints() -> Iterator[None]:
     """breakpoint() does nothing, because the runs before the one with prompts are none of the user's."""
-    before = sys.breakpointhook
-    sys.breakpointhook = lambda *args, **kwargs: None
-    try:
+    with contextlib.ExitStack() as undo:
+        replace(undo, sys, "breakpointhook", lambda before: lambda *args, **kwargs: None)
         yield
-    finally:
-        sys.breakpointhook = before
 
 
 def _stops(session: Session, test: Callable[[], object], plan: Plan) -> dict[int, str]:

@@ -331,7 +331,8 @@ class _Program:
         sys.path[:] = self._path
         os.chdir(self._folder)
         self._at_exit.clear()
-        _open_pools()
+        if _pools():  # takes back what _python_exit() has done
+            _pools()._shutdown = False
         main = ModuleType("__main__")
         vars(main).update(self._names)
         sys.modules["__main__"] = main
@@ -348,8 +349,8 @@ class _Program:
 
     def _end(self) -> None:
         """Ends as the interpreter does: ends the pools, waits for the threads, and calls what was registered."""
-        if _pools_threads():
-            sys.modules["concurrent.futures.thread"]._python_exit()
+        if _pools() and _pools()._threads_queues:
+            _pools()._python_exit()
         if self._at_exit:
             for thread in threading.enumerate():
                 if thread is not threading.current_thread() and not thread.daemon:
@@ -358,16 +359,8 @@ class _Program:
             self._at_exit.pop()()
 
 
-def _pools_threads() -> Any:
-    pools: Any = sys.modules.get("concurrent.futures.thread")
-    return pools and pools._threads_queues
-
-
-def _open_pools() -> None:
-    """Takes back what _python_exit() has done."""
-    pools: Any = sys.modules.get("concurrent.futures.thread")
-    if pools:
-        pools._shutdown = False
+def _pools() -> Any:
+    return sys.modules.get("concurrent.futures.thread")
 
 
 # ---- what it prints --------------------------------------------------------------------------------------------------

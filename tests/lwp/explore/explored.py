@@ -11,11 +11,22 @@ from typing import Any
 import pytest
 from conftest import TREE
 
-from lwp.explore import Outcome, explore
+from lwp.explore import Outcome, Result, explore
 from lwp.reading.files import name_of_file
 
 Test = Callable[..., object]
 PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
+
+
+def passes(test: Test, runs: int = 100, **options: Any) -> Result:
+    result = explore(test, runs=runs, seed=1, **options)
+    assert result.outcome in PASSES, result.report()
+    return result
+
+
+def passing(**options: Any) -> Callable[[Test], Test]:
+    """The body is explored, and passes."""
+    return lambda test: functools.wraps(test)(lambda: passes(test, **options) and None)
 
 
 def _explored(test: Test, outcomes: tuple[Outcome, ...], error: type[BaseException] | None, options: Any) -> Test:

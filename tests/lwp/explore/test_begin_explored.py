@@ -62,25 +62,24 @@ def test_a_creator_goes_on(scenario: Scenario, strategy: str, explored: Explored
     explored(scenario, strategy)
 
 
-@pytest.mark.parametrize(
-    ("fault", "case"),
-    [
-        (Fault(WAKE, "atomic_compare_exchange_strong(&me->alive, &alive, LWP_HAS_BEGUN)", "1"), "awaited"),
-        (Fault(WAKE, "WAKER_BEGUN, memory_order_release) == WAKER_DOZED", "WAKER_BEGUN, 4)"), "awaited"),
-        (
-            Fault(
-                WAKE,
-                "atomic_compare_exchange_strong(&lwp->begun, &begun, WAKER_AWAITED)",
-                "atomic_store(&lwp->begun, WAKER_AWAITED)",
-            ),
-            "dozed, it keeps the GIL",
-        ),
-        (
-            Fault(WAKE, "    atomic_fetch_add(&lwp->joiners, 1);\n", "    lwp->joiners++;\n    lwp->joiners--;\n"),
-            "dozed, it ends",
-        ),
-    ],
-    ids=["alive stays", "it is never woken", "a beginning is overwritten", "it isn't counted as a joiner"],
-)
+JOINS = "    atomic_fetch_add(&lwp->joiners, 1);\n"
+AWAITS = "atomic_compare_exchange_strong(&lwp->begun, &begun, WAKER_AWAITED)"
+BEGINS = "atomic_compare_exchange_strong(&me->alive, &alive, LWP_HAS_BEGUN)"
+DOZED_BY_NOW = "WAKER_BEGUN, memory_order_release) == WAKER_DOZED"
+FAULTS = {
+    "alive stays": (Fault(WAKE, BEGINS, "1"), "awaited"),
+    "it is never woken": (Fault(WAKE, DOZED_BY_NOW, "WAKER_BEGUN, 4)"), "awaited"),
+    "a beginning is overwritten": (
+        Fault(WAKE, AWAITS, "atomic_store(&lwp->begun, WAKER_AWAITED)"),
+        "dozed, it keeps the GIL",
+    ),
+    "it isn't counted as a joiner": (
+        Fault(WAKE, JOINS, "    lwp->joiners++;\n    lwp->joiners--;\n"),
+        "dozed, it ends",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)

@@ -8,7 +8,7 @@ from functools import partial
 from threading import BrokenBarrierError
 
 import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders
+from explored_core import Core, Explored, Fault, Scenario, in_orders, use_lock
 from explored_core import explored as explored  # a fixture
 
 CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
@@ -23,11 +23,7 @@ def locks(users: int, cancelled: int) -> Scenario:
 
         def use() -> None:
             lock.acquire()
-            inside.append(1)
-            assert lock.locked()
-            assert len(inside) == 1
-            inside.clear()
-            lock.release()
+            use_lock(lock, inside)
 
         core.threads(*[use] * users, *core.cancelled([use] * cancelled))
         assert core.first_word(lock) == 0
@@ -184,36 +180,31 @@ LEAVES = Fault(
 )
 
 
-@pytest.mark.parametrize(
-    ("variant", "fault", "case"),
-    [
-        ([], Fault(LOCK, "if (park_cancel && !starving &&", "if (0 &&"), "lock, one starves"),
-        (
-            [LEAVES],
-            Fault(CANCEL, "return !error ? (woken == 0 ? EINTR : 0)", "return !error ? (cancel->word ? EINTR : 0)"),
-            "lock, two others",
-        ),
-        (
-            [],
-            Fault(
-                CANCEL,
-                ": wait_lwp(cancel, word, expected, until, scope, bits);",
-                ": futex_wait_some(word, expected, until, scope, bits);",
-            ),
-            "semaphore, never",
-        ),
-        (
-            [],
-            Fault(BARRIER, "open = generation == self->generation && --self->count == 0 &&", "open = 0 &&"),
-            "barrier",
-        ),
-        ([], Fault(SLEEP, KEEPS, ""), "event, another"),
-        ([], Fault(SLEEP, KEEPS, ""), "barrier, too few"),
-    ],
-    ids=[
-        *("a starving one's wake-up is kept", "a wake-up counts as the cancellation", "one look before the sleep"),
-        *("a barrier counts one that has left", "an event's baton is kept", "a barrier's"),
-    ],
-)
+COUNTS = "open = generation == self->generation && --self->count == 0 &&"
+WAITS = ": wait_lwp(cancel, word, expected, until, scope, bits);"
+WAKES = "return !error ? (woken == 0 ? EINTR : 0)"
+FAULTS = {
+    "a starving one's wake-up is kept": (
+        [],
+        Fault(LOCK, "if (park_cancel && !starving &&", "if (0 &&"),
+        "lock, one starves",
+    ),
+    "a wake-up counts as the cancellation": (
+        [LEAVES],
+        Fault(CANCEL, WAKES, "return !error ? (cancel->word ? EINTR : 0)"),
+        "lock, two others",
+    ),
+    "one look before the sleep": (
+        [],
+        Fault(CANCEL, WAITS, ": futex_wait_some(word, expected, until, scope, bits);"),
+        "semaphore, never",
+    ),
+    "a barrier counts one that has left": ([], Fault(BARRIER, COUNTS, "open = 0 &&"), "barrier"),
+    "an event's baton is kept": ([], Fault(SLEEP, KEEPS, ""), "event, another"),
+    "a barrier's": ([], Fault(SLEEP, KEEPS, ""), "barrier, too few"),
+}
+
+
+@pytest.mark.parametrize(("variant", "fault", "case"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(variant: list[Fault], fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], variant=variant, fault=fault)

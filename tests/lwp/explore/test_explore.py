@@ -58,7 +58,6 @@ def found(test: Callable[[], object], **options: object) -> Result:
     result = explore(test, **{"runs": 2000, "seed": 1, **options})  # type: ignore[arg-type]
     assert result.outcome is Outcome.FOUND, result.report()
     assert result.replays == 10
-    assert result.token is not None
     again = replay(test, result.token)
     assert (again.outcome, type(again.error)) == (Outcome.FOUND, type(result.error))
     return result
@@ -149,7 +148,6 @@ def test_a_deadlock() -> None:
     result = found(test)
     assert isinstance(result.error, DeadlockFound)
     assert result.deviations == 1
-    assert result.token is not None
     assert len(result.token) <= 30
 
 
@@ -226,27 +224,8 @@ def overdraft() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_find_is_shrunk_from_bytecodes_to_primitives(seed: int) -> None:
     result = found(overdraft, seed=seed)
-    assert result.token is not None
     assert result.token.startswith("s-")
     assert result.deviations == 1
-
-
-def test_a_race_between_calls_is_possible_under_the_gil() -> None:
-    def test() -> None:
-        count = [0]
-
-        def get() -> int:
-            return count[0]
-
-        def add() -> None:
-            value = get()
-            len(count)
-            count[0] = value + 1
-
-        together(add, add)
-        assert count == [2]
-
-    assert not found(test, granularity="gil").free_threaded_only
 
 
 # ---- under control ---------------------------------------------------------------------------------------------------
@@ -309,13 +288,6 @@ def derived_thread() -> None:
     assert order == ["a", "b"]
 
 
-def pool() -> None:
-    order: list[int] = []
-    with concurrent.futures.ThreadPoolExecutor(2) as executor:
-        list(executor.map(order.append, range(2)))
-    assert order == [0, 1]
-
-
 def to_thread() -> None:
     order: list[int] = []
 
@@ -323,12 +295,6 @@ def to_thread() -> None:
         await asyncio.gather(*(asyncio.to_thread(order.append, i) for i in range(2)))
 
     asyncio.run(main())
-    assert order == [0, 1]
-
-
-def timer() -> None:
-    order: list[int] = []
-    run_threads([threading.Timer(1, order.append, (i,)) for i in range(2)])
     assert order == [0, 1]
 
 
@@ -359,12 +325,6 @@ def semaphore() -> None:
 
     together(hold, ask)
     assert seen
-
-
-def bounded_queue() -> None:
-    items: queue.Queue[int] = queue.Queue(1)
-    together(lambda: items.put(1), lambda: items.put(2), items.get)
-    assert items.get() == 2
 
 
 def threads_that_start_threads() -> None:
@@ -411,7 +371,7 @@ def pipe() -> None:
     "test",
     [
         *(lock_made_at_import, rlock_made_at_import, condition_made_at_import, event_made_at_import),
-        *(simple_queue_made_at_import, derived_thread, pool, to_thread, timer, barrier, semaphore, bounded_queue),
+        *(simple_queue_made_at_import, derived_thread, to_thread, barrier, semaphore),
         *(threads_that_start_threads, daemon, own_names, pipe),
     ],
     ids=lambda test: test.__name__,
@@ -514,22 +474,8 @@ def test_sleeping_threads_wake_in_the_order_of_their_deadlines() -> None:
     passes(test)
     result = explore(test, runs=2000, seed=1, early_timeouts=True)  # only where a sleep may end early the order differs
     assert result.outcome is Outcome.EARLY_TIMEOUT
-    assert result.token is not None
     assert result.token.split("-")[0].endswith("e")
     assert replay(test, result.token).outcome is Outcome.EARLY_TIMEOUT
-
-
-def test_a_program_that_polls_ends() -> None:
-    def test() -> None:
-        done: list[int] = []
-
-        def poll() -> None:
-            while not done:
-                time.sleep(0.01)
-
-        together(poll, lambda: done.append(1))
-
-    passes(test)
 
 
 def test_a_program_that_spins_ends() -> None:
@@ -827,15 +773,14 @@ def test_everything_is_as_before_afterwards() -> None:
     assert time.monotonic() - began >= 0.01
 
 
-def test_other_threads_of_the_process_go_on() -> None:
-    stop = threading.Event()
-    counts = [0]
+def test_other_threads_of_the_process_go_on_and_start_threads_that_are_not_explored() -> None:
+    stop, started = threading.Event(), []
 
     def work() -> None:
         lock = threading.Lock()
         while not stop.is_set():
             with lock:
-                counts[0] += 1
+                run_thread(Thread(target=lambda: started.append(threading.get_native_id())))
             time.sleep(0.0001)
 
     thread = Thread(target=work)
@@ -845,24 +790,7 @@ def test_other_threads_of_the_process_go_on() -> None:
     finally:
         stop.set()
         thread.join()
-    assert counts[0] > 0
-
-
-def test_threads_of_outside_threads_are_not_explored() -> None:
-    stop = threading.Event()
-    started = []
-
-    def start_threads() -> None:
-        while not stop.is_set():
-            run_thread(Thread(target=lambda: started.append(threading.get_native_id())))
-
-    starter = Thread(target=start_threads)
-    starter.start()
-    try:
-        passes(barrier_of_two, runs=3000)
-    finally:
-        stop.set()
-        starter.join()
+    assert started
     assert threading.get_native_id() not in started
 
 

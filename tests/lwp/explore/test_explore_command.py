@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import environment, lwp, python, refusal
+from commands import completed, on_terminal
+from conftest import environment, lwp, refusal
 from counted import IMPORT, LOST, RIGHT
 
 
@@ -405,33 +404,9 @@ def test_html(lost: Path) -> None:
     assert (lost / "out.html").exists()
 
 
-def on_terminal(folder: Path, *args: str) -> str:
-    """What comes on standard error when that is a terminal."""
-    import pty
-
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "explore", *args],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-    )
-    os.close(terminal)
-    said = b""
-    with process:
-        try:
-            while part := os.read(controller, 4096):
-                said += part
-        except OSError:  # the terminal has no other end any more
-            pass
-        process.communicate(timeout=60)
-    os.close(controller)
-    return said.decode()
-
-
 def test_progress_on_a_terminal_only(lost: Path) -> None:
-    said = on_terminal(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right")
+    options = ("explore", "--seconds=1", "--runs=100000000", "test_it.py::test_right")
+    said, _ = on_terminal(*options, cwd=lost, env=environment(), stdout=subprocess.DEVNULL)
     assert re.search(r"\r\x1b\[K[\d,]+ runs, [\d,]+ runs/s, [\d,]+ distinct schedules", said)
     assert said.endswith("\r\x1b[K")  # the line is cleared
     found = explore(lost, "--seconds=1", "--runs=100000000", "test_it.py::test_right", status=0)
@@ -450,7 +425,7 @@ def test_help() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "completed"),
+    ("words", "offered"),
     [
         (["--strategy", "p"], ["plain,pct", "plain,pos"]),
         (["test_it.py::test_l"], ["plain,test_it.py::test_lost"]),
@@ -462,11 +437,8 @@ def test_help() -> None:
         (["te"], ["file,te"]),
     ],
 )
-def test_the_shell_completes(words: list[str], completed: list[str], lost: Path) -> None:
+def test_the_shell_completes(words: list[str], offered: list[str], lost: Path) -> None:
     with (lost / "test_it.py").open("a") as file:
         file.write("\n\nclass TestIt:\n    def test_method(self):\n        pass\n")
     (lost / "wrong.py").write_text("def\n")
-    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
-    asked = {"COMP_WORDS": " ".join(["lwp", "explore", *words]), "COMP_CWORD": str(len(words) + 1)}
-    found = python("-c", program, cwd=lost, status=0, _LWP_COMPLETE="bash_complete", **asked)
-    assert found.stdout.split() == completed
+    assert completed("explore", *words, cwd=lost) == offered

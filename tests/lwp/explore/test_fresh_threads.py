@@ -22,9 +22,7 @@ from conftest import (
     run_threads,
     under_strace,
 )
-from explored import PASSES
-
-from lwp.explore import explore
+from explored import passes
 
 LOCAL = threading.local()
 VARIABLE: contextvars.ContextVar[object] = contextvars.ContextVar("VARIABLE")
@@ -49,11 +47,6 @@ def _stain() -> None:
     asyncio._set_running_loop(Thing())  # type: ignore[arg-type]
 
 
-def _passes(test: object, **options: object) -> None:
-    result = explore(test, **{"runs": 40, "seed": 1, **options})  # type: ignore[arg-type]
-    assert result.outcome in PASSES, result.report()
-
-
 def test_a_thread_finds_nothing_of_an_earlier_one() -> None:
     new: list[object] = []
     run_thread(threading.Thread(target=lambda: new.append(_what_is_new())))
@@ -69,7 +62,7 @@ def test_a_thread_finds_nothing_of_an_earlier_one() -> None:
         run_threads([threading.Thread(target=work) for _ in range(2)])
         assert found == new * 3
 
-    _passes(test, granularity="sync")
+    passes(test, runs=40, granularity="sync")
 
 
 def test_a_trace_function_for_all_threads_is_not_a_later_threads() -> None:
@@ -84,7 +77,7 @@ def test_a_trace_function_for_all_threads_is_not_a_later_threads() -> None:
             sys._setprofileallthreads(None)  # type: ignore[attr-defined]
         assert found == [(None, None)]
 
-    _passes(test, granularity="sync")
+    passes(test, runs=40, granularity="sync")
 
 
 def test_what_an_ended_thread_had_or_has_made_ends_as_soon_as_nobody_has_it() -> None:
@@ -103,7 +96,7 @@ def test_what_an_ended_thread_had_or_has_made_ends_as_soon_as_nobody_has_it() ->
         made.clear()
         assert reference() is None
 
-    _passes(test)
+    passes(test, runs=40)
 
 
 def test_a_finalizer_at_a_threads_end_may_sleep_and_set_what_it_ends() -> None:
@@ -121,13 +114,11 @@ def test_a_finalizer_at_a_threads_end_may_sleep_and_set_what_it_ends() -> None:
         with lock:
             pass
 
-    _passes(lambda: run_threads([threading.Thread(target=work) for _ in range(3)]))
+    passes(lambda: run_threads([threading.Thread(target=work) for _ in range(3)]), runs=40)
 
 
 @in_child
 def test_after_it_there_are_as_many_states_as_before() -> None:
-    import threading
-
     from lwp.explore import explore
 
     before = len(sys._current_exceptions())
@@ -139,7 +130,6 @@ def test_after_it_there_are_as_many_states_as_before() -> None:
 def test_a_child_that_another_thread_forks_meanwhile_has_threads_of_its_own() -> None:
     """The interpreter has deleted there what was kept for the explored threads."""
     import gc
-    import threading
 
     from lwp.explore import Outcome, explore
 

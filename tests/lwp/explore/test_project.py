@@ -145,21 +145,6 @@ def test_the_seed_is_printed_and_makes_the_same_runs_again(tmp_path: Path) -> No
     assert summary(again) == summary(found)
 
 
-ANSWER = """
-def test_answer():
-    answers = queue.Queue()
-    threading.Thread(target=answers.put, args=(42,)).start()
-    assert answers.get(timeout=5) == 42
-"""
-
-
-def test_early_timeouts_are_tried_if_asked_for_and_have_an_outcome_of_their_own(tmp_path: Path) -> None:
-    assert outcomes(run(tmp_path, ANSWER, "--lwp-explore")) == {"passed": 1}
-    found = run(tmp_path, ANSWER, "--lwp-explore", "--lwp-explore-early-timeouts")
-    assert outcomes(found) == {"failed": 1}
-    assert "\nearly timeout: Empty test_it.py:test_answer\n  pytest test_it.py::test_answer --lwp-" in found.stdout
-
-
 HALF = """
 import asyncio
 
@@ -462,3 +447,37 @@ def test_slow():
     found = run(tmp_path, "import os\n" + sleeps, "--lwp-explore")
     assert outcomes(found) == {"passed": 1}
     assert 1 < summary(found)[1] < 1000
+
+
+UNWOUND = """
+class Box: value = 1
+
+@pytest.fixture(scope="session")
+def wider():
+    yield
+
+@pytest.fixture
+def ends_late():
+    yield
+    threading.Lock().acquire()  # where a run that is over is unwound
+
+def test_first(wider, monkeypatch, ends_late):
+    monkeypatch.setattr(Box, "value", 2)
+
+    async def main():
+        def fail():
+            raise ValueError
+
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.sleep(5)
+
+    asyncio.run(main())
+
+def test_second():
+    assert Box.value == 1
+"""
+
+
+def test_a_run_that_is_unwound_ends_each_fixture(tmp_path: Path) -> None:
+    found = run(tmp_path, UNWOUND, "-q", "--lwp-explore=3", "--lwp-explore-seed=1")
+    assert outcomes(found) == {"passed": 2}, found.stdout

@@ -98,16 +98,16 @@ def test_no_waiter_sleeps_on_and_no_grant_is_lost(scenario: Scenario, strategy: 
 CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
 
 
-@pytest.mark.parametrize(
-    ("fault", "case"),
-    [
-        (Fault(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"), "semaphores"),
-        (
-            Fault(QUEUE, "? grant_any(queue, place) : 1", "? grant_any(queue, place) | 1 : 1"),
-            "semaphores, one too late",
-        ),
-    ],
-    ids=["a claim that comes too late", "a grant to no one"],
-)
+GRANT = "? grant_any(queue, place) : 1"
+FAULTS = {
+    "a claim that comes too late": (
+        Fault(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"),
+        "semaphores",
+    ),
+    "a grant to no one": (Fault(QUEUE, GRANT, GRANT.replace(" :", " | 1 :")), "semaphores, one too late"),
+}
+
+
+@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
     explored(*CASES[case], fault=fault)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import in_child, together
+from explored import passes
 
 from lwp.explore import Outcome, explore
-
-PASSED = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
 
 
 @contextmanager
@@ -42,8 +41,7 @@ def test_a_thread_that_waits_for_the_database_lets_its_writer_go_on(tmp_path: Pa
             connection.execute("update t set x = ?", (seen + 1,))
             connection.execute("commit")
 
-    result = explore(lambda: counted_by(count, tmp_path / "db"), runs=100, seed=1)
-    assert result.outcome in PASSED, result.report()
+    passes(lambda: counted_by(count, tmp_path / "db"))
 
 
 def test_a_race_in_a_database_is_found(tmp_path: Path) -> None:
@@ -66,8 +64,7 @@ def test_the_time_to_wait_for_the_database_is_the_runs_own(tmp_path: Path) -> No
             assert 4 < time.monotonic() - began < 7
             writer.execute("commit")
 
-    result = explore(test, runs=100, seed=1)
-    assert result.outcome in PASSED, result.report()
+    passes(test)
 
 
 @pytest.mark.parametrize("subinterpreter", [False, True])

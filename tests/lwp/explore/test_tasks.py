@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 
+import explored
 import pytest
 from child_programs import Child, together
 
 import runtime
 from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
+from lwp.explore.tasks.loops import plain
 
 STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
 
@@ -25,7 +27,6 @@ def found(test: Callable[[], object], strategy: str = "auto", runs: int = 200) -
     result = explore(test, runs=runs, seed=1, strategy=strategy, granularity="sync")
     assert result.outcome is Outcome.FOUND, result.report()
     assert (result.replays, result.replayed) == (10, 10)
-    assert result.token is not None
     again = replay(test, result.token)
     assert (again.outcome, again.token) == (Outcome.FOUND, result.token)
     return result
@@ -249,8 +250,7 @@ async def a_subprocess() -> None:
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_what_asyncio_promises_is_kept(test: Callable[[], object], runs: int, early: bool) -> None:
-    result = explore(test, runs=runs, seed=1, granularity="sync", early_timeouts=early)
-    assert result.outcome in (Outcome.EXHAUSTED, Outcome.BUDGET_SPENT), result.report()
+    explored.passes(test, runs, granularity="sync", early_timeouts=early)
 
 
 def test_the_report_has_a_column_for_each_task() -> None:
@@ -262,22 +262,6 @@ def test_the_report_has_a_column_for_each_task() -> None:
     assert "\n━━▶ Task-3 goes before Task-2, which has its turn" in found(first_is_first).report()
 
 
-def test_names_that_the_program_gives_are_told() -> None:
-    async def named() -> None:
-        numbers: list[int] = []
-
-        async def append(number: int) -> None:
-            await asyncio.sleep(0.01)
-            numbers.append(number)
-
-        async with asyncio.TaskGroup() as group:
-            for number, name in enumerate(("first", "second")):
-                group.create_task(append(number), name=name)
-        assert numbers == [0, 1]
-
-    assert "second  writes  numbers" in found(named).report()
-
-
 def test_a_decorated_async_test_explores_itself() -> None:
     @runtime.explored(runs=100)
     async def test() -> None:
@@ -285,25 +269,6 @@ def test_a_decorated_async_test_explores_itself() -> None:
 
     with pytest.raises(AssertionError):
         test()
-
-
-def test_the_orders_of_a_right_test_are_exhausted() -> None:
-    async def right() -> None:
-        lock, value = asyncio.Lock(), 0
-
-        async def add() -> None:
-            nonlocal value
-            await asyncio.sleep(0.01)
-            async with lock:
-                before = value
-                await asyncio.sleep(0)
-                value = before + 1
-
-        await asyncio.gather(add(), add())
-        assert value == 2
-
-    result = passes(right)
-    assert result.runs > 1
 
 
 def test_all_orders_of_steps_are_tried() -> None:
@@ -350,20 +315,6 @@ def test_time_is_the_runs_own() -> None:
             async with asyncio.timeout(3600):
                 await asyncio.sleep(7200)
         assert 3600 <= loop.time() - begin < 3601
-
-    passes(sleeps)
-
-
-def test_sleepers_wake_in_the_order_of_their_times() -> None:
-    async def sleeps() -> None:
-        woken: list[int] = []
-
-        async def sleep(seconds: int) -> None:
-            await asyncio.sleep(seconds)
-            woken.append(seconds)
-
-        await asyncio.gather(*(sleep(seconds) for seconds in (3, 1, 2)))
-        assert woken == [1, 2, 3]
 
     passes(sleeps)
 
@@ -422,8 +373,7 @@ def test_a_loop_that_waits_by_sleep_0_ends() -> None:
         await task
 
     for strategy in STRATEGIES:
-        result = explore(polls, runs=300, seed=1, strategy=strategy, granularity="sync")
-        assert result.outcome in (Outcome.EXHAUSTED, Outcome.BUDGET_SPENT), result.report()
+        explored.passes(polls, 300, strategy=strategy, granularity="sync")
 
 
 # ---- threads and tasks -----------------------------------------------------------------------------------------------
@@ -521,7 +471,6 @@ def test_a_thread_beside_the_loop_of_one_task_is_explored() -> None:
 def test_a_task_of_another_thread_may_end_cancelled(waits_in: str) -> None:
     async def cancels_itself() -> None:
         task = asyncio.current_task()
-        assert task is not None
         task.cancel()
         await asyncio.sleep(0)
 
@@ -577,8 +526,24 @@ def test_a_socket_pair_within_the_test_is_explored() -> None:
             end.close()
             await end.wait_closed()
 
-    result = explore(main, runs=50, seed=1, granularity="sync")
-    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
+    explored.passes(main, 50, granularity="sync")
+
+
+def test_what_a_unix_socket_was_given_in_this_process_comes_no_later() -> None:
+    async def main() -> None:
+        ends = [await asyncio.open_connection(sock=end) for end in socket.socketpair()]
+        answer = asyncio.create_task(ends[0][0].read(1))
+        await asyncio.sleep(0)
+        ends[1][1].write(b"1")
+        for _ in range(3):  # the file's turn, and its reader's
+            await asyncio.sleep(0)
+        assert answer.done()
+        for _, writer in ends:
+            writer.close()
+
+    for strategy in STRATEGIES:
+        result = explore(main, runs=100, seed=1, strategy=strategy, granularity="sync")
+        assert result.error is None, result.report()
 
 
 def test_races_between_a_thread_and_a_task_are_listed_and_tasks_race_with_none() -> None:
@@ -693,7 +658,7 @@ def destroyed_while_pending() -> None:
     loop.close()
 
 
-@pytest.mark.parametrize(
+LOGGED = pytest.mark.parametrize(
     ("test", "told"),
     [
         (never_retrieved, "NeverRetrieved: ValueError: lost"),
@@ -703,16 +668,60 @@ def destroyed_while_pending() -> None:
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
-def test_what_a_loop_only_logs_is_a_find(
+
+
+@LOGGED
+def test_what_a_loop_only_logs_is_a_find_if_the_first_order_has_it_not(
     test: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result = found(test)
+    def late() -> None:
+        began: list[int] = []
+        together(lambda: began.append(0), lambda: began.append(1))
+        if began == [1, 0]:
+            plain(test)()
+
+    result = found(late)
     kind = told.partition(":")[0]
     assert type(result.error).__name__ == kind
     assert result.report().startswith(told)
     if "ValueError" in told:
         assert isinstance(result.error.__cause__, ValueError)
         assert result.name == f"{kind} test_tasks.py:fail"
+
+
+@LOGGED
+def test_what_a_loop_logs_in_the_first_order_too_is_told_and_no_find(
+    test: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = explore(test, runs=50, seed=1, granularity="sync").report()
+    kind = told.partition(":")[0]
+    assert text.startswith("EXHAUSTED")
+    assert f"\n  asyncio only logs, in the first order already: {kind}" in text
+    assert ("test_tasks.py:fail" in text) is ("ValueError" in told)
+
+
+def test_a_loop_that_is_closed_under_a_destructor_is_no_find(capsys: pytest.CaptureFixture[str]) -> None:
+    class Transport:
+        def __init__(self) -> None:
+            self.loop = asyncio.get_running_loop()
+
+        def __del__(self) -> None:
+            self.loop.call_soon(print)
+
+    def test() -> None:
+        async def main() -> None:
+            kept.append(Transport())
+            await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+
+        kept: list[Transport] = []
+        asyncio.run(main())
+        kept.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        ignored: list[object] = []
+        patch.setattr(sys, "unraisablehook", lambda one: ignored.append(str(one.exc_value)))
+        passes(test)
+    assert set(ignored) == {"Event loop is closed"}
 
 
 def test_what_the_programs_own_handler_is_told_is_no_find() -> None:

@@ -44,7 +44,6 @@ def test_a_find_comes_back_as_if_it_was_made_here() -> None:
     assert "lost" in [frame.name for frame in traceback.extract_tb(result.error.__traceback__)]
     assert (result.seed, result.replays) == (1, 10)
     assert result.found_by.partition(",")[0] in ("pct", "random", "pos")
-    assert result.token is not None
     assert result.token in result.report()
     assert isinstance(result.page(), str)
     assert runtime.replay(lost, result.token).outcome is Outcome.FOUND
@@ -177,7 +176,6 @@ def test_a_failure_in_workers_alone_is_reported() -> None:
     result = runtime.explore(fails, workers=2)
     assert result.outcome is Outcome.FOUND
     assert "in a worker" in str(result.error)
-    assert result.token is not None
     assert result.token in result.report()
 
 

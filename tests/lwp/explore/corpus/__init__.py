@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -62,6 +63,11 @@ def program(find: Find, needs: Needs, depth: int, early: bool = False) -> Callab
         return run
 
     return register
+
+
+def lock_if(fixed: bool) -> AbstractContextManager[object]:
+    """A lock, which only the repair has."""
+    return threading.Lock() if fixed else nullcontext()
 
 
 def together(*bodies: Callable[[], object]) -> None:

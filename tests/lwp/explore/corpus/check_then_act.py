@@ -5,32 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from queue import Empty, Queue
-from threading import Lock, RLock, Thread
+from threading import Lock, RLock
 
-from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, OPCODE, SYNC, program, together
+from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, OPCODE, SYNC, lock_if, program, together
 
 
 @program(ASSERTION, GIL, depth=2)
 def airline(fixed: bool) -> None:
     """airlines of the IBM contest benchmark, after it: more tickets are sold than there are seats"""
-    lock = Lock()
+    lock = lock_if(fixed)
     sold: list[str] = []
 
     def book(agent: str) -> None:
         sold.append(agent)
 
     def sell(agent: str) -> None:
-        if len(sold) < 1:
-            book(agent)  # window: between the look and the sale
-
-    def sell_alone(agent: str) -> None:
         with lock:
-            sell(agent)
+            if len(sold) < 1:
+                book(agent)  # window: between the look and the sale
 
-    work = sell_alone if fixed else sell
-    together(partial(work, "north"), partial(work, "south"))
+    together(partial(sell, "north"), partial(sell, "south"))
     assert len(sold) == 1
 
 
@@ -44,21 +41,14 @@ def lazy_initialization(fixed: bool) -> None:
             made.append(self)
 
     made: list[Connection] = []
-    lock = Lock()
+    lock = lock_if(fixed)
     instance: Connection | None = None
 
-    def get() -> Connection:
-        nonlocal instance
-        if instance is None:
-            instance = Connection()  # window: another makes one too
-        return instance
-
     def use() -> None:
-        if fixed:
-            with lock:
-                get()
-        else:
-            get()
+        nonlocal instance
+        with lock:
+            if instance is None:
+                instance = Connection()  # window: another makes one too
 
     together(use, use)
     assert len(made) == 1
@@ -96,20 +86,16 @@ def memoizer(fixed: bool) -> None:
 def lru_eviction(fixed: bool) -> None:
     """girder/large_image #189: two threads evict from one LRU cache without a lock, and both choose the same key"""
     cache = {"a": 1, "b": 2}
-    lock = Lock()
+    lock = lock_if(fixed)
 
     def oldest() -> str:
         return next(iter(cache))
 
     def evict() -> None:
-        del cache[oldest()]  # window: chosen, not yet deleted
-
-    def evict_alone() -> None:
         with lock:
-            evict()
+            del cache[oldest()]  # window: chosen, not yet deleted
 
-    work = evict_alone if fixed else evict
-    together(work, work)
+    together(evict, evict)
     assert cache == {}
 
 
@@ -177,10 +163,7 @@ def target_changed_in_flush(fixed: bool) -> None:
                         self.target.handle(record)  # window: after the first call the target is gone
 
         def set_target(self, target: Target | None) -> None:
-            if fixed:
-                with self.lock:
-                    self.target = target
-            else:
+            with self.lock if fixed else nullcontext():
                 self.target = target
 
     handled: list[str] = []
@@ -205,24 +188,19 @@ def signal_to_reaped_process(fixed: bool) -> None:
 
     class Popen:
         returncode: int | None = None
-        lock = Lock()
+        lock = lock_if(fixed)
 
         def wait(self) -> None:
-            self.returncode = wait_pid(42)  # window: reaped, and it does not say so yet
+            with self.lock:
+                self.returncode = wait_pid(42)  # window: reaped, and it does not say so yet
 
         def send_signal(self) -> None:
-            if self.returncode is None:
-                kill(42)
-
-    def alone(method: Callable[[], None]) -> None:
-        with Popen.lock:
-            method()
+            with self.lock:
+                if self.returncode is None:
+                    kill(42)
 
     popen = Popen()
-    if fixed:
-        together(partial(alone, popen.wait), partial(alone, popen.send_signal))
-    else:
-        together(popen.wait, popen.send_signal)
+    together(popen.wait, popen.send_signal)
     assert popen.returncode == 0
 
 
@@ -289,11 +267,7 @@ def empty_then_get(fixed: bool) -> None:
         while not tasks.empty():
             done.append(tasks.get())  # window: the other gets the last one
 
-    threads = [Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, work)
     assert sorted(done) == [0, 1, 2]
 
 

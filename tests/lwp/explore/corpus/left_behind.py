@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from queue import Empty, Queue
 from threading import Event, Lock, Thread, Timer
 
-from . import ASSERTION, DEADLOCK, LEFT_BEHIND, SYNC, program, together
+from . import ASSERTION, DEADLOCK, LEFT_BEHIND, SYNC, lock_if, program, together
 
 
 @program(LEFT_BEHIND, SYNC, depth=1)
@@ -38,24 +38,18 @@ def prime_producer(fixed: bool) -> None:
 def background_thread_started_twice(fixed: bool) -> None:
     """ray-project/ray #59504, a review's remark there: two threads start a background thread, and close() knows the
     second only"""
-    lock = Lock()
+    lock = lock_if(fixed)
     thread: Thread | None = None
     stop: Queue[None] = Queue()
 
-    def ensure_running() -> None:
-        nonlocal thread, stop
-        if thread is None:
-            mine: Queue[None] = Queue()
-            new = Thread(target=mine.get)
-            new.start()  # window: another sees none yet
-            thread, stop = new, mine
-
     def emit() -> None:
-        if fixed:
-            with lock:
-                ensure_running()
-        else:
-            ensure_running()
+        nonlocal thread, stop
+        with lock:
+            if thread is None:
+                mine: Queue[None] = Queue()
+                new = Thread(target=mine.get)
+                new.start()  # window: another sees none yet
+                thread, stop = new, mine
 
     together(emit, emit)
     stop.put(None)
@@ -110,16 +104,10 @@ def timer_armed_after_stop(fixed: bool) -> None:
         timers.append(timer)
 
     def tick() -> None:
-        if fixed:
-            with lock:
-                beat()
-        else:
-            beat()
-
-    def beat() -> None:
-        beats.append(closed)
-        if not stopped and len(timers) < 3:
-            arm()
+        with lock if fixed else nullcontext():
+            beats.append(closed)
+            if not stopped and len(timers) < 3:
+                arm()
 
     def stop() -> None:
         nonlocal stopped

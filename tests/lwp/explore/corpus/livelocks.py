@@ -7,7 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from . import LIVELOCK, OPCODE, SYNC, program, together
+from . import LIVELOCK, OPCODE, SYNC, lock_if, program, together
 
 
 @program(LIVELOCK, SYNC, depth=1)
@@ -143,15 +143,12 @@ def stale_expectation(fixed: bool) -> None:
 def lost_arrival(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after the simple barrier of chapter 17, with a count
     that is not atomic"""
-    lock = Lock()
+    lock = lock_if(fixed)
     arrived = 0
 
     def work() -> None:
         nonlocal arrived
-        if fixed:
-            with lock:
-                arrived += 1
-        else:
+        with lock:
             arrived += 1  # window: between the load and the store
         while arrived < 2:
             time.sleep(0)

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from threading import Lock
 
-from . import ASSERTION, GIL, OPCODE, SYNC, program, together
+from . import ASSERTION, GIL, OPCODE, SYNC, lock_if, program, together
 
 
 @program(ASSERTION, OPCODE, depth=2)
@@ -15,13 +15,10 @@ def unsafe_sequence(fixed: bool) -> None:
 
     class Sequence:
         value = 0
-        lock = Lock()
+        lock = lock_if(fixed)
 
         def next(self) -> None:
-            if fixed:
-                with self.lock:
-                    self.value += 1
-            else:
+            with self.lock:
                 self.value += 1  # window: between the load and the store
 
     sequence = Sequence()
@@ -33,14 +30,11 @@ def unsafe_sequence(fixed: bool) -> None:
 def bubble_sort(fixed: bool) -> None:
     """bubble sort of the IBM contest benchmark, after it: threads swap neighbours in one array"""
     numbers = [3, 2, 1]
-    lock = Lock()
+    lock = lock_if(fixed)
 
     def bubble() -> None:
         for left in (0, 1, 0):
-            if fixed:
-                with lock:
-                    swap(left)
-            else:
+            with lock:
                 swap(left)
 
     def swap(left: int) -> None:
@@ -78,13 +72,10 @@ def lottery(fixed: bool) -> None:
 def append_of_the_last(fixed: bool) -> None:
     """Python FAQ, after 'What kinds of global value mutation are thread-safe?': L.append(L[-1]) is not"""
     numbers = [0]
-    lock = Lock()
+    lock = lock_if(fixed)
 
     def grow() -> None:
-        if fixed:
-            with lock:
-                numbers.append(numbers[-1] + 1)
-        else:
+        with lock:
             numbers.append(numbers[-1] + 1)  # window: between the last one's load and the call
 
     together(grow, grow)
@@ -98,7 +89,7 @@ def random_gauss(fixed: bool) -> None:
     class Pairs:
         spare: int | None = 1
         following = count(2)
-        lock = Lock()
+        lock = lock_if(fixed)
 
         def next(self) -> int:
             spare = self.spare
@@ -109,10 +100,7 @@ def random_gauss(fixed: bool) -> None:
     drawn: list[int] = []
 
     def draw() -> None:
-        if fixed:
-            with pairs.lock:
-                drawn.append(pairs.next())
-        else:
+        with pairs.lock:
             drawn.append(pairs.next())
 
     together(draw, draw)
@@ -138,25 +126,22 @@ def wrong_lock(fixed: bool) -> None:
 def fib_bench(fixed: bool) -> None:
     """SV-COMP, after pthread/fib_bench: two threads add to each other's variable, and only one order of all additions
     reaches the bound"""
-    lock = Lock()
+    lock = lock_if(fixed)
     i = j = 1
 
     def add_to_i() -> None:
         nonlocal i
-        for _ in range(2):
-            i += j  # window: j's thread adds once after each of these
+        with lock:
+            for _ in range(2):
+                i += j  # window: j's thread adds once after each of these
 
     def add_to_j() -> None:
         nonlocal j
-        for _ in range(2):
-            j += i
-
-    def alone(body: partial[None]) -> None:
         with lock:
-            body()
+            for _ in range(2):
+                j += i
 
-    bodies = partial(add_to_i), partial(add_to_j)
-    together(*(partial(alone, body) for body in bodies) if fixed else bodies)
+    together(add_to_i, add_to_j)
     assert max(i, j) < 8
 
 
@@ -231,7 +216,7 @@ def log_buffer(fixed: bool) -> None:
 
     class Log:
         def __init__(self) -> None:
-            self.lock = Lock()
+            self.lock = lock_if(fixed)
             self.buffer = [""] * 4
             self.end = 0
 
@@ -239,14 +224,10 @@ def log_buffer(fixed: bool) -> None:
             self.buffer[place] = line
 
         def write(self, line: str) -> None:
-            self.copy(line, self.end)
-            self.end += 1  # window: between the copy and this
-
-        def write_alone(self, line: str) -> None:
             with self.lock:
-                self.write(line)
+                self.copy(line, self.end)
+                self.end += 1  # window: between the copy and this
 
     log = Log()
-    write = log.write_alone if fixed else log.write
-    together(partial(write, "get"), partial(write, "post"))
+    together(partial(log.write, "get"), partial(log.write, "post"))
     assert sorted(log.buffer) == ["", "", "get", "post"]

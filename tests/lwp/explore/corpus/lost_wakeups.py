@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import nullcontext
 from functools import partial
 from threading import Condition, Event, Lock, Semaphore, Thread
 
@@ -266,10 +267,7 @@ def waiter_removed_while_told(fixed: bool) -> None:
 
     def wait(waiter: Waiter) -> None:
         waiter.event.wait()
-        if fixed:
-            with lock:
-                waiters.remove(waiter)
-        else:
+        with lock if fixed else nullcontext():
             waiters.remove(waiter)
 
     together(set_result, *(partial(wait, waiter) for waiter in waiters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from threading import Lock
 
@@ -22,11 +23,7 @@ class _Pair:
         self.b = -1
 
     def write(self, fixed: bool) -> None:
-        if fixed:
-            with self.lock:
-                self.set_a()
-                self.set_b()
-        else:
+        with self.lock if fixed else nullcontext():
             self.set_a()  # window: between the two, as long as no other writer has come further
             self.set_b()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from queue import Queue
 from threading import Event, Lock, Thread
@@ -19,10 +20,7 @@ def reorder(fixed: bool) -> None:
 
     def write() -> None:
         nonlocal a, b
-        if fixed:
-            with lock:
-                a, b = 1, -1
-        else:
+        with lock if fixed else nullcontext():
             a = 1
             b = -1  # window: between both
 

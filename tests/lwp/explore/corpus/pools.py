@@ -10,7 +10,7 @@ from functools import partial
 from queue import Queue
 from threading import Event, Lock, Thread, local
 
-from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, program, together
+from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, lock_if, program, together
 
 
 @program(DEADLOCK, SYNC, depth=1)
@@ -101,23 +101,17 @@ def thread_started_twice(fixed: bool) -> None:
     class Timer(Thread):
         def __init__(self) -> None:
             super().__init__()
-            self.lock = Lock()
+            self.lock = lock_if(fixed)
             self.stopped = Event()
             self.entries = 0
 
         def run(self) -> None:
             self.stopped.wait()
 
-        def ensure_started(self) -> None:
-            if not self.is_alive():
-                self.start()  # window: the other starts it first
-
         def enter(self) -> None:
-            if fixed:
-                with self.lock:
-                    self.ensure_started()
-            else:
-                self.ensure_started()
+            with self.lock:
+                if not self.is_alive():
+                    self.start()  # window: the other starts it first
 
     timer = Timer()
     together(timer.enter, timer.enter)
@@ -190,7 +184,7 @@ def task_that_is_never_done(fixed: bool) -> None:
 @program(EXCEPTION, GIL, depth=2)
 def shared_generator(fixed: bool) -> None:
     """Stack Overflow 1131430, 'Are generators threadsafe?': two threads go on with one generator"""
-    lock = Lock()
+    lock = lock_if(fixed)
     received: list[int] = []
 
     def square(number: int) -> int:
@@ -203,10 +197,7 @@ def shared_generator(fixed: bool) -> None:
     numbers = squares()
 
     def receive() -> None:
-        if fixed:
-            with lock:
-                received.append(next(numbers))
-        else:
+        with lock:
             received.append(next(numbers))
 
     together(receive, receive)

@@ -494,31 +494,40 @@ async def failure_that_nobody_retrieves(fixed: bool) -> None:
     """asyncio documentation, detect never retrieved exceptions"""
 
     async def fail() -> None:
+        await sleep(0.1)
         raise ValueError
 
+    async def look(task: asyncio.Task[None]) -> None:
+        await (asyncio.wait([task]) if fixed else sleep(0.1))
+        if task.done():
+            assert isinstance(task.exception(), ValueError)
+
     task = create_task(fail())
-    await sleep(0.1)
-    if fixed:
-        assert isinstance(task.exception(), ValueError)
-    del task
-    await sleep(0.1)
+    await gather(look(task), sleep(0.2))
 
 
 @tasks(EXCEPTION)
 async def callback_of_a_failed_task(fixed: bool) -> None:
     """asyncio documentation, Future.result(): in a callback it raises what the task has raised, which is only logged"""
 
+    ready: list[int] = []
+
+    async def prepare() -> None:
+        await sleep(0.1)
+        ready.append(1)
+
     async def fail() -> int:
-        raise ValueError
+        await sleep(0.1)
+        return ready[0]
 
     def tell(done: asyncio.Task[int]) -> None:
         if fixed and done.exception() is not None:
             return
         done.result()
 
-    task = create_task(fail())
+    first, task = create_task(prepare()), create_task(fail())
     task.add_done_callback(tell)
-    await asyncio.wait([task])
+    await asyncio.wait([first, task])
 
 
 # ---- the order of tasks ----------------------------------------------------------------------------------------------

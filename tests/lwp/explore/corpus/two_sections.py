@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from threading import Lock, RLock
 
-from . import ASSERTION, EXCEPTION, SYNC, program, together
+from . import ASSERTION, EXCEPTION, SYNC, lock_if, program, together
 
 
 @program(ASSERTION, SYNC, depth=2)
@@ -49,10 +49,7 @@ def allocation_vector(fixed: bool) -> None:
             allocated.append(block)
 
     def allocate() -> None:
-        if fixed:
-            with lock:
-                mark(find())
-        else:
+        with lock if fixed else nullcontext():
             mark(find())  # window: another finds the same block
 
     together(allocate, allocate)
@@ -84,12 +81,8 @@ def string_buffer(fixed: bool) -> None:
                 self.text = ""
 
         def append(self, other: Buffer) -> None:
-            with self.lock:
-                if fixed:
-                    with other.lock:
-                        self.text += other.characters(other.length())
-                else:
-                    self.text += other.characters(other.length())  # window: cleared between the two calls
+            with self.lock, other.lock if fixed else nullcontext():
+                self.text += other.characters(other.length())  # window: cleared between the two calls
 
     target, source = Buffer("a"), Buffer("bc")
     together(partial(target.append, source), source.clear)
@@ -114,22 +107,19 @@ def number_range(fixed: bool) -> None:
                 self.value = value
 
     lower, upper = Atomic(0), Atomic(10)
-    both = Lock()
+    both = lock_if(fixed)
 
     def raise_lower() -> None:
-        if upper.get() >= 5:
-            lower.set(5)  # window: between the look at the one and the change of the other
+        with both:
+            if upper.get() >= 5:
+                lower.set(5)  # window: between the look at the one and the change of the other
 
     def reduce_upper() -> None:
-        if lower.get() <= 4:
-            upper.set(4)
-
-    def alone(change: partial[None]) -> None:
         with both:
-            change()
+            if lower.get() <= 4:
+                upper.set(4)
 
-    changes = partial(raise_lower), partial(reduce_upper)
-    together(*(partial(alone, change) for change in changes) if fixed else changes)
+    together(raise_lower, reduce_upper)
     assert lower.get() <= upper.get()
 
 
@@ -147,11 +137,7 @@ def log_rotation(fixed: bool) -> None:
             is_open = value
 
     def rotate() -> None:
-        if fixed:
-            with lock:
-                set_open(False)
-                set_open(True)
-        else:
+        with lock if fixed else nullcontext():
             set_open(False)
             set_open(True)  # window: a write comes between
 
@@ -198,10 +184,7 @@ def pool_replaced_in_use(fixed: bool) -> None:
         return pool
 
     def request() -> None:
-        if fixed:
-            with lock:
-                pool = get_or_make("example.org")
-        else:
+        with lock if fixed else nullcontext():
             pool = get_or_make("example.org")
         assert pool.open_url() == "page"
 
@@ -233,19 +216,14 @@ def last_of_a_vector(fixed: bool) -> None:
     last: list[str] = []
 
     def get_last() -> None:
-        last.append(vector.get(vector.size() - 1))  # window: the last one is deleted between the two calls
+        with vector.lock if fixed else nullcontext():
+            last.append(vector.get(vector.size() - 1))  # window: the last one is deleted between the two calls
 
     def delete_last() -> None:
-        vector.delete(vector.size() - 1)
+        with vector.lock if fixed else nullcontext():
+            vector.delete(vector.size() - 1)
 
-    def alone(work: Callable[[], None]) -> None:
-        with vector.lock:
-            work()
-
-    if fixed:
-        together(partial(alone, get_last), partial(alone, delete_last))
-    else:
-        together(get_last, delete_last)
+    together(get_last, delete_last)
     assert last[0] in ("a", "b")
 
 

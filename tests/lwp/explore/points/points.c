@@ -338,6 +338,12 @@ int point_clock_gettime(clockid_t clock, struct timespec *now)
     return 0;
 }
 
+/* All run on one processor, where no thread looks before it sleeps: otherwise a run would depend on where its threads happen to be. */
+int point_sched_getcpu(void)
+{
+    return 0;
+}
+
 /* ---- a fork ------------------------------------------------------------------------------------------------------ */
 
 static const struct fork_handlers *fork_handlers; /* of the queues */

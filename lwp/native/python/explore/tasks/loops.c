@@ -11,8 +11,9 @@
  * only if the two have different causes, and
  *   - both come from the world: the events could have come the other way round; or
  *   - the one that is ahead is an EVENT's own handle: the event could have come later.  When it comes earlier is chosen by the clock.
- * What was added by a turn, or by another thread, is IN_LINE: the plan chooses when that thread goes on.  What the handle of an event has
- * added comes FROM_EVENT, with the same cause; what that adds too, until it is a task's turn. */
+ * What was added by a turn, or by another thread, is IN_LINE: the plan chooses when that thread goes on.  So is a Unix socket whose peer is
+ * in this process: its data is there as soon as it is written.  What the handle of an event has added comes FROM_EVENT, with the same
+ * cause; what that adds too, until it is a task's turn. */
 #include "python/explore/parts.h"
 
 #include "python/args.h"
@@ -20,6 +21,8 @@
 #include "python/room.h"
 
 #include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static PyObject *note_loop, *asyncio_module, *cancellation;
 static PyTypeObject *task_type;
@@ -397,6 +400,15 @@ static PyObject *wake_loop(PyObject *module, PyObject *ready)
     return me && !me->loop && point(me, &op) < 0 ? NULL : PyBool_FromLong(waits);
 }
 
+/* (a descriptor): whether it is a Unix socket whose peer is in this process. */
+static PyObject *is_within(PyObject *module, PyObject *fd)
+{
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+
+    return PyBool_FromLong(getsockopt((int)PyLong_AsLong(fd), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid());
+}
+
 /* On the run's clock, in seconds. A loop looks at it twice for each handle, and these are no looks of the program's. */
 static PyObject *loop_time(PyObject *module, PyObject *unused)
 {
@@ -458,6 +470,7 @@ static PyMethodDef functions[] = {
     {"explore_turns", call_handles, METH_VARARGS, NULL},
     {"explore_idle", wait_for_handles, METH_VARARGS, NULL},
     {"explore_wake", wake_loop, METH_O, NULL},
+    {"explore_within", is_within, METH_O, NULL},
     {"explore_loop_time", loop_time, METH_NOARGS, NULL},
     {"explore_tasks", list_tasks, METH_NOARGS, NULL},
     {0},

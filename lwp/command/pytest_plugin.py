@@ -124,7 +124,7 @@ def _of_room(module: str) -> Any:
     """A module of another room, for an option."""
     try:
         return lwp_runtime.load(module)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise pytest.UsageError(str(error)) from error
 
 
@@ -330,10 +330,7 @@ def _configure_exploring(config: pytest.Config) -> None:
 
 def _explore(config: pytest.Config) -> None:
     """Registers the plugin that explores tests."""
-    try:
-        ways = lwp_runtime.load("lwp.explore.ways.pytest_suite")
-    except ImportError as error:
-        raise pytest.UsageError(str(error)) from error
+    ways = _of_room("lwp.explore.ways.pytest_suite")
     lwp_runtime.give_way()
     config.pluginmanager.register(ways.Suite(config, _is_marked), _EXPLORING)
 
@@ -356,4 +353,4 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     if any(hasattr(report, "lwp_explore") for report in reports):  # perhaps of a worker of pytest-xdist
-        lwp_runtime.load("lwp.explore.ways.pytest_suite").summarize(terminalreporter, reports)
+        _of_room("lwp.explore.ways.pytest_summary").summarize(terminalreporter, reports)
