@@ -496,6 +496,7 @@ def mistaken(lab: str, right: str, wrong: str, folder: Path) -> Path:
     """A lab's solution in this folder, with something wrong in place of what is right."""
     text = solution(lab).read_text()
     assert right in text
+    assert wrong != right
     folder.mkdir()
     (yours := folder / solution(lab).name).write_text(text.replace(right, wrong))
     return yours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import os
@@ -25,7 +26,7 @@ from __future__ import annotations
 import ctypes, os, signal, struct, sys, threading, time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 import runtime
 from runtime import Clone, Thread, native, scheduler, sync
@@ -98,6 +99,33 @@ PROVIDED = (
 )
 
 Program = Callable[..., object]
+
+
+def bound_by(imported: ast.alias) -> str:
+    return imported.asname or imported.name.partition(".")[0]
+
+
+def imports_for(program: Callable[..., object], text: str) -> list[str]:
+    """What the program's file imports of the standard library and of the runtime, if the text names it.
+
+    What the text imports itself is left to that: it may matter when.
+    """
+    file = Path(inspect.getsourcefile(program) or "")
+    tree = ast.parse(text)
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named -= {
+        bound_by(one) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for one in node.names
+    }
+    found = []
+    for one in ast.parse(file.read_text()).body:
+        if isinstance(one, ast.Import | ast.ImportFrom):
+            one.names = [name for name in one.names if bound_by(name) in named]
+            module = (one.names and one.names[0].name) if isinstance(one, ast.Import) else one.module
+            if one.names and module and module.partition(".")[0] in {*sys.stdlib_module_names, "runtime"}:
+                found.append(ast.unparse(one))
+    return found
+
+
 Child = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -105,8 +133,8 @@ Child = Callable[..., subprocess.CompletedProcess[str]]
 def child(tmp_path: Path) -> Child:
     """child(program, *args, status=0, timeout=60, env={}): runs the function's text in a new interpreter.
 
-    The text sees what PRELUDE imports, PROVIDED, and nothing else of its test.  Another exit status than `status` fails
-    the test.
+    The text sees what PRELUDE imports, PROVIDED, what imports_for() finds, and nothing else of its test.  Another exit
+    status than `status` fails the test.
     """
 
     def run(
@@ -120,7 +148,8 @@ def child(tmp_path: Path) -> Child:
         text = text[re.search(r"^def ", text, re.MULTILINE).start() :]  # type: ignore[union-attr]  # without decorators
         script = tmp_path / f"{program.__name__}.py"
         call = f"{program.__name__}({', '.join(map(repr, args))})\n"
-        script.write_text("\n".join([PRELUDE, *map(inspect.getsource, PROVIDED), text, call]))
+        needs = imports_for(program, text)
+        script.write_text("\n".join([PRELUDE, *needs, *map(inspect.getsource, PROVIDED), text, call]))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", str(script)]
         # A session of its own, so that what it leaves running can be ended with it.
@@ -161,18 +190,21 @@ def child(tmp_path: Path) -> Child:
     return run
 
 
-def in_child(program: Program | None = None, **options: Any) -> Any:
+def in_child(program: Program | None = None, *, prints: str | None = None, says: str = "", **options: Any) -> Any:
     """Makes a test of a function whose text is to run in a new interpreter: see `child`, which has the options.
 
     The program is given the values of its parameters and fixtures, as repr() writes them.
+    prints: all that it must write to its standard output.  says: what must be in its output or its errors.
     """
     if program is None:
-        return functools.partial(in_child, **options)
+        return functools.partial(in_child, prints=prints, says=says, **options)
     parameters = inspect.signature(program).parameters
 
     @functools.wraps(program)
     def test(child: Child, **values: object) -> None:
-        child(program, *(values[name] for name in parameters), **options)
+        result = child(program, *(values[name] for name in parameters), **options)
+        assert prints in (None, result.stdout)
+        assert says in result.stdout + result.stderr
 
     named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("child", *parameters)]
     test.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]

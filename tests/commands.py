@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +57,38 @@ def lwp(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return python("-m", "runtime", *arguments, **options)
 
 
+def on_terminal(*arguments: object, columns: int = 80, stdout: int | None = None, **options: Any) -> tuple[str, int]:
+    """What `lwp` writes to a terminal that is so wide, and its exit status.
+
+    stdout: where standard output goes, if not to the terminal.
+    """
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal if stdout is None else stdout,
+        stderr=terminal,
+        **options,
+    )
+    os.close(terminal)
+    said = b""
+    with process, suppress(OSError):  # EIO: nobody has the terminal open any more
+        while more := os.read(ours, 65536):
+            said += more
+    os.close(ours)
+    return said.decode(), process.returncode
+
+
+def completed(*words: str, cwd: Path | None = None, **variables: str) -> list[str]:
+    """What the shell is offered for the last of the words behind `lwp`."""
+    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
+    asked = {"COMP_WORDS": " ".join(["lwp", *words]), "COMP_CWORD": str(len(words))}
+    done = python("-c", program, cwd=cwd, status=None, _LWP_COMPLETE="bash_complete", **asked, **variables)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
 def watched(seconds: float, status: int) -> str:
     """Begins the first line of a program that stands still: the report of a watchdog ends it with that status."""
     return f"import runtime; runtime.watchdog({seconds}, exit={status}); "
@@ -79,7 +116,6 @@ def told(folder: Path, program: str, last: str, *command: str, **variables: str)
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None
         for line in process.stderr:
             said.append(line)
             if last in line:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from typing import Any
 
@@ -26,13 +27,14 @@ from child_programs import (
     wait_until_parked,
 )
 from commands import environment, lwp, python, refusal, told
+from dear import is_dear
 from faulty import faulty
 from installed_package import Environment, installed
 from native_helper import NativeHelper, dynamic_library, helper_path, many_libraries, native_helper
 from nothing_left import nothing_left, pytest_collection_finish
 from seccomp import filter_program, refuse
 from shared_by_workers import crowd, made_once
-from this_machine import FREE_THREADED, HELPERS, ROOT, SLOW, TREE, needs_fast_turns, needs_gil
+from this_machine import FREE_THREADED, HELPERS, ROOT, SLOW, TREE, needs_fast_turns, needs_gil, one_processor
 from traced_calls import count_calls, lines_between_marks, under_strace
 
 # A shell's `&`, nohup and some CI start pytest with SIGINT ignored: each program of a test would inherit that, and no
@@ -44,6 +46,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Programs of tests are not asked by `lwp ps` of another process's test: what is asked loads modules, and some
 # tests count.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lwp-tests-")
+# Where no bytecode may be written, each program of a test would compile all that it imports, which takes as long as
+# many a test: bytecode goes to a folder of this run, which workers are told by their environment.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = f"{os.environ['XDG_RUNTIME_DIR']}/bytecode"
 
 #: What takes seconds to make: a test that needs it is slow.
 SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized", "symbols"}
@@ -85,8 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
             own = item.get_closest_marker("timeout")
             seconds = own.args[0] if own else float(config.getini("timeout"))
             item.add_marker(pytest.mark.timeout(SLOW * seconds), append=False)
-        if not SLOW_FIXTURES.isdisjoint(item.fixturenames):
-            item.add_marker("slow")
+        if is_dear(item) or not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker("orders" if item.path.stem.endswith("_explored") else "slow")
     if config.option.slow or config.option.markexpr or _chosen(config):
         return
     slow, items[:] = (
@@ -109,8 +116,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if number := config.stash.get(_left_out, 0):
         terminalreporter.write_line(
-            f"{number} slow tests were left out (of more than two seconds, of programs to install, of deeper orders"
-            " of the C): pytest --slow runs them too"
+            f"{number} slow tests were left out (of more than 0.3 s of a processor, of programs to install, of deeper"
+            " orders of the C): pytest --slow runs them too"
         )
 
 

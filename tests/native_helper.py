@@ -50,8 +50,9 @@ class NativeHelper:
 
     def _compile(self, source: str, compiler: str = "cc") -> Path:
         target = self.folder / Path(source).with_suffix(".so").name
-        options = ["-O2", "-Wall", "-Wextra", "-fPIC", "-shared"]
-        subprocess.run([compiler, *options, "-o", str(target), str(HELPERS / source)], check=True)
+        if not target.exists():
+            options = ["-O2", "-Wall", "-Wextra", "-fPIC", "-shared"]
+            subprocess.run([compiler, *options, "-o", str(target), str(HELPERS / source)], check=True)
         return target
 
     def copies(self, library: str, count: int) -> list[str]:

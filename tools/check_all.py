@@ -63,7 +63,8 @@ OF_THE_PYTHON = (
     *(f"runtime/{what}" for what in ("core", "sync", "groups", "patch", "green/test_green.py")),
     *(f"runtime/system/test_{what}.py" for what in ("debuggers", "subinterpreters")),
     *(f"lwp/command/test_{what}.py" for what in ("run", "exits", "children")),
-    *("lwp/explore/test_explore.py", "lwp/explore/test_outcomes.py", "lwp/observe/test_seen.py"),
+    *(f"lwp/explore/test_{what}.py" for what in ("explore", "outcomes", "state_left")),
+    "lwp/observe/test_seen.py",
     *("lwp/study/test_gdb_threads.py", "lwp/system/test_subinterpreters_beside.py"),
 )
 #: Tests of commands and documents, which without a GIL are the same.
@@ -138,21 +139,22 @@ class Selection:
     name: str
     paths: tuple[str, ...] = ()  #: of tests/; none: all, and the books'
     left_out: tuple[str, ...] = ()  #: of tests/, with wildcards
-    slow: bool = True
+    slow: bool = False
     first: bool = False  #: has what no Python matters for
 
 
-EVERYTHING = Selection("everything")
-FIRST = Selection("everything except the explored C", left_out=EXPLORED, first=True)
-NEWEST = Selection("all except what is the same under every Python", left_out=ONCE)
-BETWEEN = Selection("what depends on the Python", OF_THE_PYTHON, ONCE)
+EVERYTHING = Selection("everything", slow=True)
+FIRST = Selection("everything except the explored C", left_out=EXPLORED, slow=True, first=True)
+NEWEST = Selection("all except slow tests and what is the same under every Python", left_out=ONCE)
+BETWEEN = Selection("what depends on the Python, except slow tests", OF_THE_PYTHON, ONCE)
 #: For a second Python of the newest minor version.  Its C is the same; pyenv's libpython, however, is a library, and
 #: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
 BUILD = Selection(
     "what depends on how a Python is built",
     ("runtime/core", "runtime/system/test_packaging.py", "runtime/sync/test_sync.py", "runtime/groups/test_pool.py"),
+    slow=True,  # as CPython's own tests are, and those of a wheel
 )
-NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH, slow=False)
+NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH)
 NOTHING = Selection("nothing, as there are others of its minor version")
 
 

@@ -29,10 +29,8 @@ until = time.monotonic() + 60
 while not failed and time.monotonic() < until:
     things.append(1)
     takers = [threading.Thread(target=take) for _ in range(2)]
-    for taker in takers:
-        taker.start()
-    for taker in takers:
-        taker.join()
+    for taker in takers: taker.start()
+    for taker in takers: taker.join()
 sys.exit(3 if failed else 0)
 """
 HELD = re.compile(
@@ -40,27 +38,27 @@ HELD = re.compile(
 )
 
 
-def test_a_race_shows_itself_and_the_thread_that_was_held_is_told(tmp_path: Path) -> None:
-    program = tmp_path / "race.py"
-    program.write_text(RACE)
-    done = lwp("run", "--chaos", "1", program, timeout=120, status=3)
-    assert re.search(r"^lwp: chaos: IndexError in Thread-\d+ \(take\); seed 1; ", done.stderr, re.MULTILINE)
-    assert HELD.search(done.stderr), done.stderr
-    assert "lwp: chaos: the program has failed; seed 1; " in done.stderr
+@pytest.fixture
+def race(tmp_path: Path) -> Path:
+    (tmp_path / "race.py").write_text(RACE)
+    return tmp_path / "race.py"
 
 
-def test_green_threads_are_held_too(tmp_path: Path) -> None:
-    program = tmp_path / "race.py"
-    program.write_text(RACE)
-    done = lwp("run", "--green", "--chaos", "1", program, timeout=120, status=3)
-    assert HELD.search(done.stderr), done.stderr
+def test_a_race_shows_itself_and_the_thread_that_was_held_is_told(race: Path) -> None:
+    said = lwp("run", "--chaos", "1", race, timeout=120, status=3).stderr
+    assert re.search(r"^lwp: chaos: IndexError in Thread-\d+ \(take\); seed 1; ", said, re.MULTILINE)
+    assert HELD.search(said), said
+    assert "lwp: chaos: the program has failed; seed 1; " in said
 
 
-def test_without_a_seed_one_is_chosen_and_told(tmp_path: Path) -> None:
-    program = tmp_path / "race.py"
-    program.write_text(RACE)
-    done = lwp("run", "--chaos", program, timeout=120, status=3)
-    assert re.search(r"the program has failed; seed [1-9]\d*; ", done.stderr), done.stderr
+def test_green_threads_are_held_too(race: Path) -> None:
+    said = lwp("run", "--green", "--chaos", "1", race, timeout=120, status=3).stderr
+    assert HELD.search(said), said
+
+
+def test_without_a_seed_one_is_chosen_and_told(race: Path) -> None:
+    said = lwp("run", "--chaos", race, timeout=120, status=3).stderr
+    assert re.search(r"the program has failed; seed [1-9]\d*; ", said), said
 
 
 def test_a_program_that_does_not_fail_runs_as_ever() -> None:
@@ -85,10 +83,8 @@ def test_fails():
             if not sold:
                 sold.append(1)
         sellers = [threading.Thread(target=sell) for _ in range(2)]
-        for seller in sellers:
-            seller.start()
-        for seller in sellers:
-            seller.join()
+        for seller in sellers: seller.start()
+        for seller in sellers: seller.join()
         assert len(sold) == 1
 
 def test_passes():

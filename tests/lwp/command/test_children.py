@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import lwp_tasks
 import pytest
+from commands import lwp
 from conftest import ROOT, Environment
 
 CHILD = """
@@ -139,32 +137,27 @@ def test_not_installed(tmp_path: Path) -> None:
     assert (found.stdout, found.returncode) == ("", 2)
 
 
+BARRIER = """
+import multiprocessing, sys
+
+def come(barrier, queue):
+    queue.put(barrier.wait(30))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    barrier, queue = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=come, args=(barrier, queue)) for _ in range(2)]
+    for process in processes: process.start()
+    indices = [barrier.wait(30), queue.get(timeout=30), queue.get(timeout=30)]
+    for process in processes: process.join(30)
+    print(sorted(indices), [process.exitcode for process in processes])
+"""
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("children", ["0", "1"], ids=["plain children", "children"])
 def test_a_barrier_of_processes(method: str, children: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import multiprocessing, sys
-
-            def come(barrier, queue):
-                queue.put(barrier.wait(30))
-
-            if __name__ == "__main__":
-                context = multiprocessing.get_context("{method}")
-                barrier, queue = context.Barrier(3), context.Queue()
-                processes = [context.Process(target=come, args=(barrier, queue)) for _ in range(2)]
-                for process in processes:
-                    process.start()
-                indices = [barrier.wait(30), queue.get(timeout=30), queue.get(timeout=30)]
-                for process in processes:
-                    process.join(30)
-                print(sorted(indices), [process.exitcode for process in processes])
-            """
-        )
-    )
-    command = [sys.executable, "-m", "runtime", "run", *["--children"] * int(children), str(program)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert (done.stdout, done.returncode) == ("[0, 1, 2] [0, 0]\n", 0), done.stderr
+    program.write_text(BARRIER.format(method=method))
+    done = lwp("run", *["--children"] * int(children), program, timeout=100, PYTHONPATH=str(ROOT))
+    assert done.stdout == "[0, 1, 2] [0, 0]\n"

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import lwp, python, refusal
+from commands import completed, lwp, python, refusal
 from native_helper import preload
 
 import runtime
@@ -143,11 +143,8 @@ def test_version() -> None:
         (["run", "--stack-size", "lots", "x.py"], "'lots' is not a size"),
         (["run", "--stack-size"], "requires an argument"),
         (["run", "-m"], "requires an argument"),
-        (["run", "--last", "5", "x.py"], "--last is for --trace"),
         (["run", "--wachdog", "5", "x.py"], "no option '--wachdog': did you mean --watchdog?"),
         (["run", "--live", "x.py"], "--live is gone: lwp top PID"),
-        (["run", "--page=0", "x.py"], "--page is gone: lwp watch PID"),
-        (["watch", "--page-control", "1"], "--page-control is gone: "),
         (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "-u", "x.py"], "options of python go before: python -u -m runtime run x.py"),
         (
@@ -279,11 +276,7 @@ def test_reader_that_leaves() -> None:
     ids=str,
 )
 def test_completion(words: list[str], offered: list[str]) -> None:
-    program = "import sys; sys.argv[0] = 'lwp'; from lwp.command import main; sys.exit(main())"
-    asked = {"_LWP_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["lwp", *words]), "COMP_CWORD": str(len(words))}
-    shown = python("-c", program, status=None, **asked)
-    assert shown.stderr == ""
-    assert shown.stdout.splitlines()[: len(offered)] == offered
+    assert completed(*words)[: len(offered)] == offered
 
 
 # ---- --json ----------------------------------------------------------------------------------------------------------

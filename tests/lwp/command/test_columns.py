@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 
 import pytest
-from commands import python_path
+from commands import on_terminal, python_path
 
 HELP = [[], ["run"], ["trace"], ["demo"], ["tls"], ["bench"], ["doctor"]]
 HELP += [["demo", name] for name in ("createthread", "files", "vm", "tasks", "models", "cow", "tls")]
@@ -23,29 +17,16 @@ OUTPUTS += [["bench", "--list"], ["doctor"], ["doctor", "--all"]]
 
 def shown(command: list[str], columns: int) -> str:
     """What it prints on a terminal that is so wide, without colours."""
-    master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: os.environ[name] for name in os.environ if name not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "runtime", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=terminal,
-        stderr=terminal,
+    text, status = on_terminal(
+        *command,
+        columns=columns,
         env={**environment, "PYTHONPATH": python_path(), "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
         # `tls --diff` says so if its two threads are on different processors.
         preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
-    ) as process:
-        os.close(terminal)
-        text = b""
-        try:
-            while more := os.read(master, 65536):
-                text += more
-        except OSError:  # EIO: it has ended
-            pass
-        finally:
-            os.close(master)
-    assert process.returncode == 0, text
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()).replace("\r\n", "\n")
+    )
+    assert status == 0, text
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r\n", "\n")
 
 
 def words(text: str) -> set[str]:

@@ -79,6 +79,18 @@ except ValueError as error:
 raise SystemExit(3)
 """
 
+SPAWN = """
+import multiprocessing
+
+def square(n):
+    return n * n
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    with multiprocessing.Pool(2) as pool:
+        print(pool.map(square, range(5)), __spec__ and __spec__.name)
+"""
+
 THREAD = "import threading, sys, os\n"
 NO_NEW_THREAD = "can't create new thread at interpreter shutdown"
 
@@ -144,49 +156,8 @@ CASES = {
         "print(type(pickle.loads(pickle.dumps(C()))) is C is __main__.C, pickle.dumps(C))\n",
         out="True b'",
     ),
-    "spawn": Case(
-        """
-import multiprocessing, os
-
-def square(n):
-    return n * n
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    with multiprocessing.Pool(2) as pool:
-        print(pool.map(square, range(5)))
-""",
-        out="[0, 1, 4, 9, 16]",
-    ),
-    "spawn-from-module": Case(
-        """
-import multiprocessing
-
-def square(n):
-    return n * n
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    with multiprocessing.Pool(1) as pool:
-        print(pool.map(square, range(3)), __spec__.name)
-""",
-        out="[0, 1, 4] program",
-        command=("-m", "program"),
-    ),
-    "fork": Case(
-        """
-import os, sys, threading
-ran = []
-pid = os.fork()
-t = threading.Thread(target=ran.append, args=(pid,))
-t.start()
-t.join()
-if pid == 0:
-    sys.exit(len(ran) + 4)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(ran))
-""",
-        out="5 1",
-    ),
+    "spawn": Case(SPAWN, out="[0, 1, 4, 9, 16] None"),
+    "spawn-from-module": Case(SPAWN, out="[0, 1, 4, 9, 16] program", command=("-m", "program")),
     "exit-0": Case("import sys; sys.exit()\n"),
     "exit-3": Case("import sys; sys.exit(3)\n", 3),
     "exit-text": Case("import sys; sys.exit('text')\n", 1, err="text\n"),
@@ -239,11 +210,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(ran))
         "sys.exit(6)\n",
         6,
         out="interrupted\nthread ends\n",
-    ),
-    "killed": Case("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n", -15),
-    "_exit": Case(THREAD + "threading.Thread(target=threading.Event().wait).start()\nos._exit(7)\n", 7),
-    "_exit-in-thread": Case(
-        THREAD + "threading.Thread(target=os._exit, args=(8,)).start()\nthreading.Event().wait()\n", 8
     ),
     "thread-raises": Case(
         THREAD + "def f(): 1/0\nt = threading.Thread(target=f, name='worker')\nt.start()\nt.join()\nprint('goes on')\n",

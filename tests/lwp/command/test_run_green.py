@@ -78,8 +78,6 @@ wait(input)
 def test_standard_input_and_signals_green(options: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", WAITS]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment()) as process:
-        assert process.stdin
-        assert process.stdout
         says = process.stdout.readline
         assert says() == "others run\n"
         process.send_signal(signal.SIGUSR1)
@@ -148,7 +146,6 @@ def test_a_server_under_load_from_another_process(options: tuple[str, ...], lwps
     command = [sys.executable, "-m", "runtime", "run", "--green", *options, "-c", SERVER]
     right: list[bool] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as server:
-        assert server.stdout
         port = int(server.stdout.readline())
 
         def ask(number: int) -> None:

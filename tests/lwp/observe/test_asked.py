@@ -217,8 +217,6 @@ def test_a_service_and_its_forked_workers_are_watched(tmp_path: Path, installed:
         text=True,
         start_new_session=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
         pids = dict(process.stdout.readline().split() for _ in range(2))
         missing = set(pids.values())
         for line in process.stderr:

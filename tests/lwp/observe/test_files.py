@@ -36,7 +36,6 @@ for _ in range(1000):
 def begun(program: str, folder: Path) -> subprocess.Popen[str]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([*RECORDING, program], cwd=folder, env=environment(), text=True, **pipes)
-    assert process.stdout is not None
     assert process.stdout.readline() == "records\n"
     return process
 

@@ -91,11 +91,9 @@ class Driven:
         self.answer("ready")
 
     def answer(self, wanted: str) -> None:
-        assert self.process.stdout
         assert self.process.stdout.readline() == f"{wanted}\n"
 
     def begin(self) -> None:
-        assert self.process.stdin
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 

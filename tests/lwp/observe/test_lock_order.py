@@ -105,10 +105,7 @@ in_turns(waits, takes)
         "in_turns(lambda: take(a, b), lambda: take(b, gate), lambda: take(gate, c), lambda: take(c, a))",
         [{"a", "b", "gate", "c"}],
     ),
-    "three, by two threads": (
-        "in_turns(lambda: (take(a, b), take(b, gate)), lambda: take(gate, a))",
-        [],
-    ),
+    "three, by two threads": ("in_turns(lambda: (take(a, b), take(b, gate)), lambda: take(gate, a))", []),
     "a lock guards both": ("in_turns(lambda: take(gate, a, b), lambda: take(gate, b, a))", []),
     "a lock guards one": ("in_turns(lambda: take(gate, a, b), lambda: take(b, a))", [{"a", "b"}]),
     "a lock guards both, not always": (

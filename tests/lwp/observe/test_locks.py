@@ -7,13 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import environment
 from conftest import in_child, lwp, refusal
+from test_from_outside import Run
+from test_from_outside import run as run  # a fixture
 from this_machine import FREE_THREADED
+
+import runtime
 
 PRELUDE = """
 import _queue, _thread, ctypes, os, queue, sys, threading
@@ -261,9 +266,6 @@ join(threads)
 
 @in_child
 def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
-    import threading
-
-    import runtime
     from lwp.observe import locks
     from runtime.scheduler import waiting
 
@@ -326,9 +328,6 @@ for _ in range(5): items.get()
 
 @in_child
 def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> None:
-    import threading
-
-    import runtime
     from lwp.observe import locks
     from runtime.scheduler import waiting
 
@@ -373,10 +372,7 @@ def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> N
 @in_child
 def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
     import _queue
-    import sys
-    import threading
 
-    import runtime
     from lwp.observe import locks, stock_queues
 
     runtime.install()
@@ -478,9 +474,6 @@ with lock:
 @in_child
 def test_it_begins_and_ends_again_while_threads_wait() -> None:
     """A wait that is longer than the time of counting counts as far as it falls into that time."""
-    import threading
-
-    import runtime
     from lwp.observe import locks
     from runtime.scheduler import waiting
 
@@ -513,9 +506,6 @@ def test_it_begins_and_ends_again_while_threads_wait() -> None:
 
 @in_child
 def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> None:
-    import threading
-
-    import runtime
     from lwp.observe import locks
     from runtime.scheduler import waiting
 
@@ -543,11 +533,8 @@ def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> 
 
 @in_child
 def test_what_nobody_ends_ends_by_itself() -> None:
-    import threading
-
     import pytest
 
-    import runtime
     from lwp.observe import locks
 
     runtime.install()
@@ -605,9 +592,7 @@ def test_a_file_that_cannot_be_made_is_refused_before_the_program_runs(tmp_path:
     assert "/no/such/folder/p.json: No such file or directory" in said
 
 
-SERVICE = (
-    PRELUDE
-    + """
+SERVICE = f"""{PRELUDE}
 lock = threading.Lock()
 def work():
     while True:
@@ -618,44 +603,28 @@ print("ready", flush=True)
 sys.stdin.read()
 os._exit(0)
 """
-)
 
 
-def test_a_running_program_is_asked(tmp_path: Path) -> None:
-    (tmp_path / "x.py").write_text(SERVICE)
-    runtime_dir = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "runtime", "run", "x.py"],
-        cwd=tmp_path,
-        env=environment(**runtime_dir),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            for _ in range(2):
-                asked = ("locks", process.pid, "--seconds", 0.3, "--json")
-                facts = json.loads(lwp(*asked, **runtime_dir).stdout)
-                lock = next(row for row in facts["locks"] if row["name"] == "lock")
-                assert lock["waits"]["most_at_once"] in (2, 3)
-                assert facts["seconds"] >= 0.3
-            profile = tmp_path / "s.json"
-            assert "lock" in lwp("locks", process.pid, "--seconds", 0.3, "--speedscope", profile, **runtime_dir).stdout
-            assert "work" in profile.read_text()
-            counts = subprocess.Popen(
-                [sys.executable, "-m", "runtime", "locks", str(process.pid), "--seconds", "1000"],
-                env=environment(**runtime_dir),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert counts.stderr is not None
-            assert counts.stderr.readline() == f"lwp: process {process.pid} counts for 1000 s; Ctrl-C ends that\n"
-            assert "counts already" in lwp("locks", process.pid, **runtime_dir).stderr
-            counts.send_signal(signal.SIGINT)
-            assert "Waits of" in counts.communicate()[0]
-            assert counts.returncode == 0
-        finally:
-            process.kill()
+def test_a_running_program_is_asked(run: Run, tmp_path: Path) -> None:
+    with run(SERVICE) as program:
+        for _ in range(2):
+            facts = json.loads(program.ask("locks", program.pid, "--seconds", 0.3, "--json").stdout)
+            lock = next(row for row in facts["locks"] if row["name"] == "lock")
+            assert lock["waits"]["most_at_once"] in (2, 3)
+            assert facts["seconds"] >= 0.3
+        profile = tmp_path / "s.json"
+        asked = program.ask("locks", program.pid, "--seconds", 0.3, "--speedscope", profile)
+        assert "lock" in asked.stdout
+        assert "work" in profile.read_text()
+        counts = subprocess.Popen(
+            [sys.executable, "-m", "runtime", "locks", str(program.pid), "--seconds", "1000"],
+            env=environment(XDG_RUNTIME_DIR=str(tmp_path)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert counts.stderr.readline() == f"lwp: process {program.pid} counts for 1000 s; Ctrl-C ends that\n"
+        assert "counts already" in program.ask("locks", program.pid, status=None).stderr
+        counts.send_signal(signal.SIGINT)
+        assert "Waits of" in counts.communicate()[0]
+        assert counts.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from commands import lwp, watched
 from conftest import in_child
+from test_from_outside import TASKS
 from this_machine import needs_gil
 
 from lwp.observe.tasks import Tasks
@@ -22,6 +24,11 @@ from lwp.observe.telling import task_lines
 from lwp.observe.waits import describe_cycle, is_deadlock
 
 pytestmark = needs_gil("tasks are not shown without a GIL")
+
+
+def in_a_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """The test is the first task of a loop."""
+    return functools.wraps(test)(lambda **values: asyncio.run(test(**values)))
 
 
 async def settle() -> None:
@@ -92,16 +99,14 @@ def first_line_of(function: Any) -> int:
 
 
 @pytest.mark.parametrize("how", ["take", "in_library", "on_stack", "conditions", "in_generator"])
-def test_a_circle_of_two_locks(how: str) -> None:
-    async def main() -> list[tuple[bool, str]]:
-        two = Two()
-        for name, locks in (("one", (two.first, two.second)), ("two", (two.second, two.first))):
-            kept.append(asyncio.create_task(getattr(two, how)(*locks), name=name))
-        await settle()
-        return circles()
-
+@in_a_loop
+async def test_a_circle_of_two_locks(how: str) -> None:
     kept: list[Any] = []
-    ((deadlock, text),) = asyncio.run(main())
+    two = Two()
+    for name, locks in (("one", (two.first, two.second)), ("two", (two.second, two.first))):
+        kept.append(asyncio.create_task(getattr(two, how)(*locks), name=name))
+    await settle()
+    ((deadlock, text),) = circles()
     assert deadlock
     assert text.count("waits for lock") == 2
     for name, other in (("one", "two"), ("two", "one")):
@@ -135,20 +140,18 @@ async def only_looks(one: Coroutine[Any, Any, None], two: Coroutine[Any, Any, No
 @pytest.mark.parametrize(
     ("wait", "lasts"), [(in_timeout, False), (in_wait_for, False), (in_one, False), (only_looks, True)]
 )
-def test_a_timeout_ends_a_circle_if_it_cancels_a_task_of_it(wait: Wait, lasts: bool) -> None:
-    async def main() -> list[tuple[bool, str]]:
-        two = Two()
-        task = asyncio.create_task(wait(two.take(two.first, two.second), two.take(two.second, two.first)))
-        await settle()
-        found = circles()
-        task.cancel()
-        return found
-
-    ((deadlock, _),) = asyncio.run(main())
+@in_a_loop
+async def test_a_timeout_ends_a_circle_if_it_cancels_a_task_of_it(wait: Wait, lasts: bool) -> None:
+    two = Two()
+    task = asyncio.create_task(wait(two.take(two.first, two.second), two.take(two.second, two.first)))
+    await settle()
+    ((deadlock, _),) = circles()
+    task.cancel()
     assert deadlock == lasts
 
 
-def test_a_block_that_holds_what_its_task_wants() -> None:
+@in_a_loop
+async def test_a_block_that_holds_what_its_task_wants() -> None:
     async def wants(lock: asyncio.Lock) -> None:
         async with lock:
             raise AssertionError
@@ -158,20 +161,17 @@ def test_a_block_that_holds_what_its_task_wants() -> None:
             group.create_task(wants(lock), name="wants")
             group.create_task(asyncio.sleep(3600), name="sleeps")
 
-    async def main() -> list[tuple[bool, str]]:
-        task = asyncio.create_task(opens(asyncio.Lock()), name="opens")
-        await settle()
-        found = circles()
-        task.cancel()
-        return found
-
-    ((deadlock, text),) = asyncio.run(main())
+    task = asyncio.create_task(opens(asyncio.Lock()), name="opens")
+    await settle()
+    ((deadlock, text),) = circles()
+    task.cancel()
     assert deadlock
     assert "'wants' waits for lock" in text
     assert "'opens' waits for the end of 2 tasks: " in text
 
 
-def test_what_waits_for_the_first_of_several_goes_on_if_one_can() -> None:
+@in_a_loop
+async def test_what_waits_for_the_first_of_several_goes_on_if_one_can() -> None:
     async def wants(lock: asyncio.Lock) -> None:
         async with lock:
             raise AssertionError
@@ -181,16 +181,13 @@ def test_what_waits_for_the_first_of_several_goes_on_if_one_can() -> None:
             tasks = [asyncio.create_task(wants(lock)), *others]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def main() -> list[int]:
-        found = []
-        for others in ([asyncio.create_task(asyncio.sleep(3600))], [asyncio.get_running_loop().create_future()], []):
-            task = asyncio.create_task(opens(asyncio.Lock(), *others))
-            await settle()
-            found.append(len(circles()))
-            task.cancel()
-        return found
-
-    assert asyncio.run(main()) == [0, 0, 1]
+    found = []
+    for others in ([asyncio.create_task(asyncio.sleep(3600))], [asyncio.get_running_loop().create_future()], []):
+        task = asyncio.create_task(opens(asyncio.Lock(), *others))
+        await settle()
+        found.append(len(circles()))
+        task.cancel()
+    assert found == [0, 0, 1]
 
 
 class Desk:
@@ -237,18 +234,16 @@ class Desk:
         await asyncio.get_running_loop().run_in_executor(pool, wait)
 
 
-def test_what_tasks_wait_for() -> None:
-    async def main() -> list[str]:
-        desk = Desk()
-        hold = asyncio.create_task(desk.hold(), name="holds")
-        await settle()
-        others = (desk.want, desk.notified, desk.occur, desk.get, desk.enter, desk.sleep)
-        kept = [asyncio.create_task(one(), name=one.__name__) for one in others]
-        kept.append(asyncio.create_task(desk.shield(hold), name="shield"))
-        await settle()
-        return lines()
-
-    told = asyncio.run(main())
+@in_a_loop
+async def test_what_tasks_wait_for() -> None:
+    desk = Desk()
+    hold = asyncio.create_task(desk.hold(), name="holds")
+    await settle()
+    others = (desk.want, desk.notified, desk.occur, desk.get, desk.enter, desk.sleep)
+    kept = [asyncio.create_task(one(), name=one.__name__) for one in others]
+    kept.append(asyncio.create_task(desk.shield(hold), name="shield"))
+    await settle()
+    told = lines()
     for name, waits, offset in (
         (
             "want",
@@ -270,112 +265,94 @@ def test_what_tasks_wait_for() -> None:
     assert sleeps.endswith(f" s to its end, at test_loops.py:{first_line_of(Desk.sleep) + 1} in Desk.sleep")
 
 
-def test_a_call_of_a_pool_is_made_by_a_thread() -> None:
-    async def main() -> list[str]:
-        wait, begun = threading.Event(), threading.Event()
+@in_a_loop
+async def test_a_call_of_a_pool_is_made_by_a_thread() -> None:
+    wait, begun = threading.Event(), threading.Event()
 
-        def call() -> None:
-            begun.set()
-            wait.wait()
+    def call() -> None:
+        begun.set()
+        wait.wait()
 
-        with ThreadPoolExecutor(1, "pool") as pool:
-            task = asyncio.create_task(Desk().call(pool, call), name="calls")
-            await settle()
-            begun.wait()
-            told = lines()
-            wait.set()
-            await task
-        return told
-
-    (line,) = asyncio.run(main())
+    with ThreadPoolExecutor(1, "pool") as pool:
+        task = asyncio.create_task(Desk().call(pool, call), name="calls")
+        await settle()
+        begun.wait()
+        told = lines()
+        wait.set()
+        await task
+    (line,) = told
     assert line.startswith("'calls': waits for call made by 'pool_0', at test_loops.py:")
 
 
-def test_tasks_of_one_name_are_told_apart() -> None:
-    async def main() -> tuple[list[str], list[tuple[bool, str]]]:
-        two = Two()
-        kept = [
-            asyncio.create_task(two.take(*locks), name="mover")
-            for locks in ((two.first, two.second), (two.second, two.first))
-        ]
-        await settle()
-        assert len(kept) == 2
-        return lines(), circles()
-
-    told, ((_, text),) = asyncio.run(main())
+@in_a_loop
+async def test_tasks_of_one_name_are_told_apart() -> None:
+    two = Two()
+    kept = [
+        asyncio.create_task(two.take(*locks), name="mover")
+        for locks in ((two.first, two.second), (two.second, two.first))
+    ]
+    await settle()
+    assert len(kept) == 2
+    told, ((_, text),) = lines(), circles()
     names = {line.partition(": waits")[0] for line in told}
     assert all(re.fullmatch(r"'mover at 0x[0-9a-f]+'", name) for name in names)
     assert all(text.count(name) == 2 for name in names)
     assert len(names) == 2
 
 
-def test_a_shield_of_several_waits_for_their_end() -> None:
-    async def main() -> list[str]:
-        desk = Desk()
-        names = ("occur", "get")
-        tasks = [asyncio.create_task(getattr(desk, name)(), name=name) for name in names]
-        kept = asyncio.create_task(desk.shield(asyncio.gather(*tasks)), name="shield")
-        await settle()
-        assert not kept.done()
-        return lines()
-
-    assert any(
-        "'shield': waits for the end of 2 tasks: 'occur', 'get', at test_loops.py:" in line
-        for line in asyncio.run(main())
-    )
+@in_a_loop
+async def test_a_shield_of_several_waits_for_their_end() -> None:
+    desk = Desk()
+    names = ("occur", "get")
+    tasks = [asyncio.create_task(getattr(desk, name)(), name=name) for name in names]
+    kept = asyncio.create_task(desk.shield(asyncio.gather(*tasks)), name="shield")
+    await settle()
+    assert not kept.done()
+    assert any("'shield': waits for the end of 2 tasks: 'occur', 'get', at test_loops.py:" in line for line in lines())
 
 
-def test_a_lock_taken_without_a_with_has_no_known_holder() -> None:
-    async def main() -> list[str]:
-        desk = Desk()
-        await desk.lock.acquire()
-        task = asyncio.create_task(desk.acquire(), name="acquire")
-        await settle()
-        assert not task.done()
-        return lines()
-
-    (line,) = asyncio.run(main())
+@in_a_loop
+async def test_a_lock_taken_without_a_with_has_no_known_holder() -> None:
+    desk = Desk()
+    await desk.lock.acquire()
+    task = asyncio.create_task(desk.acquire(), name="acquire")
+    await settle()
+    assert not task.done()
+    (line,) = lines()
     place = f"test_loops.py:{first_line_of(Desk.acquire) + 1} in Desk.acquire"
     assert line == f"'acquire': waits for lock desk.lock, at {place}"
 
 
-def test_a_condition_that_was_notified_waits_for_the_lock_of_another_task() -> None:
+@in_a_loop
+async def test_a_condition_that_was_notified_waits_for_the_lock_of_another_task() -> None:
     """It is in the condition's `async with` itself, and has given up the lock."""
+    desk = Desk()
 
-    async def main() -> tuple[list[str], int]:
-        desk = Desk()
+    async def notifies() -> None:
+        async with desk.condition:
+            desk.condition.notify()
+            await desk.future
 
-        async def notifies() -> None:
-            async with desk.condition:
-                desk.condition.notify()
-                await desk.future
-
-        kept = [asyncio.create_task(desk.notified(), name="notified")]
-        await settle()
-        kept.append(asyncio.create_task(notifies(), name="notifies"))
-        await settle()
-        return lines(), len(circles())
-
-    told, count = asyncio.run(main())
+    kept = [asyncio.create_task(desk.notified(), name="notified")]
+    await settle()
+    kept.append(asyncio.create_task(notifies(), name="notifies"))
+    await settle()
+    told, count = lines(), len(circles())
     assert [line.partition(" (taken")[0] for line in told if line.startswith("'notified'")] == [
         "'notified': waits for lock desk.condition held by 'notifies'"
     ]
     assert not count
 
 
-def test_tasks_that_do_the_same_are_told_together() -> None:
-    async def main() -> list[str]:
-        desk = Desk()
-        kept = [
-            asyncio.create_task(one(), name=f"{one.__name__} {n}")
-            for one in (desk.sleep, desk.occur)
-            for n in range(500)
-        ]
-        await settle()
-        assert len(kept) == 1000
-        return lines()
-
-    told = asyncio.run(main())
+@in_a_loop
+async def test_tasks_that_do_the_same_are_told_together() -> None:
+    desk = Desk()
+    kept = [
+        asyncio.create_task(one(), name=f"{one.__name__} {n}") for one in (desk.sleep, desk.occur) for n in range(500)
+    ]
+    await settle()
+    assert len(kept) == 1000
+    told = lines()
     assert len(told) == 2
     (occur,) = [line for line in told if "event" in line]
     assert occur.startswith("500 tasks: wait for event desk.event, at test_loops.py:")
@@ -466,26 +443,10 @@ def test_looking_while_tasks_come_and_go() -> None:
     assert len(looks) > 3
 
 
-CIRCLE = """
-import asyncio
-async def take(one, other):
-    async with one:
-        await both.wait()
-        async with other:
-            pass
-async def main():
-    global both
-    both = asyncio.Barrier(2)
-    first, second = asyncio.Lock(), asyncio.Lock()
-    await asyncio.gather(take(first, second), take(second, first))
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("options", [(), ("--green",)])
 def test_the_watchdog_tells_a_circle_of_tasks(options: tuple[str, ...], tmp_path: Any) -> None:
-    (tmp_path / "program.py").write_text(watched(1, 3) + CIRCLE)
+    (tmp_path / "program.py").write_text(watched(1, 3) + TASKS)
     run = ("run", *options, str(tmp_path / "program.py"))
     told = lwp(*run, status=3).stderr
     assert re.search(r"lwp: no thread has gone on for 1 s; process \d+\ndeadlock: 'Task-", told)
-    assert "\ntasks of the loop of 'MainThread': 3\n" in told
+    assert "\ntasks of the loop of 'MainThread': 1,003\n" in told

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from commands import watched
-from conftest import environment, lwp
+from conftest import lwp
+from test_from_outside import Run
+from test_from_outside import run as run  # a fixture
 
 #: Two threads that wait for each other's locks: one is an attribute of what a local variable refers to; to the other no
 #: name leads.  The main thread waits in queue.py, whose lines are no places of the program.
@@ -39,6 +39,8 @@ def test(timeout=-1):
     for thread in threads:
         thread.join()
 if __name__ == "__main__":
+    if sys.argv[1:] == ["ready"]:
+        print(sys.argv.pop(), flush=True)
     test(*map(float, sys.argv[1:]))
 """
 LOCKS = {"pay": "made at x.py:6", "check": "ledger.lock"}
@@ -66,22 +68,15 @@ def test_watchdog(folder: Path) -> None:
     )
 
 
-def test_top(folder: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "runtime", "run", "--stuck", "1000", "x.py"],
-        cwd=folder,
-        env=environment(XDG_RUNTIME_DIR=str(folder)),
-    ) as process:
+def test_top(folder: Path, run: Run) -> None:
+    with run("", command=("-m", "runtime", "run", "--stuck", "1000", "x.py", "ready")) as program:
         found: dict[str, tuple[str, str]] = {}
         while len(found) < 2:
-            done = lwp(
-                "top", process.pid, "--once", "--every", "0.1", status=None, XDG_RUNTIME_DIR=str(folder), COLUMNS="160"
-            )
-            rows = re.findall(r"(pay|check) .* lock (.*?) of \w+ at (\S+)", done.stdout)
+            text = program.top(columns=160)
+            rows = re.findall(r"(pay|check) .* lock (.*?) of \w+ at (\S+)", text)
             found = {name: (lock, place) for name, lock, place in rows}
-        process.kill()
     assert found == {name: (lock, PLACES[name]) for name, lock in LOCKS.items()}
-    assert f"at {PLACES['MainThread']} " in done.stdout
+    assert f"at {PLACES['MainThread']} " in text
 
 
 def test_trace(folder: Path) -> None:

@@ -132,7 +132,6 @@ def test_what_is_reported_of_the_own_process(options: list[str], program: str, s
 def test_a_thread_that_is_stuck(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "run", "--stuck", "0.3", "-c", f"{STARTS}done.wait()"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
         said = "".join(takewhile(lambda line: "  File " not in line, process.stderr))
         process.kill()
     check_names(subprocess.CompletedProcess(command, 0, "", said))
@@ -219,10 +218,8 @@ IN_TURN = EXPLORED.replace("thread.start()\n    for", "thread.start()\n        t
 
 def pytest_says(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_x.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_x.py"]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=100, check=False
-    )
+    command = ("-m", "pytest", "-p", "no:cacheprovider", *options, "test_x.py")
+    return python(*command, cwd=folder, status=None, timeout=100)
 
 
 def test_explore(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import _thread
 import json
-import subprocess
 import sys
 import time
 import warnings
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import lwp
 from kinds import FOREVER, both, until, until_asleep
 
 from lwp.observe.watchdog import report
@@ -141,10 +141,8 @@ def waits_in_a_group(waits: Any) -> None:
 def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
     program, out = tmp_path / "prog.py", tmp_path / "trace.json"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "runtime", "run", *green, "--report", "--trace", str(out), str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [" ".join(line.strip("│").replace("│", "").split()) for line in done.stderr.splitlines()]
+    said = lwp("run", *green, "--report", "--trace", out, program).stderr
+    lines = [" ".join(line.strip("│").replace("│", "").split()) for line in said.splitlines()]
     assert "groups 2" in lines
     assert "their tasks 3" in lines
     assert "of them cancelled 2" in lines

@@ -70,7 +70,6 @@ class Watched:
 
     @staticmethod
     def _line(process: subprocess.Popen[str]) -> str:
-        assert process.stdout
         return process.stdout.readline().strip()
 
     def open(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> HTTPResponse:
@@ -95,7 +94,6 @@ class Watched:
         return next(facts for each, facts in self.events() if each == kind and wanted(facts))
 
     def end(self) -> None:
-        assert self.program.stdin
         self.program.stdin.close()
         self.program.stdin = None
         assert self.program.wait(SLOW * 30) == 0

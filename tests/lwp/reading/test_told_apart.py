@@ -56,10 +56,7 @@ METHOD = "bank = Bank(); begin(bank.pay, *bank.accounts.values())"
     ("begin", "names"),
     [
         (OWN, ["ledger.accounts['ann'].lock", "ledger.accounts['bob'].lock"]),
-        (
-            "bank = Bank(); begin(bank.pay, *bank.accounts.values())",
-            [f"Bank.accounts['{n}'].lock" for n in ("ann", "bob")],
-        ),
+        (METHOD, ["Bank.accounts['ann'].lock", "Bank.accounts['bob'].lock"]),
         ("begin(pay, Account(), Account())", ["other.lock #1", "other.lock #2"]),
     ],
 )

@@ -181,7 +181,6 @@ def test_the_stack_is_where_the_thread_stands(anyone: Servant, native_helper: Na
         assert stack.low <= low < high <= stack.high < high + (1 << 21)  # arguments and environment are above glibc's
     else:
         assert low <= stack.low < stack.high <= high  # glibc counts the block, and its guard, as part of the stack
-        assert stack.guard is not None
         assert stack.guard[0] < stack.guard[1] == stack.low
 
 
@@ -247,10 +246,8 @@ def test_the_dtv_says_where_each_block_is(anyone: Servant, native_helper: Native
     entry = after.dtv.entries[module.id - 1]
     assert (entry.module, entry.state) == (module.id, "dynamic")
     assert after.address_of(module) == entry.address
-    assert entry.address is not None
     assert 0 <= address - entry.address < module.size
     block = after.block_of(module)
-    assert block is not None
     assert block == bytes_at(entry.address, module.size)
     assert block.count(5) >= 3000
     states = {entry.module: entry.state for entry in after.dtv.entries}
@@ -288,7 +285,6 @@ def test_an_lwp_is_taken_too() -> None:
         seen = tls.inspect(lwp)
         assert (seen.tid, seen.ident, seen.name) == (lwp.tid, lwp.ident, "worker")
         context = lwp.context
-        assert context is not None
         assert (seen.stack.guard, seen.block) == (context.guard, context.tls_block)
         assert (seen.stack.low, seen.stack.high) == context.stack
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from native_programs import LEAKS, MEMCHECK, NATIVE, SANITIZED, build, check_by_cppcheck, check_well, run
+from shared_by_workers import made_once
 from this_machine import TREE
 
 from lwp.native.build import SOURCES
@@ -16,36 +17,36 @@ TOOLS = TREE / "lwp" / "native"
 each = pytest.mark.parametrize("program", ["forks_beside_a_reader", "looked_at"])
 
 
-def made(target: Path, *options: str) -> str:
+def made(folder: Path, *options: str) -> None:
     beside = [TOOLS / name for name in SOURCES if not name.startswith(("python", "module"))]
-    return str(build(target, f"-I{TOOLS}", *options, source=Path(__file__).with_name("tools.c"), beside=beside))
+    build(folder / "tools", f"-I{TOOLS}", *options, source=Path(__file__).with_name("tools.c"), beside=beside)
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return made(tmp_path_factory.mktemp("sanitized") / "tools", *SANITIZED)
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "sanitized tools", lambda folder: made(folder, *SANITIZED)) / "tools"
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return made(tmp_path_factory.mktemp("plain") / "tools", "-O2")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "plain tools", lambda folder: made(folder, "-O2")) / "tools"
 
 
 @each
-def test_the_sanitizers_find_nothing(program: str, sanitized: str) -> None:
-    check_well(run(sanitized, program, "1", **LEAKS))
+def test_the_sanitizers_find_nothing(program: str, sanitized: Path) -> None:
+    check_well(run(str(sanitized), program, "1", **LEAKS))
 
 
 @each
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
-def test_memcheck_finds_nothing(program: str, plain: str) -> None:
-    check_well(run(*MEMCHECK, plain, program, "20"))
+def test_memcheck_finds_nothing(program: str, plain: Path) -> None:
+    check_well(run(*MEMCHECK, str(plain), program, "20"))
 
 
 @each
-def test_without_valgrind(program: str, plain: str) -> None:
-    check_well(run(plain, program, "1"))
+def test_without_valgrind(program: str, plain: Path) -> None:
+    check_well(run(str(plain), program, "1"))
 
 
 @pytest.mark.slow

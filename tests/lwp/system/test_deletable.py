@@ -45,7 +45,11 @@ ROOMS = {
     "bench": tool("bench", "test_bench.py::test_list"),
     "chaos": tool("chaos", "test_chaos.py::test_a_race_shows_itself_and_the_thread_that_was_held_is_told"),
     "explore": tool("explore", "test_explore.py::test_a_deadlock", "test_explore.py::test_daemon_threads_may_be_left"),
-    "observe": tool("observe", "test_deadlock.py", "test_statistics.py::test_the_most_at_once_are_counted"),
+    "observe": tool(
+        "observe",
+        "test_lost_locks.py::test_a_lock_that_is_released_and_taken_again_has_its_new_holder",
+        "test_statistics.py::test_the_most_at_once_are_counted",
+    ),
     "study": tool("study", "test_tls.py::test_an_lwp_is_taken_too", "test_tls.py::test_the_variables_of_one_module"),
     "groups": Room(
         ("runtime/groups", "runtime/aio.py", "runtime/pool.py", "runtime/queue.py", "runtime/native/python/groups"),
@@ -148,6 +152,8 @@ def test_the_rest_is_green(name: str, tmp_path: Path) -> None:
     delete(tree, ROOMS[name])
     assert dangling(tree) == []
     run_in(tree, "-c", LINT, "--no-cache", "--no-logo")
+    build = tree / "runtime" / "native" / "build.py"
+    build.write_text(build.read_text().replace('"-O2"', '"-O0"'))  # compiled in half the time
     run_in(tree, "setup.py", "-q", "build_ext", "--inplace")
     run_in(tree, "-c", IMPORTS, *(module for module, _ in modules(tree) if not module.endswith("__main__")))
     said = python("tools/layers.py", cwd=tree, status=None, timeout=600).stdout

@@ -16,8 +16,28 @@ from conftest import environment
 
 PRELUDE = """
 import ctypes, os, signal, sys, threading, time
-def ended(pid):
-    print(os.waitpid(pid, 0)[1], flush=True)
+def ended(pid):  # one that lives on is killed, as stock's isn't
+    late = time.monotonic() + 10
+    while not (found := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > late:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    print(found[1], flush=True)
+def forks(child=int):
+    if pid := os.fork():
+        ended(pid)
+    else:
+        child()
+def waits():
+    os.read(os.pipe()[0], 1)
+def without_main(then, daemon=False):  # has a thread go on once the main thread has ended
+    def begins():
+        while open(f"/proc/self/task/{os.getpid()}/stat").read().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
+        then()
+    threading.Thread(target=begins, daemon=daemon).start()
+    libc.pthread_exit(None)
+libc = ctypes.CDLL(None)
 def in_thread(function):
     thread = threading.Thread(target=function)
     thread.start()
@@ -36,13 +56,7 @@ print(os.listdir("/proc/self/fd")[:-1], sys.argv[1:])
 
 #: What the program does.
 PROGRAMS = {
-    "a thread's forked child returns": """
-        def fork():
-            pid = os.fork()
-            if pid:
-                ended(pid)
-        in_thread(fork)
-        """,
+    "a thread's forked child returns": "in_thread(forks)",
     "a forked child ends": """
         in_thread(int)
         pid = os.fork()
@@ -156,6 +170,31 @@ PROGRAMS = {
         in_thread(there)
         """,
 }
+#: The same, of the ends of forked children and of the main thread.
+ENDS = {
+    "a forked child of the main thread returns": "forks()",
+    "a forked child's threads return": """
+        in_thread(lambda: threading.Thread(target=waits, daemon=True).start())
+        in_thread(lambda: forks(lambda: in_thread(lambda: time.sleep(0.1))))
+        """,
+    "a forked child's other thread returns last": """
+        in_thread(lambda: forks(lambda: threading.Thread(target=time.sleep, args=(0.1,)).start()))
+        """,
+    "a forked child of a foreign thread returns": """
+        begins = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: forks())
+        pthread = ctypes.c_ulong()
+        libc.pthread_create(ctypes.byref(pthread), None, begins, None)
+        libc.pthread_join(pthread, None)
+        """,
+    "a forked child leaves": "in_thread(lambda: forks(lambda: os._exit(3)))",
+    "a forked child is another program": "in_thread(lambda: forks(lambda: os.execv('/bin/true', ['true'])))",
+    "the only thread ends itself": "libc.pthread_exit(None)",
+    "the last thread ends itself": "in_thread(int); libc.pthread_exit(None)",
+    "the last thread returns": "without_main(lambda: print('goes on', flush=True))",
+    "the last thread returns, a daemon": "without_main(lambda: print('goes on', flush=True), daemon=True)",
+    "SIGTERM without a main thread": "without_main(lambda: (os.kill(os.getpid(), signal.SIGTERM), waits()))",
+    "SIGALRM without a main thread": "without_main(lambda: (signal.setitimer(signal.ITIMER_REAL, 0.05), waits()))",
+}
 #: How it is run: what stands before it in its own text, in the environment, and after `lwp run`.
 WAYS: dict[str, tuple[str, dict[str, str], list[str] | None]] = {
     "installed": ("import runtime; runtime.install()", {}, None),
@@ -194,7 +233,8 @@ def outcome(command: list[str], folder: Path, **variables: str) -> tuple[str, in
 
 def program(does: str, folder: Path, first: str = "") -> str:
     path = folder / "program.py"
-    path.write_text(f"{first}\n{PRELUDE}\n{STATE=}\nif 1:\n{PROGRAMS[does]}")
+    does = (PROGRAMS | ENDS)[does]
+    path.write_text(f"{first}\n{PRELUDE}\n{STATE=}\n" + (f"if 1:\n{does}" if "\n" in does else does))
     return str(path)
 
 
@@ -205,8 +245,18 @@ def on_stock(does: str) -> tuple[str, int]:
         return outcome([sys.executable, program(does, Path(folder))], Path(folder))
 
 
-@pytest.mark.parametrize("does", PROGRAMS)
-@pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.slow) for way in SLOW_WAYS)])
+def is_slow(way: str, does: str) -> bool:
+    return way not in (WAYS if does in PROGRAMS else ("run", "green"))
+
+
+@pytest.mark.parametrize(
+    ("way", "does"),
+    [
+        pytest.param(way, does, marks=[pytest.mark.slow] * is_slow(way, does))
+        for way in WAYS | SLOW_WAYS
+        for does in PROGRAMS | ENDS
+    ],
+)
 def test_it_is_as_on_stock_threads(way: str, does: str, tmp_path: Path) -> None:
     first, variables, options = (WAYS | SLOW_WAYS)[way]
     (tmp_path / "run").mkdir(0o700)

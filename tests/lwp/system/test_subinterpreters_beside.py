@@ -59,16 +59,7 @@ def shares_the_gil(own_gil: bool) -> bool:
     ],
 )
 @pytest.mark.parametrize(
-    "option",
-    [
-        "--locks",
-        "--lock-order",
-        "--chaos",
-        "--watchdog 0.1",
-        "--stuck 0.1",
-        "--trace t.html",
-        "--report",
-    ],
+    "option", ["--locks", "--lock-order", "--chaos", "--watchdog 0.1", "--stuck 0.1", "--trace t.html", "--report"]
 )
 def test_a_reader_passes_subinterpreters_by(option: str, own_gil: bool, count: int, tmp_path: Path) -> None:
     """The program goes on as without a reader, and nothing that is told is of a subinterpreter, except what has kept
@@ -99,7 +90,6 @@ def test_a_program_with_subinterpreters_is_asked_from_outside(
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             said = [
                 lwp(*question, process.pid, *rest, cwd=tmp_path, **folder).stdout

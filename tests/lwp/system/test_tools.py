@@ -82,7 +82,6 @@ SLEEPERS = """
 
 def names_in_dump(python: list[str], folder: Path) -> list[str]:
     with running([*python, write(folder, SLEEPERS)], folder) as process:
-        assert process.stdout
         assert process.stdout.readline() == "ready\n"
         tool = Path(sys.executable).with_name("py-spy")
         dump = subprocess.run(
@@ -189,8 +188,6 @@ def breakpoints_are_hit(
     program, port = folder / write(folder, text), free_port()
     line = program.read_text().splitlines().index("    stop = True") + 1
     with running(command(port, str(program)), folder) as process:
-        assert process.stdin
-        assert process.stdout
         if attach:
             assert process.stdout.readline() == "ready\n"
             attach(port, process.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import itertools
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -612,17 +614,15 @@ def test_a_process_reaped_by_somebody_else() -> None:
     assert copy.exit_status is None
 
 
-def test_processes_not_joined_are_joined_at_the_end(child: Child) -> None:
-    def leave_one() -> None:
-        def outlive() -> None:
-            while threading.main_thread().is_alive():
-                os.sched_yield()
-            print("still here", flush=True)
+@in_child(prints="main\nstill here\n")
+def test_processes_not_joined_are_joined_at_the_end() -> None:
+    def outlive() -> None:
+        while threading.main_thread().is_alive():
+            os.sched_yield()
+        print("still here", flush=True)
 
-        spawn(outlive, flags=Clone.VM, exit_signal=signal.SIGCHLD)
-        print("main", flush=True)
-
-    assert child(leave_one).stdout == "main\nstill here\n"
+    spawn(outlive, flags=Clone.VM, exit_signal=signal.SIGCHLD)
+    print("main", flush=True)
 
 
 # ---- the end of a thread ---------------------------------------------------------------------------------------------
@@ -977,9 +977,6 @@ def test_the_end_waits_for_threads_and_for_those_that_they_start(kinds: list[str
 
 @in_child
 def test_install_and_uninstall() -> None:
-    import _thread
-    from concurrent.futures import ThreadPoolExecutor
-
     def names() -> list[object]:
         return [
             threading.Thread.start,

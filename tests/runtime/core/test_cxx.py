@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from conftest import NativeHelper, in_child, run_thread
 
 import runtime
+from runtime.scheduler import Scheduler
 
 
 @pytest.fixture
@@ -23,9 +25,6 @@ def late_library(native_helper: NativeHelper) -> str:
 @in_child
 def test_an_object_made_by_a_key_destructor_is_not_destroyed(kind: str, late_library: str) -> None:
     """In threads that others follow on the same stack and TLS block, as in those of the C library."""
-    import _ctypes
-
-    from runtime.scheduler import Scheduler
 
     def run(target: Callable[[], object]) -> None:
         if kind == "green":

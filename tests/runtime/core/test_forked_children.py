@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import multiprocessing
 import os
 import signal
 import threading
@@ -19,8 +21,6 @@ KINDS = ("stock", "ours", "installed", "green", "stock's from before", "no Threa
 
 def forks_in_a_thread(kind: str, how: str) -> None:
     """Each thing that is asked in the child is asked in a child of its own: asking may change what comes after."""
-    import _thread
-    import multiprocessing
 
     def in_a_thread(function: Any) -> None:
         """Calls it in a thread of that kind and returns when it has ended."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
+import time
 
 import pytest
 from conftest import in_child, in_forked_child
@@ -14,9 +16,6 @@ import runtime
 @in_child
 def test_a_crowd_wakes_up_as_often_as_thirty_two_threads() -> None:
     """Each that is let through sleeps once more, so `2 * many` don't count."""
-    import resource
-    import time
-
     many = 1000
     reader, writer = os.pipe()
 

@@ -14,6 +14,7 @@ from conftest import Child, in_child, run_thread
 from glibc_locks import call_that_waits
 
 import runtime
+from runtime.native import structures
 from runtime.scheduler import spawn
 
 libc = ctypes.CDLL(None)
@@ -78,8 +79,6 @@ def test_a_call_that_waits_for_a_lock_lets_others_run(lock: str, what: str, chil
 
 @in_child
 def test_a_fork_under_the_linkers_lock_can_start_threads() -> None:
-    from runtime.native import structures
-
     lock = next(fact.value for fact in structures.facts() if fact.name == "the linker's lock")
     taken, end = threading.Event(), threading.Event()
 

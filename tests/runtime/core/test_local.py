@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import ctypes
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import NativeHelper, in_child, run_thread
@@ -71,11 +74,6 @@ def test_values_are_each_threads_own_and_go_with_it(run: Callable[[Callable[[], 
 
 @in_child
 def test_a_thread_state_may_be_deleted_and_used_by_any_thread(thread_states: str) -> None:
-    import builtins
-    import ctypes
-    import threading
-    from typing import Any
-
     shared: Any = builtins
     library = ctypes.CDLL(thread_states)
     runtime.install()

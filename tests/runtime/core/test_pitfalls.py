@@ -373,7 +373,8 @@ def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: Native
 # ---- 16: the last thread ---------------------------------------------------------------------------------------------
 
 
-def main_leaves() -> None:
+@in_child(prints="main is gone\n")
+def test_16_the_process_lives_until_our_thread_has_ended() -> None:
     """main calls pthread_exit: the process lives until our thread has ended, and then ends well."""
 
     def outlive() -> None:
@@ -383,10 +384,6 @@ def main_leaves() -> None:
 
     spawn(outlive)
     libc.pthread_exit(None)
-
-
-def test_16_the_process_lives_until_our_thread_has_ended(child: Child) -> None:
-    assert child(main_leaves).stdout == "main is gone\n"
 
 
 # ---- 17: signals while a thread is half made, a TCB of its own -------------------------------------------------------

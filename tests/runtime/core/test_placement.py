@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from conftest import FREE_THREADED, Child, in_child, refuse, run_thread, run_thr
 from strace import calls_of_turns
 
 import runtime
-from runtime import Clone, scheduler, sync
+from runtime import Clone, native, scheduler, sync
 from runtime.placement import Placement, cpu_list, parse_cpus
 from runtime.scheduler import spawn
 
@@ -206,11 +209,9 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 
 
-def refused_starts(system_call: int, asked: dict[str, Any], last: int) -> None:
-    import weakref
-
-    from runtime import native
-
+@pytest.mark.parametrize(("call", "asked"), [(CALLS[name], ASKED[name]) for name in CALLS], ids=CALLS)
+@in_child(prints="")
+def test_what_the_kernel_refuses_leaves_nothing(call: int, asked: dict[str, Any]) -> None:
     def holdings() -> list[Any]:
         until_alone()
         native.lwp_reap()
@@ -235,7 +236,7 @@ def refused_starts(system_call: int, asked: dict[str, Any], last: int) -> None:
     spawn(int).join()  # what the first of all brings stays
     thread = runtime.Thread(target=print, args=("it ran",), **asked)
     before = holdings()
-    assert refuse(system_call, 1)  # EPERM
+    assert refuse(call, 1)  # EPERM
     for _ in range(200):
         for start in (thread.start, partial(spawn, print, ("it ran",), **asked)):
             error = refusal(start)
@@ -261,15 +262,18 @@ def refused_starts(system_call: int, asked: dict[str, Any], last: int) -> None:
     plain.join()
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_what_the_kernel_refuses_leaves_nothing(name: str, child: Child) -> None:
-    assert child(refused_starts, CALLS[name], ASKED[name], LAST).stdout == ""
+FORBIDDEN = """\
+Permission denied: nice -5 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0 and must be 25 at least, {nice}
+Operation not permitted: policy 'fifo' with priority 10: RLIMIT_RTPRIO (ulimit -r) is 0 and must be 10 at least, {nice}
+Operation not permitted: policy 'rr' with priority 1: RLIMIT_RTPRIO (ulimit -r) is 0 and must be 1 at least, {nice}
+True
+Permission denied: nice -15 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0 and must be 35 at least, {nice}
+""".format(nice="or the thread needs CAP_SYS_NICE")
 
 
-def without_rights() -> None:
-    import resource
-    from contextlib import suppress
-
+@pytest.mark.root
+@in_child(prints=FORBIDDEN)
+def test_the_limit_that_forbids_it_is_named() -> None:
     for limit in (resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO):
         with suppress(ValueError):  # it takes CAP_SYS_RESOURCE
             resource.setrlimit(limit, (0, 40))
@@ -313,26 +317,9 @@ def without_rights() -> None:
     thread.join()
 
 
-@pytest.mark.root
-def test_the_limit_that_forbids_it_is_named(child: Child) -> None:
-    assert child(without_rights).stdout.splitlines() == [
-        "Permission denied: nice -5 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0 and must be 25 at least, "
-        "or the thread needs CAP_SYS_NICE",
-        "Operation not permitted: policy 'fifo' with priority 10: RLIMIT_RTPRIO (ulimit -r) is 0 and must be 10 at "
-        "least, or the thread needs CAP_SYS_NICE",
-        "Operation not permitted: policy 'rr' with priority 1: RLIMIT_RTPRIO (ulimit -r) is 0 and must be 1 at "
-        "least, or the thread needs CAP_SYS_NICE",
-        "True",
-        "Permission denied: nice -15 is more urgent than now: RLIMIT_NICE (ulimit -e) is 0 and must be 35 at least, "
-        "or the thread needs CAP_SYS_NICE",
-    ]
-
-
 @pytest.mark.parametrize(("asked", "call"), [(ASKED["policy"], CALLS["policy"])], ids=["policy"])
 @in_child
 def test_the_interpreter_ends_while_threads_are_placed(asked: dict[str, Any], call: int) -> None:
-    from contextlib import suppress
-
     refuse(call, 1)
     begun = threading.Event()
 
@@ -380,8 +367,6 @@ def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) ->
 @in_child
 def test_it_needs_no_file(asked: dict[str, dict[str, Any]]) -> None:
     """As in a program that has become another user, who can't read our files, before its first thread is placed."""
-    import resource
-
     ran = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     for name in asked:

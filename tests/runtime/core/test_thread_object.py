@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import io
 import pickle
@@ -215,7 +216,9 @@ def test_threads_that_others_make_are_left_to_them() -> None:
     assert seen.pop() is thread
 
 
-def replaced_get_ident() -> None:
+@in_child(says="ArithmeticError: fails")
+def test_get_ident_is_asked_for_at_a_threads_end() -> None:
+    """By its name in threading: pebble hears there of the end of threads."""
     calls = []
 
     def get_ident() -> int:
@@ -233,11 +236,6 @@ def replaced_get_ident() -> None:
     threading.get_ident = before
     assert calls == [ended.ident]
     assert threading.enumerate() == [threading.main_thread()]
-
-
-def test_get_ident_is_asked_for_at_a_threads_end(child: Child) -> None:
-    """By its name in threading: pebble hears there of the end of threads."""
-    assert "ArithmeticError: fails" in child(replaced_get_ident).stderr
 
 
 @pytest.mark.parametrize("name", ["__init__", "__new__"])
@@ -298,8 +296,6 @@ def test_many_leave_nothing() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="threads have contexts from 3.14 on")
 def test_a_thread_begins_with_its_creators_context_when_told_to(child: Child) -> None:
     def program() -> None:
-        import contextvars
-
         place = contextvars.ContextVar("place", default="nowhere")
         for kind in (runtime.Thread, threading.Thread):
             for options in ({}, {"context": contextvars.Context()}):

@@ -6,7 +6,10 @@ Where there is a GIL some of these can't fail: they are for a free-threaded CPyt
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+import resource
+import subprocess
 import sys
 import threading
 import weakref
@@ -17,7 +20,7 @@ from conftest import FREE_THREADED, in_child, resident, run_thread, run_threads,
 
 import runtime
 from runtime import sync
-from runtime.scheduler import spawn
+from runtime.scheduler import Scheduler, spawn, yield_
 
 needs_no_gil = pytest.mark.skipif(not FREE_THREADED, reason="there is a GIL")
 
@@ -193,8 +196,6 @@ def test_without_memory_for_its_state_a_start_fails() -> None:
 @in_child
 def test_the_collector_finds_what_ended_threads_have_left() -> None:
     """More threads than the number of ends after which the allocator itself looks at it."""
-    import gc
-    import weakref
 
     class Ring(list[object]):
         pass
@@ -219,8 +220,6 @@ def test_the_collector_finds_what_ended_threads_have_left() -> None:
 @in_child
 def test_the_collector_finds_what_a_finalizer_makes_at_a_threads_end() -> None:
     """It takes new segments of the allocator, of 32 MiB, while the thread's memory is given up."""
-    import gc
-    import weakref
 
     class Ring(list[object]):
         pass
@@ -276,8 +275,6 @@ def test_the_next_threads_take_the_memory_of_ended_ones() -> None:
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
 @in_child
 def test_threads_that_take_turns_on_two_processors_seldom_sleep() -> None:
-    import resource
-
     one, other = sync.Semaphore(0), sync.Semaphore(0)
     slept: list[int] = []
 
@@ -296,9 +293,6 @@ def test_threads_that_take_turns_on_two_processors_seldom_sleep() -> None:
 @in_child
 def test_threads_that_take_turns_beside_a_busy_process_sleep() -> None:
     """A yield there is a time slice of the other process."""
-    import resource
-    import subprocess
-
     one, other = sync.Semaphore(0), sync.Semaphore(0)
     slept: list[int] = []
 
@@ -375,8 +369,6 @@ def test_cancelled_is_raised_once_for_several_requests() -> None:
 @needs_no_gil
 @in_child
 def test_green_threads_that_give_way_run_in_parallel() -> None:
-    from runtime.scheduler import Scheduler, yield_
-
     inside, over = [False, False], []
     met: list[list[bool]] = [[], []]  # of each turn, whether the other was in one
 

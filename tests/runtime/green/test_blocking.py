@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import ctypes
+import errno
+import gc
+import mmap
 import os
 import re
+import resource
 import signal
+import socket
 import sys
 import threading
 import time
+import tracemalloc
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, together, wait_until_parked
+from conftest import Child, in_child, skip_test, together, wait_until_parked
 
 import runtime
 from runtime import native, scheduler, sync
@@ -43,440 +52,394 @@ def test_without_a_scheduler_it_is_a_plain_call() -> None:
 
 
 @pytest.mark.parametrize("options", [(1, None), (3, None), (1, 0.005)], ids=["one LWP", "three LWPs", "time slice"])
-def test_others_run_while_it_blocks(options: tuple[int, float | None], child: Child) -> None:
-    def others_run(options: tuple[int, float | None]) -> None:
-        green, turns = scheduler.Scheduler(*options), []
-        read, write = os.pipe()
-        helper: list[tuple[int, str]] = []
+@in_child
+def test_others_run_while_it_blocks(options: tuple[int, float | None]) -> None:
+    green, turns = scheduler.Scheduler(*options), []
+    read, write = os.pipe()
+    helper: list[tuple[int, str]] = []
 
-        def block() -> None:
-            libc_read = ctypes.CDLL(None).read  # releases the GIL
-            assert scheduler.blocking(libc_read, read, ctypes.create_string_buffer(1), 1) == 1
-            helper.append(scheduler.blocking(look))
-            turns.append("read")
+    def block() -> None:
+        libc_read = ctypes.CDLL(None).read  # releases the GIL
+        assert scheduler.blocking(libc_read, read, ctypes.create_string_buffer(1), 1) == 1
+        helper.append(scheduler.blocking(look))
+        turns.append("read")
 
-        def look() -> tuple[int, str]:
-            return threading.get_native_id(), Path("/proc/thread-self/comm").read_text().strip()
+    def look() -> tuple[int, str]:
+        return threading.get_native_id(), Path("/proc/thread-self/comm").read_text().strip()
 
-        def turn() -> None:
-            for _ in range(1000):
-                scheduler.yield_()
-            turns.append("turned")
-            os.write(write, b".")
-
-        green.spawn(block)
-        green.spawn(turn)
-        green.run()
-        assert turns == ["turned", "read"]
-        ((tid, name),) = helper
-        assert name == "lwp-helper"
-        assert tid != threading.get_native_id()
-        assert threading.enumerate() == [threading.main_thread()]
-        assert runtime.native.running() == 0, "which _thread._count() adds"
-
-    child(others_run, options)
-
-
-def test_the_main_thread_of_install(child: Child) -> None:
-    def main_blocks() -> None:
-        runtime.install(green=True, time_slice=None)
-        read, write = os.pipe()
-        threading.Thread(target=os.write, args=(write, b".")).start()
-        assert scheduler.blocking(ctypes.CDLL(None).read, read, ctypes.create_string_buffer(1), 1) == 1
-
-    child(main_blocks)
-
-
-def test_at_most_32_at_a_time(child: Child) -> None:
-    def many() -> None:
-        green = scheduler.Scheduler()
-        read, write = os.pipe()
-        begun: list[int] = []
-        order: list[int] = []
-
-        def wait(number: int) -> None:
-            begun.append(number)
-            assert os.read(read, 1) == b"."
-
-        def call(number: int) -> None:
-            scheduler.blocking(wait, number)
-            order.append(number)
-
-        def let_go() -> None:
-            while len(begun) < 32:
-                scheduler.yield_()
-            runtime.native.on_helper(lambda: None, (), None, None)  # not bounded: doesn't wait for its turn
-            assert len(begun) == 32
-            for count in range(100):
-                os.write(write, b".")
-                while len(order) <= count:
-                    scheduler.yield_()
-                assert len(begun) <= 33 + count
-                assert len(os.listdir("/proc/self/task")) <= 1 + 32 + 1
-
-        for number in range(100):
-            green.spawn(call, number)
-        green.spawn(let_go)
-        green.run()
-        assert begun[32:] == list(range(32, 100)), "in turn"
-        assert sorted(order) == sorted(begun) == list(range(100))
-
-    child(many)
-
-
-def test_helpers_are_used_again_and_end(child: Child) -> None:
-    def ends() -> None:
-        green = scheduler.Scheduler()
-
-        def call() -> None:
-            for _ in range(100):
-                scheduler.blocking(int)
-
-        call()
-        green.spawn(call)
-        green.run()
-        assert native.lwp_started() == 2, "the caller and one helper"
-        while native.lwp_alive() or len(os.listdir("/proc/self/task")) > 1:  # else the test's time is up
-            time.sleep(0.1)
-        green.spawn(call)
-        green.run()
-
-    child(ends)
-
-
-def test_no_thread_object_is_left(child: Child) -> None:
-    def no_thread() -> None:
-        green = scheduler.Scheduler()
-
-        def look() -> None:
-            assert isinstance(threading.current_thread(), threading._DummyThread)  # type: ignore[attr-defined]
-
-        for _ in range(3):
-            green.spawn(scheduler.blocking, look)
-            green.run()
-            assert threading.enumerate() == [threading.main_thread()], "the helper rests"
-
-    child(no_thread)
-
-
-def test_exceptions(child: Child) -> None:
-    def exceptions() -> None:
-        green, seen = scheduler.Scheduler(), []
-
-        def fail(error: BaseException) -> None:
-            raise error
-
-        def call(kind: type[BaseException]) -> None:
-            error = kind("why")
-            try:
-                try:
-                    raise KeyError("before")
-                except KeyError:
-                    scheduler.blocking(fail, error)
-            except BaseException as caught:
-                seen.append((kind, error, caught))
-
-        kinds = [ValueError, SystemExit, KeyboardInterrupt]
-        for kind in kinds:
-            green.spawn(call, kind)
-        green.run()
-        assert {kind for kind, _, _ in seen} == set(kinds)
-        for _, error, caught in seen:
-            assert caught is error
-            assert isinstance(caught.__context__, KeyError)
-            frames = []
-            traceback = caught.__traceback__
-            while traceback:
-                frames.append(traceback.tb_frame.f_code.co_name)
-                traceback = traceback.tb_next
-            assert frames == ["call", "fail"]
-
-    child(exceptions)
-
-
-def test_context_variables(child: Child) -> None:
-    def context() -> None:
-        import contextvars
-
-        green = scheduler.Scheduler()
-        variable = contextvars.ContextVar("variable", default=0)
-
-        def look() -> int:
-            found = variable.get()
-            variable.set(-1)
-            return found
-
-        def call(number: int) -> None:
-            variable.set(number)
-            assert scheduler.blocking(look) == number
-            assert variable.get() == number
-
-        for number in range(1, 50):
-            green.spawn(call, number)
-        green.run()
-
-    child(context)
-
-
-def test_no_deadlock_while_a_helper_works(child: Child) -> None:
-    def no_deadlock(lwps: int) -> None:
-        green, lock, begun = scheduler.Scheduler(lwps), sync.Lock(), sync.Event()
-        read, write = os.pipe()
-        lock.acquire()
-
-        def call() -> None:
-            scheduler.blocking(lambda: (begun.set(), os.read(read, 1)))
-            lock.release()
-
-        def feed() -> None:
-            begun.wait()
-            time.sleep(0.05)  # all green threads sleep, in vain it seems
-            os.write(write, b".")
-
-        green.spawn(call)
-        green.spawn(lock.acquire)
-        lwp = scheduler.spawn(feed)
-        green.run()
-        lwp.join()
-        # A helper at rest wakes nobody.
-        green.spawn(scheduler.blocking, int)
-        green.spawn(lock.acquire)
-        before, found = time.monotonic(), []
-        try:
-            green.run()
-        except scheduler.Deadlock as deadlock:
-            found.append(deadlock)
-        assert found
-        assert time.monotonic() - before < 4, "noticed when the helper had ended, not when it rested"
-        os._exit(7)  # the thread that waits would be waited for
-
-    child(no_deadlock, 1, status=7)
-    child(no_deadlock, 3, status=7)
-
-
-def test_a_handler_raises_in_the_wait(child: Child) -> None:
-    """The wait ends; the call runs on, and what it returns is dropped, or it has not begun, and never does."""
-
-    def handler_raises() -> None:
-        import weakref
-
-        stock_read = os.read
-        runtime.install(green=True, time_slice=None)
-        read, write = os.pipe()
-        discarded: list[str] = []
-        alive: list[Any] = []
-
-        class Result:
-            pass
-
-        def wait() -> object:
-            wait_until_parked(os.getpid(), private=True)  # a signal just before the sleep would not end it
-            os.kill(os.getpid(), signal.SIGINT)
-            stock_read(read, 1)
-            result = Result()
-            alive.append(weakref.ref(result))
-            return result
-
-        def discard(result: object) -> None:
-            discarded.append(type(result).__name__)
-
-        try:
-            runtime.native.on_helper(wait, (), None, discard)
-        except KeyboardInterrupt:
-            print("interrupted")
-        assert not discarded
+    def turn() -> None:
+        for _ in range(1000):
+            scheduler.yield_()
+        turns.append("turned")
         os.write(write, b".")
-        while not discarded or alive[0]() is not None:
-            time.sleep(0.001)
-        # All helpers are busy.
-        begun: list[int] = []
 
-        def hold() -> None:
-            begun.append(1)
-            stock_read(read, 1)
+    green.spawn(block)
+    green.spawn(turn)
+    green.run()
+    assert turns == ["turned", "read"]
+    ((tid, name),) = helper
+    assert name == "lwp-helper"
+    assert tid != threading.get_native_id()
+    assert threading.enumerate() == [threading.main_thread()]
+    assert runtime.native.running() == 0, "which _thread._count() adds"
 
-        threads = [threading.Thread(target=scheduler.blocking, args=(hold,)) for _ in range(32)]
-        for thread in threads:
-            thread.start()
+
+@in_child
+def test_the_main_thread_of_install() -> None:
+    runtime.install(green=True, time_slice=None)
+    read, write = os.pipe()
+    threading.Thread(target=os.write, args=(write, b".")).start()
+    assert scheduler.blocking(ctypes.CDLL(None).read, read, ctypes.create_string_buffer(1), 1) == 1
+
+
+@in_child
+def test_at_most_32_at_a_time() -> None:
+    green = scheduler.Scheduler()
+    read, write = os.pipe()
+    begun: list[int] = []
+    order: list[int] = []
+
+    def wait(number: int) -> None:
+        begun.append(number)
+        assert os.read(read, 1) == b"."
+
+    def call(number: int) -> None:
+        scheduler.blocking(wait, number)
+        order.append(number)
+
+    def let_go() -> None:
         while len(begun) < 32:
-            time.sleep(0.001)
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        never = Result()
-        reference = weakref.ref(never)
-        try:
-            scheduler.blocking(begun.append, never)  # type: ignore[arg-type]
-        except KeyboardInterrupt:
-            print("interrupted")
-        del never
-        assert reference() is None, "it is in no queue any more"
-        os.write(write, b"." * 32)
-        for thread in threads:
-            thread.join()
+            scheduler.yield_()
+        runtime.native.on_helper(lambda: None, (), None, None)  # not bounded: doesn't wait for its turn
         assert len(begun) == 32
+        for count in range(100):
+            os.write(write, b".")
+            while len(order) <= count:
+                scheduler.yield_()
+            assert len(begun) <= 33 + count
+            assert len(os.listdir("/proc/self/task")) <= 1 + 32 + 1
 
-    assert child(handler_raises).stdout == "interrupted\n" * 2
+    for number in range(100):
+        green.spawn(call, number)
+    green.spawn(let_go)
+    green.run()
+    assert begun[32:] == list(range(32, 100)), "in turn"
+    assert sorted(order) == sorted(begun) == list(range(100))
+
+
+@in_child
+def test_helpers_are_used_again_and_end() -> None:
+    green = scheduler.Scheduler()
+
+    def call() -> None:
+        for _ in range(100):
+            scheduler.blocking(int)
+
+    call()
+    green.spawn(call)
+    green.run()
+    assert native.lwp_started() == 2, "the caller and one helper"
+    while native.lwp_alive() or len(os.listdir("/proc/self/task")) > 1:  # else the test's time is up
+        time.sleep(0.1)
+    green.spawn(call)
+    green.run()
+
+
+@in_child
+def test_no_thread_object_is_left() -> None:
+    green = scheduler.Scheduler()
+
+    def look() -> None:
+        assert isinstance(threading.current_thread(), threading._DummyThread)  # type: ignore[attr-defined]
+
+    for _ in range(3):
+        green.spawn(scheduler.blocking, look)
+        green.run()
+        assert threading.enumerate() == [threading.main_thread()], "the helper rests"
+
+
+@in_child
+def test_exceptions() -> None:
+    green, seen = scheduler.Scheduler(), []
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    def call(kind: type[BaseException]) -> None:
+        error = kind("why")
+        try:
+            try:
+                raise KeyError("before")
+            except KeyError:
+                scheduler.blocking(fail, error)
+        except BaseException as caught:
+            seen.append((kind, error, caught))
+
+    kinds = [ValueError, SystemExit, KeyboardInterrupt]
+    for kind in kinds:
+        green.spawn(call, kind)
+    green.run()
+    assert {kind for kind, _, _ in seen} == set(kinds)
+    for _, error, caught in seen:
+        assert caught is error
+        assert isinstance(caught.__context__, KeyError)
+        frames = []
+        traceback = caught.__traceback__
+        while traceback:
+            frames.append(traceback.tb_frame.f_code.co_name)
+            traceback = traceback.tb_next
+        assert frames == ["call", "fail"]
+
+
+@in_child
+def test_context_variables() -> None:
+    green = scheduler.Scheduler()
+    variable = contextvars.ContextVar("variable", default=0)
+
+    def look() -> int:
+        found = variable.get()
+        variable.set(-1)
+        return found
+
+    def call(number: int) -> None:
+        variable.set(number)
+        assert scheduler.blocking(look) == number
+        assert variable.get() == number
+
+    for number in range(1, 50):
+        green.spawn(call, number)
+    green.run()
+
+
+@pytest.mark.parametrize("lwps", [1, 3])
+@in_child(status=7)
+def test_no_deadlock_while_a_helper_works(lwps: int) -> None:
+    green, lock, begun = scheduler.Scheduler(lwps), sync.Lock(), sync.Event()
+    read, write = os.pipe()
+    lock.acquire()
+
+    def call() -> None:
+        scheduler.blocking(lambda: (begun.set(), os.read(read, 1)))
+        lock.release()
+
+    def feed() -> None:
+        begun.wait()
+        time.sleep(0.05)  # all green threads sleep, in vain it seems
+        os.write(write, b".")
+
+    green.spawn(call)
+    green.spawn(lock.acquire)
+    lwp = scheduler.spawn(feed)
+    green.run()
+    lwp.join()
+    # A helper at rest wakes nobody.
+    green.spawn(scheduler.blocking, int)
+    green.spawn(lock.acquire)
+    before, found = time.monotonic(), []
+    try:
+        green.run()
+    except scheduler.Deadlock as deadlock:
+        found.append(deadlock)
+    assert found
+    assert time.monotonic() - before < 4, "noticed when the helper had ended, not when it rested"
+    os._exit(7)  # the thread that waits would be waited for
+
+
+@in_child(prints="interrupted\n" * 2)
+def test_a_handler_raises_in_the_wait() -> None:
+    """The wait ends; the call runs on, and what it returns is dropped, or it has not begun, and never does."""
+    stock_read = os.read
+    runtime.install(green=True, time_slice=None)
+    read, write = os.pipe()
+    discarded: list[str] = []
+    alive: list[Any] = []
+
+    class Result:
+        pass
+
+    def wait() -> object:
+        wait_until_parked(os.getpid(), private=True)  # a signal just before the sleep would not end it
+        os.kill(os.getpid(), signal.SIGINT)
+        stock_read(read, 1)
+        result = Result()
+        alive.append(weakref.ref(result))
+        return result
+
+    def discard(result: object) -> None:
+        discarded.append(type(result).__name__)
+
+    try:
+        runtime.native.on_helper(wait, (), None, discard)
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert not discarded
+    os.write(write, b".")
+    while not discarded or alive[0]() is not None:
+        time.sleep(0.001)
+    # All helpers are busy.
+    begun: list[int] = []
+
+    def hold() -> None:
+        begun.append(1)
+        stock_read(read, 1)
+
+    threads = [threading.Thread(target=scheduler.blocking, args=(hold,)) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    while len(begun) < 32:
+        time.sleep(0.001)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    never = Result()
+    reference = weakref.ref(never)
+    try:
+        scheduler.blocking(begun.append, never)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        print("interrupted")
+    del never
+    assert reference() is None, "it is in no queue any more"
+    os.write(write, b"." * 32)
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 32
 
 
 @pytest.mark.parametrize("lent", [True, False])
-def test_the_program_ends_while_a_helper_blocks(lent: bool, child: Child) -> None:
-    def program_ends(lent: bool) -> None:
-        runtime.install(green=True, time_slice=None if lent else 0.005)
-        begun = threading.Event()
+@in_child(prints="end\n", timeout=15)
+def test_the_program_ends_while_a_helper_blocks(lent: bool) -> None:
+    runtime.install(green=True, time_slice=None if lent else 0.005)
+    begun = threading.Event()
 
-        def forever() -> None:
-            begun.set()
-            ctypes.CDLL(None).pause()
+    def forever() -> None:
+        begun.set()
+        ctypes.CDLL(None).pause()
 
-        threading.Thread(target=scheduler.blocking, args=(forever,), daemon=True).start()
-        begun.wait()
-        print("end")
-
-    before = time.monotonic()
-    assert child(program_ends, lent).stdout == "end\n"
-    assert time.monotonic() - before < 15
+    threading.Thread(target=scheduler.blocking, args=(forever,), daemon=True).start()
+    begun.wait()
+    print("end")
 
 
-def test_calls_at_the_end_of_the_program(child: Child) -> None:
+@in_child(prints="late\n")
+def test_calls_at_the_end_of_the_program() -> None:
     """Once the interpreter is being finalized no helper gets the GIL: the call is direct."""
+    stock_write = os.write
+    runtime.install(green=True, time_slice=None)
+    assert scheduler.blocking(int) == 0, "a helper rests from here on"
 
-    def late() -> None:
-        stock_write = os.write
-        runtime.install(green=True, time_slice=None)
-        assert scheduler.blocking(int) == 0, "a helper rests from here on"
+    class Late:
+        def __del__(self, blocking: Any = scheduler.blocking, write: Any = stock_write) -> None:
+            blocking(write, 1, b"late\n")
 
-        class Late:
-            def __del__(self, blocking: Any = scheduler.blocking, write: Any = stock_write) -> None:
-                blocking(write, 1, b"late\n")
-
-        sys.late = Late()  # type: ignore[attr-defined]  # sys's dict goes last
-
-    assert child(late).stdout == "late\n"
+    sys.late = Late()  # type: ignore[attr-defined]  # sys's dict goes last
 
 
-def test_forks(child: Child) -> None:
-    def forks() -> None:
-        green = scheduler.Scheduler()
-        read, write = os.pipe()
+@in_child
+def test_forks() -> None:
+    green = scheduler.Scheduler()
+    read, write = os.pipe()
 
-        def call() -> None:
-            for _ in range(10):
-                assert scheduler.blocking(threading.get_native_id) != threading.get_native_id()
+    def call() -> None:
+        for _ in range(10):
+            assert scheduler.blocking(threading.get_native_id) != threading.get_native_id()
 
-        def fork() -> None:
+    def fork() -> None:
+        call()
+        if not (pid := os.fork()):
+            before = native.lwp_started()
             call()
-            if not (pid := os.fork()):
-                before = native.lwp_started()
-                call()
-                assert native.lwp_started() == before + 1, "a helper of its own"
-                os._exit(3)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-            os.write(write, b".")
+            assert native.lwp_started() == before + 1, "a helper of its own"
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+        os.write(write, b".")
 
-        def fork_on_helper() -> None:
-            """The child has the helper only, whose function ends there."""
-            pid = scheduler.blocking(os.fork)
-            assert pid > 0
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    def fork_on_helper() -> None:
+        """The child has the helper only, whose function ends there."""
+        pid = scheduler.blocking(os.fork)
+        assert pid > 0
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
-        green.spawn(scheduler.blocking, os.read, read, 1)  # one helper blocks meanwhile
-        green.spawn(fork)
-        green.run()
-        green.spawn(fork_on_helper)
-        green.spawn(call)
-        green.run()
-
-    child(forks)
+    green.spawn(scheduler.blocking, os.read, read, 1)  # one helper blocks meanwhile
+    green.spawn(fork)
+    green.run()
+    green.spawn(fork_on_helper)
+    green.spawn(call)
+    green.run()
 
 
-def test_a_handler_forks_in_the_wait(child: Child) -> None:
+@in_child
+def test_a_handler_forks_in_the_wait() -> None:
     """In the child the helper is lost: the caller's LWP does the call, as the kernel would begin it anew."""
+    stock_read = os.read
+    runtime.install(green=True, time_slice=None)
+    read, write = os.pipe()
+    pids = []
 
-    def handler_forks() -> None:
-        stock_read = os.read
-        runtime.install(green=True, time_slice=None)
-        read, write = os.pipe()
-        pids = []
+    def fork(*_: object) -> None:
+        pids.append(os.fork())
+        os.write(write, b".")
 
-        def fork(*_: object) -> None:
-            pids.append(os.fork())
-            os.write(write, b".")
+    signal.signal(signal.SIGUSR1, fork)
 
-        signal.signal(signal.SIGUSR1, fork)
+    def wait() -> bytes:
+        if not pids:
+            wait_until_parked(os.getpid(), private=True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return stock_read(read, 1)
 
-        def wait() -> bytes:
-            if not pids:
-                wait_until_parked(os.getpid(), private=True)
-                os.kill(os.getpid(), signal.SIGUSR1)
-            return stock_read(read, 1)
-
-        assert scheduler.blocking(wait) == b"."
-        if not pids[0]:
-            os._exit(5)
-        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 5
-
-    child(handler_forks)
+    assert scheduler.blocking(wait) == b"."
+    if not pids[0]:
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 5
 
 
-def test_nothing_is_left(child: Child) -> None:
-    def nothing_left() -> None:
-        import contextlib
-        import gc
-        import tracemalloc
-        import weakref
+@in_child
+def test_nothing_is_left() -> None:
+    free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
+    green = scheduler.Scheduler()
+    references = []
 
-        free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
-        green = scheduler.Scheduler()
-        references = []
+    class Argument:
+        pass
 
-        class Argument:
-            pass
+    def fail(argument: object) -> None:
+        raise ValueError
 
-        def fail(argument: object) -> None:
-            raise ValueError
+    def call(count: int) -> None:
+        for _ in range(count):
+            argument = Argument()
+            assert scheduler.blocking(id, argument) == id(argument)
+            with contextlib.suppress(ValueError):
+                scheduler.blocking(fail, argument)
+            references.append(weakref.ref(argument))
 
-        def call(count: int) -> None:
-            for _ in range(count):
-                argument = Argument()
-                assert scheduler.blocking(id, argument) == id(argument)
-                with contextlib.suppress(ValueError):
-                    scheduler.blocking(fail, argument)
-                references.append(weakref.ref(argument))
-
-        for count in (100, 1000):
-            gc.collect()
-            tracemalloc.start()
-            for _ in range(8):
-                green.spawn(call, count)
-            green.run()
-            gc.collect()  # without a GIL what another thread has given up may wait until now
-            assert not any(reference() for reference in references)
-            references.clear()
-            used = tracemalloc.get_traced_memory()[0]
-            tracemalloc.stop()
-        assert used < (1_000_000 if free_threaded else 20_000), used  # without a GIL more waits to be freed
-
-    child(nothing_left)
-
-
-def test_where_no_lwp_can_be_made_the_call_is_direct(child: Child) -> None:
-    def no_lwp() -> None:
-        import resource
-
-        green, found = scheduler.Scheduler(), []
-
-        def call() -> None:
-            found.append(scheduler.blocking(threading.get_native_id))
-
-        green.spawn(call)
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        threading.stack_size(1 << 30)
-        resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), most))
+    for count in (100, 1000):
+        gc.collect()
+        tracemalloc.start()
+        for _ in range(8):
+            green.spawn(call, count)
         green.run()
-        assert found == [threading.get_native_id()]
+        gc.collect()  # without a GIL what another thread has given up may wait until now
+        assert not any(reference() for reference in references)
+        references.clear()
+        used = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert used < (1_000_000 if free_threaded else 20_000), used  # without a GIL more waits to be freed
 
-    child(no_lwp)
+
+@in_child
+def test_where_no_lwp_can_be_made_the_call_is_direct() -> None:
+    green, found = scheduler.Scheduler(), []
+
+    def call() -> None:
+        found.append(scheduler.blocking(threading.get_native_id))
+
+    green.spawn(call)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    threading.stack_size(1 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), most))
+    green.run()
+    assert found == [threading.get_native_id()]
 
 
 # ---- calls of the standard library, with install(green=True) ---------------------------------------------------------
@@ -524,100 +487,87 @@ BY_THE_CALLER = {
         *(pytest.param(text, 0, id=name) for name, text in BY_THE_CALLER.items()),
     ],
 )
-def test_which_thread_makes_the_call(text: str, helpers: int, child: Child, tmp_path: Path) -> None:
-    def who(text: str, helpers: int, folder: str) -> None:
-        import errno
-        import mmap
-        import socket
+@in_child
+def test_which_thread_makes_the_call(text: str, helpers: int, tmp_path: Path) -> None:
+    name, fifo = str(tmp_path / "file"), str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    file = open(name, "wb+", buffering=0)  # noqa: SIM115
+    fd, other = file.fileno(), os.open(name + "2", os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(65536))
+    os.fsync(fd)
+    os.lseek(fd, 0, os.SEEK_SET)
 
-        name, fifo = os.path.join(folder, "file"), os.path.join(folder, "fifo")
-        os.mkfifo(fifo)
-        file = open(name, "wb+", buffering=0)  # noqa: SIM115
-        fd, other = file.fileno(), os.open(name + "2", os.O_RDWR | os.O_CREAT)
-        os.write(fd, bytes(65536))
-        os.fsync(fd)
-        os.lseek(fd, 0, os.SEEK_SET)
-
-        def slow() -> bool:
-            """Whether who begins to read the disk mostly has to wait for it: an emulated processor may not."""
-            waits = 0
-            for _ in range(20):
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-                try:
-                    os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
-                except OSError as error:
-                    waits += error.errno == errno.EAGAIN  # else the file system doesn't say
-            return waits > 10
-
-        if "cold()" in text and not slow():
-            print("skip")
-            os._exit(0)
-
-        times = iter(range(20))
-
-        def cold() -> bool:
-            os.lseek(fd, 0, os.SEEK_SET)
-            # The file is not asked here whether it is cold: that begins to read it.
+    def slow() -> bool:
+        """Whether who begins to read the disk mostly has to wait for it: an emulated processor may not."""
+        waits = 0
+        for _ in range(20):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            return next(times, None) is not None
-
-        def large() -> None:
-            os.ftruncate(fd, 4 << 20)
-
-        names = {**globals(), **locals(), "mmap": mmap, "socket": socket}
-        stock_open = os.open
-        runtime.install(green=True, time_slice=None)
-        if "fifo" in text and helpers:
-            scheduler.spawn(stock_open, (fifo, os.O_WRONLY))  # from a thread on an LWP of its own
-        before = native.lwp_started()
-        together(partial(exec, text, names))
-        assert native.lwp_started() - before == 1 + helpers
-
-    if "skip" in child(who, text, helpers, str(tmp_path)).stdout:
-        pytest.skip("the file system can't say what is in memory, or reads at once what is not")
-
-
-def test_two_ends_of_many_named_pipes(child: Child, tmp_path: Path) -> None:
-    """More opens wait for each other than blocking() has helpers."""
-
-    def two_ends(folder: str) -> None:
-        runtime.install(green=True, time_slice=None)
-        paths = [Path(folder, str(number)) for number in range(50)]
-        for path in paths:
-            os.mkfifo(path)
-        read: list[str] = []
-        reads = [lambda path=path: read.append(path.read_text()) for path in paths]
-        together(*reads, *(partial(path.write_text, path.name) for path in paths))
-        assert sorted(map(int, read)) == list(range(50))
-
-    child(two_ends, str(tmp_path))
-
-
-def test_an_open_that_is_interrupted_leaves_no_descriptor(child: Child, tmp_path: Path) -> None:
-    def interrupted(folder: str) -> None:
-        runtime.install(green=True, time_slice=None)
-        fifo = os.path.join(folder, "fifo")
-        os.mkfifo(fifo)
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        before = sorted(os.listdir("/proc/self/fd"))
-        for call in (partial(os.open, fifo, os.O_RDONLY), partial(open, fifo), Path(fifo).read_bytes):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
             try:
-                call()
-            except KeyboardInterrupt:
-                print("interrupted")
-            began = time.monotonic()
-            # Until the helper has opened its end; then it closes that.  If it had not begun, it never will.
-            while time.monotonic() - began < 5:
-                try:
-                    os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-                    break
-                except OSError:
-                    time.sleep(0.001)
-            while sorted(os.listdir("/proc/self/fd")) != before:
-                time.sleep(0.001)
+                os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
+            except OSError as error:
+                waits += error.errno == errno.EAGAIN  # else the file system doesn't say
+        return waits > 10
 
-    assert child(interrupted, str(tmp_path)).stdout == "interrupted\n" * 3
+    if "cold()" in text and not slow():
+        skip_test("the file system can't say what is in memory, or reads at once what is not")
+
+    times = iter(range(20))
+
+    def cold() -> bool:
+        os.lseek(fd, 0, os.SEEK_SET)
+        # The file is not asked here whether it is cold: that begins to read it.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return next(times, None) is not None
+
+    def large() -> None:
+        os.ftruncate(fd, 4 << 20)
+
+    names = {**globals(), **locals(), "mmap": mmap, "socket": socket}
+    stock_open = os.open
+    runtime.install(green=True, time_slice=None)
+    if "fifo" in text and helpers:
+        scheduler.spawn(stock_open, (fifo, os.O_WRONLY))  # from a thread on an LWP of its own
+    before = native.lwp_started()
+    together(partial(exec, text, names))
+    assert native.lwp_started() - before == 1 + helpers
+
+
+@in_child
+def test_two_ends_of_many_named_pipes(tmp_path: Path) -> None:
+    """More opens wait for each other than blocking() has helpers."""
+    runtime.install(green=True, time_slice=None)
+    paths = [tmp_path / str(number) for number in range(50)]
+    for path in paths:
+        os.mkfifo(path)
+    read: list[str] = []
+    reads = [lambda path=path: read.append(path.read_text()) for path in paths]
+    together(*reads, *(partial(path.write_text, path.name) for path in paths))
+    assert sorted(map(int, read)) == list(range(50))
+
+
+@in_child(prints="interrupted\n" * 3)
+def test_an_open_that_is_interrupted_leaves_no_descriptor(tmp_path: Path) -> None:
+    runtime.install(green=True, time_slice=None)
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before = sorted(os.listdir("/proc/self/fd"))
+    for call in (partial(os.open, fifo, os.O_RDONLY), partial(open, fifo), Path(fifo).read_bytes):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            call()
+        except KeyboardInterrupt:
+            print("interrupted")
+        began = time.monotonic()
+        # Until the helper has opened its end; then it closes that.  If it had not begun, it never will.
+        while time.monotonic() - began < 5:
+            try:
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+                break
+            except OSError:
+                time.sleep(0.001)
+        while sorted(os.listdir("/proc/self/fd")) != before:
+            time.sleep(0.001)
 
 
 def test_a_named_pipe_is_a_stock_file_to_the_program(child: Child, tmp_path: Path) -> None:

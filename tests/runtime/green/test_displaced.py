@@ -8,12 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child
+from conftest import in_child
 
 import runtime
 from runtime import scheduler
@@ -22,7 +23,16 @@ pytestmark = pytest.mark.timeout(60)
 libc = ctypes.CDLL(None)
 
 
-def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="a time slice"),
+        pytest.param({"lwps": 3}, id="and three LWPs"),
+        pytest.param({"lwps": 3, "time_slice": None}, id="three LWPs"),
+    ],
+)
+@in_child
+def test_sleeps_begun_on_another_lwp_end_in_time(options: dict[str, Any]) -> None:
     # Each ends by itself after 10 ms; a child process is given more.
     timeouts = {
         "sleep": "time.sleep(0.01)",
@@ -66,6 +76,7 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
         ("a child process", "subprocess.run(['true'])", "pass"),
         ("the end", "pass", "pass"),
     ]
+    free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
     runtime.install(green=True, **options)
     import asyncio
     import queue
@@ -123,7 +134,7 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
             thread.start()
         had_turn.wait()  # so the runner's place is on the third LWP
         while scheduler.green_statistics().sleeps == slept[0]:  # and that one goes to sleep, with no deadline
-            if parallel and others_sleep() and others_sleep():
+            if free_threaded and others_sleep() and others_sleep():
                 break  # the third LWP had that turn in parallel, and needed no place for it
             os.sched_yield()
         os.write(short[1], b".")
@@ -134,15 +145,3 @@ def begin_displaced(options: dict[str, Any], parallel: bool) -> None:
             thread.join()
         for end in (*long, *short):
             os.close(end)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({}, id="a time slice"),
-        pytest.param({"lwps": 3}, id="and three LWPs"),
-        pytest.param({"lwps": 3, "time_slice": None}, id="three LWPs"),
-    ],
-)
-def test_sleeps_begun_on_another_lwp_end_in_time(options: dict[str, object], child: Child) -> None:
-    child(begin_displaced, options, FREE_THREADED)

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 from conftest import (
     Child,
     NativeHelper,
+    in_child,
     in_forked_child,
     refuse,
     run_thread,
@@ -91,36 +93,33 @@ def test_lwps_of_its_own() -> None:
     assert threading.get_native_id() not in {entry[2] for entry in seen}
 
 
-def test_another_lwp_takes_over(child: Child) -> None:
+@in_child
+def test_another_lwp_takes_over() -> None:
     """When a thread waits for something that green threads can't help, or computes."""
+    green, turns, read_end, write_end = scheduler.Scheduler(3), [], *os.pipe()
 
-    def take_over() -> None:
-        green, turns, read_end, write_end = scheduler.Scheduler(3), [], *os.pipe()
+    def blocks() -> None:
+        assert os.read(read_end, 1) == b"."
 
-        def blocks() -> None:
-            assert os.read(read_end, 1) == b"."
+    def computes() -> None:
+        while len(turns) < 20:
+            pass
 
-        def computes() -> None:
-            while len(turns) < 20:
-                pass
+    def turn() -> None:
+        while len(turns) < 20:
+            turns.append(threading.get_native_id())
+            scheduler.sleep(0.001)
+        os.write(write_end, b"..")
 
-        def turn() -> None:
-            while len(turns) < 20:
-                turns.append(threading.get_native_id())
-                scheduler.sleep(0.001)
-            os.write(write_end, b"..")
-
-        for what in (blocks, blocks):
-            green.spawn(what)
-        green.spawn(turn)
-        green.run()
-        assert len(turns) == 20
-        turns.clear()
-        green.spawn(computes)
-        green.spawn(turn)
-        green.run()
-
-    child(take_over)
+    for what in (blocks, blocks):
+        green.spawn(what)
+    green.spawn(turn)
+    green.run()
+    assert len(turns) == 20
+    turns.clear()
+    green.spawn(computes)
+    green.spawn(turn)
+    green.run()
 
 
 # ---- the time slice --------------------------------------------------------------------------------------------------
@@ -146,189 +145,170 @@ def test_one_that_computes_lets_others_have_their_turn(child: Child) -> None:
     assert child(compute_until_told, None, status=-signal.SIGALRM).stdout == "computes, "
 
 
-def test_all_that_compute_get_on(child: Child) -> None:
-    def compute() -> None:
-        """Five at once, one beside them that sleeps, on as many LWPs as that needs, all given back."""
-        green, counts, tasks = scheduler.Scheduler(1, 0.001), [0] * 5, []
+@in_child
+def test_all_that_compute_get_on() -> None:
+    """Five at once, one beside them that sleeps, on as many LWPs as that needs, all given back."""
+    green, counts, tasks = scheduler.Scheduler(1, 0.001), [0] * 5, []
 
-        def count(number: int) -> None:
-            while not tasks or min(counts) < 1000:
-                counts[number] += 1
+    def count(number: int) -> None:
+        while not tasks or min(counts) < 1000:
+            counts[number] += 1
 
-        def look() -> None:
-            scheduler.sleep(0.001)
-            tasks.append(len(os.listdir("/proc/self/task")))
+    def look() -> None:
+        scheduler.sleep(0.001)
+        tasks.append(len(os.listdir("/proc/self/task")))
 
-        for _ in range(3):
-            counts[:] = [0] * 5
-            tasks.clear()
-            for number in range(5):
-                green.spawn(count, number)
-            green.spawn(look)
-            green.run()
-            until_alone()
-            assert len(tasks) == 1
-            assert 1 + 5 + 1 <= tasks[0] <= 1 + 5 + 3, tasks
-
-    child(compute)
-
-
-def test_a_thread_that_has_computed_rejoins_the_queue(child: Child) -> None:
-    def come_back() -> None:
-        """It takes turns with the others again, on the same LWP."""
-        green, flag, event, turns = scheduler.Scheduler(1, 0.001), [], sync.Event(), []
-
-        def computes() -> None:
-            while not flag:
-                pass
-            event.wait()
-            for _ in range(5):
-                turns.append((1, threading.get_native_id()))
-                scheduler.yield_()
-
-        def goes_on() -> None:
-            flag.append(1)
-            scheduler.sleep(0.001)
-            event.set()
-            for _ in range(5):
-                turns.append((2, threading.get_native_id()))
-                scheduler.yield_()
-
-        green.spawn(computes)
-        green.spawn(goes_on)
+    for _ in range(3):
+        counts[:] = [0] * 5
+        tasks.clear()
+        for number in range(5):
+            green.spawn(count, number)
+        green.spawn(look)
         green.run()
-        assert len(turns) == 10
+        until_alone()
+        assert len(tasks) == 1
+        assert 1 + 5 + 1 <= tasks[0] <= 1 + 5 + 3, tasks
 
-    child(come_back)
 
+@in_child
+def test_a_thread_that_has_computed_rejoins_the_queue() -> None:
+    """It takes turns with the others again, on the same LWP."""
+    green, flag, event, turns = scheduler.Scheduler(1, 0.001), [], sync.Event(), []
 
-def test_one_that_was_held_off_yields_while_the_others_sleep(child: Child) -> None:
-    """It goes back to the queue from an LWP that isn't the runner's; that one sleeps, and has to be woken."""
-
-    def yields() -> None:
-        green, came = scheduler.Scheduler(time_slice=0.001), []
-        read, write = os.pipe()
-
-        def compute() -> None:
-            while not came:
-                pass
-            end = time.monotonic() + 0.05  # the other LWP goes to sleep
-            while time.monotonic() < end:
-                pass
+    def computes() -> None:
+        while not flag:
+            pass
+        event.wait()
+        for _ in range(5):
+            turns.append((1, threading.get_native_id()))
             scheduler.yield_()
-            os.write(write, b".")
-            print("went on")
 
-        green.spawn(os.read, read, 1)  # keeps its LWP
-        green.spawn(compute)
-        green.spawn(came.append, 1)
-        green.run()
+    def goes_on() -> None:
+        flag.append(1)
+        scheduler.sleep(0.001)
+        event.set()
+        for _ in range(5):
+            turns.append((2, threading.get_native_id()))
+            scheduler.yield_()
 
-    assert child(yields, timeout=10).stdout == "went on\n"
+    green.spawn(computes)
+    green.spawn(goes_on)
+    green.run()
+    assert len(turns) == 10
 
 
-def test_all_kinds_of_waiting_beside_one_that_computes(child: Child) -> None:
-    def wait() -> None:
-        import select
+@in_child(prints="went on\n", timeout=10)
+def test_one_that_was_held_off_yields_while_the_others_sleep() -> None:
+    """It goes back to the queue from an LWP that isn't the runner's; that one sleeps, and has to be woken."""
+    green, came = scheduler.Scheduler(time_slice=0.001), []
+    read, write = os.pipe()
 
-        green, stop, seen = scheduler.Scheduler(1, 0.001), [], []
-        read, write = os.pipe()
-        event = sync.Event()
+    def compute() -> None:
+        while not came:
+            pass
+        end = time.monotonic() + 0.05  # the other LWP goes to sleep
+        while time.monotonic() < end:
+            pass
+        scheduler.yield_()
+        os.write(write, b".")
+        print("went on")
 
-        def computes() -> None:
-            while not stop:
-                pass
+    green.spawn(os.read, read, 1)  # keeps its LWP
+    green.spawn(compute)
+    green.spawn(came.append, 1)
+    green.run()
 
-        def waits() -> None:
-            scheduler.sleep(0.001)
-            os.write(write, b".")
-            seen.append(scheduler.wait_fd(read, select.POLLIN))
-            lwp = runtime.Thread(target=event.set)
-            lwp.start()
-            event.wait()
-            lwp.join()
-            green.spawn(seen.append, 2).join()
-            stop.append(1)
 
-        green.spawn(computes)
-        green.spawn(waits)
-        green.run()
-        assert seen == [select.POLLIN, 2]
+@in_child
+def test_all_kinds_of_waiting_beside_one_that_computes() -> None:
+    green, stop, seen = scheduler.Scheduler(1, 0.001), [], []
+    read, write = os.pipe()
+    event = sync.Event()
 
-    child(wait)
+    def computes() -> None:
+        while not stop:
+            pass
+
+    def waits() -> None:
+        scheduler.sleep(0.001)
+        os.write(write, b".")
+        seen.append(scheduler.wait_fd(read, select.POLLIN))
+        lwp = runtime.Thread(target=event.set)
+        lwp.start()
+        event.wait()
+        lwp.join()
+        green.spawn(seen.append, 2).join()
+        stop.append(1)
+
+    green.spawn(computes)
+    green.spawn(waits)
+    green.run()
+    assert seen == [select.POLLIN, 2]
 
 
 @pytest.mark.root  # to become a user who has no other processes
-def test_no_more_lwps_to_be_had(child: Child) -> None:
-    def none(uid: int) -> None:
-        """Then two must do; when there are more again, they are made."""
-        import resource
+@in_child
+def test_no_more_lwps_to_be_had() -> None:
+    """Then two must do; when there are more again, they are made."""
+    scheduler.Scheduler()  # loads what it needs, which that user may not read
+    resource.setrlimit(resource.RLIMIT_NPROC, (3, 100))
+    os.setuid(52_732)
 
-        scheduler.Scheduler()  # loads what it needs, which that user may not read
-        resource.setrlimit(resource.RLIMIT_NPROC, (3, 100))
-        os.setuid(uid)
-
-        def compute(number: int) -> int:
-            green, flag, tasks = scheduler.Scheduler(1, 0.001), [], []
-
-            def computes() -> None:
-                while not flag:
-                    pass
-
-            def tell() -> None:
-                tasks.append(len(os.listdir("/proc/self/task")))
-                flag.append(1)
-
-            for _ in range(number):
-                green.spawn(computes)
-            green.spawn(tell)
-            green.run()
-            until_alone()
-            return tasks[0]
-
-        assert compute(1) == 3
-        resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
-        assert compute(4) > 5
-
-    child(none, 52_732)
-
-
-def test_deadlock_with_a_time_slice(child: Child) -> None:
-    def deadlock() -> None:
-        green, flag, event = scheduler.Scheduler(1, 0.001), [], sync.Event()
+    def compute(number: int) -> int:
+        green, flag, tasks = scheduler.Scheduler(1, 0.001), [], []
 
         def computes() -> None:
             while not flag:
                 pass
 
-        for _ in range(3):
+        def tell() -> None:
+            tasks.append(len(os.listdir("/proc/self/task")))
+            flag.append(1)
+
+        for _ in range(number):
             green.spawn(computes)
-        green.spawn(flag.append, 1)
-        waits = green.spawn(event.wait)
-        try:
-            green.run()
-        except scheduler.Deadlock as found:
-            print(found)
-        event.set()
+        green.spawn(tell)
         green.run()
-        assert not waits.is_alive()
+        until_alone()
+        return tasks[0]
 
-    assert "no thread is left that could wake one" in child(deadlock).stdout
+    assert compute(1) == 3
+    resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
+    assert compute(4) > 5
 
 
-def test_the_end_while_one_computes(child: Child) -> None:
-    def ends() -> None:
-        green = scheduler.Scheduler(1, 0.001)
+@in_child(says="no thread is left that could wake one")
+def test_deadlock_with_a_time_slice() -> None:
+    green, flag, event = scheduler.Scheduler(1, 0.001), [], sync.Event()
 
-        def computes() -> None:
-            while True:
-                pass
+    def computes() -> None:
+        while not flag:
+            pass
 
-        for _ in range(2):
-            runtime.Thread(target=computes, scheduler=green, daemon=True).start()
-        green.spawn(print, "goes on")
+    for _ in range(3):
+        green.spawn(computes)
+    green.spawn(flag.append, 1)
+    waits = green.spawn(event.wait)
+    try:
+        green.run()
+    except scheduler.Deadlock as found:
+        print(found)
+    event.set()
+    green.run()
+    assert not waits.is_alive()
 
-    assert child(ends).stdout == "goes on\n"
+
+@in_child(prints="goes on\n")
+def test_the_end_while_one_computes() -> None:
+    green = scheduler.Scheduler(1, 0.001)
+
+    def computes() -> None:
+        while True:
+            pass
+
+    for _ in range(2):
+        runtime.Thread(target=computes, scheduler=green, daemon=True).start()
+    green.spawn(print, "goes on")
 
 
 def test_a_scheduler_refuses_bad_arguments(on_one: Scheduler) -> None:
@@ -709,63 +689,57 @@ def test_a_stream_between_green_threads_and_lwps(green: Scheduler) -> None:
 
 
 @pytest.mark.parametrize("options", [(1, None), (2, None), (1, 0.001)], ids=str)
-def test_a_deadlock_when_the_last_waker_has_ended(options: tuple[int, float | None], child: Child) -> None:
-    def deadlock(lwps: int, time_slice: float | None) -> None:
-        """Also the LWPs of a run() before."""
-        green = scheduler.Scheduler(lwps, time_slice)
-        for _ in range(20):
-            event, gate = sync.Event(), sync.Event()
-            thread = green.spawn(event.wait)
-            lwp = runtime.Thread(target=gate.wait)
-            lwp.start()
-            green.spawn(gate.set)
-            try:
-                green.run()
-            except scheduler.Deadlock:
-                print("found")
-            event.set()
-            green.run()
-            assert not thread.is_alive()
-
-    assert child(deadlock, *options).stdout == "found\n" * 20
-
-
-def test_a_deadlock_with_a_way_out_is_none(child: Child) -> None:
-    def handled() -> None:
-        """A signal handler, a timeout, or another LWP may still come."""
-        green, event = scheduler.Scheduler(), sync.Event()
-        signal.signal(signal.SIGALRM, lambda *_: event.set())
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        green.spawn(event.wait)
-        green.run()
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-        event = sync.Event()
-        green.spawn(event.wait)
-        lwp = runtime.Thread(target=lambda: (time.sleep(0.1), event.set()))
+@in_child(prints="found\n" * 20)
+def test_a_deadlock_when_the_last_waker_has_ended(options: tuple[int, float | None]) -> None:
+    """Also the LWPs of a run() before."""
+    green = scheduler.Scheduler(*options)
+    for _ in range(20):
+        event, gate = sync.Event(), sync.Event()
+        thread = green.spawn(event.wait)
+        lwp = runtime.Thread(target=gate.wait)
         lwp.start()
-        green.run()
-        lwp.join()
-        green.spawn(sync.Event().wait, 0.05)
-        green.run()
-
-    child(handled)
-
-
-def test_joining_a_green_thread_that_nothing_runs(child: Child) -> None:
-    def join() -> None:
-        green = scheduler.Scheduler()
-        thread = green.spawn(int)
-        thread.join(0.001)
-        assert thread.is_alive()
+        green.spawn(gate.set)
         try:
-            thread.join()
-        except RuntimeError as error:
-            print(error)
+            green.run()
+        except scheduler.Deadlock:
+            print("found")
+        event.set()
         green.run()
-        thread.join()
+        assert not thread.is_alive()
 
-    assert "call its scheduler's run()" in child(join).stdout
+
+@in_child
+def test_a_deadlock_with_a_way_out_is_none() -> None:
+    """A signal handler, a timeout, or another LWP may still come."""
+    green, event = scheduler.Scheduler(), sync.Event()
+    signal.signal(signal.SIGALRM, lambda *_: event.set())
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    green.spawn(event.wait)
+    green.run()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    event = sync.Event()
+    green.spawn(event.wait)
+    lwp = runtime.Thread(target=lambda: (time.sleep(0.1), event.set()))
+    lwp.start()
+    green.run()
+    lwp.join()
+    green.spawn(sync.Event().wait, 0.05)
+    green.run()
+
+
+@in_child(says="call its scheduler's run()")
+def test_joining_a_green_thread_that_nothing_runs() -> None:
+    green = scheduler.Scheduler()
+    thread = green.spawn(int)
+    thread.join(0.001)
+    assert thread.is_alive()
+    try:
+        thread.join()
+    except RuntimeError as error:
+        print(error)
+    green.run()
+    thread.join()
 
 
 @pytest.mark.parametrize("lwps", [1, 2])
@@ -786,239 +760,218 @@ def test_a_stack_overflow_is_reported(lwps: int, child: Child, native_helper: Na
     assert "in deep" in said
 
 
-def test_the_first_scheduler_is_made_by_several_threads(child: Child) -> None:
+@in_child
+def test_the_first_scheduler_is_made_by_several_threads() -> None:
     """The handler of setgid() is replaced once: what calls itself would never end."""
 
-    def program() -> None:
-        def make() -> None:
-            together.wait()
-            scheduler.Scheduler()
+    def make() -> None:
+        together.wait()
+        scheduler.Scheduler()
 
-        def check() -> None:
-            signal.alarm(60)
-            run_threads(threading.Thread(target=make) for _ in range(8))
-            other = threading.Thread(target=event.wait)  # which gets the signal
-            other.start()
-            os.setgid(os.getgid())
-            event.set()
-            other.join()
+    def check() -> None:
+        signal.alarm(60)
+        run_threads(threading.Thread(target=make) for _ in range(8))
+        other = threading.Thread(target=event.wait)  # which gets the signal
+        other.start()
+        os.setgid(os.getgid())
+        event.set()
+        other.join()
 
-        for _ in range(30):
-            together, event = threading.Barrier(8), threading.Event()
-            assert in_forked_child(check) == 0
-
-    child(program)
+    for _ in range(30):
+        together, event = threading.Barrier(8), threading.Event()
+        assert in_forked_child(check) == 0
 
 
-def test_without_membarrier_there_are_none(child: Child) -> None:
+@in_child
+def test_without_membarrier_there_are_none() -> None:
     """The first scheduler needs it: a waker that has just looked whether there is one could forget a green thread."""
+    import pytest
 
-    def program() -> None:
-        import pytest
-
-        if not refuse({"x86_64": 324, "aarch64": 283}[os.uname().machine], 1):
-            return
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match=r"no green threads here: membarrier\(2\) fails"):
-                scheduler.Scheduler()
-        assert scheduler.spawn(int).join()  # and all else works
-
-    child(program)
+    if not refuse({"x86_64": 324, "aarch64": 283}[os.uname().machine], 1):
+        return
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"no green threads here: membarrier\(2\) fails"):
+            scheduler.Scheduler()
+    assert scheduler.spawn(int).join()  # and all else works
 
 
-def test_a_program_that_gets_no_lwp_says_so(child: Child) -> None:
+@in_child(says="Cannot allocate memory\n")
+def test_a_program_that_gets_no_lwp_says_so() -> None:
     """It waited for them in silence, though nobody could run them."""
-
-    def program() -> None:
-        green = scheduler.Scheduler(lwps=2)
-        runtime.Thread(target=int, scheduler=green).start()
-        if not refuse({"x86_64": 56, "aarch64": 220}[os.uname().machine], 12):  # clone(2): ENOMEM
-            green.run()
-            sys.stderr.write("Cannot allocate memory\n")
-
-    assert "Cannot allocate memory\n" in child(program).stderr
+    green = scheduler.Scheduler(lwps=2)
+    runtime.Thread(target=int, scheduler=green).start()
+    if not refuse({"x86_64": 56, "aarch64": 220}[os.uname().machine], 12):  # clone(2): ENOMEM
+        green.run()
+        sys.stderr.write("Cannot allocate memory\n")
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["by /proc/self/mem", "by mprotect"])
-def test_c_code_gets_the_bounds_of_a_green_threads_stack(
-    refused: bool, child: Child, native_helper: NativeHelper
-) -> None:
-    """libc's table of symbols is changed, by the second way where a kernel refuses the first."""
+@in_child
+def test_c_code_gets_the_bounds_of_a_green_threads_stack(refused: bool, helper_path: str) -> None:
+    """A JVM asks by pthread_getattr_np(pthread_self()), and lays its own guard pages there.
 
-    def ask(helper: str, refused: bool) -> None:
-        """A JVM asks by pthread_getattr_np(pthread_self()), and lays its own guard pages there."""
-        if refused:
-            refuse({"x86_64": 18, "aarch64": 68}[os.uname().machine], 5)  # pwrite64: EIO
-        versions = [b"GLIBC_2.32", b"GLIBC_2.2.5" if os.uname().machine == "x86_64" else b"GLIBC_2.17"]
-        libc.dlvsym.restype = ctypes.c_void_p
+    libc's table of symbols is changed, by the second way where a kernel refuses the first.
+    """
+    if refused:
+        refuse({"x86_64": 18, "aarch64": 68}[os.uname().machine], 5)  # pwrite64: EIO
+    versions = [b"GLIBC_2.32", b"GLIBC_2.2.5" if os.uname().machine == "x86_64" else b"GLIBC_2.17"]
+    libc.dlvsym.restype = ctypes.c_void_p
 
-        def addresses() -> list[int]:
-            return [libc.dlvsym(None, b"pthread_getattr_np", version) for version in versions]
+    def addresses() -> list[int]:
+        return [libc.dlvsym(None, b"pthread_getattr_np", version) for version in versions]
 
-        stock, found = addresses(), []
-        green = scheduler.Scheduler()
-        assert set(addresses()).isdisjoint(stock), "what an old library binds is replaced too"
-        native = ctypes.CDLL(helper)
+    stock, found = addresses(), []
+    green = scheduler.Scheduler()
+    assert set(addresses()).isdisjoint(stock), "what an old library binds is replaced too"
+    native = ctypes.CDLL(helper_path)
 
-        def bounds() -> tuple[int, ...]:
-            out = (ctypes.c_size_t * 3)()
-            assert native.stack_range(out) == 0
-            return tuple(out)
+    def bounds() -> tuple[int, ...]:
+        out = (ctypes.c_size_t * 3)()
+        assert native.stack_range(out) == 0
+        return tuple(out)
 
-        def look() -> None:
-            own = bounds()
-            found.append(own)
-            scheduler.yield_()
-            assert bounds()[:2] == own[:2]
+    def look() -> None:
+        own = bounds()
+        found.append(own)
+        scheduler.yield_()
+        assert bounds()[:2] == own[:2]
 
-        threads = [runtime.Thread(target=look, scheduler=green, stack_size=256 << 10) for _ in range(3)]
-        threads += [runtime.Thread(target=lambda: found.append(bounds()), stack_size=256 << 10)]
-        for thread in threads:
-            thread.start()
-        green.run()
-        threads[-1].join()
-        found.append(bounds())  # the main thread's
-        assert len({low for low, high, frame in found}) == 5
-        assert all(low <= frame < high for low, high, frame in found)
-
-    child(ask, native_helper.path, refused)
+    threads = [runtime.Thread(target=look, scheduler=green, stack_size=256 << 10) for _ in range(3)]
+    threads += [runtime.Thread(target=lambda: found.append(bounds()), stack_size=256 << 10)]
+    for thread in threads:
+        thread.start()
+    green.run()
+    threads[-1].join()
+    found.append(bounds())  # the main thread's
+    assert len({low for low, high, frame in found}) == 5
+    assert all(low <= frame < high for low, high, frame in found)
 
 
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("busy", [True, False], ids=["while others run", "while all sleep"])
-def test_ctrl_c_reaches_run(busy: bool, child: Child) -> None:
-    def interrupted(busy: bool) -> None:
-        green, stop, ready = scheduler.Scheduler(), [], sync.Event()
+@in_child(says="interrupted True")
+def test_ctrl_c_reaches_run(busy: bool) -> None:
+    green, stop, ready = scheduler.Scheduler(), [], sync.Event()
 
-        def work() -> None:
-            ready.set()
-            while not stop:
-                scheduler.yield_() if busy else scheduler.sleep(3600)
+    def work() -> None:
+        ready.set()
+        while not stop:
+            scheduler.yield_() if busy else scheduler.sleep(3600)
 
-        def interrupt() -> None:
-            ready.wait()
-            os.kill(os.getpid(), signal.SIGINT)
+    def interrupt() -> None:
+        ready.wait()
+        os.kill(os.getpid(), signal.SIGINT)
 
-        daemon = runtime.Thread(target=work, scheduler=green, daemon=True)
-        daemon.start()
-        green.spawn(interrupt)
-        waits = green.spawn(sync.Event().wait, 3600)
-        try:
-            green.run()
-        except KeyboardInterrupt:
-            print("interrupted", waits.is_alive(), green.unfinished, flush=True)
-        os._exit(0)
-
-    assert child(interrupted, busy).stdout.startswith("interrupted True")
+    daemon = runtime.Thread(target=work, scheduler=green, daemon=True)
+    daemon.start()
+    green.spawn(interrupt)
+    waits = green.spawn(sync.Event().wait, 3600)
+    try:
+        green.run()
+    except KeyboardInterrupt:
+        print("interrupted", waits.is_alive(), green.unfinished, flush=True)
+    os._exit(0)
 
 
-def test_an_lwps_signal_while_all_sleep(child: Child) -> None:
-    def interrupted() -> None:
-        green = scheduler.Scheduler()
-        green.spawn(sync.Event().wait)
-        main = threading.get_native_id()
+@in_child(prints="interrupted\n")
+def test_an_lwps_signal_while_all_sleep() -> None:
+    green = scheduler.Scheduler()
+    green.spawn(sync.Event().wait)
+    main = threading.get_native_id()
 
-        def interrupt() -> None:
-            wait_until_parked(main, private=True)
-            os.kill(os.getpid(), signal.SIGINT)
+    def interrupt() -> None:
+        wait_until_parked(main, private=True)
+        os.kill(os.getpid(), signal.SIGINT)
 
-        runtime.Thread(target=interrupt).start()
-        try:
-            green.run()
-        except KeyboardInterrupt:
-            print("interrupted")
-        sys.stdout.flush()
-        os._exit(0)
-
-    assert child(interrupted).stdout == "interrupted\n"
+    runtime.Thread(target=interrupt).start()
+    try:
+        green.run()
+    except KeyboardInterrupt:
+        print("interrupted")
+    sys.stdout.flush()
+    os._exit(0)
 
 
-def test_credentials_change_under_green_threads(child: Child) -> None:
+@in_child
+def test_credentials_change_under_green_threads() -> None:
+    """glibc waits until the signal has reached each LWP; the one that runs green threads must answer."""
+    green, stop = scheduler.Scheduler(), []
+
     def change() -> None:
-        """glibc waits until the signal has reached each LWP; the one that runs green threads must answer."""
-        green, stop = scheduler.Scheduler(), []
+        for _ in range(200):
+            assert libc.setresgid(-1, os.getegid(), -1) == 0
+        stop.append(1)
 
-        def change() -> None:
-            for _ in range(200):
-                assert libc.setresgid(-1, os.getegid(), -1) == 0
-            stop.append(1)
+    def turn() -> None:
+        while not stop:
+            scheduler.yield_()
 
-        def turn() -> None:
-            while not stop:
-                scheduler.yield_()
-
-        for _ in range(3):
-            green.spawn(turn)
-        lwp = runtime.Thread(target=change)
-        lwp.start()
-        green.run()
-        lwp.join()
-        green.spawn(change)  # a green thread itself
-        green.run()
-
-    child(change)
+    for _ in range(3):
+        green.spawn(turn)
+    lwp = runtime.Thread(target=change)
+    lwp.start()
+    green.run()
+    lwp.join()
+    green.spawn(change)  # a green thread itself
+    green.run()
 
 
 # ---- fork, and the end -----------------------------------------------------------------------------------------------
 
 
-def test_fork_in_a_green_thread(child: Child) -> None:
-    def fork() -> None:
-        green, ended = scheduler.Scheduler(), []
+@in_child
+def test_fork_in_a_green_thread() -> None:
+    green, ended = scheduler.Scheduler(), []
 
-        def in_child() -> int:
-            assert threading.get_native_id() == os.getpid()
-            assert [thread.name for thread in threading.enumerate()] == ["forks"]
-            assert not other.is_alive()
-            run_thread(runtime.Thread(target=ended.append, args=(1,)))
-            scheduler.sleep(0.001)
-            again = green.spawn(ended.append, 2)
-            again.join()  # the thread that has forked has the LWP, and lends it
-            assert ended == [1, 2], ended
-            return 7
+    def in_child() -> int:
+        assert threading.get_native_id() == os.getpid()
+        assert [thread.name for thread in threading.enumerate()] == ["forks"]
+        assert not other.is_alive()
+        run_thread(runtime.Thread(target=ended.append, args=(1,)))
+        scheduler.sleep(0.001)
+        again = green.spawn(ended.append, 2)
+        again.join()  # the thread that has forked has the LWP, and lends it
+        assert ended == [1, 2], ended
+        return 7
 
-        def parent() -> None:
-            scheduler.yield_()
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    code = in_child()
-                finally:
-                    sys.stderr.flush()
-                    os._exit(code)
-            _, status = os.waitpid(pid, 0)
-            ended.append(os.waitstatus_to_exitcode(status))
+    def parent() -> None:
+        scheduler.yield_()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = in_child()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        ended.append(os.waitstatus_to_exitcode(status))
 
-        other = green.spawn(scheduler.sleep, 0.05)
-        runtime.Thread(target=parent, name="forks", scheduler=green).start()
-        green.run()
-        assert ended == [7], ended
-
-    child(fork)
+    other = green.spawn(scheduler.sleep, 0.05)
+    runtime.Thread(target=parent, name="forks", scheduler=green).start()
+    green.run()
+    assert ended == [7], ended
 
 
-def test_fork_by_the_thread_that_runs_the_scheduler(child: Child) -> None:
-    def fork() -> None:
-        green = scheduler.Scheduler()
-        codes = []
+@in_child
+def test_fork_by_the_thread_that_runs_the_scheduler() -> None:
+    green = scheduler.Scheduler()
+    codes = []
 
-        def handler(*_: object) -> None:  # runs in the main thread, which is in run()
-            pid = os.fork()
-            if pid == 0:
-                return
-            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    def handler(*_: object) -> None:  # runs in the main thread, which is in run()
+        pid = os.fork()
+        if pid == 0:
+            return
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
-        signal.signal(signal.SIGALRM, handler)
-        green.spawn(lambda: (os.kill(os.getpid(), signal.SIGALRM), scheduler.sleep(0.2)))
-        green.run()
-        if not codes:  # the child: nobody is left, so run() is at its end
-            os._exit(5)
-        assert codes == [5], codes
-
-    child(fork)
+    signal.signal(signal.SIGALRM, handler)
+    green.spawn(lambda: (os.kill(os.getpid(), signal.SIGALRM), scheduler.sleep(0.2)))
+    green.run()
+    if not codes:  # the child: nobody is left, so run() is at its end
+        os._exit(5)
+    assert codes == [5], codes
 
 
 def test_the_end_of_the_program(child: Child) -> None:
@@ -1055,26 +1008,24 @@ def test_the_end_of_the_program(child: Child) -> None:
     assert result.stderr == ""
 
 
-def test_the_end_while_a_daemon_runs_green_threads(child: Child) -> None:
-    def ends() -> None:
-        """What the end waits for runs on an LWP for which it would not."""
-        green, running = scheduler.Scheduler(), sync.Event()
+@in_child(prints="late\n")
+def test_the_end_while_a_daemon_runs_green_threads() -> None:
+    """What the end waits for runs on an LWP for which it would not."""
+    green, running = scheduler.Scheduler(), sync.Event()
 
-        def late() -> None:
-            running.set()
-            scheduler.sleep(0.05)
-            print("late")
+    def late() -> None:
+        running.set()
+        scheduler.sleep(0.05)
+        print("late")
 
-        def turn() -> None:
-            while True:
-                scheduler.yield_()
+    def turn() -> None:
+        while True:
+            scheduler.yield_()
 
-        runtime.Thread(target=turn, scheduler=green, daemon=True).start()
-        green.spawn(late)
-        runtime.Thread(target=green.run, daemon=True).start()
-        running.wait()
-
-    assert child(ends).stdout == "late\n"
+    runtime.Thread(target=turn, scheduler=green, daemon=True).start()
+    green.spawn(late)
+    runtime.Thread(target=green.run, daemon=True).start()
+    running.wait()
 
 
 def test_many(on_one: Scheduler) -> None:

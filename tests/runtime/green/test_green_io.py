@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -27,7 +26,9 @@ pytestmark = pytest.mark.timeout(20)
 # ---- wait_fd ---------------------------------------------------------------------------------------------------------
 
 
-def read_beside_two_that_never_wait() -> None:
+@in_child
+def test_a_ready_file_waits_at_most_a_millisecond_of_turns() -> None:
+    """Turns of half a millisecond; without that it would be for up to 64 of them."""
     runtime.install(green=True)
     green, turns, waited = scheduler.Scheduler(1, None), [0], []
     (request, client), (ready, more) = os.pipe(), os.pipe()
@@ -51,12 +52,6 @@ def read_beside_two_that_never_wait() -> None:
     for function in (serve, never_waits, never_waits):
         green.spawn(function)
     green.run()
-    print(*waited)
-
-
-def test_a_ready_file_waits_at_most_a_millisecond_of_turns(child: Child) -> None:
-    """Turns of half a millisecond; without that it would be for up to 64 of them."""
-    waited = [int(word) for word in child(read_beside_two_that_never_wait).stdout.split()]
     assert len(waited) == 6
     assert max(waited) <= 5
 
@@ -372,342 +367,158 @@ READY = {
 }
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("text", READY.values(), ids=READY)
 @pytest.mark.parametrize("main", [False, True], ids=["a green thread", "the main thread"])
-def test_what_is_ready_at_once_lets_others_run(name: str, main: bool, child: Child) -> None:
+@in_child(prints=". slept\n")
+def test_what_is_ready_at_once_lets_others_run(text: str, main: bool) -> None:
     """A loop around a call that never waits: one who sleeps, and one who waits for a file, have their turns."""
+    runtime.install(green=True, time_slice=None)
+    import select
+    import selectors
+    import socket
+    import subprocess
 
-    def blocks(text: str, main: bool) -> None:
-        runtime.install(green=True, time_slice=None)
-        import select
-        import selectors
-        import socket
-        import subprocess
+    late, other = socket.socketpair()
+    other.send(b".")
+    unblocked = socket.socket(fileno=os.dup(late.fileno()))
+    unblocked.settimeout(0)
+    poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
+    for each in (poll, epoll, selector):
+        each.register(late, 1)
+    zeros = os.open("/dev/zero", os.O_RDONLY)
+    sink = os.open("/dev/null", os.O_WRONLY)
+    file = os.fdopen(os.dup(zeros), "rb", 0)
+    process = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
+    pid = process.pid
+    come: list[str] = []
 
-        late, other = socket.socketpair()
-        other.send(b".")
-        unblocked = socket.socket(fileno=os.dup(late.fileno()))
-        unblocked.settimeout(0)
-        poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
-        for each in (poll, epoll, selector):
-            each.register(late, 1)
-        zeros = os.open("/dev/zero", os.O_RDONLY)
-        sink = os.open("/dev/null", os.O_WRONLY)
-        file = os.fdopen(os.dup(zeros), "rb", 0)
-        process = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
-        pid = process.pid
-        come: list[str] = []
+    def sleep() -> None:
+        time.sleep(0.01)
+        come.append("slept")
 
-        def sleep() -> None:
+    def read() -> None:
+        come.append(os.read(process.stdout.fileno(), 1).decode())  # type: ignore[union-attr]
+
+    def block() -> None:
+        call = compile(text, name, "eval")
+        process.stdin.write(b".")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+        while len(come) < 2:
+            eval(call, names)
+
+    name, names = "<ready>", {**globals(), **locals()}
+    if main:
+        for target in (sleep, read):
+            threading.Thread(target=target).start()
+        block()
+    else:
+        together(sleep, read, block)
+    process.communicate()
+    print(*sorted(come))
+
+
+@in_child(prints="nobody reads\n")
+def test_threads_share_an_open_pipe() -> None:
+    """The lock that a buffered file has in C is no place where green threads could meet."""
+    runtime.install(green=True, time_slice=None)
+    read, write = os.pipe()
+    reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+    lines: list[bytes] = []
+
+    def take() -> None:
+        lines.append(reader.readline())
+
+    def fill(letter: bytes) -> None:
+        writer.write(letter * 100_000)
+        writer.flush()
+
+    def write_lines() -> None:
+        scheduler.yield_()
+        writer.write(b"1\n2\n")
+        writer.flush()
+
+    def close_while_they_read() -> None:
+        time.sleep(0.001)
+        together(reader.close, write_lines)
+
+    together(take, take, close_while_they_read)
+    assert sorted(lines) == [b"1\n", b"2\n"]
+    assert reader.closed
+    try:
+        writer.write(b"3")
+        writer.flush()
+    except BrokenPipeError:
+        print("nobody reads")
+    writer.raw.close()  # type: ignore[union-attr]
+    read, write = os.pipe()
+    reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
+    got: list[bytes] = []
+    together(partial(fill, b"a"), partial(fill, b"b"), lambda: got.append(reader.read(200_000)))
+    assert sorted(got[0]) == sorted(b"a" * 100_000 + b"b" * 100_000)
+    writer.close()
+    assert reader.read() == b""
+    reader.close()
+
+
+@in_child
+def test_a_server_and_its_clients() -> None:
+    """An HTTP server of threads, and clients of it, all on one LWP."""
+    runtime.install(green=True, time_slice=None)
+    import urllib.request
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
             time.sleep(0.01)
-            come.append("slept")
+            body = self.path.encode() * 1000
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-        def read() -> None:
-            come.append(os.read(process.stdout.fileno(), 1).decode())  # type: ignore[union-attr]
+        def log_message(self, *args: object) -> None:
+            pass
 
-        def block() -> None:
-            call = compile(text, name, "eval")
-            process.stdin.write(b".")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            while len(come) < 2:
-                eval(call, names)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # with less the kernel drops connections, which are tried again after a second
 
-        name, names = "<ready>", {**globals(), **locals()}
-        if main:
-            for target in (sleep, read):
-                threading.Thread(target=target).start()
-            block()
-        else:
-            together(sleep, read, block)
-        process.communicate()
-        print(*sorted(come))
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    lengths = []
 
-    assert child(blocks, READY[name], main).stdout == ". slept\n"
+    def get(number: int) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{number:03}") as reply:
+            lengths.append(len(reply.read()))
 
-
-def test_threads_share_an_open_pipe(child: Child) -> None:
-    def share() -> None:
-        """The lock that a buffered file has in C is no place where green threads could meet."""
-        runtime.install(green=True, time_slice=None)
-        read, write = os.pipe()
-        reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
-        lines: list[bytes] = []
-
-        def take() -> None:
-            lines.append(reader.readline())
-
-        def fill(letter: bytes) -> None:
-            writer.write(letter * 100_000)
-            writer.flush()
-
-        def write_lines() -> None:
-            scheduler.yield_()
-            writer.write(b"1\n2\n")
-            writer.flush()
-
-        def close_while_they_read() -> None:
-            time.sleep(0.001)
-            together(reader.close, write_lines)
-
-        together(take, take, close_while_they_read)
-        assert sorted(lines) == [b"1\n", b"2\n"]
-        assert reader.closed
-        try:
-            writer.write(b"3")
-            writer.flush()
-        except BrokenPipeError:
-            print("nobody reads")
-        writer.raw.close()  # type: ignore[union-attr]
-        read, write = os.pipe()
-        reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
-        got: list[bytes] = []
-        together(partial(fill, b"a"), partial(fill, b"b"), lambda: got.append(reader.read(200_000)))
-        assert sorted(got[0]) == sorted(b"a" * 100_000 + b"b" * 100_000)
-        writer.close()
-        assert reader.read() == b""
-        reader.close()
-
-    assert child(share).stdout == "nobody reads\n"
+    together(*(partial(get, number) for number in range(100)))
+    server.shutdown()
+    server.server_close()
+    assert lengths == [4000] * 100
+    assert tasks("self", "lwp-helper") == 1, "except the one that looked up the server's name"
 
 
-def test_a_server_and_its_clients(child: Child) -> None:
-    def serve() -> None:
-        """An HTTP server of threads, and clients of it, all on one LWP."""
-        runtime.install(green=True, time_slice=None)
-        import urllib.request
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+@in_child(prints="concurrent poll() invocation\nTrue []\n")
+def test_a_registration_during_a_poll_counts_from_the_next() -> None:
+    runtime.install(green=True, time_slice=None)
+    import select
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                time.sleep(0.01)
-                body = self.path.encode() * 1000
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 128  # with less the kernel drops connections, which are tried again after a second
-
-        server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever).start()
-        lengths = []
-
-        def get(number: int) -> None:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{number:03}") as reply:
-                lengths.append(len(reply.read()))
-
-        together(*(partial(get, number) for number in range(100)))
-        server.shutdown()
-        server.server_close()
-        assert lengths == [4000] * 100
-        assert tasks("self", "lwp-helper") == 1, "except the one that looked up the server's name"
-
-    child(serve)
-
-
-def test_errors_are_stocks(child: Child) -> None:
-    """What a call raises, with and without green threads."""
-
-    def errors(green: bool) -> None:
-        import contextlib
-        import ctypes
-        import json
-        import select
-        import selectors
-        import socket
-
-        if green:
-            runtime.install(green=True, time_slice=None)
-        found = []
-
-        def note(function: Any, *args: object, **kwargs: object) -> None:
-            try:
-                found.append(repr(function(*args, **kwargs)))
-            except Exception as error:
-                found.append(f"{type(error).__name__}: {error}")
-
-        def opened(fd: int, mode: Any, options: dict[str, Any]) -> Any:
-            with open(fd, mode, **options) as file:
-                return [cls.__name__ for cls in type(file).__mro__ if cls.__module__ == "_io"]
-
-        def all_of_it() -> None:
-            with socket.create_server(("127.0.0.1", 0)) as gone:
-                address = gone.getsockname()
-            with socket.socket() as sock:
-                note(sock.connect, address)
-                note(sock.connect_ex, address)
-                note(sock.connect, "no address")
-                note(sock.connect, (1, 2))
-                note(sock.send, "text")
-                note(sock.sendto, b".")
-                note(sock.recv, -1)
-                note(sock.recv)
-                sock.settimeout(0)
-                note(sock.accept)
-                note(sock.recv, 1)
-            for name, *args in (
-                ("send", b"."),
-                ("sendall", b"."),
-                ("sendto", b".", address),
-                ("sendmsg", [b"."]),
-                ("recv", 1),
-                ("recv_into", bytearray(1)),
-                ("recvfrom", 1),
-                ("recvfrom_into", bytearray(1)),
-                ("recvmsg", 1),
-                ("recvmsg_into", [bytearray(1)]),
-                ("accept",),
-                ("connect", address),
-                ("connect_ex", address),
-                ("connect_ex", "no address"),
-                ("listen",),
-                ("close",),
-            ):
-                note(getattr(sock, name), *args)
-            a, b = socket.socketpair()
-            note(a.send)
-            note(a.sendall)
-            note(a.sendall, "text")
-            note(a.sendall, [1])
-            note(a.sendall, memoryview(bytearray(4))[::2])
-            note(a.sendall, (ctypes.c_int * 2)(1, 2))
-            note(b.recv, 100)
-            note(a.sendall, b"")
-            a.setblocking(True)
-            for name, *args in (("recv", 1), ("recvfrom", 1), ("recv_into", bytearray(1), 0), ("recvmsg", 1, 0)):
-                note(getattr(a, name), *args, socket.MSG_DONTWAIT)
-                note(getattr(a, name), *args, "no flags")
-            for name, *args in (("send", bytes(1000)), ("sendmsg", [bytes(1000)], [])):
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        getattr(a, name)(*args, socket.MSG_DONTWAIT)
-                note(getattr(a, name), *args, socket.MSG_DONTWAIT)
-                note(getattr(a, name), *args, "no flags")
-            note(a.sendmsg)
-            note(a.sendfile)
-            note(a.sendto)
-            note(a.connect)
-            note(a.connect_ex, 1, 2)
-            note(os.read)
-            note(os.read, "1", 1)
-            note(os.close)
-            note(os.close, 9999)
-            note(os.close, "1")
-            note(os.waitpid, 1)
-            closed: Any = select.epoll()
-            closed.close()
-            note(closed.poll)
-            closed = selectors.DefaultSelector()
-            closed.close()
-            note(closed.select)
-            a.settimeout(0.001)
-            note(a.recv, 1)
-            b.close()
-            note(a.send, b".")
-            a.close()
-            note(os.read, 9999, 1)
-            read, write = os.pipe()
-            for mode in ("r", "w", "a", "rb", "wb", "ab", "r+", "x", "", "rb+", 7):
-                for options in ({}, {"buffering": 0}, {"buffering": 1}, {"encoding": "ascii"}, {"newline": "x"}):
-                    fd = os.dup(read if "r" in str(mode) else write)
-                    note(opened, fd, mode, options)
-            note(open, 9999)
-            note(open, -1)
-            note(input)
-            note(os.write, 9999, b".")
-            note(os.write, 1, "text")
-            note(os.waitpid, os.getpid(), 0)
-            note(os.waitpid, -1, 0)
-            note(os.wait3, 0)
-            note(os.wait4, -1, 0)
-            note(os.wait4, os.getpid())
-            note(os.waitid, os.P_PID, os.getpid(), os.WEXITED)
-            note(os.waitid, os.P_ALL, 0, 0)
-            note(os.waitid, "x", 0, 0)
-            for call in (os.fsync, os.fdatasync):
-                note(call, 9999)
-                note(call, "x")
-                note(call)
-            note(os.sync, 1)
-            note(os.open, "/no/such/file", os.O_RDONLY)
-            note(os.open, "/", os.O_WRONLY)
-            note(os.open, "/", "x")
-            note(os.open, 5, os.O_RDONLY)
-            note(os.open, "a\0b", os.O_RDONLY)
-            note(os.open, "x", os.O_RDONLY, dir_fd=9999)
-            note(os.open)
-            note(open, "/no/such/file")
-            note(open, "/", "w")
-            note(open, "a\0b")
-            note(open, None)
-            for arguments in ((9999, 1, 0), (0, "x", 0), (0, 1, -1), (0, 1, "x"), (1 << 40, 1, 0), (0,)):
-                note(os.pread, *arguments)
-            for arguments in ((9999, [bytearray(1)], 0), (0, 5, 0), (0, [bytearray(1)], -1), (0, [b"x"], 0, "x")):
-                note(os.preadv, *arguments)
-            note(os.readv, 9999, [bytearray(1)])
-            note(os.read, 9999, 1)
-            note(os.pwrite, 9999, bytes(1 << 20), 0)
-            note(os.pwrite, 1, "text", 0)
-            note(os.sendfile, 9999, 9998, 0, 1)
-            note(os.sendfile, 1, 9998, 0)
-            note(os.copy_file_range, 9999, 9998, 1)
-            note(os.posix_fallocate, 9999, 0, 1)
-            note(time.sleep, -1)
-            note(time.sleep, "1")
-            note(select.select, [9999], [], [], 0.001)
-            note(select.select, ["x"], [], [])
-            note(select.select, [], [], [], 0.001)
-            note(select.select, [], [], [], -1)
-            note(select.select, [], [], [], "1")
-            note(select.select, [], [])
-            note(select.select, 5, [], [])
-            poll = select.poll()
-            note(type(poll))
-            note(poll.register)
-            note(poll.poll, "1")
-            note(poll.poll, 1, 2)
-            note(select.epoll().poll, "1")
-            note(select.epoll().poll, 1, 0)
-            note(poll.register, "x")
-            note(poll.modify, 5, select.POLLIN)
-            note(poll.unregister, 5)
-            note(socket.getaddrinfo, "127.0.0.1", "no such service")
-
-        together(all_of_it)
-        print(json.dumps(found))
-
-    stock, green = (json.loads(child(errors, green).stdout) for green in (False, True))
-    assert green == stock
-
-
-def test_a_registration_during_a_poll_counts_from_the_next(child: Child) -> None:
-    def registered_meanwhile() -> None:
-        runtime.install(green=True, time_slice=None)
-        import select
-
-        read, write = os.pipe()
-        other, _end = os.pipe()
-        poll, found = select.poll(), []
-        poll.register(read, select.POLLIN)
-        thread = threading.Thread(target=lambda: found.append(poll.poll(30_000)))
-        thread.start()
-        while not poll._polled:
-            time.sleep(0)
-        poll.unregister(read)
-        poll.register(other, select.POLLIN)
-        try:
-            poll.poll(10)
-        except RuntimeError as error:
-            print(error)
-        os.write(write, b".")
-        thread.join()
-        print(found == [[(read, select.POLLIN)]], poll.poll(0))
-
-    assert child(registered_meanwhile).stdout == "concurrent poll() invocation\nTrue []\n"
+    read, write = os.pipe()
+    other, _end = os.pipe()
+    poll, found = select.poll(), []
+    poll.register(read, select.POLLIN)
+    thread = threading.Thread(target=lambda: found.append(poll.poll(30_000)))
+    thread.start()
+    while not poll._polled:
+        time.sleep(0)
+    poll.unregister(read)
+    poll.register(other, select.POLLIN)
+    try:
+        poll.poll(10)
+    except RuntimeError as error:
+        print(error)
+    os.write(write, b".")
+    thread.join()
+    print(found == [[(read, select.POLLIN)]], poll.poll(0))
 
 
 #: What socket_cases.py has not: closed_meanwhile, closed_while_connecting, a_pipe_is_closed_meanwhile.
@@ -722,175 +533,160 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize(("waits", "closes", "says"), CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("options", [{}, {"time_slice": 0.001}], ids=["one LWP", "a time slice"])
-def test_closing_a_file_ends_the_waits_for_it(name: str, options: dict[str, Any], child: Child) -> None:
+@in_child
+def test_closing_a_file_ends_the_waits_for_it(waits: str, closes: str, says: str, options: dict[str, Any]) -> None:
     """The kernel says nothing to a thread that waits in an epoll for a file that is closed."""
+    runtime.install(green=True, **options)
+    import select
+    import selectors
+    import socket
 
-    def wait(waits: str, closes: str, options: dict[str, Any]) -> None:
-        runtime.install(green=True, **options)
-        import select
-        import selectors
-        import socket
+    late, other = socket.socketpair()
+    quiet = socket.create_server(("127.0.0.1", 0))
+    read, write = os.pipe()
+    file = os.fdopen(os.dup(read), "rb", 0)
+    poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
+    for each in (poll, epoll, selector):
+        each.register(late, select.POLLIN)
+    names = {**globals(), **locals()}
 
-        late, other = socket.socketpair()
-        quiet = socket.create_server(("127.0.0.1", 0))
-        read, write = os.pipe()
-        file = os.fdopen(os.dup(read), "rb", 0)
-        poll, epoll, selector = select.poll(), select.epoll(), selectors.DefaultSelector()
-        for each in (poll, epoll, selector):
-            each.register(late, select.POLLIN)
-        names = {**globals(), **locals()}
+    begun, found = threading.Semaphore(0), list[str]()
 
-        begun = threading.Semaphore(0)
+    def run() -> None:
+        begun.release()
+        try:
+            found.append(str(eval(waits, names)))
+        except OSError as error:
+            found.append(str(error))
 
-        def run() -> None:
-            begun.release()
-            try:
-                found = str(eval(waits, names))
-            except OSError as error:
-                found = str(error)
-            print(f"{found}\n", end="")  # in one piece: with a time slice several threads write
+    def close() -> None:
+        for _ in waiters:
+            begun.acquire()
+        time.sleep(0.05)
+        exec(closes, names)
 
-        def close() -> None:
-            for _ in waiters:
-                begun.acquire()
-            time.sleep(0.05)
-            exec(closes, names)
-
-        waiters = [run] * (3 if "accept" in waits else 1)
-        together(*waiters, close)
-
-    waits, closes, said = CLOSED[name]
-    assert child(wait, waits, closes, options).stdout == f"{said}\n" * (3 if name == "accept" else 1)
+    waiters = [run] * (3 if "accept" in waits else 1)
+    together(*waiters, close)
+    assert found == [says] * len(waiters)
 
 
-def test_a_closed_descriptors_number_is_not_read_from(child: Child) -> None:
+@in_child(prints="[Errno 9] Bad file descriptor\n")
+def test_a_closed_descriptors_number_is_not_read_from() -> None:
     """The event has come, but before it is the thread's turn the number is another file's."""
+    runtime.install(green=True, time_slice=None)
+    from runtime import native
 
-    def reuse() -> None:
-        runtime.install(green=True, time_slice=None)
-        from runtime import native
+    def turn() -> None:
+        end = time.monotonic() + 0.002
+        native.may_block()
+        while time.monotonic() < end:
+            pass
+        native.may_block()  # who calls it goes on before those that the poller finds meanwhile
 
-        def turn() -> None:
-            end = time.monotonic() + 0.002
-            native.may_block()
-            while time.monotonic() < end:
-                pass
-            native.may_block()  # who calls it goes on before those that the poller finds meanwhile
+    def wait() -> None:
+        try:
+            print("read", os.read(read, 1))
+        except OSError as error:
+            print(error)
 
-        def wait() -> None:
-            try:
-                print("read", os.read(read, 1))
-            except OSError as error:
-                print(error)
-
-        read, write = os.pipe()
-        thread = threading.Thread(target=wait)
-        thread.start()
-        time.sleep(0.001)
-        os.write(write, b".")
-        turn()
-        os.close(read)
-        other, source = os.pipe()
-        assert other == read
-        os.write(source, b"another's")
-        thread.join()
-        assert os.read(other, 100) == b"another's"
-
-    assert child(reuse).stdout == "[Errno 9] Bad file descriptor\n"
+    read, write = os.pipe()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.001)
+    os.write(write, b".")
+    turn()
+    os.close(read)
+    other, source = os.pipe()
+    assert other == read
+    os.write(source, b"another's")
+    thread.join()
+    assert os.read(other, 100) == b"another's"
 
 
-def test_another_lwp_makes_a_number_anothers_during_a_call(child: Child) -> None:
+@in_child(timeout=60)
+def test_another_lwp_makes_a_number_anothers_during_a_call() -> None:
     """A write of more than fits, part of which is written: the rest doesn't go to the other file."""
+    runtime.install(green=True, lwps=2)
+    import select
+    from contextlib import suppress
 
-    def reuse() -> None:
-        runtime.install(green=True, lwps=2)
-        import select
-        from contextlib import suppress
+    sys.setswitchinterval(1e-6)
 
-        sys.setswitchinterval(1e-6)
+    def write_more_than_fits(write: int) -> None:
+        with suppress(OSError):  # EBADF, or EPIPE
+            os.write(write, bytes(300_000))
 
-        def write_more_than_fits(write: int) -> None:
-            with suppress(OSError):  # EBADF, or EPIPE
-                os.write(write, bytes(300_000))
-
-        for turn in range(3000):
-            (read, write), (another, source) = os.pipe(), os.pipe()
-            writer = threading.Thread(target=write_more_than_fits, args=(write,))
-            writer.start()
-            while not select.select([read], [], [], 0)[0]:  # it has begun
-                pass
-            for _ in range(turn % 3):
-                os.read(read, 65536)
-            os.dup2(source, write)
-            os.close(read)
-            writer.join(1)  # one that waits to write more to another's pipe never ends
-            assert not writer.is_alive()
-            os.close(write)
-            os.close(source)
-            assert os.read(another, 1) == b""
-            os.close(another)
-
-    child(reuse, timeout=60)
+    for turn in range(3000):
+        (read, write), (another, source) = os.pipe(), os.pipe()
+        writer = threading.Thread(target=write_more_than_fits, args=(write,))
+        writer.start()
+        while not select.select([read], [], [], 0)[0]:  # it has begun
+            pass
+        for _ in range(turn % 3):
+            os.read(read, 65536)
+        os.dup2(source, write)
+        os.close(read)
+        writer.join(1)  # one that waits to write more to another's pipe never ends
+        assert not writer.is_alive()
+        os.close(write)
+        os.close(source)
+        assert os.read(another, 1) == b""
+        os.close(another)
 
 
 @pytest.mark.parametrize("options", [{}, {"lwps": 2}, {"time_slice": 0.001}], ids=str)
-def test_fork_with_green_threads_installed(options: dict[str, Any], child: Child) -> None:
-    def fork(options: dict[str, Any]) -> None:
-        runtime.install(green=True, **options)
-        import multiprocessing
-        import select
+@in_child
+def test_fork_with_green_threads_installed(options: dict[str, Any]) -> None:
+    runtime.install(green=True, **options)
+    import multiprocessing
+    import select
 
-        read, write = os.pipe()
-        scheduler.wait_fd(read, select.POLLIN, 0.001)  # there is an epoll that the child must not share
+    read, write = os.pipe()
+    scheduler.wait_fd(read, select.POLLIN, 0.001)  # there is an epoll that the child must not share
 
-        def wait_for_it() -> None:
-            assert os.read(read, 1) == b"1"
+    def wait_for_it() -> None:
+        assert os.read(read, 1) == b"1"
 
-        def in_child() -> None:
-            together(partial(time.sleep, 0.01))
-            mine, theirs = os.pipe()
-            together(partial(os.read, mine, 1), lambda: (time.sleep(0.01), os.write(theirs, b".")))
-            if "time_slice" in options:
-                stop: list[int] = []
-                together(lambda: [0 for _ in iter(lambda: bool(stop), True)], lambda: stop.append(1))
+    def in_child() -> None:
+        together(partial(time.sleep, 0.01))
+        mine, theirs = os.pipe()
+        together(partial(os.read, mine, 1), lambda: (time.sleep(0.01), os.write(theirs, b".")))
+        if "time_slice" in options:
+            stop: list[int] = []
+            together(lambda: [0 for _ in iter(lambda: bool(stop), True)], lambda: stop.append(1))
 
-        reader = threading.Thread(target=wait_for_it)
-        reader.start()
-        time.sleep(0.01)
-        process = multiprocessing.get_context("fork").Process(target=in_child)
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        os.write(write, b"1")
-        reader.join()
-
-    child(fork, options)
+    reader = threading.Thread(target=wait_for_it)
+    reader.start()
+    time.sleep(0.01)
+    process = multiprocessing.get_context("fork").Process(target=in_child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    os.write(write, b"1")
+    reader.join()
 
 
-def test_signals_while_the_main_thread_waits(child: Child) -> None:
-    def wait() -> None:
-        runtime.install(green=True, time_slice=None)
-        event = threading.Event()
-        signal.signal(signal.SIGUSR1, lambda *_: event.set())
+@in_child(says="interrupted\nall green threads sleep")
+def test_signals_while_the_main_thread_waits() -> None:
+    runtime.install(green=True, time_slice=None)
+    event = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: event.set())
 
-        def kill() -> None:
-            time.sleep(0.02)
-            os.kill(os.getpid(), signal.SIGUSR1)
+    def kill() -> None:
+        time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
 
-        threading.Thread(target=kill).start()
-        assert event.wait(30)
-        threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), signal.SIGINT))).start()
-        try:
-            time.sleep(30)
-        except KeyboardInterrupt:
-            print("interrupted")
-        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-        try:
-            threading.Event().wait()
-        except scheduler.Deadlock as found:
-            print(found)
-
-    said = child(wait).stdout
-    assert said.startswith("interrupted\nall green threads sleep")
+    threading.Thread(target=kill).start()
+    assert event.wait(30)
+    threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), signal.SIGINT))).start()
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print("interrupted")
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        threading.Event().wait()
+    except scheduler.Deadlock as found:
+        print(found)

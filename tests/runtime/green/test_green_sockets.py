@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +14,17 @@ from typing import Any
 import pytest
 import socket_cases
 from commands import environment
-from conftest import FREE_THREADED, SLOW, Child, count_calls, lines_between_marks, under_strace
+from conftest import FREE_THREADED, SLOW, Child, count_calls, in_child, lines_between_marks, under_strace
 from this_machine import TREE
 
 import runtime
+from runtime import patch
 
 pytestmark = pytest.mark.timeout(30)
 HERE = [str(Path(__file__).parent), str(TREE / "tests")]
 
 #: A wait registers the descriptor, which counts for none of the calls after it.
-WAITS_ONCE = """
+WAITS_ONCE = '''
 import os, socket, sys, threading
 
 def wait_once(sock, call):
@@ -32,7 +34,17 @@ def wait_once(sock, call):
         call()
     except TimeoutError:
         sock.settimeout(timeout)
-"""
+
+def serve(sock, call, step):
+    """Says where it is; the first two steps don't count."""
+    wait_once(sock, call)
+    print(sock.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        step()
+        if number == 1:
+            os.access("/begin", 0)
+    os.access("/end", 0)
+'''
 
 SERVER = """
 def echo(connection):
@@ -56,18 +68,12 @@ ACCEPTS = """
 listener = socket.create_server(("127.0.0.1", 0))
 listener.settimeout(eval(sys.argv[1]))
 
-def serve():
-    wait_once(listener, listener.accept)
-    print(listener.getsockname()[1], flush=True)
-    for number in range(int(sys.argv[2]) + 2):
-        connection, _ = listener.accept()
-        if number == 1:
-            os.access("/begin", 0)
-        connection.sendall(b".")
-        connection.close()
-    os.access("/end", 0)
+def accept():
+    connection, _ = listener.accept()
+    connection.sendall(b".")
+    connection.close()
 
-threading.Thread(target=serve).start()
+threading.Thread(target=serve, args=(listener, listener.accept, accept)).start()
 """
 
 DATAGRAMS = """
@@ -83,16 +89,7 @@ def with_message():
     data, _, _, client = server.recvmsg(100)
     server.sendmsg([data], [], 0, client)
 
-def serve():
-    wait_once(server, lambda: server.recvfrom(1))
-    print(server.getsockname()[1], flush=True)
-    for number in range(int(sys.argv[2]) + 2):
-        globals()[sys.argv[3]]()
-        if number == 1:
-            os.access("/begin", 0)
-    os.access("/end", 0)
-
-threading.Thread(target=serve).start()
+threading.Thread(target=serve, args=(server, lambda: server.recvfrom(1), globals()[sys.argv[3]])).start()
 """
 
 PIPES = """
@@ -331,45 +328,33 @@ def test_sockets(name: str, options: dict[str, Any], child: Child) -> None:
     assert child(case, HERE, name, options).stdout == "done\n"
 
 
-def test_sockets_with_unknown_insides_are_refused(child: Child) -> None:
+@in_child(says="it can't be found where a socket of this Python has its descriptor and timeout\n")
+def test_sockets_with_unknown_insides_are_refused() -> None:
     """Another CPython may have changed them.  Here they are of a class whose objects can't be copied as bytes."""
 
-    def case() -> None:
-        import socket
-        import time
-
-        from runtime import patch
-
-        stock, sleep = socket.socket, time.sleep
-        socket.socket = type("Socket", (stock,), {})  # type: ignore[misc]
-        try:
-            runtime.install(green=True)
-        except RuntimeError as error:
-            print(error)
-        assert not patch.is_installed()
-        assert time.sleep is sleep
-        socket.socket = stock  # type: ignore[misc]
+    stock, sleep = socket.socket, time.sleep
+    socket.socket = type("Socket", (stock,), {})  # type: ignore[misc]
+    try:
         runtime.install(green=True)
+    except RuntimeError as error:
+        print(error)
+    assert not patch.is_installed()
+    assert time.sleep is sleep
+    socket.socket = stock  # type: ignore[misc]
+    runtime.install(green=True)
 
-    found = "where a socket of this Python has its descriptor and timeout"
-    assert child(case).stdout == f"no green threads here: it can't be found {found}\n"
 
-
-def test_no_socket_is_made_to_find_their_insides(child: Child) -> None:
+@in_child(prints="refused\n")
+def test_no_socket_is_made_to_find_their_insides() -> None:
     """A sandbox may forbid it."""
 
-    def case() -> None:
-        import socket
+    def refuse(event: str, args: tuple[Any, ...]) -> None:
+        if event == "socket.__new__":
+            raise PermissionError(event)
 
-        def refuse(event: str, args: tuple[Any, ...]) -> None:
-            if event == "socket.__new__":
-                raise PermissionError(event)
-
-        sys.addaudithook(refuse)
-        runtime.install(green=True)
-        try:
-            socket.socket()
-        except PermissionError:
-            print("refused")
-
-    assert child(case).stdout == "refused\n"
+    sys.addaudithook(refuse)
+    runtime.install(green=True)
+    try:
+        socket.socket()
+    except PermissionError:
+        print("refused")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, together
+from conftest import Child, NativeHelper, in_child, together
 from seccomp import refuse
 
 import runtime
@@ -43,11 +43,15 @@ OPTIONS = pytest.mark.parametrize(
 )
 
 
-def masks_in_c(options: dict[str, Any], library: str) -> None:
+@OPTIONS
+@in_child
+def test_c_code_that_blocks_signals_round_a_call_leaves_no_lwp_with_them_blocked(
+    options: dict[str, Any], in_c: str
+) -> None:
     runtime.install(green=True, **options)
     import subprocess
 
-    c = ctypes.PyDLL(library)
+    c = ctypes.PyDLL(in_c)
     strange: list[object] = []
 
     def look() -> None:
@@ -71,17 +75,12 @@ def masks_in_c(options: dict[str, Any], library: str) -> None:
                 strange.append(words)
 
     together(*(partial(block, polls) for polls in (0, 0, 1, 1)), begin, begin)
-    print(strange)
+    assert strange == []
 
 
 @OPTIONS
-def test_c_code_that_blocks_signals_round_a_call_leaves_no_lwp_with_them_blocked(
-    options: dict[str, Any], in_c: str, child: Child
-) -> None:
-    assert child(masks_in_c, options, in_c).stdout == "[]\n"
-
-
-def masks(options: dict[str, Any]) -> None:
+@in_child(prints="True True 66\n")
+def test_a_mask_is_a_threads_own_and_its_creators_at_first(options: dict[str, Any]) -> None:
     runtime.install(green=True, **options)
 
     def blocked() -> set[int]:
@@ -108,11 +107,9 @@ def masks(options: dict[str, Any]) -> None:
 
 
 @OPTIONS
-def test_a_mask_is_a_threads_own_and_its_creators_at_first(options: dict[str, Any], child: Child) -> None:
-    assert child(masks, options).stdout == "True True 66\n"
-
-
-def waits_for_signal(options: dict[str, Any], helper: bool) -> None:
+@pytest.mark.parametrize("helper", [False, True], ids=["", "beside a helper"])
+@in_child(prints=f"{int(signal.SIGUSR1)}\n" * 2)
+def test_no_lwp_without_a_thread_takes_a_signal_that_all_threads_block(options: dict[str, Any], helper: bool) -> None:
     runtime.install(green=True, **options)
     together(*(partial(time.sleep, 0.001) for _ in range(3)))
     if helper:
@@ -126,14 +123,8 @@ def waits_for_signal(options: dict[str, Any], helper: bool) -> None:
 
 
 @OPTIONS
-@pytest.mark.parametrize("helper", [False, True], ids=["", "beside a helper"])
-def test_no_lwp_without_a_thread_takes_a_signal_that_all_threads_block(
-    options: dict[str, Any], helper: bool, child: Child
-) -> None:
-    assert child(waits_for_signal, options, helper).stdout == f"{int(signal.SIGUSR1)}\n" * 2
-
-
-def open_thread_ends_beside_a_sleeper(options: dict[str, Any]) -> None:
+@in_child(prints=f"{int(signal.SIGUSR1)}\n")
+def test_a_thread_that_has_ended_leaves_its_mask_to_no_lwp(options: dict[str, Any]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     runtime.install(green=True, **options)
     event = threading.Event()
@@ -146,12 +137,8 @@ def open_thread_ends_beside_a_sleeper(options: dict[str, Any]) -> None:
     sleeper.join()
 
 
-@OPTIONS
-def test_a_thread_that_has_ended_leaves_its_mask_to_no_lwp(options: dict[str, Any], child: Child) -> None:
-    assert child(open_thread_ends_beside_a_sleeper, options).stdout == f"{int(signal.SIGUSR1)}\n"
-
-
-def masks_of_helpers() -> None:
+@in_child(prints="True\n" * 3)
+def test_a_helpers_call_has_its_callers_mask() -> None:
     runtime.install(green=True)
 
     def blocked() -> list[int]:
@@ -164,10 +151,6 @@ def masks_of_helpers() -> None:
     together(partial(ask, signal.SIGUSR1))
     together(partial(ask, signal.SIGUSR2))
     together(ask)
-
-
-def test_a_helpers_call_has_its_callers_mask(child: Child) -> None:
-    assert child(masks_of_helpers).stdout == "True\n" * 3
 
 
 # ---- errno, pointers and locks ---------------------------------------------------------------------------------------
@@ -217,15 +200,12 @@ def test_errno_and_bad_pointers_are_as_with_stock_threads(options: dict[str, Any
     assert child(calls_in_c, True, options, in_c).stdout == child(calls_in_c, False, options, in_c).stdout
 
 
-def mutex_in_c(options: dict[str, Any], library: str) -> None:
-    runtime.install(green=True, **options)
-    c = ctypes.PyDLL(library)
-    together(*(partial(c.sleep_with_mutex, 10, number % 2) for number in range(7)))
-
-
 @OPTIONS
-def test_a_lock_that_c_code_keeps_while_it_sleeps_comes_free(options: dict[str, Any], in_c: str, child: Child) -> None:
-    child(mutex_in_c, options, in_c)
+@in_child
+def test_a_lock_that_c_code_keeps_while_it_sleeps_comes_free(options: dict[str, Any], in_c: str) -> None:
+    runtime.install(green=True, **options)
+    c = ctypes.PyDLL(in_c)
+    together(*(partial(c.sleep_with_mutex, 10, number % 2) for number in range(7)))
 
 
 # ---- what is the LWP's -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Child, run_thread
+from conftest import Child, in_child, run_thread
 
 import runtime
 from runtime import scheduler
@@ -105,7 +105,9 @@ def test_they_find_the_same_as_stocks(options: dict[str, Any], child: Child) -> 
     assert green == stock
 
 
-def wait_without_a_descriptor(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", OPTIONS)
+@in_child(prints="True\n")
+def test_they_wait_where_no_descriptor_is_left(options: dict[str, Any]) -> None:
     runtime.install(green=True, **options)
     import resource
     import select
@@ -139,12 +141,8 @@ def wait_without_a_descriptor(options: dict[str, Any]) -> None:
     print(found == [([], [], []), [], ([a], [], []), [(a.fileno(), select.POLLIN)]] or found)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_they_wait_where_no_descriptor_is_left(options: dict[str, Any], child: Child) -> None:
-    assert child(wait_without_a_descriptor, options).stdout == "True\n"
-
-
-def wait_for_a_number_used_again() -> None:
+@in_child(prints="0\n")
+def test_a_reused_number_gets_no_events_of_the_closed_file() -> None:
     runtime.install(green=True, time_slice=None)
     import select
 
@@ -158,11 +156,10 @@ def wait_for_a_number_used_again() -> None:
     print(scheduler.wait_fd(new, select.POLLIN, 0.05))
 
 
-def test_a_reused_number_gets_no_events_of_the_closed_file(child: Child) -> None:
-    assert child(wait_for_a_number_used_again).stdout == "0\n"
-
-
-def go_first(call: str) -> None:
+@pytest.mark.parametrize("call", ["select", "poll", "epoll", "PollSelector", "EpollSelector"])
+@in_child
+def test_the_main_thread_waits_for_files_after_green_threads_that_could_go_on(call: str) -> None:
+    """Not always: its patience ends after 5 ms, and other processes may keep the LWP from its processor for longer."""
     runtime.install(green=True)
     import select
     import selectors
@@ -195,10 +192,4 @@ def go_first(call: str) -> None:
         before += len(gone) == len(threads)
         for thread in threads:
             thread.join()
-    print(before)
-
-
-@pytest.mark.parametrize("call", ["select", "poll", "epoll", "PollSelector", "EpollSelector"])
-def test_the_main_thread_waits_for_files_after_green_threads_that_could_go_on(call: str, child: Child) -> None:
-    """Not always: its patience ends after 5 ms, and other processes may keep the LWP from its processor for longer."""
-    assert int(child(go_first, call).stdout) >= 4
+    assert before >= 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import select
@@ -13,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from conftest import Child, in_forked_child, refuse  # refuse: by the program
+from conftest import in_child, in_forked_child, refuse  # refuse: by the program
 from kinds import PATIENCE, started
 
 from runtime import Thread, aio, wait
@@ -72,20 +71,16 @@ def test_fileno_of_a_green_thread() -> None:
     assert readable(thread.fileno())
 
 
-def test_before_linux_6_9(child: Child) -> None:
+@in_child
+def test_before_linux_6_9() -> None:
     """pidfd_open() refuses the flag, and an eventfd serves."""
-    child(program_before_6_9, errno.EINVAL)
-
-
-def program_before_6_9(error: int) -> None:
-    import select
 
     def readable(fd: int, seconds: float = 0) -> bool:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
-    if not refuse(434, error):
+    if not refuse(434, 22):  # EINVAL
         return
     gates = [Event() for _ in range(20)]
     threads = [Thread(target=gate.wait) for gate in gates]
@@ -261,27 +256,21 @@ def test_loops_do_not_pile_up(closed: bool) -> None:
     thread.join()
 
 
-def test_an_interrupt_that_ends_the_loop(child: Child) -> None:
-    def interrupt() -> None:
-        import asyncio
+@in_child(prints="interrupted\n")
+def test_an_interrupt_that_ends_the_loop() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
+        await asyncio.gather(*(aio.ended(thread) for _ in range(3)))
 
-        from runtime import aio
-
-        async def main() -> None:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
-            await asyncio.gather(*(aio.ended(thread) for _ in range(3)))
-
-        gate = Event()
-        thread = Thread(target=gate.wait)
-        thread.start()
-        thread.fileno()
-        before = len(os.listdir("/proc/self/fd"))
-        try:
-            asyncio.run(main())
-        except KeyboardInterrupt:
-            print("interrupted")
-        assert len(os.listdir("/proc/self/fd")) == before
-        gate.set()
-
-    assert child(interrupt).stdout == "interrupted\n"
+    gate = Event()
+    thread = Thread(target=gate.wait)
+    thread.start()
+    thread.fileno()
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert len(os.listdir("/proc/self/fd")) == before
+    gate.set()

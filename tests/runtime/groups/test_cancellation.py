@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, refuse, under_strace
+from conftest import ROOT, TREE, in_child, refuse, under_strace
 from kinds import FOREVER, both, is_free, my_scheduler, started, until, until_asleep
 
+import runtime
 from runtime import Cancelled, Group, checkpoint, fail_after, move_on_after, native, scheduler, shield
+from runtime.native import cancel_mine
 from runtime.scheduler import Scheduler, blocking, sleep, spawn, wait_fd, yield_
 from runtime.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
@@ -221,39 +224,31 @@ def test_a_group_in_a_task() -> None:
     assert inner[0].cancelled()
 
 
-def test_sockets_of_green_threads(child: Child) -> None:
-    def program() -> None:
-        import socket
-
-        import runtime
-        from runtime import Group
-        from runtime.scheduler import sleep
-
-        runtime.install(green=True)
-        one, other = socket.socketpair()
-        listener = socket.create_server(("127.0.0.1", 0))
-        with Group() as group:
-            tasks = [
-                group.spawn(one.recv, 1),
-                group.spawn(listener.accept),
-                group.spawn(__import__("time").sleep, 1000),
-            ]
-            tasks.append(group.spawn(one.sendall, bytes(1 << 24)))
-            sleep(0.02)
-            assert not any(task.done() for task in tasks), tasks
-            for task in tasks:
-                task.cancel()
-        assert all(task.cancelled() for task in tasks), tasks
-        other.setblocking(False)
-        while True:
-            try:
-                other.recv(1 << 20)
-            except BlockingIOError:
-                break
-        other.send(b"x")
-        assert one.recv(1) == b"x"
-
-    child(program)
+@in_child
+def test_sockets_of_green_threads() -> None:
+    runtime.install(green=True)
+    one, other = socket.socketpair()
+    listener = socket.create_server(("127.0.0.1", 0))
+    with Group() as group:
+        tasks = [
+            group.spawn(one.recv, 1),
+            group.spawn(listener.accept),
+            group.spawn(__import__("time").sleep, 1000),
+        ]
+        tasks.append(group.spawn(one.sendall, bytes(1 << 24)))
+        sleep(0.02)
+        assert not any(task.done() for task in tasks), tasks
+        for task in tasks:
+            task.cancel()
+    assert all(task.cancelled() for task in tasks), tasks
+    other.setblocking(False)
+    while True:
+        try:
+            other.recv(1 << 20)
+        except BlockingIOError:
+            break
+    other.send(b"x")
+    assert one.recv(1) == b"x"
 
 
 # ---- once ------------------------------------------------------------------------------------------------------------
@@ -547,74 +542,64 @@ def test_deadlines_that_are_none() -> None:
         pass
 
 
-def test_ctrl_c_leaves_no_deadline_behind(child: Child) -> None:
+@in_child
+def test_ctrl_c_leaves_no_deadline_behind() -> None:
     """Neither as they begin nor as they end: it would raise Cancelled where nobody expects that."""
+    armed = [False]
 
-    def program() -> None:
-        from runtime import fail_after
-        from runtime.native import cancel_mine
+    def interrupt(*_: object) -> None:
+        if armed[0]:
+            armed[0] = False
+            raise KeyboardInterrupt
 
-        armed = [False]
-
-        def interrupt(*_: object) -> None:
-            if armed[0]:
-                armed[0] = False
-                raise KeyboardInterrupt
-
-        signal.signal(signal.SIGALRM, interrupt)
-        caught = 0
-        for number in range(1000):
-            try:
-                armed[0] = True
-                signal.setitimer(signal.ITIMER_REAL, 0.000001 * (1 + number % 100))
-                for _ in range(30):
-                    with fail_after(100):
-                        pass
-                armed[0] = False
-            except KeyboardInterrupt:
-                caught += 1
-            assert cancel_mine() is None, number
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        assert caught > 30, caught
-
-    child(program)
+    signal.signal(signal.SIGALRM, interrupt)
+    caught = 0
+    for number in range(1000):
+        try:
+            armed[0] = True
+            signal.setitimer(signal.ITIMER_REAL, 0.000001 * (1 + number % 100))
+            for _ in range(30):
+                with fail_after(100):
+                    pass
+            armed[0] = False
+        except KeyboardInterrupt:
+            caught += 1
+        assert cancel_mine() is None, number
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert caught > 30, caught
 
 
 # ---- kernels without futex_waitv -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [38, 1], ids=["ENOSYS", "EPERM"])
-def test_without_futex_waitv(child: Child, error: int) -> None:
-    def program(error: int) -> None:
-        from runtime import Group
+@in_child
+def test_without_futex_waitv(error: int) -> None:
+    if not refuse(449, error):
+        return
+    lock, condition = Lock(), Condition()
+    lock.acquire()
 
-        if not refuse(449, error):
-            return
-        lock, condition = Lock(), Condition()
-        lock.acquire()
+    def wait() -> None:
+        with condition:
+            condition.wait()
 
-        def wait() -> None:
-            with condition:
-                condition.wait()
-
-        for _ in range(20):
-            with Group() as group:
-                waits = [lock.acquire, wait, Event().wait, Semaphore(0).acquire, lambda: scheduler.sleep(1000)]
-                tasks = [group.spawn(each) for each in waits]
-                ended = group.spawn(Event().wait, 0.0001)
-                ended.result()
-                group.cancel()
-            assert all(task.cancelled() for task in tasks), tasks
-            assert not condition._waiters
-        try:
-            with Group(timeout=0.015) as group:
-                task = group.spawn(lock.acquire)
-        except TimeoutError:
-            assert task.cancelled()
-        else:
-            raise AssertionError("no deadline")
-
-    child(program, error)
+    for _ in range(20):
+        with Group() as group:
+            waits = [lock.acquire, wait, Event().wait, Semaphore(0).acquire, lambda: scheduler.sleep(1000)]
+            tasks = [group.spawn(each) for each in waits]
+            ended = group.spawn(Event().wait, 0.0001)
+            ended.result()
+            group.cancel()
+        assert all(task.cancelled() for task in tasks), tasks
+        assert not condition._waiters
+    try:
+        with Group(timeout=0.015) as group:
+            task = group.spawn(lock.acquire)
+    except TimeoutError:
+        assert task.cancelled()
+    else:
+        raise AssertionError("no deadline")
 
 
 SLEEPER = """
@@ -656,28 +641,23 @@ def test_without_futex_waitv_a_sleeper_seldom_looks(tmp_path: Path) -> None:
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_child_of_a_fork_is_not_cancelled(child: Child) -> None:
-    def program() -> None:
-        from runtime import Cancelled, Group, checkpoint
-        from runtime.native import cancel_mine
+@in_child
+def test_the_child_of_a_fork_is_not_cancelled() -> None:
+    begun = Event()
 
-        begun = Event()
+    def fork() -> int:
+        try:
+            begun.set()
+            scheduler.sleep(1000)
+        except Cancelled:
+            if (pid := os.fork()) == 0:
+                checkpoint()
+                os._exit(cancel_mine() is not None)
+            return os.waitpid(pid, 0)[1]
+        return 1
 
-        def fork() -> int:
-            try:
-                begun.set()
-                scheduler.sleep(1000)
-            except Cancelled:
-                if (pid := os.fork()) == 0:
-                    checkpoint()
-                    os._exit(cancel_mine() is not None)
-                return os.waitpid(pid, 0)[1]
-            return 1
-
-        with Group() as group:
-            task = group.spawn(fork)
-            begun.wait()
-            task.cancel()
-        assert task.result() == 0
-
-    child(program)
+    with Group() as group:
+        task = group.spawn(fork)
+        begun.wait()
+        task.cancel()
+    assert task.result() == 0

@@ -9,6 +9,7 @@ import functools
 import gc
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, in_child
 from kinds import FOREVER, Failed, both, fail, until, until_asleep, wait_forever
 from sync_helpers import WAIT_CALLS
 
@@ -596,70 +597,63 @@ def test_errors_of_the_inner_come_out_of_the_outer() -> None:
     assert str(inner.exceptions[0]) == "inner"
 
 
-def test_groups_may_be_nested_deeper_than_python_recurses(child: Child) -> None:
-    def program(levels: int) -> None:
-        from runtime import Group
+@in_child
+def test_groups_may_be_nested_deeper_than_python_recurses() -> None:
+    levels = 200
 
-        threading.stack_size(128 << 10)
-        sys.setrecursionlimit(100)
-        inside, left = Semaphore(0), []
+    threading.stack_size(128 << 10)
+    sys.setrecursionlimit(100)
+    inside, left = Semaphore(0), []
 
-        def nest(level: int) -> None:
-            try:
-                with Group() as group:
-                    if level < levels:
-                        group.spawn(nest, level + 1)
-                    inside.release()
-                    Event().wait()
-            finally:
-                left.append(level)
-
-        with Group() as group:
-            group.spawn(nest, 1)
-            for _ in range(levels):
-                inside.acquire()
-            group.cancel()
-        assert sorted(left) == list(range(1, levels + 1)), left
-
-    child(program, 200)
-
-
-def test_a_cancel_that_fails_half_way_is_carried_out_at_the_blocks_end(child: Child) -> None:
-    """Where Python may call only so many functions more, it asks some tasks, and raises."""
-
-    def program() -> None:
-        from runtime import Group
-
-        sys.setrecursionlimit(200)
-        inside = Semaphore(0)
-
-        def inner() -> None:
+    def nest(level: int) -> None:
+        try:
             with Group() as group:
-                group.spawn(Event().wait)
+                if level < levels:
+                    group.spawn(nest, level + 1)
                 inside.release()
+                Event().wait()
+        finally:
+            left.append(level)
 
-        def at_depth(depth: int, function: Callable[[], object]) -> None:
-            if depth:
-                at_depth(depth - 1, function)
-            else:
-                function()
+    with Group() as group:
+        group.spawn(nest, 1)
+        for _ in range(levels):
+            inside.acquire()
+        group.cancel()
+    assert sorted(left) == list(range(1, levels + 1)), left
 
-        def cancel_at(depth: int) -> bool:
-            try:
-                with Group() as group:
-                    tasks = [group.spawn(inner) for _ in range(3)]
-                    for _ in tasks:
-                        inside.acquire()
-                    at_depth(depth, group.cancel)
-                failed = False
-            except* RecursionError:
-                failed = True
-            assert all(task.cancelled() for task in tasks), (depth, tasks)
-            return failed
 
-        assert {cancel_at(depth) for depth in range(150, 200)} == {False, True}
+@in_child
+def test_a_cancel_that_fails_half_way_is_carried_out_at_the_blocks_end() -> None:
+    """Where Python may call only so many functions more, it asks some tasks, and raises."""
+    sys.setrecursionlimit(200)
+    inside = Semaphore(0)
 
-    child(program)
+    def inner() -> None:
+        with Group() as group:
+            group.spawn(Event().wait)
+            inside.release()
+
+    def at_depth(depth: int, function: Callable[[], object]) -> None:
+        if depth:
+            at_depth(depth - 1, function)
+        else:
+            function()
+
+    def cancel_at(depth: int) -> bool:
+        try:
+            with Group() as group:
+                tasks = [group.spawn(inner) for _ in range(3)]
+                for _ in tasks:
+                    inside.acquire()
+                at_depth(depth, group.cancel)
+            failed = False
+        except* RecursionError:
+            failed = True
+        assert all(task.cancelled() for task in tasks), (depth, tasks)
+        return failed
+
+    assert {cancel_at(depth) for depth in range(150, 200)} == {False, True}
 
 
 # ---- a limit ---------------------------------------------------------------------------------------------------------
@@ -724,10 +718,6 @@ def test_a_limit_of_one_and_tasks_that_spawn() -> None:
 
 def test_a_start_that_fails_leaves_nothing(child: Child) -> None:
     def program(limit: int | None) -> None:
-        import resource
-
-        from runtime import Group
-
         go = Event()
         with Group(limit=limit) as group:
             task = group.spawn(go.wait)
@@ -752,29 +742,23 @@ def test_a_start_that_fails_leaves_nothing(child: Child) -> None:
     assert child(program, 1).stdout == "it runs\n" * 3
 
 
-def test_a_later_start_that_fails_is_the_tasks_failure(child: Child) -> None:
-    def program() -> None:
-        import resource
-
-        from runtime import Group
-
-        go = Event()
-        try:
-            with Group(limit=1) as group:
-                first = group.spawn(go.wait)
-                tasks = [group.spawn(print, "it runs") for _ in range(3)]
-                resource.setrlimit(resource.RLIMIT_AS, (1 << 24, resource.RLIM_INFINITY))
-                go.set()
-        except* RuntimeError as errors:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            assert [str(error) for error in errors.exceptions] == ["can't start new thread"], errors
-        else:
-            raise AssertionError("nothing came out")
-        assert first.result() is True
-        assert str(tasks[0].exception()) == "can't start new thread"
-        assert all(task.cancelled() for task in tasks[1:]), tasks
-
-    assert child(program).stdout == ""
+@in_child(prints="")
+def test_a_later_start_that_fails_is_the_tasks_failure() -> None:
+    go = Event()
+    try:
+        with Group(limit=1) as group:
+            first = group.spawn(go.wait)
+            tasks = [group.spawn(print, "it runs") for _ in range(3)]
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 24, resource.RLIM_INFINITY))
+            go.set()
+    except* RuntimeError as errors:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert [str(error) for error in errors.exceptions] == ["can't start new thread"], errors
+    else:
+        raise AssertionError("nothing came out")
+    assert first.result() is True
+    assert str(tasks[0].exception()) == "can't start new thread"
+    assert all(task.cancelled() for task in tasks[1:]), tasks
 
 
 # ---- Ctrl-C, forks, the end of the program ---------------------------------------------------------------------------
@@ -783,8 +767,6 @@ def test_a_later_start_that_fails_is_the_tasks_failure(child: Child) -> None:
 @pytest.mark.parametrize("place", ["the block waits", "the block computes", "its end waits"])
 def test_ctrl_c_ends_all(child: Child, place: str) -> None:
     def program(place: str, calls: tuple[str, ...]) -> None:
-        from runtime import Group
-
         main = Path(f"/proc/self/task/{os.getpid()}/syscall")
         ready = Event()
         tasks = []
@@ -817,112 +799,95 @@ def test_ctrl_c_ends_all(child: Child, place: str) -> None:
     assert child(program, place, WAIT_CALLS).stdout == "out\n"
 
 
-def test_a_second_ctrl_c_reaches_threads_that_tidy_up(child: Child) -> None:
-    def program() -> None:
-        from runtime import Group
+@in_child(prints="out\n")
+def test_a_second_ctrl_c_reaches_threads_that_tidy_up() -> None:
+    waits, tidies = Event(), Event()
 
-        waits, tidies = Event(), Event()
-
-        def stubborn() -> None:
-            try:
-                waits.set()
-                Event().wait(1000)
-            finally:
-                tidies.set()
-                Event().wait(1000)
-
-        def interrupt() -> None:  # a thread that no group cancels
-            waits.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-            tidies.wait()
-            os.kill(os.getpid(), signal.SIGINT)
-
-        other = threading.Thread(target=interrupt)
-        other.start()
+    def stubborn() -> None:
         try:
-            with Group() as group:
-                task = group.spawn(stubborn)
-        except KeyboardInterrupt:
-            print("out")
-        assert task.cancelled()
-        other.join()
+            waits.set()
+            Event().wait(1000)
+        finally:
+            tidies.set()
+            Event().wait(1000)
 
-    assert child(program).stdout == "out\n"
+    def interrupt() -> None:  # a thread that no group cancels
+        waits.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        tidies.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    try:
+        with Group() as group:
+            task = group.spawn(stubborn)
+    except KeyboardInterrupt:
+        print("out")
+    assert task.cancelled()
+    other.join()
 
 
-def test_ctrl_c_at_any_moment(child: Child) -> None:
+@in_child(timeout=100)
+def test_ctrl_c_at_any_moment() -> None:
     """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts."""
+    armed = [False]
 
-    def program() -> None:
-        from runtime import Group
+    def interrupt(*_: object) -> None:
+        if armed[0]:
+            armed[0] = False
+            raise KeyboardInterrupt
 
-        armed = [False]
-
-        def interrupt(*_: object) -> None:
-            if armed[0]:
-                armed[0] = False
-                raise KeyboardInterrupt
-
-        signal.signal(signal.SIGALRM, interrupt)
-        caught = 0
-        for number in range(300):
-            try:
-                armed[0] = True
-                signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + number % 100))
-                with Group(limit=2 if number % 3 == 0 else None) as group:
-                    for _ in range(3):
-                        group.spawn(Event().wait, 0.0002)
-                armed[0] = False
-            except KeyboardInterrupt:
-                caught += 1
-            assert threading.active_count() == 1, (number, threading.enumerate())
-        signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter its handler would be gone
-        assert caught > 30, caught
-
-    child(program, timeout=100)
+    signal.signal(signal.SIGALRM, interrupt)
+    caught = 0
+    for number in range(300):
+        try:
+            armed[0] = True
+            signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + number % 100))
+            with Group(limit=2 if number % 3 == 0 else None) as group:
+                for _ in range(3):
+                    group.spawn(Event().wait, 0.0002)
+            armed[0] = False
+        except KeyboardInterrupt:
+            caught += 1
+        assert threading.active_count() == 1, (number, threading.enumerate())
+    signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter its handler would be gone
+    assert caught > 30, caught
 
 
-def test_a_child_that_the_block_forks(child: Child) -> None:
-    def program() -> None:
-        import pytest
+@in_child
+def test_a_child_that_the_block_forks() -> None:
+    import pytest
 
-        from runtime import Group
-
-        go = Event()
-        with Group() as group:
-            task = group.spawn(go.wait)
-            if (pid := os.fork()) == 0:
-                own = group.spawn(os.getpid)
-                with pytest.raises(RuntimeError, match="the process that has forked"):
-                    task.result()
-            else:
-                assert os.waitpid(pid, 0)[1] == 0
-                go.set()
-        if pid == 0:
-            assert own.result() == os.getpid()
-            os._exit(0)
-        assert task.result() is True
-
-    child(program)
+    go = Event()
+    with Group() as group:
+        task = group.spawn(go.wait)
+        if (pid := os.fork()) == 0:
+            own = group.spawn(os.getpid)
+            with pytest.raises(RuntimeError, match="the process that has forked"):
+                task.result()
+        else:
+            assert os.waitpid(pid, 0)[1] == 0
+            go.set()
+    if pid == 0:
+        assert own.result() == os.getpid()
+        os._exit(0)
+    assert task.result() is True
 
 
-def test_a_child_that_a_task_forks(child: Child) -> None:
-    def program() -> None:
-        from runtime import Group
+@in_child
+def test_a_child_that_a_task_forks() -> None:
+    def fork() -> int:
+        if (pid := os.fork()) == 0:
+            with Group() as inner:
+                task = inner.spawn(Event().wait, 0.001)
+            os._exit(task.result() is not False)
+        return os.waitpid(pid, 0)[1]
 
-        def fork() -> int:
-            if (pid := os.fork()) == 0:
-                with Group() as inner:
-                    task = inner.spawn(Event().wait, 0.001)
-                os._exit(task.result() is not False)
-            return os.waitpid(pid, 0)[1]
-
-        with Group() as group:
-            group.spawn(Event().wait, 0.01)
-            status = group.spawn(fork)
-        assert status.result() == 0
-
-    child(program)
+    with Group() as group:
+        group.spawn(Event().wait, 0.01)
+        status = group.spawn(fork)
+    assert status.result() == 0
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
@@ -930,35 +895,30 @@ def test_a_child_that_a_task_forks(child: Child) -> None:
 
 @pytest.mark.usefixtures("crowd")
 @pytest.mark.slow
-def test_ten_thousand_threads_of_which_one_fails(child: Child) -> None:
+@in_child(timeout=100)
+def test_ten_thousand_threads_of_which_one_fails() -> None:
     """Counts: every other is cancelled, and nothing is left of any."""
+    threading.stack_size(128 << 10)  # the least that libc takes on every processor
+    before = native.lwp_alive()
+    never, fails = Event(), Event()
 
-    def program() -> None:
-        from runtime import Group
+    def one() -> None:
+        fails.wait()
+        raise ValueError("one")
 
-        threading.stack_size(128 << 10)  # the least that libc takes on every processor
-        before = native.lwp_alive()
-        never, fails = Event(), Event()
-
-        def one() -> None:
-            fails.wait()
-            raise ValueError("one")
-
-        try:
-            with Group() as group:
-                failing = group.spawn(one)
-                tasks = [group.spawn(never.wait) for _ in range(9999)]
-                assert native.lwp_alive() == before + 10_000
-                fails.set()
-        except ExceptionGroup as errors:
-            assert [str(error) for error in errors.exceptions] == ["one"]
-        assert failing.exception() is not None
-        assert sum(task.cancelled() for task in tasks) == 9999
-        runtime.native.lwp_reap()
-        assert native.lwp_alive() == before
-        assert threading.active_count() == 1
-
-    child(program, timeout=100)
+    try:
+        with Group() as group:
+            failing = group.spawn(one)
+            tasks = [group.spawn(never.wait) for _ in range(9999)]
+            assert native.lwp_alive() == before + 10_000
+            fails.set()
+    except ExceptionGroup as errors:
+        assert [str(error) for error in errors.exceptions] == ["one"]
+    assert failing.exception() is not None
+    assert sum(task.cancelled() for task in tasks) == 9999
+    runtime.native.lwp_reap()
+    assert native.lwp_alive() == before
+    assert threading.active_count() == 1
 
 
 def test_a_group_that_is_in_use_for_long_keeps_no_threads() -> None:
@@ -992,19 +952,14 @@ def test_a_scheduler_that_is_given(lwps: int) -> None:
     scheduler.run()  # the caller's LWP is its own again
 
 
-def test_a_deadlock_of_green_tasks_ends_them(child: Child) -> None:
-    def program() -> None:
-        from runtime import Group
-        from runtime.scheduler import Scheduler
-
-        try:
-            with Group(scheduler=Scheduler()) as group:
-                task = group.spawn(Semaphore(0).acquire)
-        except ExceptionGroup as errors:
-            print(*[type(error).__name__ for error in errors.exceptions])
-        assert task.cancelled()
-
-    assert child(program, timeout=10).stdout == "Deadlock\n"
+@in_child(prints="Deadlock\n", timeout=10)
+def test_a_deadlock_of_green_tasks_ends_them() -> None:
+    try:
+        with Group(scheduler=Scheduler()) as group:
+            task = group.spawn(Semaphore(0).acquire)
+    except ExceptionGroup as errors:
+        print(*[type(error).__name__ for error in errors.exceptions])
+    assert task.cancelled()
 
 
 def test_importing_the_package_loads_no_group() -> None:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import gc
 import importlib.util
+import inspect
 import logging
 import os
 import random
@@ -18,11 +20,12 @@ import time
 import weakref
 from concurrent import futures
 from concurrent.futures.thread import BrokenThreadPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, Child, needs_gil
+from conftest import ROOT, TREE, Child, in_child, needs_gil
 from kinds import FOREVER, PATIENCE, Failed, both, fail, sleeps, until
 
 from runtime import Cancelled, Group, Thread, checkpoint, members, native, shield, thread
@@ -475,10 +478,6 @@ def test_shutdown_by_a_worker() -> None:
 
 def test_the_end_of_the_program_waits_for_calls(child: Child) -> None:
     def program() -> None:
-        import atexit
-
-        from runtime.pool import Executor
-
         go = sync.Event()
         executor, other = Executor(2), Executor(1)
         executor.submit(lambda: (go.wait(), print("done")))
@@ -501,41 +500,36 @@ def test_the_end_of_the_program_waits_for_calls(child: Child) -> None:
     assert not found.stderr
 
 
-def test_a_fork_with_workers(child: Child) -> None:
+@in_child
+def test_a_fork_with_workers() -> None:
     """The child makes workers of its own; what the parent's were to do stays with them."""
+    go = sync.Event()
+    executor = Executor(2)
+    calls = [executor.submit(go.wait) for _ in range(4)]
+    while not calls[1].running():
+        time.sleep(0)
 
-    def program() -> None:
-        from runtime.pool import Executor
-
-        go = sync.Event()
-        executor = Executor(2)
-        calls = [executor.submit(go.wait) for _ in range(4)]
-        while not calls[1].running():
-            time.sleep(0)
-
-        def check() -> None:
-            assert [executor.submit(pow, 2, number).result() for number in range(5)] == [1, 2, 4, 8, 16]
-            for call in calls:
-                try:
-                    call.result()
-                except RuntimeError as error:
-                    assert "forked" in str(error)
-                else:
-                    raise AssertionError
-            executor.shutdown()
-
-        assert in_forked_child(check) == 0  # type: ignore[name-defined]
-        go.set()
-        assert [call.result() for call in calls] == [True] * 4
-
-        def forks() -> int:
-            pid = os.fork()
-            return pid and os.waitpid(pid, 0)[1]
-
-        assert executor.submit(forks).result() == 0  # the child's thread ends with the call, and so does the child
+    def check() -> None:
+        assert [executor.submit(pow, 2, number).result() for number in range(5)] == [1, 2, 4, 8, 16]
+        for call in calls:
+            try:
+                call.result()
+            except RuntimeError as error:
+                assert "forked" in str(error)
+            else:
+                raise AssertionError
         executor.shutdown()
 
-    child(program)
+    assert in_forked_child(check) == 0  # type: ignore[name-defined]
+    go.set()
+    assert [call.result() for call in calls] == [True] * 4
+
+    def forks() -> int:
+        pid = os.fork()
+        return pid and os.waitpid(pid, 0)[1]
+
+    assert executor.submit(forks).result() == 0  # the child's thread ends with the call, and so does the child
+    executor.shutdown()
 
 
 # ---- calls that run are cancelled ------------------------------------------------------------------------------------
@@ -629,58 +623,52 @@ def test_shutdown_cancels_calls_that_run() -> None:
 
 @pytest.mark.parametrize("place", ["in the block", "at its end"])
 @pytest.mark.parametrize("by", ["cancel", "Ctrl-C"])
-def test_what_leaves_a_block_ends_its_calls(child: Child, by: str, place: str) -> None:
+@in_child(timeout=30)
+def test_what_leaves_a_block_ends_its_calls(by: str, place: str) -> None:
     """A cancellation always, anything else if the executor was told so."""
+    running, at_the_end = Event(), Event()
+    ended: list[int] = []
+    calls: list[Any] = []
 
-    def program(by: str, place: str) -> None:
-        from runtime import Group
-        from runtime.pool import Executor
+    def call() -> None:
+        try:
+            running.set()
+            Event().wait()
+        finally:
+            ended.append(1)
 
-        running, at_the_end = Event(), Event()
-        ended: list[int] = []
-        calls: list[Any] = []
+    def block() -> None:
+        with Executor(1, cancel_running=by == "Ctrl-C") as executor:
+            calls.extend(executor.submit(call) for _ in range(2))
+            if place == "in the block":
+                calls[0].result()
+            at_the_end.set()
 
-        def call() -> None:
-            try:
-                running.set()
-                Event().wait()
-            finally:
-                ended.append(1)
+    def interrupt() -> None:
+        running.wait()
+        if place == "at its end":
+            at_the_end.wait()
+        # A signal to the process may be taken by a thread that just begins: then no call of the main thread ends.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-        def block() -> None:
-            with Executor(1, cancel_running=by == "Ctrl-C") as executor:
-                calls.extend(executor.submit(call) for _ in range(2))
-                if place == "in the block":
-                    calls[0].result()
-                at_the_end.set()
-
-        def interrupt() -> None:
+    if by == "cancel":
+        with Group() as group:
+            task = group.spawn(block)
             running.wait()
-            if place == "at its end":
-                at_the_end.wait()
-            # A signal to the process may be taken by a thread that just begins: then no call of the main thread ends.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-        if by == "cancel":
-            with Group() as group:
-                task = group.spawn(block)
-                running.wait()
-                task.cancel()
-            assert task.cancelled()
+            task.cancel()
+        assert task.cancelled()
+    else:
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            block()
+        except KeyboardInterrupt:
+            other.join()
         else:
-            other = threading.Thread(target=interrupt)
-            other.start()
-            try:
-                block()
-            except KeyboardInterrupt:
-                other.join()
-            else:
-                raise AssertionError("nothing came out")
-        assert ended == [1]
-        assert all(call.cancelled() for call in calls)
-        assert threading.active_count() == 1
-
-    child(program, by, place, timeout=30)
+            raise AssertionError("nothing came out")
+    assert ended == [1]
+    assert all(call.cancelled() for call in calls)
+    assert threading.active_count() == 1
 
 
 def test_a_block_that_raises_ends_its_calls_if_told_so() -> None:
@@ -752,49 +740,42 @@ def test_context_variables() -> None:
     assert variable.get() == "mine"
 
 
-def test_install_leaves_thread_pool_executor(child: Child) -> None:
-    def program() -> None:
-        import concurrent.futures as futures
-        import inspect
+@in_child
+def test_install_leaves_thread_pool_executor() -> None:
+    import concurrent.futures as futures
 
-        stock = futures.ThreadPoolExecutor
-        source = inspect.getsource(stock)
-        runtime.install()
-        from runtime.pool import Executor
+    stock = futures.ThreadPoolExecutor
+    source = inspect.getsource(stock)
+    runtime.install()
+    from runtime.pool import Executor
 
-        assert futures.ThreadPoolExecutor is stock
-        assert inspect.getsource(futures.ThreadPoolExecutor) == source
-        with futures.ThreadPoolExecutor(1) as executor:
-            future = executor.submit(threading.current_thread)
-            assert type(future) is futures.Future
-            assert type(future.result()) is threading.Thread  # the runtime's
-        with Executor(1) as executor:
-            assert executor.submit(int).result() == 0
-
-    child(program)
+    assert futures.ThreadPoolExecutor is stock
+    assert inspect.getsource(futures.ThreadPoolExecutor) == source
+    with futures.ThreadPoolExecutor(1) as executor:
+        future = executor.submit(threading.current_thread)
+        assert type(future) is futures.Future
+        assert type(future.result()) is threading.Thread  # the runtime's
+    with Executor(1) as executor:
+        assert executor.submit(int).result() == 0
 
 
-def test_ctrl_c_ends_a_wait_for_a_result(child: Child) -> None:
-    def program() -> None:
-        from runtime.pool import Executor
+@in_child(prints="interrupted\n")
+def test_ctrl_c_ends_a_wait_for_a_result() -> None:
+    go = sync.Event()
 
-        go = sync.Event()
+    def interrupt() -> None:
+        wait_until_parked(threading.main_thread().native_id, private=True)  # type: ignore[name-defined]
+        os.kill(os.getpid(), signal.SIGINT)
+        go.wait()
 
-        def interrupt() -> None:
-            wait_until_parked(threading.main_thread().native_id, private=True)  # type: ignore[name-defined]
-            os.kill(os.getpid(), signal.SIGINT)
-            go.wait()
-
-        with Executor(1) as executor:
-            future = executor.submit(interrupt)
-            try:
-                future.result()
-            except KeyboardInterrupt:
-                print("interrupted")
-            go.set()
-            assert future.result() is None
-
-    assert child(program).stdout == "interrupted\n"
+    with Executor(1) as executor:
+        future = executor.submit(interrupt)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            print("interrupted")
+        go.set()
+        assert future.result() is None
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
@@ -930,49 +911,42 @@ def test_cpython_tests(modules: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this Python has no _testcapi")
 @needs_gil("set_nomemory() exchanges the allocators under the feet of other threads")
-def test_a_shortage_of_memory(child: Child) -> None:
+@in_child(prints="done\n")
+def test_a_shortage_of_memory() -> None:
     """Wherever it comes, in submit() or in a worker: each call comes to an end, and the executor goes on."""
+    import _testcapi
 
-    def program() -> None:
-        import _testcapi
-        import logging
-        from contextlib import suppress
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
 
-        from runtime.pool import Executor
+    def make(number: int, gate: sync.Event) -> list[int]:
+        gate.wait()
+        return [number] * 3
 
-        logging.disable(logging.CRITICAL)
-        sys.unraisablehook = lambda _: None
-
-        def make(number: int, gate: sync.Event) -> list[int]:
-            gate.wait()
-            return [number] * 3
-
-        for start in range(1, 80):
-            executor, gate, done = Executor(2), sync.Event(), sync.Event()
-            calls: list[Any] = []
-            _testcapi.set_nomemory(start, start + start % 3 + 1)
-            try:  # suppress() may lack the memory
-                for number in range(3):
-                    calls.append(executor.submit(make, number, gate))
-            except (MemoryError, RuntimeError):
-                pass
-            _testcapi.remove_mem_hooks()
-            calls += [executor.submit(make, number, gate) for number in range(3)]
-            calls[0].add_done_callback(lambda future: [future] * 3)
-            calls[-1]._condition  # noqa: B018
-            executor.submit(done.set)
-            _testcapi.set_nomemory(start, start + start % 3 + 1)
-            try:
-                gate.set()
-                done.wait(1)
-            except MemoryError:
-                pass
-            _testcapi.remove_mem_hooks()
-            for call in calls:
-                with suppress(MemoryError):
-                    assert len(call.result(20)) == 3
-            assert executor.submit(int).result(20) == 0
-            executor.shutdown()
-        print("done")
-
-    assert child(program).stdout == "done\n"
+    for start in range(1, 80):
+        executor, gate, done = Executor(2), sync.Event(), sync.Event()
+        calls: list[Any] = []
+        _testcapi.set_nomemory(start, start + start % 3 + 1)
+        try:  # suppress() may lack the memory
+            for number in range(3):
+                calls.append(executor.submit(make, number, gate))
+        except (MemoryError, RuntimeError):
+            pass
+        _testcapi.remove_mem_hooks()
+        calls += [executor.submit(make, number, gate) for number in range(3)]
+        calls[0].add_done_callback(lambda future: [future] * 3)
+        calls[-1]._condition  # noqa: B018
+        executor.submit(done.set)
+        _testcapi.set_nomemory(start, start + start % 3 + 1)
+        try:
+            gate.set()
+            done.wait(1)
+        except MemoryError:
+            pass
+        _testcapi.remove_mem_hooks()
+        for call in calls:
+            with suppress(MemoryError):
+                assert len(call.result(20)) == 3
+        assert executor.submit(int).result(20) == 0
+        executor.shutdown()
+    print("done")

@@ -7,11 +7,12 @@ import pickle
 import queue as stock
 import sys
 import threading
+import unittest
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Child
+from conftest import Child, in_child
 from kinds import PATIENCE, both, until, until_asleep
 
 import runtime
@@ -91,42 +92,36 @@ def test_the_exceptions_are_the_stock_ones() -> None:
     assert [getattr(queue, name) for name in names] == [getattr(stock, name) for name in names]
 
 
-def test_it_is_loaded_when_it_is_asked_for(child: Child) -> None:
-    def ask() -> None:
-        assert "runtime.queue" not in sys.modules
-        assert runtime.queue.Queue is sys.modules["runtime.queue"].Queue
-
-    child(ask)
+@in_child
+def test_it_is_loaded_when_it_is_asked_for() -> None:
+    assert "runtime.queue" not in sys.modules
+    assert runtime.queue.Queue is sys.modules["runtime.queue"].Queue
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_with_install(when: str, child: Child) -> None:
-    def work(when: str) -> None:
-        import queue as stock
+@in_child
+def test_with_install(when: str) -> None:
+    if when == "after":
+        runtime.install(green=True)
+    from runtime import queue
 
-        if when == "after":
-            runtime.install(green=True)
-        from runtime import queue
+    if when == "before":
+        runtime.install(green=True)
+    for kind in (queue.Queue, queue.LifoQueue, queue.PriorityQueue, queue.SimpleQueue):
+        there, back = kind(), kind()
+        assert isinstance(there, getattr(stock, kind.__name__))
 
-        if when == "before":
-            runtime.install(green=True)
-        for kind in (queue.Queue, queue.LifoQueue, queue.PriorityQueue, queue.SimpleQueue):
-            there, back = kind(), kind()
-            assert isinstance(there, getattr(stock, kind.__name__))
+        def answer(there: object = there, back: object = back) -> None:
+            while (number := there.get()) is not None:  # type: ignore[attr-defined]
+                back.put(-number)  # type: ignore[attr-defined]
 
-            def answer(there: object = there, back: object = back) -> None:
-                while (number := there.get()) is not None:  # type: ignore[attr-defined]
-                    back.put(-number)  # type: ignore[attr-defined]
-
-            thread = threading.Thread(target=answer)
-            thread.start()
-            for number in range(100):
-                there.put(number)
-                assert back.get(timeout=30) == -number
-            there.put(None)
-            thread.join()
-
-    child(work, when)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        for number in range(100):
+            there.put(number)
+            assert back.get(timeout=30) == -number
+        there.put(None)
+        thread.join()
 
 
 @pytest.mark.slow
@@ -136,11 +131,7 @@ def test_cpythons_own_tests(child: Child) -> None:
 
 
 def cpythons_tests() -> None:
-    import unittest
-
     from test import test_queue
-
-    from runtime import queue
 
     for name in ("QueueTest", "LifoQueueTest", "PriorityQueueTest", "BaseSimpleQueueTest"):
         base = getattr(test_queue, name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TREE, Child, in_forked_child, needs_gil
+from conftest import TREE, Child, in_child, in_forked_child, needs_gil
 from kinds import PATIENCE, both, is_free, my_scheduler, sleeps, started, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
@@ -395,24 +395,21 @@ def test_the_calling_thread() -> None:
     assert isinstance(errors[0], RuntimeError)
 
 
-def test_a_green_thread_that_nothing_runs(child: Child) -> None:
+@in_child(says="is a green thread that nobody runs: call its scheduler's run()")
+def test_a_green_thread_that_nothing_runs() -> None:
     """In a process of its own: another thread, of any test before, might still run it."""
+    import runtime
 
-    def program() -> None:
-        import runtime
-
-        green = runtime.scheduler.Scheduler()
-        thread = runtime.Thread(target=int, scheduler=green)
-        thread.start()
-        try:
-            runtime.wait([thread])
-        except RuntimeError as error:
-            print(error)
-        assert runtime.wait([thread], 0) == []
-        green.run()
-        assert runtime.wait([thread]) == [thread]
-
-    assert "is a green thread that nobody runs: call its scheduler's run()" in child(program).stdout
+    green = runtime.scheduler.Scheduler()
+    thread = runtime.Thread(target=int, scheduler=green)
+    thread.start()
+    try:
+        runtime.wait([thread])
+    except RuntimeError as error:
+        print(error)
+    assert runtime.wait([thread], 0) == []
+    green.run()
+    assert runtime.wait([thread]) == [thread]
 
 
 # ---- cancellation, signals, forks ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from native_programs import FLAGS, LEAKS, MEMCHECK, NATIVE, SANITIZED, build, check_by_cppcheck, check_well, run
+from shared_by_workers import made_once
 
 from runtime.native.build import SOURCES
 
@@ -40,12 +41,12 @@ def test_the_kernel_alone_makes_joins_and_locks(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("sanitized") / "core", *SANITIZED)
+    return made_once(tmp_path_factory, "sanitized", lambda folder: build(folder / "core", *SANITIZED)) / "core"
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("plain") / "core", "-O2")
+    return made_once(tmp_path_factory, "plain", lambda folder: build(folder / "core", "-O2")) / "core"
 
 
 # ---- sanitizers ------------------------------------------------------------------------------------------------------

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import _multiprocessing
+import _thread
+import builtins
+import fcntl
+import gc
+import inspect
 import json
 import os
+import pickle
+import queue
+import select
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import traceback
+import weakref
+from types import FunctionType, MethodType
 
 import pytest
-from conftest import Child, in_forked_child, together
+from conftest import Child, in_child, in_forked_child, together
 
 import runtime
+from runtime import sync
 
 pytestmark = pytest.mark.timeout(60)
 
 
 def tell(mode: str, keys: list[list[str]]) -> None:
     """The looks of what is at those places, of all that install() has replaced if there are none: [place, looks]."""
-    import _multiprocessing
-    import _thread
-    import builtins
-    import fcntl
-    import inspect
-    import json
-    import pickle
-    import queue
-    import select
-    import signal
-    import socket
-    from types import FunctionType, MethodType
-
     modules = (_multiprocessing, _thread, builtins, fcntl, os, queue, select, signal, socket, threading, time)
 
     def places() -> dict[tuple[str, ...], object]:
@@ -100,9 +102,6 @@ def test_all_that_is_replaced_looks_like_the_stock_thing(mode: str, child: Child
 
 def test_a_pickle_loads_in_a_process_without_the_runtime(child: Child) -> None:
     def dump() -> None:
-        import _thread
-        import pickle
-
         runtime.install(green=True)
         names = ("start_new_thread", "start_new", "allocate_lock", "allocate", "_count")
         starts = [getattr(_thread, name) for name in names]
@@ -115,86 +114,68 @@ def test_a_pickle_loads_in_a_process_without_the_runtime(child: Child) -> None:
     assert found.stdout == "10 False\n"
 
 
-def test_current_thread_is_a_function_of_threadings_file(child: Child) -> None:
-    def ask() -> None:
-        import inspect
+@in_child
+def test_current_thread_is_a_function_of_threadings_file() -> None:
+    before = inspect.getsource(threading.current_thread)
+    lines = {line for *_, line in threading.current_thread.__code__.co_lines() if line}
+    runtime.install()
+    ours = threading.current_thread
+    assert inspect.isfunction(ours)
+    assert inspect.getsource(ours) == before
+    assert ours.__globals__ is vars(threading)
+    now = {line for *_, line in ours.__code__.co_lines() if line}
+    assert (min(now), max(now)) == (min(lines), max(lines))
+    seen: list[object] = []
+    thread = threading.Thread(target=lambda: seen.append(ours()))
+    thread.start()
+    thread.join()
+    assert seen == [thread]
+    assert ours() is threading.main_thread()
 
-        before = inspect.getsource(threading.current_thread)
-        lines = {line for *_, line in threading.current_thread.__code__.co_lines() if line}
-        runtime.install()
-        ours = threading.current_thread
-        assert inspect.isfunction(ours)
-        assert inspect.getsource(ours) == before
-        assert ours.__globals__ is vars(threading)
-        now = {line for *_, line in ours.__code__.co_lines() if line}
-        assert (min(now), max(now)) == (min(lines), max(lines))
-        seen: list[object] = []
-        thread = threading.Thread(target=lambda: seen.append(ours()))
+
+@in_child(prints="start\nThread.__init__() got an unexpected keyword argument 'colour'\n")
+def test_a_traceback_names_threads_methods_as_threading_does() -> None:
+    runtime.install()
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    try:
         thread.start()
-        thread.join()
-        assert seen == [thread]
-        assert ours() is threading.main_thread()
-
-    child(ask)
-
-
-def test_a_traceback_names_threads_methods_as_threading_does(child: Child) -> None:
-    def fail() -> None:
-        import traceback
-
-        runtime.install()
-        thread = threading.Thread(target=int)
-        thread.start()
-        thread.join()
-        try:
-            thread.start()
-        except RuntimeError as error:
-            print([frame.name for frame in traceback.extract_tb(error.__traceback__)][1])
-        try:
-            threading.Thread(target=int, colour="red")  # type: ignore[call-arg]
-        except TypeError as error:
-            print(error)
-
-    expected = "start\nThread.__init__() got an unexpected keyword argument 'colour'\n"
-    assert child(fail).stdout == expected
+    except RuntimeError as error:
+        print([frame.name for frame in traceback.extract_tb(error.__traceback__)][1])
+    try:
+        threading.Thread(target=int, colour="red")  # type: ignore[call-arg]
+    except TypeError as error:
+        print(error)
 
 
-def test_uninstall_gives_the_names_back(child: Child) -> None:
-    def look() -> None:
-        from runtime import sync
+@in_child
+def test_uninstall_gives_the_names_back() -> None:
+    def names() -> list[str]:
+        things = [sync.Condition, sync.Condition.wait_for, sync.Event.isSet, runtime.Thread.join]
+        return [thing.__module__ for thing in things]
 
-        def names() -> list[str]:
-            things = [sync.Condition, sync.Condition.wait_for, sync.Event.isSet, runtime.Thread.join]
-            return [thing.__module__ for thing in things]
-
-        before = names()
-        assert before == ["runtime.sync"] * 3 + ["runtime.thread"]
-        runtime.install()
-        assert names() == ["threading"] * 3 + ["runtime.thread"]
-        runtime.uninstall()
-        assert names() == before
-
-    child(look)
+    before = names()
+    assert before == ["runtime.sync"] * 3 + ["runtime.thread"]
+    runtime.install()
+    assert names() == ["threading"] * 3 + ["runtime.thread"]
+    runtime.uninstall()
+    assert names() == before
 
 
-def test_a_forked_childs_thread_is_the_only_main_thread(child: Child) -> None:
-    def fork() -> None:
-        import gc
-        import weakref
+@in_child
+def test_a_forked_childs_thread_is_the_only_main_thread() -> None:
+    runtime.install()
+    main = weakref.ref(threading.main_thread())
 
-        runtime.install()
-        main = weakref.ref(threading.main_thread())
+    def check() -> None:
+        gc.collect()
+        assert threading.main_thread() is threading.current_thread()
+        assert main() is None, gc.get_referrers(main())
 
-        def check() -> None:
-            gc.collect()
-            assert threading.main_thread() is threading.current_thread()
-            assert main() is None, gc.get_referrers(main())
+    def by_thread() -> None:
+        statuses.append(in_forked_child(check))
 
-        def by_thread() -> None:
-            statuses.append(in_forked_child(check))
-
-        statuses: list[int] = []
-        together(by_thread)
-        assert statuses == [0]
-
-    child(fork)
+    statuses: list[int] = []
+    together(by_thread)
+    assert statuses == [0]

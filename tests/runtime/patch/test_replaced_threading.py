@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import queue
 import threading
 import time
 from typing import Any
@@ -16,9 +18,6 @@ from runtime import native, sync
 
 def tasklets(look: str) -> None:
     """A small gevent: all threads are on the main LWP, and run while another waits for one of its locks."""
-    import collections
-    import queue
-
     runnable: Any = collections.deque()
 
     class Lock:

@@ -26,7 +26,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child, needs_gil, run_thread
+from conftest import FREE_THREADED, Child, in_child, needs_gil, run_thread
 from sync_helpers import PATIENCE, wait_until_asleep
 
 import runtime
@@ -676,30 +676,26 @@ def test_a_barrier_can_be_used_from_its_action() -> None:  # where stock waits f
         assert barrier.broken is (use == "abort")
 
 
-def test_a_condition_made_anew_while_a_thread_sleeps_in_it(child: Child) -> None:
-    def program() -> None:
-        from runtime import sync
+@in_child(prints="joined\n", env={"PYTHONMALLOC": "debug"})
+def test_a_condition_made_anew_while_a_thread_sleeps_in_it() -> None:
+    """The lock that the sleeper is to take back was the Condition's alone; what is freed is overwritten."""
+    condition = sync.Condition(sync.Lock())
+    sleeping = threading.Event()
 
-        condition = sync.Condition(sync.Lock())
-        sleeping = threading.Event()
+    def sleep() -> None:
+        with condition._lock:
+            sleeping.set()
+            condition.wait(0.1)
 
-        def sleep() -> None:
-            with condition._lock:
-                sleeping.set()
-                condition.wait(0.1)
-
-        thread = runtime.Thread(target=sleep)
-        thread.start()
-        sleeping.wait()
-        lock = condition._lock
-        with lock:
-            condition.__init__(sync.Lock())  # type: ignore[misc]
-        del lock
-        thread.join()
-        print("joined")
-
-    # The lock that the sleeper is to take back was the Condition's alone; what is freed is overwritten.
-    assert child(program, env={"PYTHONMALLOC": "debug"}).stdout == "joined\n"
+    thread = runtime.Thread(target=sleep)
+    thread.start()
+    sleeping.wait()
+    lock = condition._lock
+    with lock:
+        condition.__init__(sync.Lock())  # type: ignore[misc]
+    del lock
+    thread.join()
+    print("joined")
 
 
 def test_a_notification_is_not_lost_to_a_timeout(kit: Kit) -> None:
@@ -967,7 +963,7 @@ def ends_well(check: Callable[[], object]) -> None:
         os._exit(status)
 
 
-def in_child(check: Callable[[], object]) -> bool:
+def holds_in_child(check: Callable[[], object]) -> bool:
     """Whether the check holds in a forked child."""
     if (pid := os.fork()) == 0:
         ends_well(check)
@@ -978,12 +974,14 @@ def test_what_holds_across_a_fork(kit: Kit) -> None:
     lock, rlock, event, semaphore = kit.Lock(), kit.RLock(), kit.Event(), kit.Semaphore(2)
     with lock, rlock:
         event.set()
-        assert in_child(lambda: lock.locked() and not lock.acquire(False))
-        assert in_child(lambda: rlock._is_owned() and rlock.acquire(False))
-        assert in_child(lambda: rlock.release() is None and not rlock._is_owned())
-        assert in_child(lambda: lock._at_fork_reinit() is None and lock.acquire(False))
-        assert in_child(lambda: event.is_set() and event.wait())
-        assert in_child(lambda: semaphore.acquire(False) and semaphore.acquire(False) and not semaphore.acquire(False))
+        assert holds_in_child(lambda: lock.locked() and not lock.acquire(False))
+        assert holds_in_child(lambda: rlock._is_owned() and rlock.acquire(False))
+        assert holds_in_child(lambda: rlock.release() is None and not rlock._is_owned())
+        assert holds_in_child(lambda: lock._at_fork_reinit() is None and lock.acquire(False))
+        assert holds_in_child(lambda: event.is_set() and event.wait())
+        assert holds_in_child(
+            lambda: semaphore.acquire(False) and semaphore.acquire(False) and not semaphore.acquire(False)
+        )
 
 
 def test_sleepers_are_lost_in_the_child_and_not_woken_there() -> None:
@@ -1008,7 +1006,7 @@ def test_sleepers_are_lost_in_the_child_and_not_woken_there() -> None:
             and again.outcome() == ("returned", True)
         )
 
-    assert in_child(check)
+    assert holds_in_child(check)
     wake()
     assert [sleeper.outcome() for sleeper in sleepers] == [("returned", True)] * 4
 
@@ -1051,99 +1049,90 @@ def test_a_fork_in_a_handler_of_a_sleeper(before: int, after: int, on_signal: On
 
 
 @needs_gil("the end of the interpreter leaves daemon threads asleep")
-def test_a_daemon_thread_that_the_end_stops_leaves_its_queue(child: Child) -> None:
-    def program() -> None:
-        from runtime import sync
+@in_child(prints="set\n")
+def test_a_daemon_thread_that_the_end_stops_leaves_its_queue() -> None:
+    event, ready, stacks, calls = sync.Event(), sync.Semaphore(0), [], []
 
-        event, ready, stacks, calls = sync.Event(), sync.Semaphore(0), [], []
+    def sleep(seconds: float) -> None:
+        ready.release()
+        event.wait(seconds)
 
-        def sleep(seconds: float) -> None:
-            ready.release()
-            event.wait(seconds)
+    for number in range(20):
+        thread = runtime.Thread(target=sleep, args=(0.3 + number / 100,), daemon=True)
+        thread.start()
+        stacks.append(thread._lwp._places[2])  # type: ignore[attr-defined]
+        calls.append(f"/proc/self/task/{thread.native_id}/syscall")
+    for _ in range(20):
+        ready.acquire()
 
-        for number in range(20):
-            thread = runtime.Thread(target=sleep, args=(0.3 + number / 100,), daemon=True)
-            thread.start()
-            stacks.append(thread._lwp._places[2])  # type: ignore[attr-defined]
-            calls.append(f"/proc/self/task/{thread.native_id}/syscall")
-        for _ in range(20):
-            ready.acquire()
+    def not_pausing(calls=calls, open=os.open, read=os.read, close=os.close):  # type: ignore[no-untyped-def]
+        found = 0
+        for path in calls:
+            file = open(path, 0)
+            found += not read(file, 100).startswith((b"34 ", b"73 "))  # pause; aarch64's is ppoll
+            close(file)
+        return found
 
-        def not_pausing(calls=calls, open=os.open, read=os.read, close=os.close):  # type: ignore[no-untyped-def]
-            found = 0
-            for path in calls:
-                file = open(path, 0)
-                found += not read(file, 100).startswith((b"34 ", b"73 "))  # pause; aarch64's is ppoll
-                close(file)
-            return found
+    hang = sys.version_info >= (3, 14)
 
-        hang = sys.version_info >= (3, 14)
+    class Last:
+        # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
+        def __init__(self) -> None:
+            self.set, self.sleep, self.move, self.print = event.set, time.sleep, ctypes.memmove, print  # noqa: F821
+            self.alive = not_pausing if hang else native.lwp_alive  # noqa: F821
+            self.stacks, self.junk = [] if hang else stacks, (b"\x10" + bytes(7)) * 8192
 
-        class Last:
-            # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
-            def __init__(self) -> None:
-                self.set, self.sleep, self.move, self.print = event.set, time.sleep, ctypes.memmove, print  # noqa: F821
-                self.alive = not_pausing if hang else native.lwp_alive  # noqa: F821
-                self.stacks, self.junk = [] if hang else stacks, (b"\x10" + bytes(7)) * 8192
+        def __del__(self) -> None:
+            # Each, when its time is up, ends as it wants the GIL; from 3.14 on it pauses for ever there.
+            while self.alive():
+                self.sleep(0.01)
+            for high in self.stacks:  # as if others used them
+                self.move(high - 65536, self.junk, 65536)
+            self.set()
+            self.print("set", flush=True)
 
-            def __del__(self) -> None:
-                # Each, when its time is up, ends as it wants the GIL; from 3.14 on it pauses for ever there.
-                while self.alive():
-                    self.sleep(0.01)
-                for high in self.stacks:  # as if others used them
-                    self.move(high - 65536, self.junk, 65536)
-                self.set()
-                self.print("set", flush=True)
-
-        sys.modules["last"] = Last()  # type: ignore[assignment]
-
-    assert child(program).stdout == "set\n"
+    sys.modules["last"] = Last()  # type: ignore[assignment]
 
 
 @needs_gil("the end of the interpreter leaves daemon threads asleep")
-def test_a_daemon_with_a_deferred_wake_up_at_the_end(child: Child) -> None:
+@in_child(prints="ended\n")
+def test_a_daemon_with_a_deferred_wake_up_at_the_end() -> None:
     """Its time is up before the release; it has taken the debt off, and ends."""
+    condition, ready = sync.Condition(), sync.Semaphore(0)
 
-    def program() -> None:
-        from runtime import sync
+    def wait() -> None:
+        with condition:
+            ready.release()
+            condition.wait(1)
 
-        condition, ready = sync.Condition(), sync.Semaphore(0)
+    thread = runtime.Thread(target=wait, daemon=True)
+    thread.start()
+    ready.acquire()
 
-        def wait() -> None:
-            with condition:
-                ready.release()
-                condition.wait(1)
+    class Last:
+        # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
+        def __init__(self) -> None:
+            self.condition, self.sleep, self.print = condition, time.sleep, print
+            self.open, self.read, self.close = os.open, os.read, os.close
+            self.call = f"/proc/self/task/{thread.native_id}/syscall"
 
-        thread = runtime.Thread(target=wait, daemon=True)
-        thread.start()
-        ready.acquire()
+        def ended(self) -> bool:  # from 3.14 on it pauses for ever
+            try:
+                file = self.open(self.call, 0)
+            except OSError:
+                return True
+            call = self.read(file, 100)
+            self.close(file)
+            return call.startswith((b"34 ", b"73 "))
 
-        class Last:
-            # Deleted with sys.modules, when the globals are gone: what it calls is kept in it.
-            def __init__(self) -> None:
-                self.condition, self.sleep, self.print = condition, time.sleep, print
-                self.open, self.read, self.close = os.open, os.read, os.close
-                self.call = f"/proc/self/task/{thread.native_id}/syscall"
+        def __del__(self) -> None:
+            self.condition.acquire()
+            self.condition.notify()
+            while not self.ended():
+                self.sleep(0.01)
+            self.print("ended", flush=True)
 
-            def ended(self) -> bool:  # from 3.14 on it pauses for ever
-                try:
-                    file = self.open(self.call, 0)
-                except OSError:
-                    return True
-                call = self.read(file, 100)
-                self.close(file)
-                return call.startswith((b"34 ", b"73 "))
-
-            def __del__(self) -> None:
-                self.condition.acquire()
-                self.condition.notify()
-                while not self.ended():
-                    self.sleep(0.01)
-                self.print("ended", flush=True)
-
-        sys.modules["last"] = Last()  # type: ignore[assignment]
-
-    assert child(program).stdout == "ended\n"
+    sys.modules["last"] = Last()  # type: ignore[assignment]
 
 
 # ---- Timer -----------------------------------------------------------------------------------------------------------

@@ -7,17 +7,22 @@ one that hangs has lost a wake-up.
 from __future__ import annotations
 
 import ctypes
+import gc
+import operator
 import os
+import resource
 import signal
 import sys
 import threading
 import time
+import tracemalloc
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, filter_program, run_threads, wait_until_parked
+from conftest import Child, filter_program, in_child, run_threads, wait_until_parked
 
 import runtime
 import runtime.scheduler
@@ -27,7 +32,9 @@ from runtime.scheduler import spawn
 # ---- handlers that raise, which stress/ has only where nothing is granted --------------------------------------------
 
 
-def handler_raises_out_of_acquire(kind: str, times: int) -> None:
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+@in_child
+def test_a_handler_that_raises_out_of_acquire_takes_nothing(kind: str) -> None:
     """Whenever a handler raises, no lock is taken and no permit lost, and no more are inside than may be."""
     sys.setswitchinterval(1e-6)
     permits = 2 if kind == "Semaphore" else 1
@@ -48,7 +55,7 @@ def handler_raises_out_of_acquire(kind: str, times: int) -> None:
         inside.remove(number)
 
     def hammer(number: int) -> None:
-        while raised < times:
+        while raised < 60:
             guard.acquire()
             enter(number)
             guard.release()
@@ -63,7 +70,7 @@ def handler_raises_out_of_acquire(kind: str, times: int) -> None:
     threads = [runtime.Thread(target=hammer, args=(number,)) for number in range(1, 5)]
     for thread in threads:
         thread.start()
-    while raised < times:
+    while raised < 60:
         got: list[bool] = []
         try:
             late.append(1)
@@ -82,12 +89,9 @@ def handler_raises_out_of_acquire(kind: str, times: int) -> None:
     assert (wrong, inside) == ([], [])
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
-def test_a_handler_that_raises_out_of_acquire_takes_nothing(child: Child, kind: str) -> None:
-    child(handler_raises_out_of_acquire, kind, 60)
-
-
-def every_notification_arrives(kind: str, rounds: int) -> None:
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@in_child
+def test_condition_loses_no_notification(kind: str) -> None:
     """A notification ends exactly one wait, whatever other thread times out or is taken away by a handler in that
     moment."""
     sys.setswitchinterval(1e-6)
@@ -115,7 +119,7 @@ def every_notification_arrives(kind: str, rounds: int) -> None:
 
     def notify() -> None:
         nonlocal over
-        for count in range(1, rounds + 1):
+        for count in range(1, 8000 + 1):
             with lock:
                 condition.notify()
                 while woken < count:
@@ -159,19 +163,13 @@ def every_notification_arrives(kind: str, rounds: int) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock"])
-def test_condition_loses_no_notification(child: Child, kind: str) -> None:
-    child(every_notification_arrives, kind, 8000)
-
-
 # ---- a signal just before the sleep ----------------------------------------------------------------------------------
 
 
-def handlers_run_however_late_the_sleep() -> None:
+@in_child
+def test_a_signal_just_before_the_sleep_ends_it() -> None:
     """The main thread gives up the GIL to sleep, and a thread that has waited for the GIL sends the signal at once.
     On one processor, and with more priority, it does so before the main thread is in its system call."""
-    import operator
-
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     computes = sync.Event()
 
@@ -207,14 +205,12 @@ def handlers_run_however_late_the_sleep() -> None:
         raise AssertionError(wait)
 
 
-def test_a_signal_just_before_the_sleep_ends_it(child: Child) -> None:
-    child(handlers_run_however_late_the_sleep)
-
-
 # ---- nobody starves --------------------------------------------------------------------------------------------------
 
 
-def each_gets_a_share(kind: str, total: int) -> None:
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "Condition"])
+@in_child
+def test_each_contender_gets_its_share(kind: str) -> None:
     """The thread that releases it wants it again at once, and is awake; the others get their turns all the same."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # who is woken doesn't take the core from its waker
@@ -227,21 +223,18 @@ def each_gets_a_share(kind: str, total: int) -> None:
 
     def hammer(number: int) -> None:
         ready.wait()
-        while sum(turns) < total:
+        while sum(turns) < 1200:
             with guard:
                 turns[number] += 1
                 time.sleep(0.0002)  # without the GIL, so that the others come to sleep for the lock and not for that
 
     run_threads(runtime.Thread(target=hammer, args=(number,)) for number in range(6))
-    assert min(turns) > total / 6 / 4, turns
+    assert min(turns) > 1200 / 6 / 4, turns
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "Condition"])
-def test_each_contender_gets_its_share(child: Child, kind: str) -> None:
-    child(each_gets_a_share, kind, 1200)
-
-
-def late_comer(interval: float, limit: int) -> None:
+@pytest.mark.parametrize("interval", [0, 0.0004])
+@in_child
+def test_a_late_comer_gets_the_lock(interval: float) -> None:
     """One that comes when others hammer the lock gets it before they are done, also if signals keep interrupting it."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # who is woken doesn't take the core from its waker
@@ -250,7 +243,7 @@ def late_comer(interval: float, limit: int) -> None:
     turns = [0] * 4
 
     def hammer(number: int) -> None:
-        while not came and turns[number] < limit:
+        while not came and turns[number] < 1000:
             with lock:
                 turns[number] += 1
                 time.sleep(0.0005)  # so that each of the others has waited for more than a millisecond
@@ -268,21 +261,18 @@ def late_comer(interval: float, limit: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     for thread in threads:
         thread.join()
-    assert max(turns) < limit, turns
-
-
-@pytest.mark.parametrize("interval", [0, 0.0004])
-def test_a_late_comer_gets_the_lock(child: Child, interval: float) -> None:
-    child(late_comer, interval, 1000)
+    assert max(turns) < 1000, turns
 
 
 # ---- the herd --------------------------------------------------------------------------------------------------------
 
 
-def herd(kind: str, many: int) -> None:
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("kind", ["Event", "Condition"])
+@in_child
+def test_ten_thousand_sleepers_are_woken_as_a_chain(kind: str) -> None:
     """How often each of many sleepers sleeps until it goes on: once, and once more for the GIL, not to fight for it."""
-    import resource
-
+    many = 10_000
     event, condition = sync.Event(), sync.Condition()
     came = left = slept = 0
 
@@ -323,20 +313,11 @@ def herd(kind: str, many: int) -> None:
     assert slept < 3 * many, slept
 
 
-@pytest.mark.usefixtures("crowd")
-@pytest.mark.parametrize("kind", ["Event", "Condition"])
-def test_ten_thousand_sleepers_are_woken_as_a_chain(child: Child, kind: str) -> None:
-    child(herd, kind, 10_000)
-
-
 # ---- what it costs when nobody is in the way -------------------------------------------------------------------------
 
 
 def uncontended(count: str) -> None:
     """Whatever has no reason to sleep allocates nothing, makes no system call, and keeps the GIL."""
-    import gc
-    import tracemalloc
-
     lock, rlock, semaphore, bounded = sync.Lock(), sync.RLock(), sync.Semaphore(), sync.BoundedSemaphore()
     event, condition, barrier = sync.Event(), sync.Condition(), sync.Barrier(1)
     held, unset, empty = sync.Lock(), sync.Event(), sync.Semaphore(0)
@@ -420,7 +401,9 @@ def test_without_contention_there_is_no_system_call_and_the_gil_is_kept(child: C
 # ---- signal handlers, and forks in them ------------------------------------------------------------------------------
 
 
-def handler_waits_for_the_others(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition", "Barrier"])
+@in_child(timeout=20)
+def test_a_handler_may_wait_for_other_sleepers(kind: str) -> None:
     """A handler lets all go that sleep where its own thread does, the first of them, and waits for the others."""
     event, semaphore, condition, barrier = sync.Event(), sync.Semaphore(0), sync.Condition(), sync.Barrier(5)
     waits: dict[str, Any] = {"Event": event.wait, "Semaphore": semaphore.acquire, "Barrier": barrier.wait}
@@ -459,12 +442,9 @@ def handler_waits_for_the_others(kind: str) -> None:
     lwp.join()
 
 
-@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition", "Barrier"])
-def test_a_handler_may_wait_for_other_sleepers(child: Child, kind: str) -> None:
-    child(handler_waits_for_the_others, kind, timeout=20)
-
-
-def handler_lets_go_and_forks(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition"])
+@in_child(timeout=20)
+def test_a_handler_may_let_its_thread_go_and_fork(kind: str) -> None:
     """What a handler has granted to its own thread holds in the child too, where those that come first are not."""
     event, semaphore, condition = sync.Event(), sync.Semaphore(0), sync.Condition()
     waits: dict[str, Any] = {"Event": event.wait, "Semaphore": semaphore.acquire}
@@ -515,12 +495,10 @@ def handler_lets_go_and_forks(kind: str) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition"])
-def test_a_handler_may_let_its_thread_go_and_fork(child: Child, kind: str) -> None:
-    child(handler_lets_go_and_forks, kind, timeout=20)
-
-
-def handlers_of_a_notified_thread(kind: str, returns_first: bool) -> None:
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@pytest.mark.parametrize("returns_first", [True, False])
+@in_child(timeout=20)
+def test_handlers_run_while_a_notified_thread_waits_for_the_lock(kind: str, returns_first: bool) -> None:
     """Notified, but the notifier keeps the lock: handlers run meanwhile, and if one raises, another is notified."""
     condition = sync.Condition(getattr(sync, kind)())
     ran, raised = threading.Semaphore(0), threading.Semaphore(0)  # stock's: we look for sleeps in ours
@@ -570,16 +548,9 @@ def handlers_of_a_notified_thread(kind: str, returns_first: bool) -> None:
     assert results == [False, True]
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock"])
-@pytest.mark.parametrize("returns_first", [True, False])
-def test_handlers_run_while_a_notified_thread_waits_for_the_lock(child: Child, kind: str, returns_first: bool) -> None:
-    child(handlers_of_a_notified_thread, kind, returns_first, timeout=20)
-
-
-def handed_to_a_lost_thread(attempts: int) -> None:
+@in_child
+def test_a_lock_handed_to_a_lost_thread_is_free() -> None:
     """In the child a lock is free that was on its way to a thread which had waited long."""
-    from contextlib import suppress
-
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     signal.signal(signal.SIGUSR1, lambda *_: None)
 
@@ -599,11 +570,7 @@ def handed_to_a_lost_thread(attempts: int) -> None:
         sleeper.join()
         return bool(os.waitpid(pid, 0)[1])
 
-    assert any(attempt() for _ in range(attempts))  # it may have had it before the fork: then it is held for ever
-
-
-def test_a_lock_handed_to_a_lost_thread_is_free(child: Child) -> None:
-    child(handed_to_a_lost_thread, 1000)
+    assert any(attempt() for _ in range(1000))  # it may have had it before the fork: then it is held for ever
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from typing import Any
@@ -77,7 +78,6 @@ def test_a_thread_goes_into_another_interpreter_and_comes_back(kind: str, own_gi
 @in_child(env=BESIDE)
 def test_an_interpreter_outlives_the_thread_that_has_made_it(own_gil: bool) -> None:
     """Its first frames are those of the interpreter that it makes: called from C, it has none of its own before."""
-    import itertools
 
     from subinterpreters import api, creator, execute
 

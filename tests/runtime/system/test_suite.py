@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TREE
+from dear import dear_tests
 
 
 def run_tests(folder: Path, *arguments: str, before: str = "") -> str:
@@ -46,3 +48,16 @@ def test_slow_tests_are_left_out_of_whole_folders(arguments: list[str], are_left
     printed = run_tests(tmp_path, "--collect-only", "-q", *arguments)
     assert ("slow tests were left out" in printed and "--slow" in printed) == are_left_out
     assert ("::test_nothing_is_loaded_unasked" in printed) != are_left_out
+
+
+def test_some_cases_of_a_dear_test_are_quick(tmp_path: Path) -> None:
+    printed = run_tests(tmp_path, "--collect-only", "-q", f"{TREE}/tests/runtime/core")
+    assert "::test_recursion_without_end_is_an_error[function-limit as it is]" in printed
+    assert "::test_recursion_without_end_is_an_error[function-limit of 5000]" not in printed
+
+
+def test_each_dear_test_exists() -> None:
+    for test in dear_tests():
+        path, *_, name = test.split("::")
+        if (TREE / path).exists():  # no sdist has the course, and the core alone no tools
+            assert re.search(rf"\bdef {name}\(", (TREE / path).read_text()), test
