@@ -34,7 +34,9 @@ static struct {
 
 /* ---- whether anything moves -------------------------------------------------------------------------------------- */
 
-enum { NOTHING = 100000 }; /* ns of CPU time that don't count: more than passes between the readings of two clocks */
+/* ns of CPU time that don't count.  NOTHING: more than passes between the readings of two clocks, or in a look for signals; SLOW_LOOK: what
+ * one look takes longer now and then, beside ten busy processes. */
+enum { NOTHING = 100000, SLOW_LOOK = 400000 };
 
 struct activity {
     int64_t cpu; /* ns */
@@ -75,7 +77,9 @@ static struct activity measure_activity(void)
 /* A thread that computes may go on for long without a sleep, but uses CPU time. */
 static int has_moved(struct activity before, struct activity now)
 {
-    return now.sleeps != before.sleeps || now.cpu - before.cpu > NOTHING * (1 + now.looks - before.looks);
+    long looks = now.looks - before.looks;
+
+    return now.sleeps != before.sleeps || now.cpu - before.cpu > NOTHING * (1 + looks) + (looks ? SLOW_LOOK : 0);
 }
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */
