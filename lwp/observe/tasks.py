@@ -38,9 +38,8 @@ def _lock_of(thing: Any) -> int:
 
 def _tasks_of(future: Any) -> list[Any]:
     """It, if it is a task; what it waits for, if gather() has returned it."""
-    if children := _get(future, "_children"):
-        return [task for one in children for task in _tasks_of(one)]
-    return [future] if kind_of_tasks(future) == "task" else []
+    gathered = [task for one in _get(future, "_children") or () for task in _tasks_of(one)]
+    return gathered or ([future] if kind_of_tasks(future) == "task" else [])
 
 
 class _Task:
