@@ -40,7 +40,7 @@ class _Commands(Names):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] == "stress":  # until the release after 0.2
+        if args and args[0] == "stress":  # until the release after 0.3
             raise click.UsageError("stress is `python -m stress` now, in a checkout of the sources")
         return super().resolve_command(ctx, args)
 

@@ -8,7 +8,6 @@ what it tests. So the file imports nothing of ours until it is asked to.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import sys
@@ -56,7 +55,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
     )
-    group.addoption("--lwp-chaos-record", nargs="?", const="", help=argparse.SUPPRESS)  # it is gone, and says so
     group.addoption(
         "--lwp-explore",
         nargs="?",
@@ -134,8 +132,6 @@ def _current_test() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.lwp_chaos_record is not None:
-        raise pytest.UsageError(lwp_runtime.load("lwp.terminal.gone").gone("pytest", "--lwp-chaos-record"))
     _configure_exploring(config)
     _configure_lock_order(config)
     _configure_chaos(config)
