@@ -53,13 +53,30 @@ def test_a_call_from_the_core_to_a_tool_is_found(calls: layers.Calls, marked: se
 
 
 def test_what_tools_may_use_is_what_they_use(calls: layers.Calls, marked: set[str]) -> None:
-    assert marked - {"runtime_debug"} == layers.used_by_tools(calls)
+    assert marked - {"runtime_debug"} - layers.WITHOUT_GIL == layers.used_by_tools(calls) - layers.WITHOUT_GIL
     assert "park_wait" in marked
     assert list(layers.complaints(calls, marked | {"park_poll"})) == ["no tool uses what API marks: park_poll"]
     pair = (layers.TOOLS[0], layers.CORE[0])
     more = {f"name_{number}" for number in range(layers.MOST_NAMES)} | calls.get(pair, set())
     (said,) = layers.complaints({**calls, pair: more}, marked)
     assert said.endswith(f"names of the core, more than {layers.MOST_NAMES}")
+
+
+def _code(file: Path) -> str:
+    """Without comments and texts."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', "", file.read_text(), flags=re.DOTALL)
+
+
+def test_no_tool_names_what_the_core_hides() -> None:
+    """Also in the lines for builds without a GIL, which this Python's compiler doesn't see."""
+    declared = r"(?m)^(?!API|static|typedef|struct \w+;|#| )[\w* ]*?\b(\w+)(?:\(.*|\[.*\])?;$"
+    hidden = {name for file in (TREE / "runtime/native").rglob("*.h") for name in re.findall(declared, _code(file))}
+    assert {"arch_swap", "boot_start"} < hidden
+    assert "park_wait" not in hidden
+    for file in (TREE / "lwp/native").rglob("*.[ch]"):
+        code = _code(file)
+        own = set(re.findall(r"(?m)^static [\w* ]*?\b(\w+)(?: =|\(|\[|;)", code))
+        assert set(re.findall(r"(?<![.>])\b[a-z]\w+\b", code)) & hidden - own == set(), file
 
 
 def test_a_room_with_too_many_lines_is_found(

@@ -34,8 +34,7 @@ static struct {
 
 /* ---- whether anything moves -------------------------------------------------------------------------------------- */
 
-/* ns of CPU time that don't count.  NOTHING: more than passes between the readings of two clocks, or in a look for signals; SLOW_LOOK: what
- * one look takes longer now and then, beside ten busy processes. */
+/* ns of CPU time that don't count: more than passes between the readings of two clocks, and in a look for signals on a busy machine. */
 enum { NOTHING = 100000, SLOW_LOOK = 400000 };
 
 struct activity {
@@ -77,9 +76,9 @@ static struct activity measure_activity(void)
 /* A thread that computes may go on for long without a sleep, but uses CPU time. */
 static int has_moved(struct activity before, struct activity now)
 {
-    long looks = now.looks - before.looks;
+    long looks = now.looks - before.looks, nothing = NOTHING * (1 + looks) + (looks ? SLOW_LOOK : 0);
 
-    return now.sleeps != before.sleeps || now.cpu - before.cpu > NOTHING * (1 + looks) + (looks ? SLOW_LOOK : 0);
+    return now.sleeps != before.sleeps || now.cpu - before.cpu > nothing;
 }
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */

@@ -21,6 +21,8 @@
 #ifndef RUNTIME_CONTEXT_H
 #define RUNTIME_CONTEXT_H
 
+#include "api.h"
+
 #include <resolv.h>
 #include <stddef.h>
 
@@ -48,10 +50,10 @@ struct context *context_get(size_t stack_size);
 /* Puts a context back, for another thread.  Only after the kernel has cleared the CLONE_CHILD_CLEARTID word: until then the thread runs
  * on this stack.  `vanished`: the thread was lost in a fork, or its process was killed, perhaps in the middle of malloc, so nothing of
  * libc's block is kept. */
-void context_put(struct context *context, int vanished);
+API void context_put(struct context *context, int vanished);
 
 /* Takes this context out of the cache.  0: it is not there, because a thread has it. */
-int context_take(struct context *context);
+API int context_take(struct context *context);
 
 /* Initialises a context for a new thread, first half: blank struct pthread and TLS, then the TCB.  0 or errno. */
 int context_blank(struct context *context);

@@ -46,7 +46,7 @@ struct boot_keeps {
      * cleared. */
     int (*put)(PyThreadState *tstate, struct context *context);
 };
-extern const struct boot_keeps *boot_keeps;
+API extern const struct boot_keeps *boot_keeps;
 
 /* Functions of a higher floor, or NULL.  With the GIL, each new thread calls boot_may_call() before its function, doesn't call the
  * function if that returns 0, and calls boot_has_called() at the end in either case. */

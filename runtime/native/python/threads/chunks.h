@@ -11,6 +11,6 @@ void chunks_init(void);
 void chunks_begin_at(void *place, PyThreadState *tstate);
 
 /* Gives all chunks of a state back that outlives its thread. */
-void chunks_end(PyThreadState *tstate);
+API void chunks_end(PyThreadState *tstate);
 
 #endif

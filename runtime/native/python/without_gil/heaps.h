@@ -5,6 +5,6 @@
 #include "python/python.h"
 
 /* PyThreadState_Clear() of the calling thread's own state. */
-void heaps_clear_state(PyThreadState *tstate);
+API void heaps_clear_state(PyThreadState *tstate);
 
 #endif
