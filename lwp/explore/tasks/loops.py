@@ -55,9 +55,10 @@ def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
             return
         causes: list[int] = vars(loop).setdefault("_explore_causes", [])
         files = _wait(loop)
-        loop._process_events([file for file in files if native.explore_within(file[0].fd)])
+        within = {file[0].fd for file in files if native.explore_within(file[0].fd)}
+        loop._process_events([file for file in files if file[0].fd in within])
         others = len(loop._ready)
-        loop._process_events([file for file in files if not native.explore_within(file[0].fd)])
+        loop._process_events([file for file in files if file[0].fd not in within])
         _ring(loop)
         left = len(loop._ready)
         while left := native.explore_turns(loop._ready, causes, others, left, _next_time(loop)):
