@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -92,10 +93,38 @@ def learn_that_it_blocks(call: Callable[[], object]) -> None:
     together(begun.wait, lambda: (begun.set(), call()))
 
 
+def ctrl_c_at_any_moment(
+    block: Callable[[int], object], check: Callable[[int], object], rounds: int, step: float
+) -> None:
+    """Calls block() and then check() with the number of each round.  Ctrl-C comes after 1 to 100 steps, in seconds,
+    unless block() has returned by then.
+    """
+    armed = [False]
+
+    def interrupt(*_: object) -> None:
+        if armed[0]:
+            armed[0] = False
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    caught = 0
+    for number in range(rounds):
+        try:
+            armed[0] = True
+            signal.setitimer(signal.ITIMER_REAL, step * (1 + number % 100))
+            block(number)
+            armed[0] = False
+        except KeyboardInterrupt:
+            caught += 1
+        check(number)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter its handler would be gone
+    assert caught > 30, caught
+
+
 #: What programs may call.
 PROVIDED = (
     *(wait_until_parked, until_alone, resident, run_thread, run_threads, together, skip_test, in_forked_child),
-    *(filter_program, refuse, learn_that_it_blocks, tasks),
+    *(filter_program, refuse, learn_that_it_blocks, ctrl_c_at_any_moment, tasks),
 )
 
 Program = Callable[..., object]

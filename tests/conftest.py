@@ -15,6 +15,7 @@ from certificate import pem
 from child_programs import (
     Child,
     child,
+    ctrl_c_at_any_moment,
     in_child,
     in_forked_child,
     learn_that_it_blocks,

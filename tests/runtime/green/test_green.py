@@ -199,7 +199,7 @@ def test_a_thread_that_has_computed_rejoins_the_queue() -> None:
 
 @in_child(prints="went on\n", timeout=10)
 def test_one_that_was_held_off_yields_while_the_others_sleep() -> None:
-    """It goes back to the queue from an LWP that isn't the runner's; that one sleeps, and has to be woken."""
+    """A thread goes back to the queue from an LWP that is not the runner's. The runner sleeps, and has to be woken."""
     green, came = scheduler.Scheduler(time_slice=0.001), []
     read, write = os.pipe()
 
@@ -246,7 +246,7 @@ def test_all_kinds_of_waiting_beside_one_that_computes() -> None:
     assert seen == [select.POLLIN, 2]
 
 
-@pytest.mark.root  # to become a user who has no other processes
+@pytest.mark.root  # only root may become another user: one who has no other processes
 @in_child
 def test_no_more_lwps_to_be_had() -> None:
     """Then two must do; when there are more again, they are made."""

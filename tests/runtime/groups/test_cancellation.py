@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, in_child, refuse, under_strace
+from conftest import ROOT, TREE, ctrl_c_at_any_moment, in_child, refuse, under_strace
 from kinds import FOREVER, both, is_free, my_scheduler, started, until, until_asleep
 
 import runtime
@@ -545,28 +544,16 @@ def test_deadlines_that_are_none() -> None:
 @in_child
 def test_ctrl_c_leaves_no_deadline_behind() -> None:
     """Neither as they begin nor as they end: it would raise Cancelled where nobody expects that."""
-    armed = [False]
 
-    def interrupt(*_: object) -> None:
-        if armed[0]:
-            armed[0] = False
-            raise KeyboardInterrupt
+    def block(number: int) -> None:
+        for _ in range(30):
+            with fail_after(100):
+                pass
 
-    signal.signal(signal.SIGALRM, interrupt)
-    caught = 0
-    for number in range(1000):
-        try:
-            armed[0] = True
-            signal.setitimer(signal.ITIMER_REAL, 0.000001 * (1 + number % 100))
-            for _ in range(30):
-                with fail_after(100):
-                    pass
-            armed[0] = False
-        except KeyboardInterrupt:
-            caught += 1
+    def check(number: int) -> None:
         assert cancel_mine() is None, number
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    assert caught > 30, caught
+
+    ctrl_c_at_any_moment(block, check, rounds=1000, step=0.000001)
 
 
 # ---- kernels without futex_waitv -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, in_child
+from conftest import Child, ctrl_c_at_any_moment, in_child
 from kinds import FOREVER, Failed, both, fail, until, until_asleep, wait_forever
 from sync_helpers import WAIT_CALLS
 
@@ -831,28 +831,16 @@ def test_a_second_ctrl_c_reaches_threads_that_tidy_up() -> None:
 @in_child(timeout=100)
 def test_ctrl_c_at_any_moment() -> None:
     """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts."""
-    armed = [False]
 
-    def interrupt(*_: object) -> None:
-        if armed[0]:
-            armed[0] = False
-            raise KeyboardInterrupt
+    def block(number: int) -> None:
+        with Group(limit=2 if number % 3 == 0 else None) as group:
+            for _ in range(3):
+                group.spawn(Event().wait, 0.0002)
 
-    signal.signal(signal.SIGALRM, interrupt)
-    caught = 0
-    for number in range(300):
-        try:
-            armed[0] = True
-            signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + number % 100))
-            with Group(limit=2 if number % 3 == 0 else None) as group:
-                for _ in range(3):
-                    group.spawn(Event().wait, 0.0002)
-            armed[0] = False
-        except KeyboardInterrupt:
-            caught += 1
+    def check(number: int) -> None:
         assert threading.active_count() == 1, (number, threading.enumerate())
-    signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter its handler would be gone
-    assert caught > 30, caught
+
+    ctrl_c_at_any_moment(block, check, rounds=300, step=0.00001)
 
 
 @in_child

@@ -1083,7 +1083,7 @@ def test_a_daemon_thread_that_the_end_stops_leaves_its_queue() -> None:
             self.stacks, self.junk = [] if hang else stacks, (b"\x10" + bytes(7)) * 8192
 
         def __del__(self) -> None:
-            # Each, when its time is up, ends as it wants the GIL; from 3.14 on it pauses for ever there.
+            # A thread whose time is up wants the GIL, and ends there; from 3.14 on it pauses there for ever.
             while self.alive():
                 self.sleep(0.01)
             for high in self.stacks:  # as if others used them
@@ -1116,7 +1116,7 @@ def test_a_daemon_with_a_deferred_wake_up_at_the_end() -> None:
             self.open, self.read, self.close = os.open, os.read, os.close
             self.call = f"/proc/self/task/{thread.native_id}/syscall"
 
-        def ended(self) -> bool:  # from 3.14 on it pauses for ever
+        def ended(self) -> bool:  # from 3.14 on the thread pauses for ever
             try:
                 file = self.open(self.call, 0)
             except OSError:

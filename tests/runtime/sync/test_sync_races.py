@@ -570,7 +570,7 @@ def test_a_lock_handed_to_a_lost_thread_is_free() -> None:
         sleeper.join()
         return bool(os.waitpid(pid, 0)[1])
 
-    assert any(attempt() for _ in range(1000))  # it may have had it before the fork: then it is held for ever
+    assert any(attempt() for _ in range(1000))  # not all: the thread may have had the lock before the fork
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
  * thread that asks is enough.  So FEW at a time sleep for the interval, as CPython wants it, and the others sleep the longer the more
  * of them there are: all together wake up twice as often as FEW would.
  *
- * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  A function here, which moves the deadline, replaces for good the one that
- * libpython calls by that name: when so many threads live for the first time, or when another file first needs it.  CPython takes a
+ * THE DESIGN.  take_gil() sleeps in pthread_cond_timedwait().  When so many threads live for the first time, or another file first asks
+ * for that, libpython's address of it is replaced, for good, by that of a function here, which moves the deadline.  CPython takes a
  * longer sleep for a timer that is late, as the kernel's may be.  A thread that is woken because the GIL is free is woken as before.
  *
  * WHAT IS LOST.  When all of the FEW have had the GIL, none came after them, and a thread then computes, that thread is asked late:

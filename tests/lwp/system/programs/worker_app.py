@@ -25,7 +25,7 @@ class PollFile(ctypes.Structure):
 
 
 def poll_until(number: int) -> bytes:
-    """Waits in C code, as a driver of a database does, until so many requests have come."""
+    """A request waits in C code, as in a driver of a database, until `number` requests have come."""
     polling.append(1)
     if len(polling) == number:
         os.write(pipe[1], b"x")
