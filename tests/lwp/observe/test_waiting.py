@@ -731,6 +731,29 @@ def test_watchdog_speaks_once_for_each_standstill() -> None:
         raise AssertionError
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+@in_child
+def test_watchdog_is_silent_while_a_thread_waits_for_a_processor() -> None:
+    """Beside a process that computes there a thread of SCHED_IDLE has its processor for a moment now and then."""
+    from lwp import native
+
+    mine, its, *_ = os.sched_getaffinity(0)
+    looks: list[bool] = []
+    os.sched_setaffinity(0, {its})
+    native.watch_start(lambda still: bool(looks.append(still)), 0.005, 0.02)
+    os.sched_setaffinity(0, {mine})
+    if (busy := os.fork()) == 0:
+        while True:
+            pass
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        pass
+    os.kill(busy, signal.SIGKILL)
+    assert True not in looks, looks
+    native.watch_stop()
+
+
 @in_child
 def test_watchdog_is_silent_while_a_lock_is_held_for_computing() -> None:
     from hashlib import pbkdf2_hmac

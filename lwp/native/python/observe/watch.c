@@ -35,7 +35,7 @@ static struct {
 /* ---- whether anything moves -------------------------------------------------------------------------------------- */
 
 /* ns of CPU time that don't count: more than passes between the readings of two clocks, and in a look for signals on a busy machine. */
-enum { NOTHING = 100000, SLOW_LOOK = 400000 };
+enum { NOTHING = 100000, SLOW_LOOK = 5000000 };
 
 struct activity {
     int64_t cpu; /* ns */
@@ -321,7 +321,7 @@ static void *watch_run(void *unused)
         still += watch.every;
         if (moved)
             told = still = 0;
-        if (still >= watch.patience && !told) {
+        if (still >= watch.patience && !told && !others_run()) { /* a thread that waits for a processor does not stand still */
             told = call_look(1);
             still = unseen = 0;
             now = measure_activity(); /* the report and the guard have been active themselves */
