@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
@@ -62,8 +63,7 @@ int args_own_deadline(PyObject *timeout, int64_t *deadline)
 {
     if (timeout == Py_None || PyNumber_Check(timeout))
         return args_wait_deadline(timeout, deadline);
-    PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %.100s", Py_TYPE(timeout)->tp_name);
-    return -1;
+    return refuse(PyExc_TypeError, "timeout must be a number of seconds or None, not %.100s", Py_TYPE(timeout)->tp_name);
 }
 
 int args_count(PyObject *number, long *n)
@@ -85,10 +85,8 @@ int args_one_given(const char *method, const char *parameter, PyObject *const *a
                    PyObject **given)
 {
     if (count + (names ? PyTuple_GET_SIZE(names) : 0) > 1
-        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), parameter) != 0)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes one argument, %s", method, parameter);
-        return -1;
-    }
+        || (names && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), parameter) != 0))
+        return refuse(PyExc_TypeError, "%s() takes one argument, %s", method, parameter);
     *given = args[0];
     return 0;
 }
@@ -126,10 +124,36 @@ void simple_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
+int references_visit(void *first, void *last, visitproc visit, void *arg)
+{
+    for (_Atomic(PyObject *) *at = first; at <= (_Atomic(PyObject *) *)last; at++) {
+        PyObject *one = atomic_load_explicit(at, memory_order_relaxed);
+        Py_VISIT(one);
+    }
+    return 0;
+}
+
+void references_clear(void *first, void *last)
+{
+    for (_Atomic(PyObject *) *at = last; at >= (_Atomic(PyObject *) *)first; at--)
+        if (atomic_load_explicit(at, memory_order_relaxed))
+            Py_XDECREF(atomic_exchange(at, NULL));
+}
+
 PyObject *raise_errno(int error)
 {
     errno = error;
     return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+int refuse(PyObject *type, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    PyErr_FormatV(type, format, args);
+    va_end(args);
+    return -1;
 }
 
 void append_to(PyObject **list, PyObject *one)
@@ -155,10 +179,8 @@ int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObjec
 {
     Py_ssize_t keywords = names ? PyTuple_GET_SIZE(names) : 0;
 
-    if (count + keywords > 2) {
-        PyErr_Format(PyExc_TypeError, "acquire() takes at most 2 arguments (%zd given)", count + keywords);
-        return -1;
-    }
+    if (count + keywords > 2)
+        return refuse(PyExc_TypeError, "acquire() takes at most 2 arguments (%zd given)", count + keywords);
     for (Py_ssize_t i = 0; i < count; i++)
         given[i] = args[i];
     for (Py_ssize_t i = 0; i < keywords; i++) {
@@ -166,13 +188,11 @@ int args_two(const char *first, PyObject *const *args, Py_ssize_t count, PyObjec
         int at = PyUnicode_CompareWithASCIIString(name, first) == 0       ? 0
                  : PyUnicode_CompareWithASCIIString(name, "timeout") == 0 ? 1
                                                                           : -1;
-        if (at < count) {
-            PyErr_Format(PyExc_TypeError,
-                         at < 0 ? "'%U' is an invalid keyword argument for acquire()"
-                                : "argument for acquire() given by name ('%U') and position",
-                         name);
-            return -1;
-        }
+        if (at < count)
+            return refuse(PyExc_TypeError,
+                          at < 0 ? "'%U' is an invalid keyword argument for acquire()"
+                                 : "argument for acquire() given by name ('%U') and position",
+                          name);
         given[at] = args[count + i];
     }
     return 0;
@@ -192,14 +212,10 @@ int args_acquire(PyObject *const *args, Py_ssize_t count, PyObject *names, int64
     int64_t timeout = none;
     if (blocking < 0 || (given[1] && to_nanoseconds(given[1], &timeout) < 0))
         return -1;
-    if (!blocking && timeout != none) {
-        PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
-        return -1;
-    }
-    if (timeout < 0 && timeout != none) {
-        PyErr_SetString(PyExc_ValueError, COMPAT_NEGATIVE_TIMEOUT);
-        return -1;
-    }
+    if (!blocking && timeout != none)
+        return refuse(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
+    if (timeout < 0 && timeout != none)
+        return refuse(PyExc_ValueError, COMPAT_NEGATIVE_TIMEOUT);
     *deadline = !blocking ? 0 : timeout == none ? PARK_FOREVER : deadline_after(timeout);
     return 0;
 }

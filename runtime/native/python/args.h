@@ -59,8 +59,15 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
 /* tp_dealloc of a type without references. */
 void simple_dealloc(PyObject *op);
 
+/* For REFERENCES of python.h: from the address of the first to that of the last. */
+int references_visit(void *first, void *last, visitproc visit, void *arg);
+void references_clear(void *first, void *last);
+
 /* Raises an OSError: NULL. */
 API PyObject *raise_errno(int error);
+
+/* Raises as PyErr_Format(), for a function whose error is -1, which it returns. */
+int refuse(PyObject *type, const char *format, ...);
 
 /* Appends what it takes the reference of.  If that is NULL or can't be appended, the list is dropped: *list is NULL, with an exception. */
 API void append_to(PyObject **list, PyObject *one);

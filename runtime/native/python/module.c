@@ -5,6 +5,8 @@
 #include "kernel/base/fork.h"
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/lwp.h"
+#include "python/args.h"
+#include "python/sync/common.h"
 #include "waits/queue.h"
 
 const char core_build[] = CORE_BUILD;
@@ -17,10 +19,23 @@ void entries_after_fork(const struct entries *const *all)
             (*all)->after_fork();
 }
 
+static int add_entries(const struct entries *e, PyObject *module)
+{
+    PyTypeObject *type = e->spec ? add_type(module, e->spec) : NULL;
+
+    if (e->spec && !type)
+        return -1;
+    if (e->type)
+        *e->type = type;
+    if (e->derivable)
+        make_derivable(type);
+    return (e->add && e->add(module) < 0) || (e->functions && PyModule_AddFunctions(module, e->functions) < 0) ? -1 : 0;
+}
+
 static int fill_module(const struct entries *const *all, PyObject *module)
 {
-    for (; *all; all++)
-        if (((*all)->add && (*all)->add(module) < 0) || ((*all)->functions && PyModule_AddFunctions(module, (*all)->functions) < 0))
+    while (*all)
+        if (add_entries(*all++, module) < 0)
             return -1;
     return 0;
 }
@@ -52,15 +67,11 @@ static int calibrate_core(void)
     char why[512];
     int error;
 
-    if (glibc_calibrate(why, sizeof why) != 0) {
-        PyErr_Format(PyExc_ImportError, "%s", why);
-        return -1;
-    }
+    if (glibc_calibrate(why, sizeof why) != 0)
+        return refuse(PyExc_ImportError, "%s", why);
     green_thread_init();
-    if ((error = lwp_init()) != 0) {
-        PyErr_Format(PyExc_ImportError, "runtime can't work in this process: pthread_atfork fails: %s", strerror(error));
-        return -1;
-    }
+    if ((error = lwp_init()) != 0)
+        return refuse(PyExc_ImportError, "runtime can't work in this process: pthread_atfork fails: %s", strerror(error));
     sync_init();
     fork_handle(FORK_PYTHON, &fork_handlers);
     return 0;

@@ -10,7 +10,10 @@
 #include "python/python.h"
 
 struct entries {
-    int (*add)(PyObject *module); /* adds types and constants, and finds out what is found out once: 0, or -1 with an exception */
+    PyType_Spec *spec;   /* of a type, or NULL */
+    PyTypeObject **type; /* where the type is written, or NULL */
+    int derivable;       /* make_derivable() */
+    int (*add)(PyObject *module); /* adds constants, and finds out what is found out once: 0, or -1 with an exception */
     PyMethodDef *functions;
     void (*after_fork)(void); /* of pthread_atfork(3), with the GIL: it runs no Python */
 };

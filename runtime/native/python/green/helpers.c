@@ -441,10 +441,8 @@ static int is_for_helper(void)
 
 static PyObject *on_helper(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, discard or None)");
-        return NULL;
-    }
+    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])))
+        return PyErr_Format(PyExc_TypeError, "on_helper(function, args tuple, kwargs dict or None, discard or None)");
     PyObject *kwargs = args[2] == Py_None ? NULL : args[2], *discard = args[3] == Py_None ? NULL : args[3];
     if (!is_for_helper())
         return PyObject_Call(args[0], args[1], kwargs);
@@ -465,10 +463,8 @@ PyDoc_STRVAR(blocking_doc,
 
 static PyObject *call_blocking(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) == 0) {
-        PyErr_SetString(PyExc_TypeError, "blocking() missing 1 required positional argument: 'function'");
-        return NULL;
-    }
+    if (PyTuple_GET_SIZE(args) == 0)
+        return PyErr_Format(PyExc_TypeError, "blocking() missing 1 required positional argument: 'function'");
     PyObject *function = PyTuple_GET_ITEM(args, 0), *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args)), *result = NULL;
     if (!rest)
         return NULL;

@@ -74,12 +74,9 @@ static int begin_serving(struct scheduler *scheduler)
 {
     int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
 
-    if (error) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
-        return -1;
-    }
-    return 0;
+    return !error ? 0
+                  : refuse(PyExc_RuntimeError,
+                           error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
 }
 
 static int begin_running(struct scheduler *scheduler)
@@ -142,8 +139,7 @@ static int refuse_others(struct scheduler *scheduler)
 {
     if (scheduler_own_lwps(scheduler) || scheduler_lent_by_me(scheduler))
         return 0;
-    PyErr_SetString(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
-    return -1;
+    return refuse(PyExc_RuntimeError, "the calling thread has not lent its LWP to this scheduler");
 }
 
 static PyObject *scheduler_take_back(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -201,10 +197,8 @@ static PyObject *yield_turn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
 /* As time.sleep() takes it: -1 with an exception. */
 static int sleep_deadline(PyObject *seconds, int64_t *deadline)
 {
-    if (seconds == Py_None) {
-        PyErr_SetString(PyExc_TypeError, "sleep() takes a number of seconds, not None");
-        return -1;
-    }
+    if (seconds == Py_None)
+        return refuse(PyExc_TypeError, "sleep() takes a number of seconds, not None");
     if (args_deadline(seconds, deadline) < 0)
         return -1;
     PyObject *zero = *deadline == 0 ? PyLong_FromLong(0) : NULL;
@@ -336,10 +330,8 @@ static PyObject *wait_fds(PyObject *Py_UNUSED(module), PyObject *const *args, Py
 {
     struct fds_wait wait = {0};
 
-    if (count != 2 || !PyDict_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "wait_fds() takes a dict, of events by descriptor, and a timeout");
-        return NULL;
-    }
+    if (count != 2 || !PyDict_Check(args[0]))
+        return PyErr_Format(PyExc_TypeError, "wait_fds() takes a dict, of events by descriptor, and a timeout");
     if (args_deadline(args[1], &wait.deadline) < 0)
         return NULL;
     if (!(wait.files = PyMem_New(struct pollfd, PyDict_GET_SIZE(args[0]) + 1)))
@@ -578,12 +570,17 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-static int add_scheduler(PyObject *module)
+static int add_scheduler(PyObject *Py_UNUSED(module))
 {
     green_reports_deadlock = 1;
     green_parallel = WITHOUT_GIL;
     scheduler_spawn_carrier = spawn_carrier;
-    return (scheduler_type = add_type(module, &scheduler_spec)) ? 0 : -1;
+    return 0;
 }
 
-const struct entries entries_scheduler = {.add = add_scheduler, .functions = functions};
+const struct entries entries_scheduler = {
+    .spec = &scheduler_spec,
+    .type = &scheduler_type,
+    .add = add_scheduler,
+    .functions = functions,
+};

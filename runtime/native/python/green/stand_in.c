@@ -61,10 +61,8 @@ static const char *documentation_of(PyObject *stock)
 
 PyObject *stand_in_make(PyObject *stock, PyObject *function, vectorcallfunc run)
 {
-    if (!PyCFunction_CheckExact(stock)) {
-        PyErr_Format(PyExc_TypeError, "stand-ins are for builtin functions, not %R", stock);
-        return NULL;
-    }
+    if (!PyCFunction_CheckExact(stock))
+        return PyErr_Format(PyExc_TypeError, "stand-ins are for builtin functions, not %R", stock);
     PyCFunctionObject *of = (PyCFunctionObject *)stock, *made;
     const char *documentation = documentation_of(stock);
     if (PyErr_Occurred())

@@ -14,10 +14,8 @@ typedef struct {
 
 static PyObject *group_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "__exit__() takes 3 arguments");
-        return NULL;
-    }
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "__exit__() takes 3 arguments");
     PyObject *raised = Py_NewRef(args[1]), *result;
     while (!(result = PyObject_CallMethodObjArgs(op, NAME("_finish"), args[1], raised, NULL)) && !((GroupObject *)op)->over)
         Py_SETREF(raised, PyErr_GetRaisedException());
@@ -38,9 +36,4 @@ static PyMemberDef group_members[] = {
 TYPE_SPEC(group, "runtime.native.GroupBase", GroupObject, Py_TPFLAGS_BASETYPE, {Py_tp_methods, group_methods},
           {Py_tp_members, group_members});
 
-static int add_group(PyObject *module)
-{
-    return add_type(module, &group_spec) ? 0 : -1;
-}
-
-const struct entries entries_group = {.add = add_group};
+const struct entries entries_group = {.spec = &group_spec};

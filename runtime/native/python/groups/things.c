@@ -15,26 +15,20 @@ static PyObject *thread_class; /* threading's; NULL: not loaded yet */
 
 /* ---- what the program gives -------------------------------------------------------------------------------------- */
 
-static int refuse_thing(PyObject *exception, const char *text, PyObject *given)
-{
-    PyErr_Format(exception, text, given);
-    return -1;
-}
-
 static int set_lwp(struct thing *thing, PyObject *object)
 {
     struct lwp *lwp = ((LwpObject *)object)->lwp;
 
     if (!lwp->started)
-        return refuse_thing(PyExc_RuntimeError, "%R has not been started", thing->given);
+        return refuse(PyExc_RuntimeError, "%R has not been started", thing->given);
     if (((LwpObject *)object)->detached)
-        return refuse_thing(PyExc_RuntimeError, "%R is detached", thing->given);
+        return refuse(PyExc_RuntimeError, "%R is detached", thing->given);
     if (!(lwp->flags & CLONE_THREAD))
-        return refuse_thing(PyExc_TypeError, "%R is a process: select, poll and selectors wait for its fileno()", thing->given);
+        return refuse(PyExc_TypeError, "%R is a process: select, poll and selectors wait for its fileno()", thing->given);
     if (lwp->ident == PyThread_get_thread_ident() && lwp_alive(lwp))
-        return refuse_thing(PyExc_RuntimeError, "%R is the calling thread", thing->given);
+        return refuse(PyExc_RuntimeError, "%R is the calling thread", thing->given);
     if (thing->forever && green_of_lwp(lwp)->scheduler && lwp_alive(lwp) && scheduler_is_orphaned(green_of_lwp(lwp)->scheduler))
-        return refuse_thing(PyExc_RuntimeError, "%R is a green thread that nobody runs: call its scheduler's run()", thing->given);
+        return refuse(PyExc_RuntimeError, "%R is a green thread that nobody runs: call its scheduler's run()", thing->given);
     thing->object = Py_NewRef(object);
     thing->kind = &lwp_waitable;
     return 0;
@@ -48,8 +42,8 @@ static int set_thread(struct thing *thing)
         return -1;
     PyErr_Clear();
     int result = lwp && PyObject_TypeCheck(lwp, lwp_type) ? set_lwp(thing, lwp)
-                 : lwp == Py_None ? refuse_thing(PyExc_RuntimeError, "%R has not been started", thing->given)
-                                  : refuse_thing(PyExc_RuntimeError, "%R is a thread of threading's own", thing->given);
+                 : lwp == Py_None ? refuse(PyExc_RuntimeError, "%R has not been started", thing->given)
+                                  : refuse(PyExc_RuntimeError, "%R is a thread of threading's own", thing->given);
 
     Py_XDECREF(lwp);
     return result;
@@ -65,14 +59,14 @@ static int set_primitive(struct thing *thing, PyObject *object, const struct wai
 static int set_unless_derived(struct thing *thing, const struct waitable *kind)
 {
     if (PyObject_TypeCheck(thing->given, in_python_type))
-        return refuse_thing(PyExc_TypeError, "can't wait for %R: a derived class keeps it in Python", thing->given);
+        return refuse(PyExc_TypeError, "can't wait for %R: a derived class keeps it in Python", thing->given);
     return set_primitive(thing, thing->given, kind);
 }
 
 static int set_future(struct thing *thing)
 {
     if (thing->forever && future_is_lost((FutureObject *)thing->given))
-        return refuse_thing(PyExc_RuntimeError, "the thread that would end %R is in the process that has forked", thing->given);
+        return refuse(PyExc_RuntimeError, "the thread that would end %R is in the process that has forked", thing->given);
     return set_primitive(thing, thing->given, &future_waitable);
 }
 
@@ -111,9 +105,8 @@ static int refuse_other(PyObject *given)
 {
     const char *text = PyLong_Check(given) || PyObject_HasAttrString(given, "fileno") ? IS_FILE : refusal_by_type(given);
 
-    return refuse_thing(PyExc_TypeError,
-                        text ? text : "can wait for threads, tasks, futures of runtime.pool, LWPs, events and semaphores, not for %R",
-                        given);
+    return refuse(PyExc_TypeError,
+                  text ? text : "can wait for threads, tasks, futures of runtime.pool, LWPs, events and semaphores, not for %R", given);
 }
 
 int wait_set_thing(struct thing *thing, PyObject *given, int forever)

@@ -258,10 +258,8 @@ static PyObject *wait_things(PyObject *Py_UNUSED(module), PyObject *const *args,
     struct waiting w = {.since = park_now()};
     PyObject *list = NULL;
 
-    if (count != 3 || !PyTuple_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "wait_things(tuple, timeout, keeps)");
-        return NULL;
-    }
+    if (count != 3 || !PyTuple_Check(args[0]))
+        return PyErr_Format(PyExc_TypeError, "wait_things(tuple, timeout, keeps)");
     w.given = args[0];
     w.keeps = args[2] == Py_True;
     if (set_deadline(&w, args[1]) == 0 && set_things(&w) == 0 && (w.count ? wait_for_first(&w) : 0) >= 0)

@@ -83,18 +83,15 @@ static PyObject *queue_put(PyObject *op, PyObject *item)
     WorkQueueObject *self = (WorkQueueObject *)op;
     FutureObject *future = (FutureObject *)item;
 
-    if (!PyObject_TypeCheck(item, future_type)) {
-        PyErr_Format(PyExc_TypeError, "a Future, not %s", Py_TYPE(item)->tp_name);
-        return NULL;
-    }
+    if (!PyObject_TypeCheck(item, future_type))
+        return PyErr_Format(PyExc_TypeError, "a Future, not %s", Py_TYPE(item)->tp_name);
     queue_lock(self);
     if (self->closed || future->queued) {
         PyObject *closed = Py_XNewRef(self->closed);
         sync_queue_unlock(&self->sleepers);
         if (closed)
             return raise_closed(closed);
-        PyErr_SetString(PyExc_RuntimeError, "it is in a queue already");
-        return NULL;
+        return PyErr_Format(PyExc_RuntimeError, "it is in a queue already");
     }
     Py_INCREF(item);
     future->queued = 1;
@@ -182,10 +179,8 @@ static PyObject *queue_close(PyObject *op, PyObject *why)
 {
     WorkQueueObject *self = (WorkQueueObject *)op;
 
-    if (!PyTuple_Check(why) || PyTuple_GET_SIZE(why) != 2) {
-        PyErr_SetString(PyExc_TypeError, "(class, text)");
-        return NULL;
-    }
+    if (!PyTuple_Check(why) || PyTuple_GET_SIZE(why) != 2)
+        return PyErr_Format(PyExc_TypeError, "(class, text)");
     queue_lock(self);
     if (!self->closed)
         self->closed = Py_NewRef(why);
@@ -289,9 +284,4 @@ TYPE_SPEC(queue, "runtime.native.WorkQueue", WorkQueueObject, Py_TPFLAGS_BASETYP
           {Py_tp_dealloc, queue_dealloc}, {Py_tp_traverse, queue_traverse}, {Py_tp_clear, queue_clear}, {Py_tp_methods, queue_methods},
           {Py_tp_members, queue_members});
 
-static int add_work_queue(PyObject *module)
-{
-    return add_type(module, &queue_spec) ? 0 : -1;
-}
-
-const struct entries entries_work_queue = {.add = add_work_queue};
+const struct entries entries_work_queue = {.spec = &queue_spec};

@@ -260,35 +260,7 @@ static PyObject *barrier_broken(PyObject *op, void *Py_UNUSED(unused))
     return PyBool_FromLong(broken);
 }
 
-static int barrier_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    BarrierObject *self = (BarrierObject *)op;
-
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT((PyObject *)self->action);
-    Py_VISIT((PyObject *)self->timeout);
-    Py_VISIT((PyObject *)self->broken_error);
-    Py_VISIT(self->former);
-    return 0;
-}
-
-static int barrier_clear(PyObject *op)
-{
-    BarrierObject *self = (BarrierObject *)op;
-
-    Py_XDECREF(atomic_exchange(&self->broken_error, NULL));
-    Py_XDECREF(atomic_exchange(&self->action, NULL));
-    Py_XDECREF(atomic_exchange(&self->timeout, NULL));
-    Py_CLEAR(self->former);
-    return 0;
-}
-
-static void barrier_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    barrier_clear(op);
-    simple_dealloc(op);
-}
+REFERENCES(barrier, BarrierObject, action, former)
 
 static PyMethodDef barrier_methods[] = {
     KEYWORDS("wait", barrier_wait,
@@ -318,12 +290,7 @@ static PyGetSetDef barrier_attributes[] = {
 };
 
 TYPE_SPEC(barrier, "runtime.native.BarrierBase", BarrierObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-          {Py_tp_new, unless_replaced_new}, {Py_tp_dealloc, barrier_dealloc}, {Py_tp_traverse, barrier_traverse},
-          {Py_tp_clear, barrier_clear}, {Py_tp_methods, barrier_methods}, {Py_tp_getset, barrier_attributes});
+          {Py_tp_new, unless_replaced_new}, REFERENCE_SLOTS(barrier), {Py_tp_methods, barrier_methods},
+          {Py_tp_getset, barrier_attributes});
 
-static int add_barrier(PyObject *module)
-{
-    return add_derivable(module, &barrier_spec, &barrier_type);
-}
-
-const struct entries entries_barrier = {.add = add_barrier};
+const struct entries entries_barrier = {.spec = &barrier_spec, .type = &barrier_type, .derivable = 1};

@@ -73,13 +73,12 @@ static PyObject *call_either(PyObject *descr, PyObject *const *args, size_t coun
     return (noargs ? usual_noargs : usual_keywords)(descr, args, count, names);
 }
 
-int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type)
+void make_derivable(PyTypeObject *type)
 {
-    PyTypeObject *type = *at_type = add_type(module, spec);
     PyObject *name, *value;
     Py_ssize_t at = 0;
 
-    while (type && PyDict_Next(type->tp_dict, &at, &name, &value)) {
+    while (PyDict_Next(type->tp_dict, &at, &name, &value)) {
         PyMethodDescrObject *descr = Py_IS_TYPE(value, &PyMethodDescr_Type) ? (PyMethodDescrObject *)value : NULL;
         int flags = descr ? descr->d_method->ml_flags : 0;
         if (flags == METH_NOARGS || flags == (METH_FASTCALL | METH_KEYWORDS)) {
@@ -87,20 +86,17 @@ int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type)
             descr->vectorcall = call_either;
         }
     }
-    return type ? 0 : -1;
 }
 
 PyObject *no_attribute(PyObject *op, void *name)
 {
-    PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%s'", Py_TYPE(op)->tp_name, (const char *)name);
-    return NULL;
+    return PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%s'", Py_TYPE(op)->tp_name, (const char *)name);
 }
 
 int takes_no_attribute(PyObject *op, PyObject *Py_UNUSED(value), void *name)
 {
-    PyErr_Format(PyExc_AttributeError, "'%s' object takes no attribute '%s', but one of a derived class does", Py_TYPE(op)->tp_name,
-                 (const char *)name);
-    return -1;
+    return refuse(PyExc_AttributeError, "'%s' object takes no attribute '%s', but one of a derived class does", Py_TYPE(op)->tp_name,
+                  (const char *)name);
 }
 
 /* ---- when threading's locks have been replaced --------------------------------------------------------------------
@@ -149,7 +145,7 @@ static PyObject *watch_locks(PyObject *Py_UNUSED(module), PyObject *args)
 /* For tools.  At import, because install() and other packages replace these names. */
 PyTypeObject *stock_lock_type, *stock_rlock_type;
 
-static int find_stock_types(void)
+static int find_stock_types(PyObject *Py_UNUSED(module))
 {
     PyObject *stock = PyImport_ImportModule("_thread"), *lock = stock ? PyObject_CallMethod(stock, "allocate_lock", NULL) : NULL;
     PyObject *rlock = lock ? PyObject_GetAttrString(stock, "RLock") : NULL;
@@ -179,9 +175,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-static int add_common(PyObject *module)
-{
-    return (in_python_type = add_type(module, &in_python_spec)) ? find_stock_types() : -1;
-}
-
-const struct entries entries_common = {.add = add_common, .functions = functions};
+const struct entries entries_common = {
+    .spec = &in_python_spec,
+    .type = &in_python_type,
+    .add = find_stock_types,
+    .functions = functions,
+};

@@ -27,9 +27,9 @@ int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, Py
 
 extern PyTypeObject *in_python_type; /* a base of all these classes */
 
-/* add_type() for a type of which classes may be derived.  A call that names the base, as `Event.set(self)`, finds the method in C: it
- * is passed on to threading's if the object is of a derived class. */
-int add_derivable(PyObject *module, PyType_Spec *spec, PyTypeObject **at_type);
+/* For a new type of which classes may be derived.  A call that names the base, as `Event.set(self)`, finds the method in C: it is passed
+ * on to threading's if the object is of a derived class. */
+void make_derivable(PyTypeObject *type);
 
 /* Getter and setter of private attributes that only objects of derived classes have: AttributeError.  Others would ignore what is set. */
 PyObject *no_attribute(PyObject *op, void *name);

@@ -61,10 +61,8 @@ static PyObject *condition_copy(PyObject *op, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "O!:_copy", condition_type, &original))
         return NULL;
-    if (atomic_load(&self->lock)) {
-        PyErr_SetString(PyExc_TypeError, "a Condition that has been in use can't become a copy");
-        return NULL;
-    }
+    if (atomic_load(&self->lock))
+        return PyErr_Format(PyExc_TypeError, "a Condition that has been in use can't become a copy");
     self->original = Py_NewRef(original->original ? original->original : (PyObject *)original);
     return condition_begin(op, lock_of((PyObject *)original));
 }
@@ -310,31 +308,7 @@ static PyObject *condition_locked(PyObject *op, PyObject *const *args, Py_ssize_
     return of_lock(op, NAME("locked"), args, count, names);
 }
 
-static int condition_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(lock_of(op));
-    Py_VISIT(((ConditionObject *)op)->former_locks);
-    Py_VISIT(((ConditionObject *)op)->original);
-    return 0;
-}
-
-static int condition_clear(PyObject *op)
-{
-    ConditionObject *self = (ConditionObject *)op;
-
-    Py_XDECREF(atomic_exchange(&self->lock, NULL));
-    Py_CLEAR(self->former_locks);
-    Py_CLEAR(self->original);
-    return 0;
-}
-
-static void condition_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    condition_clear(op);
-    simple_dealloc(op);
-}
+REFERENCES(condition, ConditionObject, original, former_locks)
 
 static PyMethodDef condition_methods[] = {
     KEYWORDS("wait", condition_wait,
@@ -365,12 +339,7 @@ static PyGetSetDef condition_attributes[] = {
 };
 
 TYPE_SPEC(condition, "runtime.native.ConditionBase", ConditionObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-          {Py_tp_new, unless_replaced_new}, {Py_tp_dealloc, condition_dealloc}, {Py_tp_traverse, condition_traverse},
-          {Py_tp_clear, condition_clear}, {Py_tp_methods, condition_methods}, {Py_tp_getset, condition_attributes});
+          {Py_tp_new, unless_replaced_new}, REFERENCE_SLOTS(condition), {Py_tp_methods, condition_methods},
+          {Py_tp_getset, condition_attributes});
 
-static int add_condition(PyObject *module)
-{
-    return add_derivable(module, &condition_spec, &condition_type);
-}
-
-const struct entries entries_condition = {.add = add_condition};
+const struct entries entries_condition = {.spec = &condition_spec, .type = &condition_type, .derivable = 1};

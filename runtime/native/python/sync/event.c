@@ -168,10 +168,8 @@ static PyGetSetDef event_attributes[] = {
 
 static int event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
-        PyErr_SetString(PyExc_TypeError, "Event() takes no arguments");
-        return -1;
-    }
+    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs)))
+        return refuse(PyExc_TypeError, "Event() takes no arguments");
     atomic_store_explicit(&((EventObject *)op)->flag, 0, memory_order_release);
     if (Py_TYPE(op)->tp_base == event_type)
         return 0;
@@ -185,9 +183,4 @@ TYPE_SPEC(event, "runtime.native.EventBase", EventObject, Py_TPFLAGS_BASETYPE, {
           {Py_tp_new, unless_replaced_new}, {Py_tp_init, event_init}, {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, event_methods},
           {Py_tp_getset, event_attributes});
 
-static int add_event(PyObject *module)
-{
-    return add_derivable(module, &event_spec, &event_type);
-}
-
-const struct entries entries_event = {.add = add_event};
+const struct entries entries_event = {.spec = &event_spec, .type = &event_type, .derivable = 1};

@@ -67,8 +67,7 @@ static PyObject *future_finish(PyObject *op, PyObject *const *args, Py_ssize_t c
 {
     if (count == 2)
         return finish_future((FutureObject *)op, FUTURE_FINISHED, args[0], args[1]);
-    PyErr_SetString(PyExc_TypeError, "_finish() takes 2 arguments");
-    return NULL;
+    return PyErr_Format(PyExc_TypeError, "_finish() takes 2 arguments");
 }
 
 static PyObject *future_finish_cancelled(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -134,8 +133,7 @@ static PyObject *future_wait(PyObject *op, PyObject *timeout)
         sync_queue_unlock(&self->sleepers);
         if (over || deadline == 0)
             return PyBool_FromLong(over);
-        PyErr_SetString(PyExc_RuntimeError, "the thread that would end this call is in the process that has forked");
-        return NULL;
+        return PyErr_Format(PyExc_RuntimeError, "the thread that would end this call is in the process that has forked");
     }
     sync_queue_enter(&self->sleepers, &place, NULL);
     sync_queue_unlock(&self->sleepers);
@@ -208,8 +206,7 @@ static int future_set_state(PyObject *op, PyObject *name, void *Py_UNUSED(unused
         change_state(self, state);
         return 0;
     }
-    PyErr_SetString(PyExc_ValueError, "no state of a future");
-    return -1;
+    return refuse(PyExc_ValueError, "no state of a future");
 }
 
 /* What stands at `at`; if nothing does, `made`.  It decides with the lock, so that all threads get the same. */
@@ -265,47 +262,13 @@ static int future_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     FutureObject *self = (FutureObject *)op;
 
-    if (kwargs && PyDict_GET_SIZE(kwargs)) {
-        PyErr_SetString(PyExc_TypeError, "Future() takes no keyword arguments");
-        return -1;
-    }
+    if (kwargs && PyDict_GET_SIZE(kwargs))
+        return refuse(PyExc_TypeError, "Future() takes no keyword arguments");
     Py_XSETREF(self->call, PyTuple_GET_SIZE(args) ? Py_NewRef(args) : NULL);
     return 0;
 }
 
-static int future_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    FutureObject *self = (FutureObject *)op;
-
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->condition);
-    Py_VISIT(self->waiters);
-    Py_VISIT(self->callbacks);
-    Py_VISIT(self->call);
-    Py_VISIT(self->result);
-    Py_VISIT(self->exception);
-    return 0;
-}
-
-static int future_clear(PyObject *op)
-{
-    FutureObject *self = (FutureObject *)op;
-
-    Py_CLEAR(self->condition);
-    Py_CLEAR(self->waiters);
-    Py_CLEAR(self->callbacks);
-    Py_CLEAR(self->call);
-    Py_CLEAR(self->result);
-    Py_CLEAR(self->exception);
-    return 0;
-}
-
-static void future_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    future_clear(op);
-    simple_dealloc(op);
-}
+REFERENCES(future, FutureObject, condition, exception)
 
 static PyMethodDef future_methods[] = {
     {"_begin", future_begin, METH_NOARGS, "From pending to running.  False: it isn't pending, or a thread may have to be told."},
@@ -334,12 +297,7 @@ static PyGetSetDef future_attributes[] = {
 };
 
 TYPE_SPEC(future, "runtime.native.FutureBase", FutureObject, Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, {Py_tp_new, future_new},
-          {Py_tp_init, future_init}, {Py_tp_dealloc, future_dealloc}, {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
-          {Py_tp_methods, future_methods}, {Py_tp_members, future_members}, {Py_tp_getset, future_attributes});
+          {Py_tp_init, future_init}, REFERENCE_SLOTS(future), {Py_tp_methods, future_methods}, {Py_tp_members, future_members},
+          {Py_tp_getset, future_attributes});
 
-static int add_future(PyObject *module)
-{
-    return (future_type = add_type(module, &future_spec)) ? 0 : -1;
-}
-
-const struct entries entries_future = {.add = add_future};
+const struct entries entries_future = {.spec = &future_spec, .type = &future_type};

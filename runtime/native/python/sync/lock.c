@@ -121,8 +121,7 @@ PyObject *lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
     lock_disown(self);
     if (sync_lock_release(&self->lock) != 0) {
         my_wait.locks++;
-        PyErr_SetString(PyExc_RuntimeError, "release unlocked lock");
-        return NULL;
+        return PyErr_Format(PyExc_RuntimeError, "release unlocked lock");
     }
     Py_RETURN_NONE;
 }
@@ -152,10 +151,8 @@ static PyObject *lock_repr(PyObject *op)
 
 static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (has_arguments(args, kwargs)) {
-        PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
-        return NULL;
-    }
+    if (has_arguments(args, kwargs))
+        return PyErr_Format(PyExc_TypeError, "lock() takes no arguments");
     return new_primitive(type);
 }
 
@@ -213,11 +210,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-static int add_lock(PyObject *module)
+static int add_lock(PyObject *Py_UNUSED(module))
 {
-    if (!(lock_type = add_type(module, &lock_spec)) || python_quick_with(lock_type, lock_enter, lock_release) < 0)
-        return -1;
-    return 0;
+    return python_quick_with(lock_type, lock_enter, lock_release);
 }
 
-const struct entries entries_lock = {.add = add_lock, .functions = functions};
+const struct entries entries_lock = {.spec = &lock_spec, .type = &lock_type, .add = add_lock, .functions = functions};

@@ -13,10 +13,8 @@ static inline int rlock_take(RLockObject *self, int64_t deadline)
 {
     if (rlock_is_mine(self)) {
         unsigned long depth = rlock_depth(self);
-        if (depth == ULONG_MAX) {
-            PyErr_SetString(PyExc_OverflowError, "Internal lock count overflowed");
-            return -1;
-        }
+        if (depth == ULONG_MAX)
+            return refuse(PyExc_OverflowError, "Internal lock count overflowed");
         rlock_set_depth(self, depth + 1);
         return 1;
     }
@@ -46,8 +44,7 @@ static void rlock_give_up(RLockObject *self)
 
 static PyObject *not_mine(void)
 {
-    PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
-    return NULL;
+    return PyErr_Format(PyExc_RuntimeError, "cannot release un-acquired lock");
 }
 
 PyObject *rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -139,10 +136,8 @@ static PyObject *rlock_repr(PyObject *op)
 /* Argument Clinic's check: arguments are for a derived class that has an __init__. */
 static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (type->tp_init == PyBaseObject_Type.tp_init && has_arguments(args, kwargs)) {
-        PyErr_SetString(PyExc_TypeError, "RLock() takes no arguments");
-        return NULL;
-    }
+    if (type->tp_init == PyBaseObject_Type.tp_init && has_arguments(args, kwargs))
+        return PyErr_Format(PyExc_TypeError, "RLock() takes no arguments");
     return any_new(type, args, kwargs);
 }
 
@@ -177,9 +172,9 @@ TYPE_SPEC(rlock, "_thread.RLock", RLockObject, Py_TPFLAGS_IMMUTABLETYPE | Py_TPF
           {Py_tp_new, LOCKS_ARE_STRICT ? rlock_new : any_new}, {Py_tp_dealloc, lock_dealloc}, {Py_tp_repr, rlock_repr},
           {Py_tp_methods, rlock_methods}, {Py_tp_members, lock_members});
 
-static int add_rlock(PyObject *module)
+static int add_rlock(PyObject *Py_UNUSED(module))
 {
-    return (rlock_type = add_type(module, &rlock_spec)) ? python_quick_with(rlock_type, rlock_enter, rlock_release) : -1;
+    return python_quick_with(rlock_type, rlock_enter, rlock_release);
 }
 
-const struct entries entries_rlock = {.add = add_rlock};
+const struct entries entries_rlock = {.spec = &rlock_spec, .type = &rlock_type, .add = add_rlock};

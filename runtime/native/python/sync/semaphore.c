@@ -172,10 +172,8 @@ static PyObject *semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize
     int block = PyObject_IsTrue(given[0]);
     if (block < 0)
         return NULL;
-    if (!block && given[1] != Py_None) {
-        PyErr_SetString(PyExc_ValueError, "can't specify timeout for non-blocking acquire");
-        return NULL;
-    }
+    if (!block && given[1] != Py_None)
+        return PyErr_Format(PyExc_ValueError, "can't specify timeout for non-blocking acquire");
     int taken = semaphore_take((SemaphoreObject *)op, block ? given[1] : NULL);
     return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
@@ -187,14 +185,10 @@ static PyObject *semaphore_release(PyObject *op, PyObject *const *args, Py_ssize
 
     if (args_one("release", "n", args, count, names, &given) < 0 || (given && args_count(given, &n) < 0))
         return NULL;
-    if (n < 1) {
-        PyErr_SetString(PyExc_ValueError, "n must be one or more");
-        return NULL;
-    }
-    if (semaphore_give((SemaphoreObject *)op, n) != 0) {
-        PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
-        return NULL;
-    }
+    if (n < 1)
+        return PyErr_Format(PyExc_ValueError, "n must be one or more");
+    if (semaphore_give((SemaphoreObject *)op, n) != 0)
+        return PyErr_Format(PyExc_ValueError, "Semaphore released too many times");
     Py_RETURN_NONE;
 }
 
@@ -217,10 +211,8 @@ static PyObject *semaphore_begin(PyObject *op, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "Op:_begin", &number, &bounded) || args_count(number, &value) < 0)
         return NULL;
-    if (value < 0) {
-        PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
-        return NULL;
-    }
+    if (value < 0)
+        return PyErr_Format(PyExc_ValueError, "semaphore initial value must be >= 0");
     atomic_store(&self->value, value);
     self->bound = bounded ? value : LONG_MAX;
     self->bounded = bounded;
@@ -253,10 +245,8 @@ static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(u
         no_attribute(op, "_value");
     if (!number || args_count(number, &value) < 0)
         return -1;
-    if (value < 0) {
-        PyErr_SetString(PyExc_ValueError, "a semaphore's value must be >= 0");
-        return -1;
-    }
+    if (value < 0)
+        return refuse(PyExc_ValueError, "a semaphore's value must be >= 0");
     sync_queue_lock(&self->queue);
     value -= value ? sync_queue_grant(&self->queue, value) : 0;
     atomic_store(&self->value, self->queue.waiting ? ASK : value);
@@ -311,9 +301,4 @@ static PyGetSetDef semaphore_attributes[] = {
 TYPE_SPEC(semaphore, "runtime.native.SemaphoreBase", SemaphoreObject, Py_TPFLAGS_BASETYPE, {Py_tp_new, unless_replaced_new},
           {Py_tp_dealloc, simple_dealloc}, {Py_tp_methods, semaphore_methods}, {Py_tp_getset, semaphore_attributes});
 
-static int add_semaphore(PyObject *module)
-{
-    return add_derivable(module, &semaphore_spec, &semaphore_type);
-}
-
-const struct entries entries_semaphore = {.add = add_semaphore};
+const struct entries entries_semaphore = {.spec = &semaphore_spec, .type = &semaphore_type, .derivable = 1};

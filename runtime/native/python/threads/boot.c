@@ -18,6 +18,7 @@
 #include "kernel/glibc/glibc.h"
 #include "kernel/lwp/lwp.h"
 #include "kernel/lwp/registry.h"
+#include "python/args.h"
 #include "python/threads/chunks.h"
 #include "python/threads/faulthandler.h"
 #include "python/threads/gil_crowd.h"
@@ -292,9 +293,7 @@ static struct boot *new_boot(struct lwp *lwp, const struct boot_target *target)
     EVENT(EVENT_PREPARES, 0, 0);
     if ((!OWN_STATE && !(tstate = new_state(lwp))) || !(boot = PyMem_RawMalloc(sizeof *boot))) {
         discard_state(tstate);
-        errno = ENOMEM;
-        PyErr_SetFromErrno(PyExc_OSError);
-        return NULL;
+        return (struct boot *)raise_errno(ENOMEM);
     }
     *boot = (struct boot){.tstate = tstate, .target = *target, .lwp = lwp, .stage = STARTING};
     Py_INCREF(target->function);
@@ -308,8 +307,7 @@ static int not_begun(struct boot *boot, int error)
 {
     discard_state(boot->tstate);
     discard_boot(boot);
-    errno = error;
-    PyErr_SetFromErrno(PyExc_OSError);
+    raise_errno(error);
     return -1;
 }
 
@@ -485,10 +483,8 @@ static PyObject *stack_size(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unu
  * `python`: sys._getframe(1) raises, warnings with a high stacklevel name no file of ours, and the recursion limit is as far away. */
 static PyObject *call_outermost(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count < 1) {
-        PyErr_SetString(PyExc_TypeError, "call_outermost(function, *args)");
-        return NULL;
-    }
+    if (count < 1)
+        return PyErr_Format(PyExc_TypeError, "call_outermost(function, *args)");
     PyThreadState *tstate = PyThreadState_Get();
     struct compat_frames below = compat_hide_frames(tstate, args[0]);
     PyObject *result = PyObject_Vectorcall(args[0], args + 1, (size_t)count - 1, NULL);

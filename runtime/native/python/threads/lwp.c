@@ -54,10 +54,8 @@ static PyObject *lwp_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:LWP", names, &stack_size))
         return NULL;
-    if (stack_size < 0) {
-        PyErr_SetString(PyExc_ValueError, "stack_size must not be negative");
-        return NULL;
-    }
+    if (stack_size < 0)
+        return PyErr_Format(PyExc_ValueError, "stack_size must not be negative");
     return (PyObject *)lwp_make(type, (size_t)stack_size);
 }
 
@@ -93,11 +91,10 @@ static PyObject *lwp_begin_method(PyObject *op, PyObject *const *args, Py_ssize_
 {
     LwpObject *self = (LwpObject *)op;
 
-    if (count < 4 || count > 8 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError,
-                        "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False, first=None)");
-        return NULL;
-    }
+    if (count < 4 || count > 8 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])))
+        return PyErr_Format(
+            PyExc_TypeError,
+            "_begin(function, args tuple, kwargs dict or None, flags, exit_signal=0, name=None, wait=False, first=None)");
     unsigned long flags = PyLong_AsUnsignedLong(args[3]);
     if (flags == (unsigned long)-1 && PyErr_Occurred())
         return NULL;
@@ -118,10 +115,8 @@ static PyObject *lwp_begin_green_method(PyObject *op, PyObject *const *args, Py_
 {
     LwpObject *self = (LwpObject *)op;
 
-    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2]))) {
-        PyErr_SetString(PyExc_TypeError, "_begin_green(function, args tuple, kwargs dict or None, scheduler)");
-        return NULL;
-    }
+    if (count != 4 || !PyTuple_Check(args[1]) || !(args[2] == Py_None || PyDict_Check(args[2])))
+        return PyErr_Format(PyExc_TypeError, "_begin_green(function, args tuple, kwargs dict or None, scheduler)");
     struct scheduler *scheduler = python_scheduler(args[3]);
     if (!scheduler || !claim_start(self))
         return NULL;
@@ -133,10 +128,8 @@ static PyObject *lwp_fork(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
     LwpObject *self = (LwpObject *)op;
 
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "_fork(flags, exit_signal)");
-        return NULL;
-    }
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "_fork(flags, exit_signal)");
     unsigned long flags = PyLong_AsUnsignedLong(args[0]);
     long exit_signal = PyLong_AsLong(args[1]);
     if (PyErr_Occurred() || boot_refused("can't fork at interpreter shutdown"))
@@ -191,10 +184,8 @@ PyObject *lwp_wait(LwpObject *self, PyObject *timeout)
     if (lwp_is_over(self) && lwp_alive(self->lwp))
         Py_RETURN_TRUE; /* its memory stays in use */
     if (joining.deadline == PARK_FOREVER && green_of_lwp(self->lwp)->scheduler && lwp_alive(self->lwp)
-        && scheduler_is_orphaned(green_of_lwp(self->lwp)->scheduler)) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
-        return NULL;
-    }
+        && scheduler_is_orphaned(green_of_lwp(self->lwp)->scheduler))
+        return PyErr_Format(PyExc_RuntimeError, "cannot join a green thread that nobody runs: call its scheduler's run()");
     for (;;) {
         if ((self->lwp->flags & CLONE_THREAD) && !lwp_alive(self->lwp))
             result = lwp_join(self->lwp, joining.deadline); /* it has ended, so this doesn't block: no need to give up the GIL */
@@ -228,10 +219,8 @@ static PyObject *lwp_join_method(PyObject *op, PyObject *const *args, Py_ssize_t
                         : self->lwp->ident && (void *)self->lwp->ident == (void *)pthread_self() && lwp_alive(self->lwp)
                             ? "cannot join the calling LWP"
                             : NULL;
-    if (wrong) {
-        PyErr_SetString(PyExc_RuntimeError, wrong);
-        return NULL;
-    }
+    if (wrong)
+        return PyErr_Format(PyExc_RuntimeError, wrong);
     return lwp_wait(self, timeout ? timeout : Py_None);
 }
 
@@ -295,10 +284,8 @@ static PyObject *lwp_detach(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     LwpObject *self = (LwpObject *)op;
 
-    if (atomic_exchange(&self->detached, 1)) {
-        PyErr_SetString(PyExc_RuntimeError, "the LWP is detached already");
-        return NULL;
-    }
+    if (atomic_exchange(&self->detached, 1))
+        return PyErr_Format(PyExc_RuntimeError, "the LWP is detached already");
     Py_RETURN_NONE;
 }
 
@@ -313,10 +300,8 @@ static PyObject *lwp_fileno(PyObject *op, PyObject *Py_UNUSED(unused))
     LwpObject *self = (LwpObject *)op;
     int fd;
 
-    if (!self->lwp->started) {
-        PyErr_SetString(PyExc_RuntimeError, "an LWP that was not started has no descriptor");
-        return NULL;
-    }
+    if (!self->lwp->started)
+        return PyErr_Format(PyExc_RuntimeError, "an LWP that was not started has no descriptor");
     Py_BEGIN_CRITICAL_SECTION(op); /* where there is no GIL two threads may ask at one time */
     fd = end_fd_of(&self->end_fd, self->lwp);
     Py_END_CRITICAL_SECTION();
@@ -456,11 +441,10 @@ static PyMethodDef functions[] = {
 
 static int add_lwp(PyObject *module)
 {
-    lwp_type = add_type(module, &lwp_spec);
-    return !lwp_type || PyModule_AddIntConstant(module, "THREAD_FLAGS", (long)lwp_thread_flags) < 0
+    return PyModule_AddIntConstant(module, "THREAD_FLAGS", (long)lwp_thread_flags) < 0
                    || PyModule_AddIntConstant(module, "OWN_FLAGS", (long)lwp_own_flags) < 0
                ? -1
                : 0;
 }
 
-const struct entries entries_lwp = {.add = add_lwp, .functions = functions};
+const struct entries entries_lwp = {.spec = &lwp_spec, .type = &lwp_type, .add = add_lwp, .functions = functions};

@@ -8,6 +8,7 @@
  * puts descriptors of these names on the class, to see when they are set. */
 #include "kernel/base/park.h"
 #include "kernel/lwp/lwp.h"
+#include "python/args.h"
 #include "python/threads/boot.h"
 #include "python/threads/lwp.h"
 #include "python/room.h"
@@ -15,10 +16,20 @@
 #include "python/green/scheduler.h"
 #include "python/threads/thread.h"
 
-/* Interned names, and what thread.py passes to thread_setup() once. */
-static PyObject *name_lwp, *name_target, *name_args, *name_kwargs, *name_name, *name_ident, *name_daemon, *name_daemonic, *name_stderr,
-    *name_stack_size, *name_flags, *name_bootstrap, *name_counter, *name_function_name, *name_sys_stderr, *name_scheduler,
-    *name_context, *name_dangling, *name_get_ident, *name_first;
+/* Interned names. */
+/* clang-format off */
+#define NAMES(of) \
+    of(lwp, "_lwp") of(target, "_target") of(args, "_args") of(kwargs, "_kwargs") of(name, "_name") of(ident, "_ident") \
+    of(daemon, "daemon") of(daemonic, "_daemonic") of(stderr, "_stderr") of(sys_stderr, "stderr") of(flags, "_lwp_flags") \
+    of(stack_size, "_lwp_stack_size") of(scheduler, "_lwp_scheduler") of(first, "_lwp_first") of(bootstrap, "_bootstrap") \
+    of(counter, "_counter") of(function_name, "__name__") of(context, "_context") of(dangling, "_dangling") \
+    of(get_ident, "get_ident")
+/* clang-format on */
+#define NAME_VARIABLE(name, text) static PyObject *name_##name;
+#define NAME_ROW(name, text) {&name_##name, text},
+NAMES(NAME_VARIABLE)
+
+/* What thread.py passes to thread_setup() once. */
 static PyObject *threading_names; /* vars(threading) */
 static PyObject *sys_names;       /* vars(sys) */
 static PyObject *usual_stderr;    /* the class Thread's `_stderr` */
@@ -30,32 +41,6 @@ static PyObject *dangling_remove; /* their callback */
 static PyObject *stock_current_thread;
 
 static __thread PyObject *current; /* borrowed: the calling thread's Thread, while it runs */
-
-static const struct {
-    PyObject **name;
-    const char *text;
-} names[] = {
-    {&name_lwp, "_lwp"},
-    {&name_target, "_target"},
-    {&name_args, "_args"},
-    {&name_kwargs, "_kwargs"},
-    {&name_name, "_name"},
-    {&name_ident, "_ident"},
-    {&name_daemon, "daemon"},
-    {&name_daemonic, "_daemonic"},
-    {&name_stderr, "_stderr"},
-    {&name_stack_size, "_lwp_stack_size"},
-    {&name_flags, "_lwp_flags"},
-    {&name_bootstrap, "_bootstrap"},
-    {&name_counter, "_counter"},
-    {&name_function_name, "__name__"},
-    {&name_sys_stderr, "stderr"},
-    {&name_scheduler, "_lwp_scheduler"},
-    {&name_context, "_context"},
-    {&name_dangling, "_dangling"},
-    {&name_get_ident, "get_ident"},
-    {&name_first, "_lwp_first"},
-};
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -184,10 +169,8 @@ static int fill_thread(PyObject *self, PyObject *target, PyObject *name, PyObjec
 /* (thread, target, name, args, kwargs, daemon) */
 static PyObject *thread_make(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 6) {
-        PyErr_SetString(PyExc_TypeError, "thread_make() takes 6 arguments");
-        return NULL;
-    }
+    if (count != 6)
+        return PyErr_Format(PyExc_TypeError, "thread_make() takes 6 arguments");
     if (fill_thread(args[0], args[1], args[2], args[3], args[4], args[5]) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -427,8 +410,7 @@ static int start_thread(PyObject *thread, PyTypeObject *type, int wait)
 
 static PyObject *started_before(void)
 {
-    PyErr_SetString(PyExc_RuntimeError, "threads can only be started once");
-    return NULL;
+    return PyErr_Format(PyExc_RuntimeError, "threads can only be started once");
 }
 
 static PyObject *start_unless_started(PyObject *thread, PyTypeObject *type, int wait)
@@ -452,10 +434,8 @@ static PyObject *thread_start(PyObject *Py_UNUSED(module), PyObject *const *args
 {
     struct starting me;
 
-    if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type)) {
-        PyErr_SetString(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
-        return NULL;
-    }
+    if (count != 3 || !PyType_Check(args[1]) || !PyType_IsSubtype((PyTypeObject *)args[1], lwp_type))
+        return PyErr_Format(PyExc_TypeError, "thread_start(thread, LWP class, wait)");
     if (!enter_starting(&me, args[0]))
         return started_before();
     PyObject *result = start_unless_started(args[0], (PyTypeObject *)args[1], args[2] == Py_True);
@@ -470,10 +450,8 @@ static PyObject *thread_join(PyObject *Py_UNUSED(module), PyObject *const *args,
 {
     int is_lwp;
 
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "thread_join(thread, timeout)");
-        return NULL;
-    }
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "thread_join(thread, timeout)");
     PyObject *lwp = lwp_of(args[0], &is_lwp), *result = NULL;
     if (!lwp)
         return NULL;
@@ -521,8 +499,7 @@ static int find_dangling(PyObject *names_)
     if (!remove || !PySet_Check(refs)) {
         Py_XDECREF(refs);
         Py_XDECREF(remove);
-        PyErr_SetString(PyExc_ImportError, "threading has no WeakSet _dangling, or it holds no set of weak references");
-        return -1;
+        return refuse(PyExc_ImportError, "threading has no WeakSet _dangling, or it holds no set of weak references");
     }
     Py_XSETREF(dangling, Py_NewRef(set));
     Py_XSETREF(dangling_refs, refs);
@@ -538,10 +515,8 @@ static PyObject *thread_setup(PyObject *Py_UNUSED(module), PyObject *args)
     if (!PyArg_ParseTuple(args, "O!O!O!O:thread_setup", &PyDict_Type, &dict, &PyDict_Type, &sys_dict, &PyType_Type, &type, &usual))
         return NULL;
     PyObject *running = PyDict_GetItemString(dict, "_active"), *stock = PyDict_GetItemString(dict, "current_thread");
-    if (!running || !PyDict_Check(running) || !stock) {
-        PyErr_SetString(PyExc_ImportError, "threading has no dict _active, or no current_thread");
-        return NULL;
-    }
+    if (!running || !PyDict_Check(running) || !stock)
+        return PyErr_Format(PyExc_ImportError, "threading has no dict _active, or no current_thread");
     PyObject *daemon = PyObject_GetAttr(type, name_daemon);
     if (!daemon || find_dangling(dict) < 0) {
         Py_XDECREF(daemon);
@@ -570,6 +545,11 @@ static PyMethodDef functions[] = {
 
 static int add_thread(PyObject *module)
 {
+    static const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {NAMES(NAME_ROW)};
+
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
             return -1;

@@ -202,9 +202,9 @@ static PyMethodDef functions[] = {
     {0},
 };
 
-static int add_cancel(PyObject *module)
-{
-    return (cancel_type = add_type(module, &cancel_spec)) ? 0 : -1;
-}
-
-const struct entries entries_cancel = {.add = add_cancel, .functions = functions, .after_fork = cancel_after_fork};
+const struct entries entries_cancel = {
+    .spec = &cancel_spec,
+    .type = &cancel_type,
+    .functions = functions,
+    .after_fork = cancel_after_fork,
+};

@@ -33,10 +33,8 @@ enum first_byte files_first_byte(int fd, off_t offset, Py_ssize_t length)
 
 static PyObject *read_waits(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "read_waits(fd, length, offset)");
-        return NULL;
-    }
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "read_waits(fd, length, offset)");
     int fd = (int)PyLong_AsLong(args[0]);
     Py_ssize_t length = PyLong_AsSsize_t(args[1]);
     off_t offset = PyLong_AsLongLong(args[2]);

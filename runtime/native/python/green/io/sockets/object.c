@@ -1,5 +1,7 @@
 #include "python/green/io/sockets/object.h"
 
+#include "python/args.h"
+
 struct socket_object socket_object;
 
 /* ---- a twin ------------------------------------------------------------------------------------------------------ */
@@ -65,8 +67,7 @@ int socket_object_find(PyTypeObject *base)
         socket_object.base = base;
         return 0;
     }
-    PyErr_Format(PyExc_RuntimeError,
-                 "no green threads here: it can't be found where a %.100s of this Python has its descriptor and timeout",
-                 base->tp_name);
-    return -1;
+    return refuse(PyExc_RuntimeError,
+                  "no green threads here: it can't be found where a %.100s of this Python has its descriptor and timeout",
+                  base->tp_name);
 }
