@@ -384,23 +384,19 @@ class Placement:
 def described(tid: int) -> str:
     """As in a report: "CPUs 0-1, nice 5, fifo 10"; "" when it has ended."""
     try:
-        return _described(tid)
+        policy = os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
+        priority = os.sched_getparam(tid).sched_priority
+        said = [_say_affinity(os.sched_getaffinity(tid))]
+        if nice := os.getpriority(os.PRIO_PROCESS, tid):
+            said.append(f"nice {nice}")
     except OSError:
         return ""
+    if policy != os.SCHED_OTHER:
+        said.append(_say_policy((POLICY_NAMES.get(policy, str(policy)), priority)))
+    return ", ".join(said)
 
 
 def different(tid: int) -> str:
     """described(), if it differs from the main thread's."""
     said = described(tid)
     return said if said != described(os.getpid()) else ""
-
-
-def _described(tid: int) -> str:
-    policy = os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
-    priority = os.sched_getparam(tid).sched_priority
-    said = [_say_affinity(os.sched_getaffinity(tid))]
-    if nice := os.getpriority(os.PRIO_PROCESS, tid):
-        said.append(f"nice {nice}")
-    if policy != os.SCHED_OTHER:
-        said.append(_say_policy((POLICY_NAMES.get(policy, str(policy)), priority)))
-    return ", ".join(said)

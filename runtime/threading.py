@@ -12,16 +12,7 @@ import threading as _stock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .sync import (
-    Barrier,
-    BoundedSemaphore,
-    BrokenBarrierError,
-    Condition,
-    Event,
-    Lock,
-    RLock,
-    Semaphore,
-)
+from .sync import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, RLock, Semaphore
 from .thread import Thread, Timer, current_thread
 
 if TYPE_CHECKING:

@@ -147,11 +147,7 @@ def reopen_stdin() -> None:
     try:
         if type(old.buffer.raw) is not io.FileIO or not would_block(old.fileno()):
             return
-    except (
-        AttributeError,
-        OSError,
-        ValueError,
-    ):  # there is no standard input, it is closed, or it is another object
+    except (AttributeError, OSError, ValueError):  # there is no standard input, it is closed, or it is another object
         return
     new = stream(old.fileno(), "r", -1, old.encoding, old.errors, "\n", False)
     new.buffer.raw.name = "<stdin>"

@@ -15,6 +15,18 @@
 #define POSITIONAL(name, function, doc) {name, FAST(function), METH_FASTCALL, doc}
 #define KEYWORDS(name, function, doc) {name, FAST(function), METH_FASTCALL | METH_KEYWORDS, doc}
 
+/* A function without arguments, and the getter of an attribute, whose result is an expression: of `op`, the object or the module. */
+#define RETURNS(name, result)                                        \
+    static PyObject *name(PyObject *op, PyObject *Py_UNUSED(unused)) \
+    {                                                                \
+        return result;                                               \
+    }
+#define GETTER(name, result)                                     \
+    static PyObject *name(PyObject *op, void *Py_UNUSED(unused)) \
+    {                                                            \
+        return result;                                           \
+    }
+
 /* OF_spec for add_type(): a type called `called`, of struct `object`, with flags besides the usual ones and these slots. */
 #define TYPE_SPEC(of, called, object, more, ...)                \
     static PyType_Slot of##_slots[] = {__VA_ARGS__, {0, NULL}}; \

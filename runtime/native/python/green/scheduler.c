@@ -376,10 +376,7 @@ int python_may_block(void)
     return 1;
 }
 
-static PyObject *may_block(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(python_may_block());
-}
+RETURNS(may_block, PyBool_FromLong(python_may_block()))
 
 static PyObject *may_poll(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
@@ -493,15 +490,8 @@ static void scheduler_tp_dealloc(PyObject *op)
     simple_dealloc(op);
 }
 
-static PyObject *get_tid(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(scheduler_tid(((SchedulerObject *)op)->scheduler));
-}
-
-static PyObject *get_unfinished(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler));
-}
+GETTER(get_tid, PyLong_FromLong(scheduler_tid(((SchedulerObject *)op)->scheduler)))
+GETTER(get_unfinished, PyLong_FromLong(scheduler_waited(((SchedulerObject *)op)->scheduler)))
 
 static PyMethodDef scheduler_methods[] = {
     {"run", scheduler_run, METH_NOARGS, NULL},
@@ -529,10 +519,7 @@ static PyObject *under_control(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(
     return Py_NewRef(scheduler ? scheduler : Py_None);
 }
 
-static PyObject *is_unwinding(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(python_control && python_control->unwinds(0));
-}
+RETURNS(is_unwinding, PyBool_FromLong(python_control && python_control->unwinds(0)))
 
 static PyMethodDef functions[] = {
     {"under_control", under_control, METH_NOARGS,

@@ -220,10 +220,7 @@ static PyObject *queue_remove(PyObject *op, PyObject *item)
     return PyBool_FromLong(future != NULL);
 }
 
-static PyObject *queue_size(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(((WorkQueueObject *)op)->count);
-}
+RETURNS(queue_size, PyLong_FromLong(((WorkQueueObject *)op)->count))
 
 /* ---- the type ---------------------------------------------------------------------------------------------------- */
 

@@ -236,10 +236,7 @@ static PyObject *barrier_abort(PyObject *op, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyObject *barrier_parties(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(((BarrierObject *)op)->parties);
-}
+GETTER(barrier_parties, PyLong_FromLong(((BarrierObject *)op)->parties))
 
 static PyObject *barrier_waiting(PyObject *op, void *Py_UNUSED(unused))
 {

@@ -257,10 +257,7 @@ static PyObject *condition_exit(PyObject *op, PyObject *const *args, Py_ssize_t 
     return result;
 }
 
-static PyObject *condition_get_lock(PyObject *op, void *Py_UNUSED(unused))
-{
-    return Py_NewRef(lock_of(op));
-}
+GETTER(condition_get_lock, Py_NewRef(lock_of(op)))
 
 static PyObject *condition_get_waiters(PyObject *op, void *Py_UNUSED(unused))
 {

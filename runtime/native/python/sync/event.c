@@ -21,10 +21,7 @@ static int event_flag(PyObject *op)
     return atomic_load_explicit(&((EventObject *)op)->flag, memory_order_acquire);
 }
 
-static PyObject *event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(event_flag(op));
-}
+RETURNS(event_is_set, PyBool_FromLong(event_flag(op)))
 
 /* Without a GIL set() and clear() take the lock whatever the flag is, as stock's do.  One thread clears and then looks for work,
  * another adds work and then sets: one of the two must see what the other has done.  Without the lock the set could read the flag from
@@ -131,10 +128,7 @@ static PyObject *event_copy(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *event_get_flag(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(event_flag(op));
-}
+GETTER(event_get_flag, PyBool_FromLong(event_flag(op)))
 
 static int event_set_flag(PyObject *op, PyObject *value, void *Py_UNUSED(unused))
 {

@@ -186,10 +186,7 @@ static PyObject *state_name(enum future_state state)
     return NULL;
 }
 
-static PyObject *future_get_state(PyObject *op, void *Py_UNUSED(unused))
-{
-    return Py_XNewRef(state_name(state_of((FutureObject *)op)));
-}
+GETTER(future_get_state, Py_XNewRef(state_name(state_of((FutureObject *)op))))
 
 static int future_set_state(PyObject *op, PyObject *name, void *Py_UNUSED(unused))
 {

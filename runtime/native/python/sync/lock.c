@@ -194,10 +194,7 @@ PyMemberDef lock_members[] = {
 
 PyDoc_STRVAR(lock_doc, COMPAT_LOCK_SIGNATURE "A lock of one futex word; threading.Lock.  `with lock:` takes it and frees it.");
 /* threading.Lock, unless LOCK_IS_TYPE. */
-static PyObject *allocate_lock(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return new_primitive(lock_type);
-}
+RETURNS(allocate_lock, new_primitive(lock_type))
 
 /* `_thread.lock` is the name that libraries and reprs know.  The last slot is 0 where threading.Lock is a function, and then ends the
  * table. */

@@ -80,10 +80,7 @@ static PyObject *rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args), Py_s
     return exit_takes(count) ? rlock_release(op, NULL) : NULL;
 }
 
-static PyObject *rlock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(rlock_is_mine((RLockObject *)op));
-}
+RETURNS(rlock_is_owned, PyBool_FromLong(rlock_is_mine((RLockObject *)op)))
 
 static PyObject *rlock_recursion_count(PyObject *op, PyObject *Py_UNUSED(unused))
 {

@@ -231,10 +231,7 @@ static PyObject *semaphore_copy(PyObject *op, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyObject *semaphore_get_value(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(semaphore_count(op));
-}
+GETTER(semaphore_get_value, PyLong_FromLong(semaphore_count(op)))
 
 static int semaphore_set_value(PyObject *op, PyObject *number, void *Py_UNUSED(unused))
 {

@@ -438,10 +438,7 @@ void boot_count_running(int more)
     atomic_fetch_add(&running, more);
 }
 
-static PyObject *count_running(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(atomic_load(&running));
-}
+RETURNS(count_running, PyLong_FromLong(atomic_load(&running)))
 
 /* Called before finalization, which must not meet a PyThreadState that its thread hasn't completed.  From here on a start returns only
  * when its thread has, and this call waits for the threads on the way.  So finalization meets known threads only, and stops them at the
@@ -472,10 +469,7 @@ size_t boot_stack_size(void)
 }
 
 /* threading.stack_size() can't be called to learn it: without an argument it resets the size to the default. */
-static PyObject *stack_size(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromSize_t(boot_stack_size());
-}
+RETURNS(stack_size, PyLong_FromSize_t(boot_stack_size()))
 
 /* ---- the program of `lwp run` ------------------------------------------------------------------------------------ */
 

@@ -259,10 +259,7 @@ PyDoc_STRVAR(is_alive_doc,
 "is_alive($self, /)\n--\n\n"
 "True from the start until the kernel has cleared the thread's word (a process-style LWP: until it has ended).");
 
-static PyObject *lwp_is_alive(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(!lwp_is_over((LwpObject *)op));
-}
+RETURNS(lwp_is_alive, PyBool_FromLong(!lwp_is_over((LwpObject *)op)))
 
 static PyObject *count_as_ended(PyObject *op, PyObject *Py_UNUSED(unused))
 {
@@ -308,25 +305,10 @@ static PyObject *lwp_fileno(PyObject *op, PyObject *Py_UNUSED(unused))
     return fd < 0 ? NULL : PyLong_FromLong(fd);
 }
 
-static PyObject *get_tid(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(atomic_load(&((LwpObject *)op)->lwp->tid));
-}
-
-static PyObject *get_ident(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromSize_t(((LwpObject *)op)->lwp->ident);
-}
-
-static PyObject *get_flags(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromUnsignedLong(((LwpObject *)op)->lwp->flags);
-}
-
-static PyObject *get_exit_signal(PyObject *op, void *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(((LwpObject *)op)->lwp->exit_signal);
-}
+GETTER(get_tid, PyLong_FromLong(atomic_load(&((LwpObject *)op)->lwp->tid)))
+GETTER(get_ident, PyLong_FromSize_t(((LwpObject *)op)->lwp->ident))
+GETTER(get_flags, PyLong_FromUnsignedLong(((LwpObject *)op)->lwp->flags))
+GETTER(get_exit_signal, PyLong_FromLong(((LwpObject *)op)->lwp->exit_signal))
 
 static PyObject *get_exit_status(PyObject *op, void *Py_UNUSED(unused))
 {
@@ -413,15 +395,8 @@ static PyObject *count_contexts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED
     return Py_BuildValue("(lln)", counts.made, counts.cached, (Py_ssize_t)counts.bytes);
 }
 
-static PyObject *count_alive(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(registry_alive());
-}
-
-static PyObject *count_started(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromLong(registry_read().started);
-}
+RETURNS(count_alive, PyLong_FromLong(registry_alive()))
+RETURNS(count_started, PyLong_FromLong(registry_read().started))
 
 static PyObject *trace_placed(PyObject *Py_UNUSED(module), PyObject *text)
 {

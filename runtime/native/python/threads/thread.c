@@ -479,10 +479,7 @@ static PyObject *thread_is_alive(PyObject *Py_UNUSED(module), PyObject *thread)
     return result;
 }
 
-static PyObject *thread_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return current_thread();
-}
+RETURNS(thread_current, current_thread())
 
 /* The next LWP that the end of the program must wait for, as an object of that class, or None. */
 static PyObject *thread_waited(PyObject *Py_UNUSED(module), PyObject *type)

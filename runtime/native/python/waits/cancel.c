@@ -134,10 +134,7 @@ static PyMethodDef cancel_methods[] = {
 TYPE_SPEC(cancel, "runtime.native.CancelBase", CancelObject, Py_TPFLAGS_BASETYPE, {Py_tp_new, cancel_new},
           {Py_tp_dealloc, cancel_dealloc}, {Py_tp_methods, cancel_methods});
 
-static PyObject *get_mine(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return Py_NewRef(mine ? (PyObject *)mine : Py_None);
-}
+RETURNS(get_mine, Py_NewRef(mine ? (PyObject *)mine : Py_None))
 
 static PyObject *set_raise(PyObject *Py_UNUSED(module), PyObject *function)
 {
@@ -178,15 +175,8 @@ static PyObject *count_one(PyObject *Py_UNUSED(module), PyObject *kind)
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *read_counts(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return Py_BuildValue("(llll)", counts[0], counts[1], counts[2], counts[3]);
-}
-
-static PyObject *time_now(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
-{
-    return PyLong_FromLongLong(park_now());
-}
+RETURNS(read_counts, Py_BuildValue("(llll)", counts[0], counts[1], counts[2], counts[3]))
+RETURNS(time_now, PyLong_FromLongLong(park_now()))
 
 static PyMethodDef functions[] = {
     {"cancel_mine", get_mine, METH_NOARGS, "The calling thread's CancelBase, or None: it is in no group."},
