@@ -124,22 +124,6 @@ void simple_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-int references_visit(void *first, void *last, visitproc visit, void *arg)
-{
-    for (_Atomic(PyObject *) *at = first; at <= (_Atomic(PyObject *) *)last; at++) {
-        PyObject *one = atomic_load_explicit(at, memory_order_relaxed);
-        Py_VISIT(one);
-    }
-    return 0;
-}
-
-void references_clear(void *first, void *last)
-{
-    for (_Atomic(PyObject *) *at = last; at >= (_Atomic(PyObject *) *)first; at--)
-        if (atomic_load_explicit(at, memory_order_relaxed))
-            Py_XDECREF(atomic_exchange(at, NULL));
-}
-
 PyObject *raise_errno(int error)
 {
     errno = error;

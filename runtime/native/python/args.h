@@ -59,10 +59,6 @@ PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
 /* tp_dealloc of a type without references. */
 void simple_dealloc(PyObject *op);
 
-/* For REFERENCES of python.h: from the address of the first to that of the last. */
-int references_visit(void *first, void *last, visitproc visit, void *arg);
-void references_clear(void *first, void *last);
-
 /* Raises an OSError: NULL. */
 API PyObject *raise_errno(int error);
 

@@ -37,31 +37,6 @@
         .slots = of##_slots,                                    \
     }
 
-/* REFERENCE_SLOTS(of) for TYPE_SPEC: what a type needs that has references to other objects in its members `first` to `last`, in the order of the
- * struct, and nowhere else.  They are dropped from the last to the first. */
-#define REFERENCES(of, object, first, last)                                                 \
-    static int of##_traverse(PyObject *op, visitproc visit, void *arg)                      \
-    {                                                                                       \
-        Py_VISIT(Py_TYPE(op));                                                              \
-        return references_visit(&((object *)op)->first, &((object *)op)->last, visit, arg); \
-    }                                                                                       \
-    static int of##_clear(PyObject *op)                                                     \
-    {                                                                                       \
-        references_clear(&((object *)op)->first, &((object *)op)->last);                    \
-        return 0;                                                                           \
-    }                                                                                       \
-    static void of##_dealloc(PyObject *op)                                                  \
-    {                                                                                       \
-        PyObject_GC_UnTrack(op);                                                            \
-        of##_clear(op);                                                                     \
-        simple_dealloc(op);                                                                 \
-    }
-#define REFERENCE_SLOTS(of)                                         \
-    {Py_tp_dealloc, of##_dealloc}, {Py_tp_traverse, of##_traverse}, \
-    {                                                               \
-        Py_tp_clear, of##_clear                                     \
-    }
-
 PyAPI_FUNC(int) _PyOS_IsMainThread(void); /* internal/pycore_pylifecycle.h */
 
 /* THE RULE for what stands in for functions of CPython, and for what CPython calls in the whole process, as an audit hook: it serves threads

@@ -35,6 +35,22 @@ int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, Py
     return result;
 }
 
+int references_visit(void *first, void *last, visitproc visit, void *arg)
+{
+    for (_Atomic(PyObject *) *at = first; at <= (_Atomic(PyObject *) *)last; at++) {
+        PyObject *one = atomic_load_explicit(at, memory_order_relaxed);
+        Py_VISIT(one);
+    }
+    return 0;
+}
+
+void references_clear(void *first, void *last)
+{
+    for (_Atomic(PyObject *) *at = last; at >= (_Atomic(PyObject *) *)first; at--)
+        if (atomic_load_explicit(at, memory_order_relaxed))
+            Py_XDECREF(atomic_exchange(at, NULL));
+}
+
 /* ---- derived classes: see runtime/sync.py ------------------------------------------------------------------------ */
 
 PyTypeObject *in_python_type;

@@ -2,7 +2,7 @@
 #ifndef RUNTIME_PRIMITIVES_COMMON_H
 #define RUNTIME_PRIMITIVES_COMMON_H
 
-#include "python/python.h"
+#include "python/args.h"
 
 #include <stdatomic.h>
 
@@ -19,6 +19,35 @@ PyObject *unless_replaced_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 /* Replaces a reference in an object while other threads may be reading it.  Such a reader goes on to use the former value, so a list at *former
  * keeps that value until the object goes.  -1 with an exception: nothing has changed. */
 int replace_reference(PyObject *op, _Atomic(PyObject *) *at, PyObject *value, PyObject **former);
+
+/* For the macro below: from the address of the first to that of the last. */
+int references_visit(void *first, void *last, visitproc visit, void *arg);
+void references_clear(void *first, void *last);
+
+/* REFERENCE_SLOTS(of) for TYPE_SPEC: what a type needs that has references to other objects in its members `first` to `last`, in the
+ * order of the struct, and nowhere else.  They are dropped from the last to the first. */
+#define REFERENCES(of, object, first, last)                                                 \
+    static int of##_traverse(PyObject *op, visitproc visit, void *arg)                      \
+    {                                                                                       \
+        Py_VISIT(Py_TYPE(op));                                                              \
+        return references_visit(&((object *)op)->first, &((object *)op)->last, visit, arg); \
+    }                                                                                       \
+    static int of##_clear(PyObject *op)                                                     \
+    {                                                                                       \
+        references_clear(&((object *)op)->first, &((object *)op)->last);                    \
+        return 0;                                                                           \
+    }                                                                                       \
+    static void of##_dealloc(PyObject *op)                                                  \
+    {                                                                                       \
+        PyObject_GC_UnTrack(op);                                                            \
+        of##_clear(op);                                                                     \
+        simple_dealloc(op);                                                                 \
+    }
+#define REFERENCE_SLOTS(of)                                         \
+    {Py_tp_dealloc, of##_dealloc}, {Py_tp_traverse, of##_traverse}, \
+    {                                                               \
+        Py_tp_clear, of##_clear                                     \
+    }
 
 /* ---- derived classes ---------------------------------------------------------------------------------------------
  *
