@@ -100,18 +100,12 @@ static const struct swap_table tables[] = {
     {.module = &system_module, .methods = system_methods},
     {.type = &generator_type, .methods = generator_methods},
 };
-enum { TABLES = sizeof tables / sizeof *tables };
+const struct part chance_part = PART(tables);
 
-int chance_swap_in(PyObject *system, PyTypeObject *generator, PyObject *shared_one)
+void chance_begin(PyObject *system, PyTypeObject *generator, PyObject *shared_one)
 {
     system_module = system;
     generator_type = generator;
     Py_XSETREF(shared, Py_NewRef(shared_one));
     begun = 1; /* before the first run */
-    return swap_in(tables, TABLES, 0);
-}
-
-void chance_swap_out(void)
-{
-    swap_out(tables, TABLES);
 }

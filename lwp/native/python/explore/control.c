@@ -6,7 +6,6 @@
 #include "python/threads/boot.h"
 #include "python/explore/parts.h"
 #include "python/explore/point.h"
-#include "python/explore/kept.h"
 #include "python/threads/lwp.h"
 #include "python/sync/lock.h"
 #include "python/room.h"
@@ -478,13 +477,26 @@ static void handle_escapes(void)
 
 /* ---- begin and end ----------------------------------------------------------------------------------------------- */
 
+static const struct part *const parts[] = {&locks_part, &waiters_part, &threads_part, &chance_part};
+enum { PARTS = sizeof parts / sizeof *parts };
+
 static void swap_out_all(void)
 {
-    locks_swap_out();
-    waiters_swap_out();
-    threads_swap_out();
-    chance_swap_out();
+    for (int i = 0; i < PARTS; i++)
+        swap_out(parts[i]->tables, parts[i]->count);
+    threads_end();
     loops_swap_out();
+}
+
+/* -1 with an exception. */
+static int swap_in_all(void)
+{
+    for (int i = 0; i < PARTS; i++)
+        if (swap_in(parts[i]->tables, parts[i]->count, 0) < 0) {
+            swap_out_all();
+            return -1;
+        }
+    return 0;
 }
 
 /* (scheduler, class of what unwinds, main thread, (SimpleQueue, _random.Random) of CPython's, (time, posix), the generator of
@@ -507,11 +519,10 @@ static PyObject *begin_exploring(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_RuntimeError, "the calling thread is a green thread, or lends its LWP to a scheduler");
         return NULL;
     }
-    if (locks_swap_in() < 0 || waiters_swap_in((PyTypeObject *)queue) < 0 || threads_swap_in(time) < 0
-        || chance_swap_in(system, (PyTypeObject *)generator, shared) < 0) {
-        swap_out_all();
+    waiters_begin((PyTypeObject *)queue);
+    chance_begin(system, (PyTypeObject *)generator, shared);
+    if (threads_begin(time) < 0 || swap_in_all() < 0)
         return NULL;
-    }
     scheduler_set_policy(s, &explore_policy);
     threads_scheduler = Py_NewRef(scheduler);
     Py_XSETREF(point_unwound, Py_NewRef(unwound));

@@ -15,7 +15,7 @@
  *
  * Other threads keep none: memory that they leave is there for all threads. */
 #define Py_BUILD_CORE
-#include "python/explore/kept.h"
+#include "python/explore/parts.h"
 
 #include "python/room.h"
 

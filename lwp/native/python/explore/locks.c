@@ -188,14 +188,4 @@ void locks_free(PyObject *lock)
 #define QUICK_METHODS(ROW, of) SWAP_WITH(ROW, of, acquire_lock, release_lock)
 
 SWAP_LOCK_TABLES(tables, LOCK_METHODS, RLOCK_METHODS, CONDITION_METHODS, QUICK_METHODS);
-enum { TABLES = sizeof tables / sizeof *tables };
-
-int locks_swap_in(void)
-{
-    return swap_in(tables, TABLES, 0);
-}
-
-void locks_swap_out(void)
-{
-    swap_out(tables, TABLES);
-}
+const struct part locks_part = PART(tables);

@@ -5,17 +5,25 @@
 #include "explore/explore.h"
 #include "python/reading/swap.h"
 
-/* Methods come to points, and not any more.  -1 with an exception. */
-int locks_swap_in(void);
-void locks_swap_out(void);
-int waiters_swap_in(PyTypeObject *simple_queue);
-void waiters_swap_out(void);
-int threads_swap_in(PyObject *time); /* the module */
-void threads_swap_out(void);
+/* What comes to points while a program is explored: the methods of each file. */
+struct part {
+    const struct swap_table *tables;
+    size_t count;
+};
+#define PART(tables) {tables, sizeof tables / sizeof *tables}
+extern const struct part locks_part, waiters_part, threads_part, chance_part;
+
+/* Before these are swapped in. */
+void waiters_begin(PyTypeObject *simple_queue);
+int threads_begin(PyObject *time); /* the module.  -1 with an exception */
 /* system: the module that has urandom(); generator: the type of generators, _random.Random; shared: the one of the module random. */
-int chance_swap_in(PyObject *system, PyTypeObject *generator, PyObject *shared);
-void chance_swap_out(void);
+void chance_begin(PyObject *system, PyTypeObject *generator, PyObject *shared);
+/* After they are swapped out. */
+void threads_end(void);
 void loops_swap_out(void); /* explore_loops() swaps them in */
+
+/* Deletes the PyThreadStates kept between runs that no thread is about to take: see the head of kept.c. */
+void kept_drop(void);
 
 /* Before a run. */
 int chance_run_begins(void); /* -1 with an exception */

@@ -411,9 +411,9 @@ static const struct swap_table tables[] = {
     {.module = &time_module, .methods = time_methods},   {.type = &datetime_type, .methods = datetime_methods},
     {.type = &date_type, .methods = date_methods},
 };
-enum { TABLES = sizeof tables / sizeof *tables };
+const struct part threads_part = PART(tables);
 
-int threads_swap_in(PyObject *time)
+int threads_begin(PyObject *time)
 {
     PyDateTime_IMPORT;
     if (!PyDateTimeAPI)
@@ -424,14 +424,13 @@ int threads_swap_in(PyObject *time)
     boot_may_call = may_call;
     boot_has_called = has_called;
     time_module = time;
-    return swap_in(tables, TABLES, 0);
+    return 0;
 }
 
-void threads_swap_out(void)
+void threads_end(void)
 {
     boot_may_call = NULL;
     boot_has_called = NULL;
-    swap_out(tables, TABLES);
 }
 
 const struct entries entries_explore_threads = {.add = add_numbers, .functions = numbers};

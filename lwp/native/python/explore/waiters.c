@@ -213,15 +213,9 @@ static const struct swap_table tables[] = {
     {.type = &condition_type, .methods = condition_methods}, {.type = &simple_queue_type, .methods = queue_methods},
     {.module = &core_module, .methods = wait_methods},
 };
-enum { TABLES = sizeof tables / sizeof *tables };
+const struct part waiters_part = PART(tables);
 
-int waiters_swap_in(PyTypeObject *simple_queue)
+void waiters_begin(PyTypeObject *simple_queue)
 {
     simple_queue_type = simple_queue;
-    return swap_in(tables, TABLES, 0);
-}
-
-void waiters_swap_out(void)
-{
-    swap_out(tables, TABLES);
 }
