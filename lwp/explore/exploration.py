@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import threading
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import native
@@ -297,13 +297,6 @@ class Exploration:
         from .telling.report import report
         from .telling.told import tell
 
-        def rendered(how: Callable[..., str]) -> Callable[[Result], str]:
-            def render(result: Result) -> str:
-                with choosing(choice):
-                    return how(told, story, result)
-
-            return render
-
         plan = schedule.plan
         self._list_races()  # before the run whose output is shown
         if not plan.deviations and outcome_of(schedule) is Outcome.FOUND and self.left > _TO_RECORD:
@@ -325,7 +318,7 @@ class Exploration:
             return self._long()
         with choosing(choice):
             told = tell(story)
-        error = _as_error(last, told.what)
+        error = last.error if last.error is not None else FINDS.get(last.ending, Find)(told.what)
         result = self.end(outcome_of(schedule), "", error)
         result.name, result.token, result.found_by = name, make_token(plan, check_of(last)), found_by
         result.replays, result.replayed, result.deviations = replays, len(again), len(plan.deviations)
@@ -335,8 +328,7 @@ class Exploration:
             result.other_order = schedule.needs_other_order
             result._has_threads = story.tasks.count(-1) > 1
         result.why = [fact._asdict() for fact in told.why]
-        result._report = rendered(report)
-        result._page = rendered(page)
+        result._report, result._page = (choosing(choice)(partial(how, told, story)) for how in (report, page))
         return result
 
     def _explained(self, plan: Plan, failure: Failure, again: list[Run]) -> tuple[Run, Story, Choice, str] | None:
@@ -393,8 +385,7 @@ class Exploration:
             if looks:
                 accesses = recorder.accesses
                 found = Trial(plan, run, steps, accesses.found, accesses.looks, True, story.tasks)
-                attempt = functools.partial(self._look, failure)
-                seconds = min(seconds, self.left / 2)
+                attempt, seconds = partial(self._look, failure), min(seconds, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
                 self._session.run(self._test, plan)  # what the last run prints stands below the report
             return run, story
@@ -450,7 +441,7 @@ class Exploration:
 
 
 def _name_of(test: Callable[[], object]) -> str:
-    while isinstance(test, functools.partial):
+    while isinstance(test, partial):
         test = test.func
     return getattr(test, "__qualname__", "test").rpartition("<locals>.")[2]
 
@@ -458,12 +449,6 @@ def _name_of(test: Callable[[], object]) -> str:
 def _others() -> str:
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     return ", ".join(names[:5]) if names else "none of Python's"
-
-
-def _as_error(run: Run, headline: str) -> BaseException:
-    if run.error is not None:
-        return run.error
-    return FINDS.get(run.ending, Find)(headline)
 
 
 def outcome_of(schedule: Schedule) -> Outcome:
