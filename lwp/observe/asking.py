@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ..core import printable
 from ..reading.folders import folders, is_private
 from .listening import numbers
@@ -23,8 +25,8 @@ from .listening import numbers
 PATIENCE = 20  # seconds that a program has for an answer, which is more than it takes for itself
 
 
-class Unanswered(Exception):
-    """A process that can't be asked, and why, in a sentence."""
+class Unanswered(click.ClickException):
+    """A process that can't be asked, and why, in a sentence, with which a command ends."""
 
 
 class WithoutPython(Unanswered):

@@ -53,12 +53,7 @@ def dump(pid: int, all_frames: bool, json_to: Json | None) -> int:
     "no Python". The process must be one that `lwp ps` lists. It goes on meanwhile. If C code keeps the GIL, so that
     Python can't answer, stacks and waits are read without Python.
     """
-    from ..asking import Unanswered
-
-    try:
-        found = dump_facts(pid)
-    except Unanswered as error:
-        raise click.ClickException(str(error)) from None
+    found = dump_facts(pid)
     if not (json_to and json_to.take(found)):
         click.echo(printable_lines("\n".join(_text(found, all_frames))))
     return 1 if any(one["deadlock"] for one in found["circles"] + found["pools"] + found["lost"]) else 0

@@ -55,10 +55,7 @@ def locks(pid: int, lasts: float, json_to: Json | None, speedscope: Path | None)
     The process must be one that `lwp ps` lists. One that counts already, under `lwp run --locks` or for another
     `lwp locks`, tells at once what it has counted since that began.
     """
-    try:
-        facts = _count(pid, lasts, stacks=bool(json_to or speedscope))
-    except Unanswered as error:
-        raise click.ClickException(str(error)) from None
+    facts = _count(pid, lasts, stacks=bool(json_to or speedscope))
     if speedscope is not None and (wrong := write_json(speedscope, stacks_of(facts, command(pid)))):
         raise click.ClickException(wrong)
     if json_to is None or not json_to.take(facts):

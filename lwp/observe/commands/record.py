@@ -123,7 +123,6 @@ def record(pid: int, length: float | None, last: float | None, file: Path | None
     It shows the next seconds, and Ctrl-C ends them earlier. --last is for a program under `lwp run --trace`, or one
     that records just now for another `lwp record`; also for one whose Python doesn't answer.
     """
-    from ..asking import Unanswered
     from .trace import write_timeline
 
     if length is not None and last is not None:
@@ -131,6 +130,6 @@ def record(pid: int, length: float | None, last: float | None, file: Path | None
     try:
         timeline = _latest(pid, last) if last is not None else _next(pid, length or 10)
         write_timeline(timeline, file or Path(f"lwp-{pid}.html"))
-    except (Unanswered, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     return 1 if timeline.damage else 0

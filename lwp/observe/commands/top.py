@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ...terminal.options import seconds
 from ...terminal.output import console, table
-from ..asking import Unanswered, ask
+from ..asking import ask
 from ..rows import Row
 from ._pid import pid_argument
 
@@ -121,7 +121,5 @@ def top(pid: int, sort: str, every: float, once: bool) -> int:
             while True:
                 time.sleep(every)
                 live.update(view.look(screen.width, screen.height - 5), refresh=True)
-    except Unanswered as error:
-        raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         return 0

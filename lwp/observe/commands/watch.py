@@ -20,14 +20,13 @@ def watch(pid: int, place: tuple[str, int]) -> int:
     be a process that `lwp ps` lists. While a page is open the process records what its threads do, and is asked once a
     second what they wait for.
     """
-    from ..asking import Unanswered
     from .page._server import NoAddress, Server
 
     try:
         server = Server(pid, place)
     except NoAddress as error:
         raise click.ClickException(f"--at {place[0]}:{place[1]}: {error}") from None
-    except (Unanswered, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     with server:
         click.echo(server.url)
