@@ -176,69 +176,6 @@ int count_letters(void)
     return letters;
 }
 
-/* ---- locks ------------------------------------------------------------------------------------------------------- */
-
-/* The errors of a read lock, then of locking an error-checking mutex once and twice, then of the recursive one twice. */
-void lock_errors(int out[6])
-{
-    pthread_rwlock_t rw = PTHREAD_RWLOCK_INITIALIZER;
-    pthread_mutex_t checking, recursive;
-    pthread_mutexattr_t attr;
-
-    out[0] = pthread_rwlock_rdlock(&rw);
-    if (out[0] == 0)
-        pthread_rwlock_unlock(&rw);
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
-    pthread_mutex_init(&checking, &attr);
-    out[1] = pthread_mutex_lock(&checking);
-    out[2] = pthread_mutex_lock(&checking);
-    out[3] = pthread_mutex_unlock(&checking);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-    pthread_mutex_init(&recursive, &attr);
-    out[4] = pthread_mutex_lock(&recursive);
-    out[5] = pthread_mutex_lock(&recursive);
-    pthread_mutex_unlock(&recursive);
-    pthread_mutex_unlock(&recursive);
-    pthread_mutex_destroy(&checking);
-    pthread_mutex_destroy(&recursive);
-    pthread_mutexattr_destroy(&attr);
-}
-
-static pthread_mutex_t shared_recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-
-/* For two threads: the second's trylock must be EBUSY while the first holds it. */
-int recursive_trylock(void)
-{
-    return pthread_mutex_trylock(&shared_recursive);
-}
-
-int recursive_unlock(void)
-{
-    return pthread_mutex_unlock(&shared_recursive);
-}
-
-static pthread_mutex_t robust;
-
-int robust_init(void)
-{
-    pthread_mutexattr_t attr;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-    return pthread_mutex_init(&robust, &attr);
-}
-
-int robust_lock(void)
-{
-    return pthread_mutex_lock(&robust);
-}
-
-int robust_recover(void)
-{
-    int error = pthread_mutex_consistent(&robust);
-    return error ? error : pthread_mutex_unlock(&robust);
-}
-
 /* ---- what runs at a thread's end --------------------------------------------------------------------------------- */
 
 static pthread_key_t key;

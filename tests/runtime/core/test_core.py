@@ -602,16 +602,13 @@ def test_a_process_that_leaves_our_memory_by_exec(flags: int) -> None:
     assert native.lwp_alive() == 0
 
 
-def test_a_process_reaped_by_somebody_else() -> None:
-    lwp = spawn(int, flags=PROCESS, exit_signal=signal.SIGCHLD)
+@pytest.mark.parametrize("flags", [PROCESS, Clone(0)], ids=["shared", "copy"])
+def test_a_process_reaped_by_somebody_else(flags: Clone) -> None:
+    lwp = spawn(int, flags=flags, exit_signal=signal.SIGCHLD)
     assert os.waitpid(lwp.tid, 0) == (lwp.tid, 0)
+    assert not lwp.is_alive()
     assert lwp.join()
     assert lwp.exit_status is None
-    copy = spawn(int, flags=Clone(0), exit_signal=signal.SIGCHLD)
-    assert os.waitpid(copy.tid, 0) == (copy.tid, 0)
-    assert not copy.is_alive()
-    assert copy.join()
-    assert copy.exit_status is None
 
 
 @in_child(prints="main\nstill here\n")
@@ -694,13 +691,14 @@ def test_cxx_thread_locals_are_destroyed(native_helper: NativeHelper) -> None:
 
 
 @in_child
-def test_a_robust_mutex_of_a_dead_thread(helper_path: str) -> None:
-    lib = ctypes.CDLL(helper_path)
-    assert lib.robust_init() == 0
+def test_a_robust_mutex_of_a_dead_thread() -> None:
+    attributes, mutex = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    assert libc.pthread_mutexattr_init(attributes) == libc.pthread_mutexattr_setrobust(attributes, 1) == 0
+    assert libc.pthread_mutex_init(mutex, attributes) == 0
     for _ in range(2):
-        assert spawn(lib.robust_lock).join()
-        assert lib.robust_lock() == 130, "EOWNERDEAD"
-        assert lib.robust_recover() == 0
+        assert spawn(libc.pthread_mutex_lock, (mutex,)).join()
+        assert libc.pthread_mutex_lock(mutex) == 130, "EOWNERDEAD"
+        assert libc.pthread_mutex_consistent(mutex) == libc.pthread_mutex_unlock(mutex) == 0
 
 
 @in_child
@@ -890,7 +888,7 @@ def test_memory_stays_over_thousands_of_threads(what: str, helper_path: str, dyn
 
     run(1000)
     before = resident()
-    run({"malloc's caches": 20_000, "dynamic TLS": 10_000}.get(what, 2000))
+    run(2000)
     assert resident() - before < (1 if what == "Python's objects" else 2) << 20, resident() - before
     assert len(threading.enumerate()) == 1
 

@@ -302,31 +302,37 @@ def test_11_tls_of_a_library_in_another_namespace(dynamic_library: str) -> None:
 # ---- 12: the tid in struct pthread -----------------------------------------------------------------------------------
 
 
-def test_12_locks_know_their_owner(native_helper: NativeHelper) -> None:
-    errors = (ctypes.c_int * 6)()
-    assert spawn(native_helper.lib.lock_errors, (errors,)).join()
-    assert list(errors) == [0, 0, 35, 0, 0, 0], "only locking the checking mutex again is EDEADLK"
+def mutex(kind: int) -> ctypes.Array[ctypes.c_char]:
+    """kind: PTHREAD_MUTEX_RECURSIVE or PTHREAD_MUTEX_ERRORCHECK."""
+    attributes, made = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    assert libc.pthread_mutexattr_init(attributes) == libc.pthread_mutexattr_settype(attributes, kind) == 0
+    assert libc.pthread_mutex_init(made, attributes) == 0
+    return made
 
-    # Two threads, one recursive mutex: the second is not taken for its owner.
-    results: list[int] = []
+
+def test_12_locks_know_their_owner() -> None:
+    read_write, checking, recursive = ctypes.create_string_buffer(64), mutex(2), mutex(1)
+    errors: list[int] = []
     locked, tried = threading.Event(), threading.Event()
 
     def own() -> None:
-        results.append(native_helper.lib.recursive_trylock())
-        results.append(native_helper.lib.recursive_trylock())
+        errors.append(libc.pthread_rwlock_rdlock(read_write))
+        errors.extend(libc.pthread_mutex_lock(one) for one in (checking, checking, recursive, recursive))
         locked.set()
         tried.wait()
-        native_helper.lib.recursive_unlock()
-        native_helper.lib.recursive_unlock()
+        for one in (checking, recursive, recursive):
+            libc.pthread_mutex_unlock(one)
 
-    def want() -> None:
+    def want() -> None:  # the second thread is not taken for the owner
         locked.wait()
-        results.append(native_helper.lib.recursive_trylock())
+        errors.extend(libc.pthread_mutex_trylock(one) for one in (checking, recursive))
         tried.set()
+        errors.extend(libc.pthread_mutex_lock(one) for one in (checking, recursive))
 
     for lwp in [spawn(own), spawn(want)]:
         assert lwp.join()
-    assert results == [0, 0, 16], "EBUSY for the second thread"
+    assert errors[:5] == [0, 0, 35, 0, 0], "only locking the checking mutex again is EDEADLK"
+    assert errors[5:] == [16, 16, 0, 0], "EBUSY for the second thread, until the first has let go"
 
 
 # ---- 13: ctype tables, the resolver's state --------------------------------------------------------------------------
