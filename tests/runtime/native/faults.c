@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -208,7 +207,7 @@ void *__wrap_dlsym(void *module, const char *name)
     return strcmp(name, "pthread_create") == 0 ? (void *)__wrap_pthread_create : __real_dlsym(module, name);
 }
 
-/* ---- variadic ---------------------------------------------------------------------------------------------------- */
+/* ---- variadic: a caller passes its words as it does to a function that takes six -------------------------------- */
 
 static const char *name_of(long number, long second)
 {
@@ -232,29 +231,11 @@ static const char *name_of(long number, long second)
     return NULL;
 }
 
-long __real_syscall(long, ...);
-long __wrap_syscall(long number, ...)
+long __real_syscall(long, long, long, long, long, long, long);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-    long a[6];
-    va_list list;
-
-    va_start(list, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(list, long);
-    va_end(list);
-    const char *name = name_of(number, a[1]);
-    return name && fails(name) ? -1 : __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    const char *name = name_of(number, b);
+    return name && fails(name) ? -1 : __real_syscall(number, a, b, c, d, e, f);
 }
 
-int __real_prctl(int, ...);
-int __wrap_prctl(int option, ...)
-{
-    long a[4];
-    va_list list;
-
-    va_start(list, option);
-    for (int i = 0; i < 4; i++)
-        a[i] = va_arg(list, long);
-    va_end(list);
-    return fails("prctl") ? -1 : __real_prctl(option, a[0], a[1], a[2], a[3]);
-}
+WRAP(int, prctl, (int option, long a, long b, long c, long d), (option, a, b, c, d), -1)

@@ -417,6 +417,8 @@ def test_deadlines_are_of_the_monotonic_clock() -> None:
         with condition:
             condition.wait(3600)
 
+    sleeper = runtime.Thread(target=sync.Event().wait)
+    sleeper.start()
     waits = [
         partial(held.acquire, timeout=3600),
         partial(owned.acquire, timeout=3600),
@@ -424,11 +426,8 @@ def test_deadlines_are_of_the_monotonic_clock() -> None:
         partial(sync.Semaphore(0).acquire, timeout=3600),
         partial(sync.Barrier(2).wait, 3600),
         wait_in_condition,
-        partial(threading.current_thread().join, 3600),
+        partial(sleeper.join, 3600),
     ]
-    sleeper = runtime.Thread(target=sync.Event().wait)
-    sleeper.start()
-    waits[-1] = partial(sleeper.join, 3600)
     for wait in waits:
         thread = runtime.Thread(target=wait)
         begin = time.monotonic()
