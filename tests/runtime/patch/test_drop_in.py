@@ -86,15 +86,12 @@ def test_signatures_are_threadings(name: str) -> None:
 
 
 def test_signatures_of_what_threading_does_not_have() -> None:
-    assert parameters(threading.RLock) == []
-    assert [name for name, _, _ in parameters(scheduler.LWP)] == ["stack_size"]
-
-
-def test_a_derived_class_has_its_own_signature() -> None:
     class Derived(threading.Thread):
         def __init__(self, number: int) -> None:
             super().__init__()
 
+    assert parameters(threading.RLock) == []
+    assert [name for name, _, _ in parameters(scheduler.LWP)] == ["stack_size"]
     assert [name for name, _, _ in parameters(Derived)] == ["number"]
 
 
