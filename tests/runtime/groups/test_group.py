@@ -133,17 +133,12 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_a_failed_task_is_no_cycle() -> None:
-    def one_fails() -> weakref.ref[BaseException]:
+def test_a_group_and_a_failed_task_are_no_cycles() -> None:
+    def task_fails() -> weakref.ref[BaseException]:
         with contextlib.suppress(ExceptionGroup), Group() as group:
             task = group.spawn(fail)
         return weakref.ref(task.exception())  # type: ignore[arg-type]
 
-    assert one_fails()() is None
-
-
-@pytest.mark.usefixtures("no_collector")
-def test_a_group_is_no_cycle() -> None:
     def plain() -> weakref.ref[Group]:
         with Group() as group:
             group.spawn(abs, 1)
@@ -168,7 +163,7 @@ def test_a_group_is_no_cycle() -> None:
             task.result()
         return weakref.ref(group)
 
-    for ends in (plain, fails, is_late, is_cancelled):
+    for ends in (task_fails, plain, fails, is_late, is_cancelled):
         assert ends()() is None, ends
 
 

@@ -122,21 +122,27 @@ def test_concurrent_futures_takes_it_for_its_own() -> None:
         assert futures.wait([first, later, other]).not_done == set()
 
 
-def test_waiters_are_woken_at_the_end() -> None:
+@pytest.mark.parametrize("outcome", [int, fail, None], ids=["returns", "raises", "is cancelled"])
+def test_waiters_are_woken_at_the_end(outcome: Any) -> None:
     """Those that ask for the condition while the call runs."""
-    for outcome in (int, fail):
-        go = Event()
+    go = Event()
 
-        def call(go: Event = go, outcome: Any = outcome) -> Any:
-            go.wait(FOREVER)
-            return outcome()
+    def call() -> Any:
+        here()
+        go.wait(FOREVER)
+        return outcome()
 
-        with Executor(2) as executor:
-            future = executor.submit(call)
-            waiter = executor.submit(futures.wait, [future], FOREVER)
-            until(lambda future=future: future._waiters)
+    with Executor(2) as executor:
+        future = executor.submit(call)
+        waiter = executor.submit(futures.wait, [future], FOREVER)
+        until(lambda: future._waiters)
+        until_waits(future)
+        if outcome:
             go.set()
-            assert waiter.result().done == {future}
+        else:
+            future.cancel(running=True)
+        assert waiter.result().done == {future}
+        assert list(futures.as_completed([future])) == [future]
 
 
 @both
@@ -331,19 +337,17 @@ def test_no_thread_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    with Executor(2) as executor:
-        with monkeypatch.context() as patch:
+    def is_refused() -> None:
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start"):
             patch.setattr("runtime.pool.Thread.start", start)
-            with pytest.raises(RuntimeError, match="can't start"):
-                executor.submit(fail)
+            executor.submit(fail)
         assert executor._work_queue.qsize() == 0
+
+    with Executor(2) as executor:
+        is_refused()
         busy = executor.submit(go.wait, FOREVER)
         until(busy.running)
-        with monkeypatch.context() as patch:
-            patch.setattr("runtime.pool.Thread.start", start)
-            with pytest.raises(RuntimeError, match="can't start"):
-                executor.submit(fail)
-        assert executor._work_queue.qsize() == 0
+        is_refused()
         assert executor.submit(int).result() == 0  # as if nothing had been
         assert len(executor._threads) == 2
         go.set()
@@ -553,17 +557,6 @@ def test_a_call_that_runs_is_cancelled() -> None:
         assert executor.submit(checkpoint).result() is None  # the next one is not
 
 
-def test_waiters_of_a_call_that_is_cancelled() -> None:
-    with Executor(2) as executor:
-        future = executor.submit(wait_forever)
-        waiter = executor.submit(futures.wait, [future], FOREVER)
-        until(lambda: future._waiters)
-        until_waits(future)
-        future.cancel(running=True)
-        assert waiter.result().done == {future}
-        assert list(futures.as_completed([future])) == [future]
-
-
 @both
 def test_a_cancelled_call_may_still_return() -> None:
     def tidies() -> str:
@@ -648,6 +641,8 @@ def test_what_leaves_a_block_ends_its_calls(by: str, place: str) -> None:
         running.wait()
         if place == "at its end":
             at_the_end.wait()
+        else:  # the main thread waits for the result
+            wait_until_parked(threading.main_thread().native_id, private=True)  # type: ignore[name-defined]
         # A signal to the process may be taken by a thread that just begins: then no call of the main thread ends.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -757,25 +752,6 @@ def test_install_leaves_thread_pool_executor() -> None:
         assert type(future.result()) is threading.Thread  # the runtime's
     with Executor(1) as executor:
         assert executor.submit(int).result() == 0
-
-
-@in_child(prints="interrupted\n")
-def test_ctrl_c_ends_a_wait_for_a_result() -> None:
-    go = sync.Event()
-
-    def interrupt() -> None:
-        wait_until_parked(threading.main_thread().native_id, private=True)  # type: ignore[name-defined]
-        os.kill(os.getpid(), signal.SIGINT)
-        go.wait()
-
-    with Executor(1) as executor:
-        future = executor.submit(interrupt)
-        try:
-            future.result()
-        except KeyboardInterrupt:
-            print("interrupted")
-        go.set()
-        assert future.result() is None
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
