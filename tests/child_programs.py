@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -82,7 +83,10 @@ def in_forked_child(check: Callable[[], object]) -> int:
         try:
             check()
             status = 0
+        except BaseException:  # os._exit() would end it without a word
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
     return os.waitpid(pid, 0)[1]
 
