@@ -48,21 +48,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="STATUS",
         help="After that report end pytest, or the worker of pytest-xdist, with this exit status, at once.",
     )
-    group.addoption(
-        "--lwp-chaos",
-        nargs="?",
-        const="",
-        metavar="SEED",
-        help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
+    text = "As --lwp, and hold threads for a moment where it may matter; a failed test says which and where."
+    group.addoption("--lwp-chaos", nargs="?", const="", metavar="SEED", help=text)
+    text = (
+        "Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
+        "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back."
     )
-    group.addoption(
-        "--lwp-explore",
-        nargs="?",
-        const="",
-        metavar="RUNS",
-        help="Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
-        "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back.",
-    )
+    group.addoption("--lwp-explore", nargs="?", const="", metavar="RUNS", help=text)
     # Each of these, except replay, is also a key of [tool.lwp.explore] in pyproject.toml.
     for name, metavar, text in (
         ("replay", "TOKEN", "Run the one test that is selected under the schedule of a token."),
@@ -196,10 +188,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("threads made by lwp", sep="-")
     for started, peak, alive in workers or [_counts()]:
         terminalreporter.write_line(f"{started:,} started, at most {peak:,} alive at once, {alive:,} alive still")
-    for report in (one for reports in terminalreporter.stats.values() for one in reports):
-        if getattr(report, "when", None) == "teardown":
-            for thread in dict(report.user_properties).get(_LEFT, ()):
-                terminalreporter.write_line(f"{report.nodeid} has left running: {thread}")
+    for test, left in _noted(terminalreporter, _LEFT):
+        for thread in left:
+            terminalreporter.write_line(f"{test} has left running: {thread}")
+
+
+def _reports(terminalreporter: pytest.TerminalReporter) -> list[Any]:
+    return [report for reports in terminalreporter.stats.values() for report in reports]
+
+
+def _noted(terminalreporter: pytest.TerminalReporter, name: str) -> list[tuple[str, list[str]]]:
+    """The tests at whose ends something was noted under that name, and what that was."""
+    ends = [report for report in _reports(terminalreporter) if getattr(report, "when", None) == "teardown"]
+    return [(end.nodeid, value) for end in ends for key, value in end.user_properties if key == name]
 
 
 # ---- chaos -----------------------------------------------------------------------------------------------------------
@@ -291,20 +292,10 @@ def _report_lock_order(item: pytest.Item) -> None:
 
 
 def _summarize_lock_order(terminalreporter: pytest.TerminalReporter) -> None:
-    told = {
-        report.nodeid: value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", None) == "teardown"
-        for name, value in report.user_properties
-        if name == _ORDER
-    }
-    if not told:
-        return
-    terminalreporter.section("locks taken in both orders", sep="-")
+    if told := dict(_noted(terminalreporter, _ORDER)):
+        terminalreporter.section("locks taken in both orders", sep="-")
     for test, found in told.items():
-        terminalreporter.write_line(f"{test}:")
-        for text in found:
+        for text in (f"{test}:", *found):
             terminalreporter.write_line(text)
 
 
@@ -347,6 +338,6 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 def _summarize_exploring(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    reports = _reports(terminalreporter)
     if any(hasattr(report, "lwp_explore") for report in reports):  # perhaps of a worker of pytest-xdist
         _of_room("lwp.explore.ways.pytest_summary").summarize(terminalreporter, reports)

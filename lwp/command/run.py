@@ -228,11 +228,7 @@ _OPTIONS = (
         help="A green thread that computes or blocks in C for longer lets others go on (default 0.005; 0: never).",
     ),
     RunOption(
-        "--stack-size",
-        heading=MAKE,
-        type=_stack_size,
-        metavar="SIZE",
-        help="Stack of each thread: 256K, 8M, or bytes.",
+        "--stack-size", heading=MAKE, type=_stack_size, metavar="SIZE", help="Stack of each thread: 256K, 8M, or bytes."
     ),
     RunOption(
         "--affinity",

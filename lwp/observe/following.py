@@ -127,12 +127,7 @@ class Follower:
         changed = (lives[number] for number in sorted(touched) if number in lives)
         changes = [self._change(life, until) for life in changed if life.known]
         batch = Batch(
-            until,
-            changes,
-            reader.timeline.arrows,
-            reader.timeline.counts,
-            self._records.missed + header.lost,
-            ended,
+            until, changes, reader.timeline.arrows, reader.timeline.counts, self._records.missed + header.lost, ended
         )
         reader.timeline.arrows, reader.timeline.counts = [], []
         if until - self._forgotten > _KEPT:

@@ -113,20 +113,12 @@ class _Row:
         self.histogram[ns] += 1
 
     def add(self, other: _Row) -> None:
-        self.objects += other.objects
-        self.taken += other.taken
-        self.count += other.count
-        self.waited += other.waited
-        self.longest = max(self.longest, other.longest)
-        self.now += other.now
-        self.most = max(self.most, other.most)
+        for name in ("objects", "taken", "count", "waited", "now", "histogram", "holds", "held", "unheard"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.longest, self.most = max(self.longest, other.longest), max(self.most, other.most)
         self.wait_site = self.wait_site or other.wait_site
-        self.histogram += other.histogram
-        self.holds += other.holds
-        self.held += other.held
         if other.longest_hold > self.longest_hold:
             self.longest_hold, self.hold_site = other.longest_hold, other.hold_site
-        self.unheard += other.unheard
         self.unheard_site = other.unheard_site or self.unheard_site
 
     def told(self) -> dict[str, Any]:
@@ -138,14 +130,7 @@ class _Row:
             "objects": self.objects,
             "taken": self.taken if self.kind in HELD else None,
             "waits": _waits(self.count, self.waited, self.longest, self.histogram, self.most, self.now),
-            "holds": {
-                "count": self.holds,
-                "seconds": self.held / 1e9,
-                "longest": self.longest_hold / 1e9,
-                "longest_since": at_longest,
-            }
-            if self.holds
-            else None,
+            "holds": _holds(self.holds, self.held, self.longest_hold, at_longest),
             "unheard": {"count": self.unheard, "last": short(native.site_text(self.unheard_site))}
             if self.unheard
             else None,
@@ -162,6 +147,11 @@ def _waits(count: int, ns: int, longest: int, histogram: Counter[int], most: int
         "most_at_once": most,
         "now": now,
     }
+
+
+def _holds(count: int, ns: int, longest: int, since: str | None, **more: str) -> dict[str, Any] | None:
+    times = {"count": count, "seconds": ns / 1e9, "longest": longest / 1e9, "longest_since": since}
+    return times | more if count else None
 
 
 def _quantile(histogram: Counter[int], q: float) -> int:
@@ -269,15 +259,9 @@ def _gil(found: Any) -> dict[str, Any] | None:
         "objects": 1,
         "taken": None,
         "waits": _waits(count, ns, longest, Counter(dict(histogram)), most, now),
-        "holds": {
-            "count": kept,
-            "seconds": kept_ns / 1e9,
-            "longest": kept_longest / 1e9,
-            "longest_since": short(line) or None,
-            "longest_by": printable(name or name_of(keeper)),
-        }
-        if kept
-        else None,
+        "holds": _holds(
+            kept, kept_ns, kept_longest, short(line) or None, longest_by=printable(name or name_of(keeper))
+        ),
         "unheard": None,
     }
 

@@ -41,11 +41,12 @@ def _place(frame: FrameType) -> str:
     return at(frame).partition(" in ")[0]
 
 
-def _cpu(tid: int) -> float:
-    return time.clock_gettime((~tid << 3) | 6)  # that thread's CPU clock, as pthread_getcpuclockid(3) makes it
+def cpu_of(tid: int) -> float:
+    """The CPU seconds of an LWP of this process; OSError: it has ended."""
+    return time.clock_gettime((~tid << 3) | 6)  # its CPU clock, as pthread_getcpuclockid(3) makes it
 
 
-def task_file(tid: int, name: str) -> str:
+def task_file(tid: int | str, name: str) -> str:
     """What the kernel has in that file for a task of this process; OSError: it has ended."""
     with open(f"/proc/self/task/{tid}/{name}", errors="replace") as file:
         return file.read()
@@ -63,7 +64,7 @@ def busiest() -> list[tuple[float, int]]:
     for tid in map(int, os.listdir("/proc/self/task")):
         if tid not in own:
             with suppress(OSError):  # it has ended
-                found.append((_cpu(tid), tid))
+                found.append((cpu_of(tid), tid))
     return sorted(found, reverse=True)
 
 

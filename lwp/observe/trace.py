@@ -11,6 +11,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from .timeline import Arrow, Count, Span, State, Timeline, Track
 __all__ = ["Arrow", "Count", "Span", "State", "Timeline", "Track", "read", "record", "stop"]
 
 T = TypeVar("T")
+_when: Callable[[Any], int] = itemgetter(0)  # of an effect and the like
+_begin: Callable[[Span], int] = attrgetter("begin")
 
 # ns, track, and the ticket below which a queue's sleepers may go on, or the text that says why
 _Effect = tuple[int, int, int]
@@ -331,14 +334,6 @@ class Reader:
             if 0 < (grants[at][2] - wait.ticket) & 0xFFFFFFFF < 1 << 31:
                 return grants[at]
         return None
-
-
-def _when(effect: tuple[Any, ...]) -> Any:
-    return effect[0]
-
-
-def _begin(span: Span) -> int:
-    return span.begin
 
 
 def _parted(things: list[T], chosen: Callable[[T], bool]) -> tuple[list[T], list[T]]:

@@ -23,6 +23,7 @@ from ..terminal.telling import teller
 from .moment import crowds, facts
 from .places import in_c
 from .pools import exhausted
+from .rows import cpu_of, task_file
 from .telling import head_line, lines, stack_lines
 from .waits import Wait, Waiting, circle_line, deadlocks, describe_cycle, look, name_of, waiting
 
@@ -100,8 +101,7 @@ def _report_stuck(waits: list[Wait], circle: tuple[Wait, ...], seconds: float, b
 def _state(tid: int | str) -> tuple[str, int] | None:
     """A task's state, by its letter in proc_pid_stat(5), and how often it has gone to sleep; None: it has ended."""
     try:
-        with open(f"/proc/self/task/{tid}/status") as file:
-            status = file.read()
+        status = task_file(tid, "status")
     except OSError:
         return None
     return status.partition("\nState:\t")[2][0], int(status.partition("\nvoluntary_ctxt_switches:\t")[2].split()[0])
@@ -245,7 +245,7 @@ class Watchdog:
                 continue
             turn = (ident, tid, switches)
             try:
-                cpu = time.clock_gettime((~tid << 3) | 6)  # the LWP's CPU clock, as pthread_getcpuclockid(3) numbers it
+                cpu = cpu_of(tid)
             except OSError:  # it has ended
                 continue
             held[turn] = since, cpu_then = self._held.get(turn, (now, cpu))
@@ -289,9 +289,16 @@ def watchdog(seconds: float | None = None, *, stuck: float | None = None, exit: 
         )
     if sys.stderr is None:
         raise RuntimeError("the watchdog reports on standard error, which is closed")
+    watch(seconds, stuck, exit, lambda: f"; process {os.getpid()}")
+
+
+def watch(
+    seconds: float | None, stuck: float | None, exit: int | None = None, busy_with: Callable[[], str] = lambda: ""
+) -> None:
+    """Watches this process until its end, and reports on what is standard error now."""
     fd = os.dup((sys.__stderr__ or sys.stderr).fileno())  # the program may close or replace sys.stderr
     try:
-        Watchdog(seconds, teller(fd), lambda: f"; process {os.getpid()}", stuck).begin(fd, exit)
+        Watchdog(seconds, teller(fd), busy_with, stuck).begin(fd, exit)
     except BaseException:
         os.close(fd)
         raise

@@ -10,15 +10,7 @@ import inspect
 import linecache
 from collections.abc import Iterator
 from itertools import pairwise
-from types import (
-    AsyncGeneratorType,
-    BuiltinMethodType,
-    CodeType,
-    CoroutineType,
-    FrameType,
-    FunctionType,
-    MethodType,
-)
+from types import AsyncGeneratorType, BuiltinMethodType, CodeType, CoroutineType, FrameType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from ..core import native

@@ -301,7 +301,11 @@ def _line_of_class(file: str, name: str) -> int:
             scope = _only(one for one in ast.walk(scope) if isinstance(one, kinds) and one.name == part)
     if not isinstance(scope, ast.ClassDef):
         return 0
-    return min([scope.lineno, *(decorator.lineno for decorator in scope.decorator_list)])
+    return _first_line(scope)
+
+
+def _first_line(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def made_at(origin: Origin) -> int | None:
@@ -313,7 +317,8 @@ def made_at(origin: Origin) -> int | None:
     if origin.scope:
         scope = _only(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == origin.scope)
     elif origin.line:
-        scope = _only(node for node in ast.walk(tree) if _begins_at(node, origin.line))
+        functions = (one for one in ast.walk(tree) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)))
+        scope = _only(function for function in functions if _first_line(function) == origin.line)
     if scope is None:
         return None
     nodes: Iterator[ast.AST] = ast.walk(scope) if origin.scope or origin.line else ast.iter_child_nodes(scope)
@@ -323,12 +328,6 @@ def made_at(origin: Origin) -> int | None:
 def _only(found: Iterable[T]) -> T | None:
     some = list(found)
     return some[0] if len(some) == 1 else None
-
-
-def _begins_at(node: ast.AST, line: int) -> bool:
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return False
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) == line
 
 
 def _binds(node: ast.AST, name: str) -> TypeGuard[ast.Assign | ast.AnnAssign]:

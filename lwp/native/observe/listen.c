@@ -235,15 +235,6 @@ static int is_anothers(const struct sockaddr_un *address)
     return found;
 }
 
-/* -errno, after the socket is closed. */
-static int give_back(int fd)
-{
-    int error = errno;
-
-    close(fd);
-    return -error;
-}
-
 /* Makes the socket.  -errno if that fails. */
 static int open_socket(void)
 {
@@ -253,9 +244,11 @@ static int open_socket(void)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) != 0 || listen(fd, QUEUED) != 0)
-        return give_back(fd);
-    return fd;
+    if (bind(fd, (struct sockaddr *)&listens.address, sizeof listens.address) == 0 && listen(fd, QUEUED) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    return -error;
 }
 
 /* Makes the pipe that ends the listener.  A thread of the program, in whose table it isn't, opens it by the listener's /proc/self/task/TID/fd,

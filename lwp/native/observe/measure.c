@@ -94,13 +94,11 @@ void lwp_read_statistics(struct lwp_statistics *out)
 {
     struct registry_counts counts = registry_read();
 
-    *out = (struct lwp_statistics){.started = counts.started, .alive = counts.alive, .peak = counts.peak};
     take_lock();
-    out->measured = sums.measured;
-    out->voluntary = sums.voluntary;
-    out->involuntary = sums.involuntary;
-    out->cpu_ns = sums.cpu_ns;
-    out->stack_used = sums.stack_used;
+    *out = sums;
+    out->started = counts.started;
+    out->alive = counts.alive;
+    out->peak = counts.peak;
     out->latency_p50_ns = find_quantile(0.5);
     out->latency_p99_ns = find_quantile(0.99);
     park_unlock(&lock);

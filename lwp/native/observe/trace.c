@@ -233,42 +233,28 @@ static void leave_trace(void)
     }
 }
 
+/* Which record tells an event, and how many of the event's two values are its own; OF_ME: the thread pointer instead. */
+enum { OF_ME = -1 };
+static const struct {
+    enum trace_kind kind;
+    int values;
+} records_of[] = {
+    [EVENT_STARTS] = {TRACE_STARTS, 1},       [EVENT_BORN] = {TRACE_BORN, OF_ME},     [EVENT_PYTHON] = {TRACE_WANTS_GIL, 0},
+    [EVENT_WANTS_GIL] = {TRACE_WANTS_GIL, 1}, [EVENT_HAS_GIL] = {TRACE_RUNS, 0},      [EVENT_LEAVES_GIL] = {TRACE_LEAVES, 0},
+    [EVENT_GRANTS] = {TRACE_GRANTS, 2},       [EVENT_RELEASES] = {TRACE_RELEASES, 1}, [EVENT_EXIT] = {TRACE_ENDS, OF_ME},
+};
+
 static void record_event(enum event event, uint64_t a, uint64_t b)
 {
-    uint64_t me = (uint64_t)(uintptr_t)arch_thread_pointer();
+    size_t known = sizeof records_of / sizeof *records_of;
+    enum trace_kind kind = event < known ? records_of[event].kind : 0;
+    int values = kind ? records_of[event].values : 0;
 
-    switch (event) {
-    case EVENT_STARTS:
-        trace_note(TRACE_STARTS, 0, 0, a, 0);
-        break;
-    case EVENT_BORN:
-        trace_note(TRACE_BORN, 0, 0, me, 0);
-        break;
-    case EVENT_PYTHON:
-        trace_note(TRACE_WANTS_GIL, 0, 0, 0, 0);
-        break;
-    case EVENT_WANTS_GIL:
-        trace_note(TRACE_WANTS_GIL, 0, 0, a, 0);
-        break;
-    case EVENT_HAS_GIL:
-        trace_note(TRACE_RUNS, 0, 0, 0, 0);
-        break;
-    case EVENT_LEAVES_GIL:
-        trace_note(TRACE_LEAVES, 0, 0, 0, 0);
-        break;
-    case EVENT_GRANTS:
-        trace_note(TRACE_GRANTS, 0, 0, a, b);
-        break;
-    case EVENT_RELEASES:
-        trace_note(TRACE_RELEASES, 0, 0, a, 0);
-        break;
-    case EVENT_EXIT:
-        trace_note(TRACE_ENDS, 0, 0, me, 0);
+    if (!kind)
+        return;
+    trace_note(kind, 0, 0, values == OF_ME ? (uint64_t)(uintptr_t)arch_thread_pointer() : values ? a : 0, values == 2 ? b : 0);
+    if (kind == TRACE_ENDS)
         leave_trace();
-        break;
-    default:
-        break;
-    }
 }
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */

@@ -102,7 +102,9 @@ def _begin(options: Options, command: tuple[str, ...]) -> None:
 
     listen_for_tool()
     if options["watchdog"] or options["stuck"]:
-        _watch(options["watchdog"], options["stuck"])
+        from ..watchdog import watch
+
+        watch(options["watchdog"], options["stuck"])
     if options["locks"]:
         from ._locks import begin
 
@@ -115,19 +117,6 @@ def _begin(options: Options, command: tuple[str, ...]) -> None:
         from ._trace import record
 
         record(options["trace"], options["last"], command)
-
-
-def _watch(patience: float | None, stuck: float | None) -> None:
-    import atexit
-    import os
-
-    from ... import native
-    from ...terminal.telling import teller
-    from ..watchdog import Watchdog
-
-    fd = os.dup(sys.stderr.fileno())  # the program may close or replace sys.stderr, and the descriptor too
-    Watchdog(patience, teller(fd), stuck=stuck).begin(fd)
-    atexit.register(native.watch_stop)
 
 
 TOOL = Tool(OPTIONS, _begin, _prepare)

@@ -118,12 +118,7 @@ def plot(costs: list[Cost], path: str) -> None:
 
 @click.command("cow")
 @click.option(
-    "--max-mb",
-    type=click.IntRange(min=10),
-    default=1000,
-    show_default=True,
-    metavar="MB",
-    help="Memory to grow to.",
+    "--max-mb", type=click.IntRange(min=10), default=1000, show_default=True, metavar="MB", help="Memory to grow to."
 )
 @plot_option
 @json_option

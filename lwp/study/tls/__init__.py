@@ -28,12 +28,7 @@ _ALL = "*"
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it as a picture.")
 @html_option
 def tls(
-    count: int | None,
-    diff: bool,
-    module: str | None,
-    json_to: Json | None,
-    svg: Path | None,
-    html: Path | None,
+    count: int | None, diff: bool, module: str | None, json_to: Json | None, svg: Path | None, html: Path | None
 ) -> int:
     """Show what a thread is made of.
 

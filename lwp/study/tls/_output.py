@@ -77,11 +77,7 @@ def as_data(value: Any) -> Any:
 
 
 def show(
-    facts: Any,
-    pictures: Iterable[RenderableType],
-    json_to: Json | None,
-    svg: Path | None,
-    html: Path | None,
+    facts: Any, pictures: Iterable[RenderableType], json_to: Json | None, svg: Path | None, html: Path | None
 ) -> None:
     """Writes the pictures that are asked for, or prints them; and gives --json the facts."""
     for path, export in ((svg, _svg), (html, _html)):

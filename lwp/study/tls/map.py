@@ -201,16 +201,7 @@ def _dtv(seen: Inspection) -> Iterator[RenderableType]:
     dtv = seen.dtv
     note = f"at {dtv.address:#x}, room for {dtv.length} modules, generation {dtv.generation}"
     yield _heading("DTV", note)
-    made = table(
-        "id",
-        "module",
-        "state",
-        "address",
-        "from tp",
-        "size",
-        "gen.",
-        right=("id", "from tp", "size", "gen."),
-    )
+    made = table("id", "module", "state", "address", "from tp", "size", "gen.", right=("id", "from tp", "size", "gen."))
     states = {entry.module: entry for entry in dtv.entries}
     for module in seen.layout.modules:
         entry = states.get(module.id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core import _core, lib
@@ -62,20 +62,10 @@ def compare(pthread: Inspection, ours: Inspection) -> Comparison:
     for part in [*pair.block(), *pair.dtv()]:
         kind = "equal" if part.pthread == part.ours else "explained" if part.reason else "unexplained"
         found, last = lists[kind], lists[kind][-1] if lists[kind] else None
-        if (
-            kind == "equal"
-            and last
-            and (last.field, last.base, last.offset + last.size) == (part.field, "tp", part.offset)
-        ):
-            found[-1] = Part(
-                "tp",
-                last.offset,
-                last.size + part.size,
-                part.field,
-                last.pthread + part.pthread,
-                last.ours + part.ours,
-                "",
-            )
+        goes_on = last and (last.field, last.base, last.offset + last.size) == (part.field, "tp", part.offset)
+        if kind == "equal" and last and goes_on:
+            size, both = last.size + part.size, last.ours + part.ours
+            found[-1] = replace(last, size=size, pthread=both, ours=both)
         else:
             found.append(part)
     return Comparison(*map(tuple, lists.values()))
@@ -123,11 +113,7 @@ class _Pair:
             label = segment.name if segment.kind in ("padding", "surplus") else f"{segment.name}+{at - origin:#x}"
             part = self.part(at, end - at, label, "")
             # Equal bytes without a name of their own are one range.
-            yield (
-                part
-                if part.pthread != part.ours
-                else Part("tp", at, end - at, segment.name, part.pthread, part.ours, "")
-            )
+            yield part if part.pthread != part.ours else replace(part, field=segment.name)
             at = end
 
     def part(self, offset: int, size: int, label: str, name: str) -> Part:

@@ -248,9 +248,7 @@ def inspect(thread: threading.Thread | LWP | int | None = None) -> Inspection:
         dtv=Dtv(found.dtv, found.dtv_length, vector[1].counter, entries),
         rseq=_rseq(before, memory),
         robust=RobustList(robust.offset, first, first == head, futex_offset, pending),
-        dynamic={entry.module: dynamic[entry.module] for entry in entries if entry.state == "dynamic"}
-        if dynamic
-        else {},
+        dynamic={entry.module: dynamic[entry.module] for entry in entries if entry.state == "dynamic" and dynamic},
     )
 
 
@@ -312,12 +310,8 @@ def _stack(found: Any) -> Stack:
         raise OSError(errno.ENOENT, "/proc/self/maps shows no [stack]")
     low, high = int(mapped[1], 16), int(mapped[2], 16)
     limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
-    return Stack(
-        low if limit == resource.RLIM_INFINITY else min(low, high - limit),
-        high,
-        lib.inspect_stack_used(low, high),
-        None,
-    )
+    lowest = low if limit == resource.RLIM_INFINITY else min(low, high - limit)
+    return Stack(lowest, high, lib.inspect_stack_used(low, high), None)
 
 
 def _rseq(shape: Layout, memory: bytes) -> Rseq | None:

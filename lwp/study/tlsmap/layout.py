@@ -128,11 +128,8 @@ def layout() -> Layout:
     """The layout now: a dlopen or dlclose changes it."""
     room, pool = 64, 1 << 14
     while True:
-        found, images, used = (
-            ffi.new("struct inspect_module[]", room),
-            ffi.new("char[]", pool),
-            ffi.new("size_t *", pool),
-        )
+        found = ffi.new("struct inspect_module[]", room)
+        images, used = ffi.new("char[]", pool), ffi.new("size_t *", pool)
         count = structures.lib.inspect_modules(found, room, images, used)
         if count <= room and used[0] <= pool:
             break

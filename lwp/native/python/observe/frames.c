@@ -23,36 +23,28 @@ static struct places {
 static uintptr_t interpreter, gil;
 
 #if SINCE(13)
-static void find_places(void)
-{
-    const _Py_DebugOffsets *at = &_PyRuntime.debug_offsets;
-
-    places = (struct places){
-        at->interpreter_state.threads_head, at->thread_state.next,           at->thread_state.thread_id,
-        at->thread_state.native_thread_id,  at->thread_state.current_frame,  at->interpreter_frame.previous,
-        at->interpreter_frame.executable,   at->interpreter_frame.instr_ptr, at->interpreter_frame.owner,
-        at->code_object.filename,           at->code_object.qualname,        at->code_object.co_code_adaptive,
-    };
-}
+#define PLACE(told, type, field) _PyRuntime.debug_offsets.told
 #else
+#define PLACE(told, type, field) offsetof(type, field)
+#endif
+
 static void find_places(void)
 {
     places = (struct places){
-        offsetof(PyInterpreterState, threads.head),
-        offsetof(PyThreadState, next),
-        offsetof(PyThreadState, thread_id),
-        offsetof(PyThreadState, native_thread_id),
-        offsetof(PyThreadState, cframe),
-        offsetof(_PyInterpreterFrame, previous),
-        offsetof(_PyInterpreterFrame, f_code),
-        offsetof(_PyInterpreterFrame, prev_instr),
-        offsetof(_PyInterpreterFrame, owner),
-        offsetof(PyCodeObject, co_filename),
-        offsetof(PyCodeObject, co_qualname),
-        offsetof(PyCodeObject, co_code_adaptive),
+        PLACE(interpreter_state.threads_head, PyInterpreterState, threads.head),
+        PLACE(thread_state.next, PyThreadState, next),
+        PLACE(thread_state.thread_id, PyThreadState, thread_id),
+        PLACE(thread_state.native_thread_id, PyThreadState, native_thread_id),
+        PLACE(thread_state.current_frame, PyThreadState, cframe),
+        PLACE(interpreter_frame.previous, _PyInterpreterFrame, previous),
+        PLACE(interpreter_frame.executable, _PyInterpreterFrame, f_code),
+        PLACE(interpreter_frame.instr_ptr, _PyInterpreterFrame, prev_instr),
+        PLACE(interpreter_frame.owner, _PyInterpreterFrame, owner),
+        PLACE(code_object.filename, PyCodeObject, co_filename),
+        PLACE(code_object.qualname, PyCodeObject, co_qualname),
+        PLACE(code_object.co_code_adaptive, PyCodeObject, co_code_adaptive),
     };
 }
-#endif
 
 void frames_begin(void)
 {

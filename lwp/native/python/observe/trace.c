@@ -220,7 +220,7 @@ static int are_unnamed(void)
 /* Calls Python.  Ctrl-C may end that call; the program then still gets it. */
 static void name_things(void)
 {
-    PyObject *new = PyList_New(0);
+    PyObject *raised = PyErr_GetRaisedException(), *new = PyList_New(0);
     int64_t begun = park_now();
 
     if (new) {
@@ -236,16 +236,8 @@ static void name_things(void)
         Py_XDECREF(names);
         Py_DECREF(things);
     }
-    PyErr_Clear();
+    PyErr_SetRaisedException(raised); /* in place of what was raised here */
     naming_due = park_now() + NAMING_SHARE * (park_now() - begun);
-}
-
-static void name_now(void)
-{
-    PyObject *raised = PyErr_GetRaisedException();
-
-    name_things();
-    PyErr_SetRaisedException(raised);
 }
 
 static void note_sleep(const char *what)
@@ -301,7 +293,7 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
     case EVENT_PREPARES:
         begin_sampler();
         if (!naming_due) { /* the namer loads modules, which takes long: later the program's frames might be gone */
-            name_now();
+            name_things();
             naming_due = 1;
         }
         break;
@@ -310,7 +302,7 @@ static void record_event(enum event event, uint64_t a, uint64_t b)
         break;
     case EVENT_RETURNED:
         if (park_now() >= naming_due && are_unnamed())
-            name_now();
+            name_things();
         break;
     case EVENT_BLOCKED:
         note_wait((PyObject *)(uintptr_t)a, (const struct sync_place *)(uintptr_t)b);
@@ -507,11 +499,7 @@ static PyObject *begin_trace(PyObject *module, PyObject *args)
 
 static PyObject *tell_there(PyObject *module, PyObject *threads)
 {
-    if (!PyList_Check(threads)) {
-        PyErr_SetString(PyExc_TypeError, "a list is needed");
-        return NULL;
-    }
-    if (tell_all(threads) < 0)
+    if (!PyArg_Parse(threads, "O!:trace_there", &PyList_Type, &threads) || tell_all(threads) < 0)
         return NULL;
     if (PyList_GET_SIZE(threads) > 1 || ends_itself)
         begin_sampler();
@@ -520,10 +508,8 @@ static PyObject *tell_there(PyObject *module, PyObject *threads)
 
 static PyObject *name_all(PyObject *module, PyObject *waited_for)
 {
-    if (!PyList_Check(waited_for)) {
-        PyErr_SetString(PyExc_TypeError, "a list is needed");
+    if (!PyArg_Parse(waited_for, "O!:trace_name_things", &PyList_Type, &waited_for))
         return NULL;
-    }
     if (!events_read_by(EVENTS_PYTHON_TRACE))
         Py_RETURN_NONE;
     struct quiet quiet = sites_quiet();

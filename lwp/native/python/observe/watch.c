@@ -246,16 +246,14 @@ static int guard_tid(void)
 
 enum { GIL_SECONDS = 5, REPORT_SECONDS = 60, FLUSH_SECONDS = 5 };
 
-/* The truth of what the function returns.  An exception goes to sys.unraisablehook and counts as false.  The caller has the GIL. */
-static int call_function(PyObject *function, PyObject *argument)
+/* The truth of what look() returns.  An exception goes to sys.unraisablehook and counts as false.  The caller has the GIL. */
+static int ask_look(int still)
 {
-    PyObject *result = atomic_load(&watch.stop) ? Py_NewRef(Py_False)
-                       : argument               ? PyObject_CallOneArg(function, argument)
-                                                : PyObject_CallNoArgs(function);
+    PyObject *result = atomic_load(&watch.stop) ? Py_NewRef(Py_False) : PyObject_CallOneArg(watch.look, still ? Py_True : Py_False);
     int truth = result ? PyObject_IsTrue(result) : -1;
 
     if (truth < 0)
-        PyErr_WriteUnraisable(function);
+        PyErr_WriteUnraisable(watch.look);
     Py_XDECREF(result);
     return truth > 0;
 }
@@ -287,7 +285,7 @@ static int call_look(int still)
     guard_end();
     if (watch.status >= 0)
         guard_begin(REPORT_SECONDS, 0);
-    int told = call_function(watch.look, still ? Py_True : Py_False);
+    int told = ask_look(still);
     if (watch.status >= 0)
         guard_end();
     if (told && watch.status >= 0)

@@ -172,13 +172,13 @@ static int64_t deadline_of(const struct swap_call *call)
     return deadline;
 }
 
-static PyObject *take_noted(const struct swap_call *call, PyObject *lock)
+static PyObject *take_noted(const struct swap_call *call, PyObject *lock, int64_t deadline)
 {
     const struct held_reader *reader = readers[HELD_BY_WAITS];
 
     if (!reader || !held_is_stock(lock))
         return swap_stock(call);
-    return reader->take_stock(call, Py_IS_TYPE(lock, stock_lock_type) ? &stock_lock_acquire : &stock_rlock_acquire);
+    return reader->take_stock(call, Py_IS_TYPE(lock, stock_lock_type) ? &stock_lock_acquire : &stock_rlock_acquire, deadline);
 }
 
 static PyObject *acquire_noted(const struct swap_call *call)
@@ -190,7 +190,7 @@ static PyObject *acquire_noted(const struct swap_call *call)
         return swap_stock(call);
     if (deadline == PARK_FOREVER)
         note_attempt(lock, 0);
-    PyObject *result = take_noted(call, lock);
+    PyObject *result = take_noted(call, lock, deadline);
     if (result == Py_True)
         note_taken(lock, deadline == PARK_FOREVER, 1);
     else if (result == Py_False && deadline)

@@ -36,8 +36,8 @@ struct held_reader {
     void (*released)(const struct held *former);
     void (*released_elsewhere)(PyObject *lock);
     /* Takes one of CPython's own locks in place of swap_stock(call), and may look whether that waits.  Not quiet.  `try` is the swap of
-     * the lock's acquire(). */
-    PyObject *(*take_stock)(const struct swap_call *call, struct swap *try);
+     * the lock's acquire().  deadline: 0 if the call only tries, or will raise. */
+    PyObject *(*take_stock)(const struct swap_call *call, struct swap *try, int64_t deadline);
 };
 enum held_by { HELD_BY_ORDER, HELD_BY_WAITS, HELD_READERS };
 

@@ -274,10 +274,8 @@ static void note_made(enum event event, uint64_t a, uint64_t b)
 
 static PyObject *begin_sites(PyObject *module, PyObject *prefixes)
 {
-    if (!PyTuple_Check(prefixes)) {
-        PyErr_SetString(PyExc_TypeError, "a tuple of strings is needed");
+    if (!PyArg_Parse(prefixes, "O!:sites_begin", &PyTuple_Type, &prefixes))
         return NULL;
-    }
     if (!insides) {
         if (!(numbers = PyDict_New()) || !(texts = Py_BuildValue("[s]", "")) || !(dropped = PyList_New(0)))
             return NULL;

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from ...trace import Arrow, Span, State, Timeline, Track
+from ._layout import thread_name
 
 _Event = dict[str, Any]
 
@@ -75,7 +76,7 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
     yield {**process, "tid": timeline.pid, "name": "process_name", "args": {"name": timeline.program}}
     for order, track in enumerate(timeline.tracks):
         thread = {**process, "tid": tids[track.number]}
-        yield {**thread, "name": "thread_name", "args": {"name": track.name or f"thread {track.tid}"}}
+        yield {**thread, "name": "thread_name", "args": {"name": thread_name(track)}}
         yield {**thread, "name": "thread_sort_index", "args": {"sort_index": order}}
     for track in timeline.tracks:
         life: dict[str, object] = {
@@ -83,10 +84,7 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
             "ended": track.ended,
             "its first records are lost": not track.whole,
         }
-        if track.placement:
-            life["placement"] = track.placement
-        if track.group:
-            life["group"] = track.group
+        life |= {key: told for key in ("placement", "group") if (told := getattr(track, key))}
         event = {"ph": "X", "name": "life", "cat": "life", **at(track.number, track.begin)}
         yield event | {"dur": _us(track.end - track.begin + _SLACK), "args": life}
         for found in sorted([*track.spans, *track.seen], key=lambda found: found.begin):

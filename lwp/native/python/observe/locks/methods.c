@@ -1,7 +1,6 @@
 /* What threads do with locks, semaphores and CPython's SimpleQueue, as calls of their methods show it. */
 #include "python/observe/locks/methods.h"
 
-#include "python/args.h"
 #include "python/observe/locks/delays.h"
 #include "python/observe/locks/stacks.h"
 #include "python/observe/locks/waiting.h"
@@ -12,12 +11,17 @@
 
 /* ---- locks ------------------------------------------------------------------------------------------------------- */
 
-static void note_taken(const struct holder *holder, PyObject *lock, uint32_t site, int surely)
+static void count_taking(PyObject *object)
 {
     waiting_be_current(0);
-    struct delays *row = waiting_counts ? delays_of_object(lock) : NULL;
+    struct delays *row = waiting_counts ? delays_of_object(object) : NULL;
     if (row)
         waiting_count_taking(row);
+}
+
+static void note_taken(const struct holder *holder, PyObject *lock, uint32_t site, int surely)
+{
+    count_taking(lock);
 }
 
 static void note_released(const struct held *former)
@@ -51,18 +55,11 @@ static PyObject *wait_noted(const struct swap_call *call, int64_t deadline)
     return result;
 }
 
-static PyObject *take_stock(const struct swap_call *call, struct swap *try)
+static PyObject *take_stock(const struct swap_call *call, struct swap *try, int64_t deadline)
 {
-    int64_t deadline = PARK_FOREVER;
+    PyObject *taken = deadline ? swap_try(try, call->self) : swap_stock(call);
 
-    if ((call->count || call->names) && args_acquire(call->args, call->count, call->names, &deadline) < 0) {
-        PyErr_Clear();
-        deadline = 0;
-    }
-    if (deadline == 0) /* it only tries, or will raise */
-        return swap_stock(call);
-    PyObject *taken = swap_try(try, call->self);
-    if (taken != Py_False)
+    if (!deadline || taken != Py_False)
         return taken;
     Py_DECREF(taken);
     return wait_noted(call, deadline);
@@ -84,11 +81,7 @@ static PyObject *count_taken(const struct swap_call *call)
     if (result != Py_True)
         return result;
     struct quiet quiet = sites_quiet();
-    if (waiting_counts)
-        waiting_be_current(0);
-    struct delays *row = waiting_counts ? delays_of_object(call->self) : NULL;
-    if (row)
-        waiting_count_taking(row);
+    count_taking(call->self);
     sites_go_on(&quiet);
     return result;
 }
