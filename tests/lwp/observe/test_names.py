@@ -126,7 +126,9 @@ class Desk:
         for name in ("clerk", "other"):
             threading.Thread(target=self.serve, name=name).start()
 def leave(): Desk().open()
-threading.Thread(target=leave).start()
+thread = threading.Thread(target=leave)
+thread.start()
+thread.join()  # at its end the interpreter begins no more threads
 """
 
 
