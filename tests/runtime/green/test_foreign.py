@@ -33,25 +33,15 @@ pytestmark = pytest.mark.timeout(60)
 
 BODIES = {
     # The thread in C waits for a byte, which a thread that waits for its turn writes.
-    "a thread of the queue": """
-def write():
-    os.write(writes, b'.')
-def read():
-    start(write)
-    say(c.read(reads, byte, 1))
-start(read).join()
-""",
+    "a thread of the queue": "start(lambda: (start(write), read())).join()",
     # Nothing can go on when it begins to wait.
     "a thread that the main thread wakes": """
-def write():
+def write_later():
     with held:
-        os.write(writes, b'.')
-def read():
-    entered.set()
-    say(c.read(reads, byte, 1))
+        write()
 entered = threading.Event()
 held.acquire()
-writer, reader = start(write), start(read)
+writer, reader = start(write_later), start(lambda: (entered.set(), read()))
 entered.wait()
 while ') S ' not in open(f'/proc/self/task/{reader.native_id}/stat').read():
     pass
@@ -59,27 +49,8 @@ held.release()
 writer.join()
 reader.join()
 """,
-    "a thread that sleeps": """
-def write():
-    time.sleep(0.01)
-    os.write(writes, b'.')
-def read():
-    say(c.read(reads, byte, 1))
-threads = start(write), start(read)
-for thread in threads:
-    thread.join()
-""",
-    "a thread that waits for a socket": """
-def write():
-    mine.recv(1)
-    os.write(writes, b'.')
-def read():
-    say(c.read(reads, byte, 1))
-threads = start(write), start(read)
-others.send(b'.')
-for thread in threads:
-    thread.join()
-""",
+    "a thread that sleeps": "together(lambda: (time.sleep(0.01), write()), read)",
+    "a thread that waits for a socket": "together(lambda: (mine.recv(1), write()), read, lambda: others.send(b'.'))",
     # The second one in C is woken by a thread that has lost its place.
     "several in C at once": """
 pipes = [os.pipe() for _ in range(8)]
@@ -97,35 +68,35 @@ for thread in threads:
 }
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["loaded before", "loaded after"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @in_child(prints="1\n")
-def test_the_others_go_on_while_a_thread_blocks_in_c(body: str, late: bool) -> None:
+def test_the_others_go_on_while_a_thread_blocks_in_c(body: str) -> None:
     """Runs the body, in which `c` is libc by ctypes, of which it is known that it blocks; `say` prints in the end."""
-    if not late:
-        import ctypes
     runtime.install(green=True, time_slice=1000)
     import ctypes
-    import select
     import socket
     import time
 
     c: Any = ctypes.CDLL(None)
     said: list[object] = []
-    held, reads, writes = threading.Lock(), *os.pipe()
+    held, (reads, writes) = threading.Lock(), os.pipe()
     byte = ctypes.create_string_buffer(1)
     mine, others = socket.socketpair()
-    names = {"c": c, "held": held, "reads": reads, "writes": writes, "byte": byte, "say": said.append}
-    names |= {"threading": threading, "time": time, "os": os, "mine": mine, "others": others, "select": select}
-    names |= {"scheduler": scheduler}
 
     def start(function: Any, *args: Any) -> threading.Thread:
         thread = threading.Thread(target=function, args=args)
         thread.start()
         return thread
 
+    def read() -> None:
+        said.append(c.read(reads, byte, 1))
+
+    def write() -> None:
+        os.write(writes, b".")
+
+    names = {**globals(), "c": c, "held": held, "byte": byte, "mine": mine, "others": others, "say": said.append}
     learn_that_it_blocks(partial(c.usleep, 1000))
-    exec(body, names | {"start": start})
+    exec(body, names | {"time": time, "start": start, "read": read, "write": write})
     print(*said)
 
 
@@ -384,11 +355,8 @@ def in_callback(call):
 """
 
 
-def waits(late: bool, calls: str, call: str) -> None:
+def waits(calls: str, call: str) -> None:
     """Makes the call in a thread, of whose place in C nothing is known yet.  Another thread could go on then."""
-    if not late:
-        import ctypes
-        import select
     runtime.install(green=True, time_slice=1000)
     import ctypes
     import select
@@ -412,22 +380,14 @@ def waits(late: bool, calls: str, call: str) -> None:
     print(scheduler.green_statistics().hand_overs)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["loaded before", "loaded after"])
-@pytest.mark.parametrize(
-    ("call", "result"),
-    [
-        ("poll(-1, reads)", "(1, 1)"),
-        ("poll(-1, empty, reads)", "(1, 0, 1)"),
-        ("poll(60_000, -1, reads)", "(1, 0, 1)"),
-        ("poll(1, empty)", "(0, 0)"),
-        ("poll(1)", "(0,)"),
-        ("nanosleep(1_000_000)", "0"),
-    ],
-)
-def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(call: str, result: str, late: bool, child: Child) -> None:
-    assert child(waits, late, CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
-
-
+POLLS = [
+    ("poll(-1, reads)", "(1, 1)"),
+    ("poll(-1, empty, reads)", "(1, 0, 1)"),
+    ("poll(60_000, -1, reads)", "(1, 0, 1)"),
+    ("poll(1, empty)", "(0, 0)"),
+    ("poll(1)", "(0,)"),
+    ("nanosleep(1_000_000)", "0"),
+]
 SUBINTERPRETER = """
 try: import _interpreters as api
 except ImportError: import _xxsubinterpreters as api
@@ -435,10 +395,19 @@ api.destroy(api.create())
 """
 
 
-@pytest.mark.parametrize(("call", "result"), [("poll(-1, reads)", "(1, 1)"), ("nanosleep(1_000_000)", "0")])
-def test_so_it_does_after_a_subinterpreter(call: str, result: str, child: Child) -> None:
-    """From then on CPython's PyGILState_Check() says in each thread that it has the GIL."""
-    assert child(waits, False, SUBINTERPRETER + CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
+@pytest.mark.parametrize(
+    ("before", "call", "result"),
+    [
+        *(pytest.param("", *poll, id=poll[0]) for poll in POLLS),
+        # From then on CPython's PyGILState_Check() says in each thread that it has the GIL.
+        *(
+            pytest.param(SUBINTERPRETER, *poll, id=f"{poll[0]} after a subinterpreter")
+            for poll in (POLLS[0], POLLS[-1])
+        ),
+    ],
+)
+def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(before: str, call: str, result: str, child: Child) -> None:
+    assert child(waits, before + CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
 
 
 @pytest.mark.parametrize(
@@ -451,7 +420,7 @@ def test_so_it_does_after_a_subinterpreter(call: str, result: str, child: Child)
     ],
 )
 def test_what_would_not_wait_or_keeps_the_gil_leaves_it_to_nobody(call: str, result: str, child: Child) -> None:
-    assert child(waits, False, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
+    assert child(waits, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
 
 
 @in_child(prints="0 True 0\n" * 2)
