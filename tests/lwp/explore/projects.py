@@ -30,6 +30,13 @@ def outcomes(found: subprocess.CompletedProcess[str]) -> dict[str, int]:
     }
 
 
+def came_to(found: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """By test, with -v: `PASSED`, or `FAILED - ` and why."""
+    came = dict(re.findall(r"^test_it\.py::(\S+) ([A-Z]+)", found.stdout, re.MULTILINE))
+    failed = re.findall(r"^FAILED test_it\.py::(\S+)( - .*)", found.stdout, re.MULTILINE)
+    return came | {name: came[name] + why for name, why in failed}
+
+
 def summary(found: subprocess.CompletedProcess[str]) -> tuple[int, int]:
     """How many tests were explored, in how many runs."""
     match = re.search(r"\n(\d+) tests?: ([\d,]+) runs?, [\d.]+ s, [\d,]+ distinct schedules", found.stdout)

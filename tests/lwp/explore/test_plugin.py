@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from counted import LOST, RIGHT
-from projects import outcomes, replay_command, run, start, summary
+from projects import came_to, outcomes, replay_command, run, start, summary
 
 
 def test_a_find_fails_the_test_with_its_report(tmp_path: Path) -> None:
-    found = run(tmp_path, LOST + RIGHT, "--lwp-explore")
+    found = run(tmp_path, LOST + RIGHT, "--lwp-explore", "test_it.py")  # the file is not taken for RUNS
     assert outcomes(found) == {"failed": 1, "passed": 1}
     failure = found.stdout.partition("FAILURES")[2]
     assert "FOUND" in failure
@@ -65,14 +65,6 @@ def test_a_replay_of_a_test_that_was_mended_is_no_find(tmp_path: Path) -> None:
     assert "INCONCLUSIVE" in again.stdout
 
 
-@pytest.mark.slow
-def test_runs(tmp_path: Path) -> None:
-    assert summary(run(tmp_path, RIGHT, "--lwp-explore=30")) == (1, 30)
-    assert summary(run(tmp_path, RIGHT, "--lwp-explore", "test_it.py")) == (1, 1000)  # the file is not taken for RUNS
-    marked = "@pytest.mark.explore(runs=20)\n"
-    assert summary(run(tmp_path, marked + RIGHT, "--lwp-explore=30")) == (1, 20)
-
-
 def test_a_mark_explores_one_test(tmp_path: Path) -> None:
     found = run(tmp_path, RIGHT + "@pytest.mark.explore(runs=2000, strategy='random')\n" + LOST, "--strict-markers")
     assert outcomes(found) == {"failed": 1, "passed": 1}
@@ -80,8 +72,10 @@ def test_a_mark_explores_one_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_marks_of_a_class_and_a_function_add_up(tmp_path: Path) -> None:
+def test_marks_add_up_and_prevail_as_a_decorator_does(tmp_path: Path) -> None:
     tests = """
+import runtime
+
 @pytest.mark.explore(runs=7, granularity="sync")
 class TestAll:
     @pytest.mark.explore(runs=9)
@@ -89,53 +83,26 @@ class TestAll:
         both()
     def test_b(self):
         both()
+
+class TestDecorated:
+    @runtime.explored(runs=40)
+    def test_it(self):
+        both()
 """
-    assert summary(run(tmp_path, tests)) == (2, 16)
+    assert summary(run(tmp_path, tests + RIGHT)) == (3, 7 + 9 + 40)
+    assert summary(start(tmp_path, "--lwp-explore=30")) == (4, 7 + 9 + 40 + 30)
 
 
-def test_without_either_nothing_is_explored_or_loaded(tmp_path: Path) -> None:
-    tests = "import sys\ndef test():\n    assert not [m for m in sys.modules if m.startswith(('runtime', 'lwp.'))]\n"
-    found = run(tmp_path, tests)
-    assert outcomes(found) == {"passed": 1}
-    assert "explored" not in found.stdout
-
-
-@pytest.mark.parametrize(
-    ("mark", "options", "message"),
-    [
-        ("runs=5, depth=3", [], "@pytest.mark.explore has no option depth: its options are strategy, runs, seconds, "),
-        ("5", [], "@pytest.mark.explore has no option 5: its options are strategy, runs"),
-        ("", ["--lwp-explore=many"], "--lwp-explore=many: RUNS is a whole number from 1 on"),
-        ("", ["--lwp-explore=0"], "--lwp-explore=0: RUNS is a whole number from 1 on"),
-        ("", ["--lwp-explore-replay=s-1"], "--lwp-explore-replay is for one test, and 2 are selected"),
-    ],
-)
-def test_wrong_usage(mark: str, options: list[str], message: str, tmp_path: Path) -> None:
-    found = run(tmp_path, f"@pytest.mark.explore({mark})\n" + RIGHT + LOST, *options)
-    assert found.returncode == pytest.ExitCode.USAGE_ERROR
-    assert message in found.stdout + found.stderr
-
-
-@pytest.mark.parametrize(
-    ("mark", "options", "message"),
-    [
-        ("@pytest.mark.explore(strategy='luck')\n", [], "@pytest.mark.explore: .*'luck'"),
-        ("@pytest.mark.explore(runs=-1)\n", [], "@pytest.mark.explore: runs must be a whole number from 1 on, not -1"),
-        ("", ["--lwp-explore-replay=nonsense"], "--lwp-explore-replay: 'nonsense' is no token"),
-    ],
-)
-def test_options_out_of_bounds_fail_the_test(mark: str, options: list[str], message: str, tmp_path: Path) -> None:
-    found = run(tmp_path, mark + RIGHT, *options)
+def test_a_replay_of_no_token_fails_the_test(tmp_path: Path) -> None:
+    found = run(tmp_path, RIGHT, "--lwp-explore-replay=nonsense")
     assert outcomes(found) == {"failed": 1}
-    assert re.search(f"^{message}", found.stdout, re.MULTILINE), found.stdout
+    assert "\n--lwp-explore-replay: 'nonsense' is no token" in found.stdout
 
 
 # ---- what pytest does otherwise --------------------------------------------------------------------------------------
 
-
-def test_fixtures_marks_and_outcomes(tmp_path: Path) -> None:
-    tests = """
-made = []
+FIXTURES = """
+made, used = [], []
 
 @pytest.fixture
 def number(tmp_path):
@@ -149,6 +116,12 @@ def once():
     yield 3
     made.append(4)
 
+@pytest.fixture
+def wanted():
+    used.clear()
+    yield used
+    assert used, "not used"
+
 def test_fixture(number, once, tmp_path):
     assert (number, once) == (1, 3)
     (tmp_path / "x").mkdir()
@@ -157,6 +130,10 @@ def test_fixture(number, once, tmp_path):
 
 def test_after():
     assert made.count(1) == made.count(2) > 10
+
+def test_uses_it(wanted):
+    wanted.append(1)
+    both()
 
 @pytest.mark.parametrize("least", [1, 2])
 def test_each(least):
@@ -185,15 +162,24 @@ def test_log(caplog):
     logging.warning("said")
     assert caplog.messages == ["said"]
 """
-    found = run(tmp_path, tests, "--lwp-explore=300")
-    assert outcomes(found) == {"failed": 2, "passed": 5, "skipped": 2, "xfailed": 1}
-    assert "FAILED test_it.py::test_each[2] - assert 1 >= 2" in found.stdout
-    assert "FAILED test_it.py::test_not_as_expected - assert 1 == 2" in found.stdout
-
+FIXTURES_COME_TO = {
+    **dict.fromkeys(("test_fixture", "test_after", "test_uses_it", "test_each[1]"), "PASSED"),
+    "test_each[2]": "FAILED - assert 1 >= 2",
+    "test_expected": "XFAIL",
+    "test_not_as_expected": "FAILED - assert 1 == 2",
+    **dict.fromkeys(("test_skips", "test_skipped"), "SKIPPED"),
+    **dict.fromkeys(("test_output", "test_log"), "PASSED"),
+}
 
 CASES = """
 class TestCase(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def given(self):
+        self.number = 7
+
     def setUp(self):
+        assert not hasattr(self, "seen")  # each run has a case of its own
+        assert self.number == 7
         self.seen = []
 
     def tearDown(self):
@@ -222,18 +208,13 @@ class TestCase(unittest.TestCase):
     def test_skips(self):
         self.skipTest("not here")
 """
-
-
-@pytest.mark.slow
-def test_methods_of_a_test_case_are_set_up_in_each_run(tmp_path: Path) -> None:
-    found = run(tmp_path, CASES, "--lwp-explore=300")
-    assert outcomes(found) == {"failed": 2, "passed": 1, "skipped": 2, "xfailed": 1}
-    assert re.search(
-        r"FAILED test_it.py::TestCase::test_lost - AssertionError: Lists differ: \[1\] != \[2\]", found.stdout
-    )
-    assert "FAILED test_it.py::TestCase::test_unexpected - Failed: Unexpected success" in found.stdout
-    assert outcomes(start(tmp_path, *replay_command(found))) == {"failed": 1}
-
+CASES_COME_TO = {
+    "TestCase::test_right": "PASSED",
+    "TestCase::test_lost": "FAILED - AssertionError: Lists differ: [1] != [2]",
+    "TestCase::test_expected": "XFAIL",
+    "TestCase::test_unexpected": "FAILED - Failed: Unexpected success",
+    **dict.fromkeys(("TestCase::test_skipped", "TestCase::test_skips"), "SKIPPED"),
+}
 
 ASYNC = """
 async def append(numbers, number):
@@ -254,105 +235,19 @@ class TestAsync(unittest.IsolatedAsyncioTestCase):
 
 async def test_function():
     await one_first()
-"""
 
-
-@pytest.mark.slow
-def test_async_tests_are_explored(tmp_path: Path) -> None:
-    found = run(tmp_path, ASYNC, "--lwp-explore=50")
-    assert outcomes(found) == {"failed": 2}
-    for name in ("test_it.py::TestAsync::test_case", "test_it.py::test_function"):
-        token = re.search(rf"pytest {name} --lwp-explore-replay (\S+)", found.stdout)
-        assert token is not None
-        assert outcomes(start(tmp_path, name, "--lwp-explore-replay", token[1])) == {"failed": 1}
-
-
-def test_tests_whose_loops_are_not_asyncios_own_are_listed(tmp_path: Path) -> None:
-    test = """
-def test_tasks():
+def test_tasks():  # of a loop that is not asyncio's own
     loop = asyncio.AbstractEventLoop()
     asyncio._set_running_loop(loop)
     asyncio._set_running_loop(None)
 """
-    found = run(tmp_path, test + RIGHT, "--lwp-explore=10")
-    assert outcomes(found) == {"passed": 2}
-    assert "\n1 test starts no thread\n" in found.stdout
-    told = [line for line in found.stdout.splitlines() if line.startswith("not explored")]
-    assert told == ["not explored: test_it.py::test_tasks as to the order of its tasks of asyncio"]
+ASYNC_COME_TO = {
+    "TestAsync::test_case": "FAILED - AssertionError: 2 != 1",
+    "test_function": "FAILED - assert 2 == 1",
+    "test_tasks": "PASSED",
+}
 
-
-@pytest.mark.slow
-def test_decorated_tests_are_explored_once(tmp_path: Path) -> None:
-    tests = "import runtime\nclass TestIt:\n    @runtime.explored(runs=40)\n    def test_right(self):\n        both()\n"
-    assert summary(run(tmp_path, tests)) == (1, 40)
-    assert summary(run(tmp_path, tests, "--lwp-explore=10")) == (1, 40)
-
-
-@pytest.mark.slow
-def test_workers_of_xdist(tmp_path: Path) -> None:
-    pytest.importorskip("xdist")
-    found = run(tmp_path, LOST + RIGHT, "--lwp-explore=100", "-n", "2")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
-    assert summary(found)[0] == 2
-    assert "FAILED test_it.py::test_lost - assert 1 == 2" in found.stdout
-    assert outcomes(start(tmp_path, *replay_command(found))) == {"failed": 1}
-
-
-def test_on_installed_threads(tmp_path: Path) -> None:
-    found = run(tmp_path, LOST + RIGHT, "--lwp", "--lwp-explore=100")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
-
-
-# ---- never a pass ----------------------------------------------------------------------------------------------------
-
-
-def test_state_kept_from_run_to_run_fails(tmp_path: Path) -> None:
-    tests = "kept = []\ndef test_it():\n    both()\n    kept.append(1)\n    assert len(kept) < 2\n"
-    found = run(tmp_path, tests, "--lwp-explore")
-    assert outcomes(found) == {"failed": 1}
-    assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout
-
-
-OUTSIDE = """
-@pytest.fixture(scope="class")
-def server():
-    asked, answers = queue.Queue(), queue.Queue()
-
-    def work():
-        while (what := asked.get()) is not None:
-            time.sleep(0.01)
-            answers.put(what + 1)
-
-    thread = threading.Thread(target=work, name="server of the fixture")
-    thread.start()
-    yield asked, answers
-    asked.put(None)
-    thread.join()
-
-class Test0:
-    def test_waits(self, server):
-        asked, answers = server
-        asked.put(1)
-        assert answers.get() == 2
-
-class Test1:
-    def test_waits_for_some_time(self, server):
-        asked, answers = server
-        asked.put(1)
-        assert answers.get(timeout=1000) == 2
-
-class Test2:
-    def test_deadlock(self, server):
-        lock = threading.Lock()
-        lock.acquire()
-        lock.acquire()
-
-class Test3:
-    def test_right(self, server):
-        both()
-"""
-
-
+#: Those of a test's own fixtures are under control, those of wider ones if the test waits for them.
 THREADS_OF_FIXTURES = """
 @pytest.fixture
 def threads():
@@ -392,59 +287,87 @@ class TestClass:
         add()
         thread.join()
         assert self.count == 2
-"""
 
+@pytest.fixture(scope="class")
+def server():
+    asked, answers = queue.Queue(), queue.Queue()
 
-def test_threads_of_a_test_s_own_fixtures_are_under_control(tmp_path: Path) -> None:
-    found = run(tmp_path, THREADS_OF_FIXTURES, "--lwp-explore=200")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
-    assert "FAILED test_it.py::TestClass::test_race_with_a_thread_of_a_fixture" in found.stdout
-    assert "self.count == 2" in found.stdout
+    def work():
+        while (what := asked.get()) is not None:
+            time.sleep(0.01)
+            answers.put(what + 1)
 
+    thread = threading.Thread(target=work, name="server of the fixture")
+    thread.start()
+    yield asked, answers
+    asked.put(None)
+    thread.join()
 
-def test_threads_of_wider_fixtures_are_under_control_if_the_test_waits_for_them(tmp_path: Path) -> None:
-    found = run(tmp_path, OUTSIDE, "--lwp-explore=50")
-    assert outcomes(found) == {"failed": 1, "passed": 3}
-    assert "FAILED test_it.py::Test2::test_deadlock - " in found.stdout
-    assert "DeadlockFound" in found.stdout
+class Test0:
+    def test_waits(self, server):
+        asked, answers = server
+        asked.put(1)
+        assert answers.get() == 2
 
+class Test1:
+    def test_waits_for_some_time(self, server):
+        asked, answers = server
+        asked.put(1)
+        assert answers.get(timeout=1000) == 2
 
-UNUSED = """
-used = []
+class Test2:
+    def test_deadlock(self, server):
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
 
-@pytest.fixture
-def wanted():
-    used.clear()
-    yield used
-    assert used, "not used"
-
-def test_uses_it(wanted):
-    wanted.append(1)
-    both()
-"""
-
-
-def test_a_fixture_that_must_be_used(tmp_path: Path) -> None:
-    assert outcomes(run(tmp_path, UNUSED, "--lwp-explore=20")) == {"passed": 1}
-
-
-CASE_ONCE = """
-import unittest
-
-class TestOnce(unittest.TestCase):
-    @pytest.fixture(autouse=True)
-    def given(self):
-        self.number = 7
-
-    def setUp(self):
-        assert not hasattr(self, "is_set_up")
-        self.is_set_up = True
-
-    def test_it(self):
-        assert self.number == 7
+class Test3:
+    def test_right(self, server):
         both()
 """
+THREADS_COME_TO = {
+    "test_ended_by_a_fixture": "PASSED",
+    "TestClass::test_race_with_a_thread_of_a_fixture": "FAILED - assert 1 == 2",
+    **dict.fromkeys(("Test0::test_waits", "Test1::test_waits_for_some_time", "Test3::test_right"), "PASSED"),
+    "Test2::test_deadlock": "FAILED - lwp.explore.results.DeadlockFound: DEADLOCK: MainThread waits for lock",
+}
+
+#: Never a pass.
+WRONG = """
+kept = []
+
+def test_keeps_state():
+    both()
+    kept.append(1)
+    assert len(kept) < 2
+
+@pytest.mark.explore(strategy="luck")
+def test_luck():
+    both()
+
+@pytest.mark.explore(runs=-1)
+def test_no_runs():
+    both()
+"""
+WRONG_COME_TO = {
+    "test_keeps_state": "FAILED - lwp.explore.results.Changing: the test passes when it is called first",
+    "test_luck": "FAILED - Failed: @pytest.mark.explore: strategy 'luck' is not one of auto",
+    "test_no_runs": "FAILED - Failed: @pytest.mark.explore: runs must be a whole number from 1 on, not -1",
+}
 
 
-def test_a_case_is_made_for_each_run(tmp_path: Path) -> None:
-    assert outcomes(run(tmp_path, CASE_ONCE, "--lwp-explore=20")) == {"passed": 1}
+def test_fixtures_marks_and_outcomes(tmp_path: Path) -> None:
+    """As without exploring, in each run. One project has the tests of all kinds."""
+    tests = FIXTURES + CASES + ASYNC + THREADS_OF_FIXTURES + WRONG
+    wanted = FIXTURES_COME_TO | CASES_COME_TO | ASYNC_COME_TO | THREADS_COME_TO | WRONG_COME_TO
+    found = run(tmp_path, tests, "--lwp-explore=200", "-v")
+    came = came_to(found)
+    assert {name: what[: len(wanted.get(name, what))] for name, what in came.items()} == wanted
+    assert "INCONCLUSIVE: the test passes when it is called first, and fails when it is called again" in found.stdout
+    assert "\n@pytest.mark.explore: strategy 'luck'" in found.stdout
+    told = [line for line in found.stdout.splitlines() if line.startswith("not explored")]
+    assert told == ["not explored: test_it.py::test_tasks as to the order of its tasks of asyncio"]
+    for name in ("TestCase::test_lost", "TestAsync::test_case", "test_function"):
+        token = re.search(rf"pytest test_it.py::{name} --lwp-explore-replay (\S+)", found.stdout)
+        assert token is not None
+        assert outcomes(start(tmp_path, f"test_it.py::{name}", "--lwp-explore-replay", token[1])) == {"failed": 1}

@@ -9,8 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from conftest import python
 from counted import LOST, RIGHT
-from projects import outcomes, run, start, summary
+from projects import IMPORTS, came_to, outcomes, run, start, summary
 
 ALONE = "def test_alone():\n    with open('runs', 'a') as out:\n        out.write('.')\n"
 
@@ -35,15 +36,7 @@ def settings(folder: Path, text: str) -> None:
 # ---- what it costs ---------------------------------------------------------------------------------------------------
 
 
-def test_a_test_without_threads_is_run_once(tmp_path: Path) -> None:
-    found = run(tmp_path, ALONE + "def test_too():\n    pass\n" + RIGHT, "--lwp-explore=20")
-    assert outcomes(found) == {"passed": 3}
-    assert (tmp_path / "runs").read_text() == "."
-    assert summary(found) == (1, 20)
-    assert "\n2 tests start no thread\n" in found.stdout
-
-
-def test_a_test_that_raises_without_a_thread_is_called_plainly_and_that_counts(tmp_path: Path) -> None:
+def test_a_test_without_threads_is_run_once_and_called_plainly_if_it_raises(tmp_path: Path) -> None:
     """A clock that is not the system's, for one, is no reason to fail."""
     wrong = """
 @pytest.fixture
@@ -56,21 +49,18 @@ def test_wrong(numbers):
     print("said")
     assert numbers.pop() == 2
 """
-    found = run(tmp_path, CLOCK + wrong, "--lwp-explore=20")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
-    assert "2 tests start no thread" in found.stdout
+    found = run(tmp_path, ALONE + RIGHT + CLOCK + wrong, "--lwp-explore=20", "-v")
+    assert came_to(found) == {
+        **dict.fromkeys(("test_alone", "test_right", "test_clock"), "PASSED"),
+        "test_wrong": "FAILED - assert 1 == 2",  # the fixture was made anew
+    }
+    assert (tmp_path / "runs").read_text() == "."
+    assert summary(found) == (1, 20)
+    assert "\n3 tests start no thread\n" in found.stdout
     assert "FOUND" not in found.stdout
     assert "\n>       assert numbers.pop() == 2\n" in found.stdout  # pytest's own traceback
     assert found.stdout.count("said\n") == 1
-    assert "assert 1 == 2" in found.stdout  # the fixture was made anew
     assert not (tmp_path / ".lwp").exists()
-
-
-def test_a_test_that_comes_after_the_time_for_all_runs_once_and_is_listed(tmp_path: Path) -> None:
-    found = run(tmp_path, LOST + RIGHT + ALONE, "--lwp-explore", "--lwp-explore-total=0.000001")
-    assert outcomes(found) == {"passed": 3}
-    assert summary(found) == (2, 2)
-    assert "\nout of time: test_it.py::test_lost\nout of time: test_it.py::test_right\n" in found.stdout
 
 
 @pytest.mark.slow
@@ -95,11 +85,18 @@ def test_long():
 """
 
 
-@pytest.mark.parametrize("option", ["--lwp-explore-seconds=0.001", "--lwp-explore-total=0.001"])
-def test_the_first_run_of_a_test_may_take_longer_than_its_time(option: str, tmp_path: Path) -> None:
-    found = run(tmp_path, LONG, "--lwp-explore", option)
+def test_the_first_run_of_a_test_may_take_longer_than_its_time(tmp_path: Path) -> None:
+    found = run(tmp_path, LONG, "--lwp-explore", "--lwp-explore-seconds=0.001")
     assert outcomes(found) == {"passed": 1}
     assert summary(found) == (1, 1)
+
+
+def test_a_test_that_comes_after_the_time_for_all_runs_once_and_is_listed(tmp_path: Path) -> None:
+    """The first test takes all of it."""
+    found = run(tmp_path, LONG + LOST + RIGHT + ALONE, "--lwp-explore", "--lwp-explore-total=0.001")
+    assert outcomes(found) == {"passed": 4}
+    assert summary(found) == (3, 3)
+    assert "\nout of time: test_it.py::test_lost\nout of time: test_it.py::test_right\n" in found.stdout
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -107,23 +104,15 @@ def test_the_first_run_of_a_test_may_take_longer_than_its_time(option: str, tmp_
 
 def test_options_reach_the_exploration_and_a_mark_prevails(tmp_path: Path) -> None:
     marked = "@pytest.mark.explore(granularity='opcode', seed=5)\n" + LOST.replace("lost", "marked")
-    options = ("--lwp-explore=500", "--lwp-explore-seed=9", "--lwp-explore-strategy=random")
+    options = ("--lwp-explore=500", "--lwp-explore-seed=9", "--lwp-explore-strategy=random", "--lwp-explore-no-keep")
     found = run(tmp_path, LOST + marked, *options, "--lwp-explore-granularity=gil", "--lwp-explore-json=out.json")
+    assert outcomes(found) == {"failed": 2}
+    assert not (tmp_path / ".lwp").exists()
     assert "lwp explore: seed 9, runs 500, strategy random, granularity gil\n" in found.stdout
     plain, marked = json.loads((tmp_path / "out.json").read_text())
     assert "FOUND by random, gil" in plain["report"]
     assert "FOUND by random, opcode" in marked["report"]
     assert (plain["seed"], marked["seed"]) == (9, 5)
-
-
-@pytest.mark.slow
-def test_workers_of_xdist_have_one_seed(tmp_path: Path) -> None:
-    pytest.importorskip("xdist")
-    tests = "@pytest.mark.parametrize('n', range(6))\n" + RIGHT.replace("()", "(n)", 1)
-    found = run(tmp_path, tests, "--lwp-explore=2", "-n", "2")
-    assert summary(found) == (6, 12)
-    assert len(set(re.findall(r"seed (\d+)", found.stdout))) == 1
-    assert "6 budget spent; seed" in found.stdout
 
 
 def test_pyproject_has_each_option_and_the_command_line_prevails(tmp_path: Path) -> None:
@@ -133,7 +122,10 @@ def test_pyproject_has_each_option_and_the_command_line_prevails(tmp_path: Path)
     assert f"seed {today}, runs 30, seconds 60.0, strategy pct, granularity sync, workers 1\n" in found.stdout
     assert summary(found) == (1, 30)
     assert summary(run(tmp_path, RIGHT, "--lwp-explore=12")) == (1, 12)
-    assert "explored" not in run(tmp_path, RIGHT).stdout
+    unloaded = "def test():\n    assert not [m for m in sys.modules if m.startswith(('runtime', 'lwp.'))]\n"
+    plain = run(tmp_path, RIGHT + "import sys\n" + unloaded)
+    assert outcomes(plain) == {"passed": 2}
+    assert "explored" not in plain.stdout
 
 
 @pytest.mark.slow
@@ -173,35 +165,57 @@ def test_cancellations_are_tried_if_asked_for_and_have_an_outcome_of_their_own(t
     assert outcomes(run(tmp_path, HALF, "--lwp-explore")) == {"failed": 1}
 
 
-@pytest.mark.parametrize(
-    ("options", "table", "message"),
-    [
-        (["--lwp-explore-seconds=many"], "", "--lwp-explore-seconds=many: SECONDS is a number of seconds above 0"),
-        (
-            ["--lwp-explore-seed=1"],
-            "",
-            "--lwp-explore-seed is for --lwp-explore, or for tests that are marked: none is",
-        ),
-        (["--lwp-explore-total=1"], "", "--lwp-explore-total is for --lwp-explore, or for tests that are marked"),
-        (["--lwp-explore-total=-1"], "", "--lwp-explore-total=-1: TOTAL is a number of seconds above 0"),
-        (["--lwp-explore-seed=today"], "", "--lwp-explore-seed=today: SEED is a whole number, or daily"),
-        (["--lwp-explore-strategy=luck"], "", "--lwp-explore-strategy=luck: strategy 'luck' is not one of auto, "),
-        (["--lwp-explore-granularity=line"], "", "--lwp-explore-granularity=line: GRANULARITY is auto, sync, gil, opc"),
-        (["--lwp-explore-workers=0"], "", "--lwp-explore-workers=0: WORKERS is a whole number from 1 on"),
-        (["--lwp-explore-json=no/such/file"], "", "--lwp-explore-json=no/such/file: JSON is a file in a folder that"),
-        (["--lwp-explore"], "runs = 1.5", "pyproject.toml: [tool.lwp.explore] runs=1.5: RUNS is a whole number from"),
-        (["--lwp-explore"], "known = [1]", "pyproject.toml: [tool.lwp.explore] known=[1]: KNOWN is a table with"),
-        (["--lwp-explore"], "keep = 1", "pyproject.toml: [tool.lwp.explore] keep=1: KEEP is true or false"),
-        (["--lwp-explore"], "sedes = 3", "pyproject.toml: [tool.lwp.explore] has no key sedes: its keys are "),
-        (["--lwp-explore"], "runs = ", "pyproject.toml: Invalid value"),
-    ],
-)
-def test_wrong_usage(options: list[str], table: str, message: str, tmp_path: Path) -> None:
-    settings(tmp_path, table)
-    found = run(tmp_path, RIGHT, *options)
-    assert found.returncode == pytest.ExitCode.USAGE_ERROR
-    assert message in found.stdout + found.stderr
-    assert (found.stdout + found.stderr).count("ERROR") == 1
+#: By its message, a use that is wrong: options, the table of pyproject.toml, and the mark of a test.
+WRONG = {
+    "--lwp-explore=many: RUNS is a whole number from 1 on": ("--lwp-explore=many", "", ""),
+    "--lwp-explore=0: RUNS is a whole number from 1 on": ("--lwp-explore=0", "", ""),
+    "--lwp-explore-replay is for one test, and 2 are selected": ("--lwp-explore-replay=s-1", "", ""),
+    "--lwp-explore-seconds=many: SECONDS is a number of seconds above 0": ("--lwp-explore-seconds=many", "", ""),
+    "--lwp-explore-seed is for --lwp-explore, or for tests that are marked: none is": ("--lwp-explore-seed=1", "", ""),
+    "--lwp-explore-total is for --lwp-explore, or for tests that are marked": ("--lwp-explore-total=1", "", ""),
+    "--lwp-explore-total=-1: TOTAL is a number of seconds above 0": ("--lwp-explore-total=-1", "", ""),
+    "--lwp-explore-seed=today: SEED is a whole number, or daily": ("--lwp-explore-seed=today", "", ""),
+    "--lwp-explore-strategy=luck: strategy 'luck' is not one of auto, ": ("--lwp-explore-strategy=luck", "", ""),
+    "--lwp-explore-granularity=line: GRANULARITY is auto, sync, gil, opc": ("--lwp-explore-granularity=line", "", ""),
+    "--lwp-explore-workers=0: WORKERS is a whole number from 1 on": ("--lwp-explore-workers=0", "", ""),
+    "--lwp-explore-json=no/such/file: JSON is a file in a folder that": ("--lwp-explore-json=no/such/file", "", ""),
+    "pyproject.toml: [tool.lwp.explore] runs=1.5: RUNS is a whole number from": ("--lwp-explore", "runs = 1.5", ""),
+    "pyproject.toml: [tool.lwp.explore] known=[1]: KNOWN is a table with": ("--lwp-explore", "known = [1]", ""),
+    "pyproject.toml: [tool.lwp.explore] keep=1: KEEP is true or false": ("--lwp-explore", "keep = 1", ""),
+    "pyproject.toml: [tool.lwp.explore] has no key sedes: its keys are ": ("--lwp-explore", "sedes = 3", ""),
+    "pyproject.toml: Invalid value": ("--lwp-explore", "runs = ", ""),
+    "@pytest.mark.explore has no option depth: its options are strategy, runs, seconds, ": ("", "", "runs=5, depth=3"),
+    "@pytest.mark.explore has no option 5: its options are strategy, runs": ("", "", "5"),
+}
+#: pytest in each folder, one after the other.
+IN_EACH_FOLDER = """
+import os, sys
+import pytest
+
+os.dup2(1, 2)
+for folder in sorted(os.listdir()):
+    os.chdir(folder)
+    sys.modules.pop("test_it", None)
+    with open("options") as file:
+        print("\\n----", folder, pytest.main(["-p", "no:cacheprovider", *file.read().split()]).name, flush=True)
+    os.chdir("..")
+"""
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    for number, (options, table, mark) in enumerate(WRONG.values()):
+        folder = tmp_path / f"{number:02}"
+        folder.mkdir()
+        settings(folder, table)
+        (folder / "options").write_text(options)
+        marked = f"@pytest.mark.explore({mark})\n" if mark else ""
+        (folder / "test_it.py").write_text(IMPORTS + marked + RIGHT + LOST)
+    program = python("-c", IN_EACH_FOLDER, cwd=tmp_path, PYTEST_ADDOPTS="", COLUMNS="200")
+    told = re.split(r"\n---- (\d\d \w+)\n", program.stdout)
+    assert told[1::2] == [f"{number:02} USAGE_ERROR" for number in range(len(WRONG))]
+    for message, text in zip(WRONG, told[::2], strict=False):
+        assert message in text
+        assert text.count("ERROR") == 1
 
 
 # ---- what is told ----------------------------------------------------------------------------------------------------
@@ -229,6 +243,7 @@ def test_summary_json_and_junit(options: tuple[str, ...], tmp_path: Path) -> Non
     assert lost["report"].startswith("AssertionError: assert 1 == 2")
     assert lost["command"] == f"pytest test_it.py::test_lost --lwp-explore-replay {lost['token']}"
     assert (right["runs"], right["token"], right["seed"]) == (200, None, 3)
+    assert summary(found) == (2, lost["runs"] + 200)
     assert 1 < right["distinct"] <= 200
     assert f"\nfound: AssertionError test_it.py:test_lost\n  {lost['command']}\n" in found.stdout
     assert "1 budget spent, 1 found; seed 3" in found.stdout
@@ -277,36 +292,33 @@ def test_what_failed_is_replayed_first_and_forgotten_once_it_passes(tmp_path: Pa
     assert kept(tmp_path) == []
 
 
-@pytest.mark.parametrize("how", [["--lwp-explore-no-keep"], []], ids=["option", "pyproject"])
-def test_nothing_is_kept_if_so_wished(how: list[str], tmp_path: Path) -> None:
-    if not how:
-        settings(tmp_path, "keep = false")
-    assert outcomes(run(tmp_path, LOST, "--lwp-explore", *how)) == {"failed": 1}
-    assert not (tmp_path / ".lwp").exists()
-
-
 @pytest.mark.slow
 def test_a_kept_file_that_is_damaged_is_ignored(tmp_path: Path) -> None:
-    run(tmp_path, LOST, "--lwp-explore")
-    (file,) = (tmp_path / ".lwp" / "explore").glob("*.json")
-    for text in ("", "[]", '{"token": 3}', '{"token": "s-nonsense"}', '{"token": "g11-0"}'):
+    damaged = ("", "[]", '{"token": 3}', '{"token": "s-nonsense"}', '{"token": "g11-0"}')
+    tests = f"@pytest.mark.parametrize('n', range({len(damaged)}))\n" + LOST.replace("()", "(n)", 1)
+    run(tmp_path, tests, "--lwp-explore")
+    for file, text in zip((tmp_path / ".lwp" / "explore").glob("*.json"), damaged, strict=True):
         file.write_text(text)
-        found = run(tmp_path, LOST, "--lwp-explore")
-        assert outcomes(found) == {"failed": 1}
-        assert "kept from" not in found.stdout
-        assert len(kept(tmp_path)) == 1
+    found = start(tmp_path, "--lwp-explore")
+    assert outcomes(found) == {"failed": len(damaged)}
+    assert found.stdout.count(" - assert 1 == 2\n") == len(damaged)  # each was explored
+    assert "kept from" not in found.stdout
+    assert len(kept(tmp_path)) == len(damaged)
 
 
 @pytest.mark.slow
-def test_workers_of_xdist_keep_and_replay(tmp_path: Path) -> None:
+def test_workers_of_xdist_have_one_seed_keep_and_replay(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     tests = "@pytest.mark.parametrize('n', range(6))\n" + LOST.replace("()", "(n)", 1)
-    for _ in range(2):
-        found = run(tmp_path, tests, "--lwp-explore", "-n", "2")
+    first = run(tmp_path, tests, "--lwp-explore", "-n", "2")
+    assert len(set(re.findall(r"seed (\d+)", first.stdout))) == 1
+    assert "6 found; seed" in first.stdout  # all workers have the one that is printed
+    again = start(tmp_path, "--lwp-explore", "-n", "2")
+    for found in (first, again):
         assert outcomes(found) == {"failed": 6}
-        assert len(kept(tmp_path)) == 6
-    assert found.stdout.count("  (kept from an earlier run)\n") == 6
-    assert found.stdout.count("\nfound: AssertionError test_it.py:test_lost\n") == 1
+        assert found.stdout.count("\nfound: AssertionError test_it.py:test_lost\n") == 1
+    assert len(kept(tmp_path)) == 6
+    assert again.stdout.count("  (kept from an earlier run)\n") == 6
 
 
 # ---- what is known ---------------------------------------------------------------------------------------------------
@@ -339,9 +351,10 @@ LOST_ADD, DEADLOCK = "AssertionError test_it.py:test_two", "DeadlockFound test_i
 
 
 def test_the_search_goes_on_behind_a_known_find(tmp_path: Path) -> None:
-    settings(tmp_path, f'known = {{"{LOST_ADD}" = "to be mended"}}\ngranularity = "sync"')
+    settings(tmp_path, f'known = {{"{LOST_ADD}" = "to be mended"}}\ngranularity = "sync"\nkeep = false')
     found = run(tmp_path, TWO, "--lwp-explore", "--lwp-explore-strategy=dfs")
     assert outcomes(found) == {"failed": 1}
+    assert not (tmp_path / ".lwp").exists()
     assert f"\nName {DEADLOCK}\n" in found.stdout
     assert re.search(rf"\nknown: {LOST_ADD}: to be mended\n  test_it.py::test_two, in [\d,]+ runs?\n", found.stdout)
 
@@ -392,13 +405,6 @@ def test_again(pool):
 """
 
 
-def test_threads_of_a_fixture_for_all_tests_are_made_anew_if_the_test_needs_them(tmp_path: Path) -> None:
-    """The first run ends with the threads that it has started, so the pool has none in the second."""
-    found = run(tmp_path, POOL, "--lwp-explore=20")
-    assert outcomes(found) == {"passed": 2}
-    assert summary(found) == (2, 40)
-
-
 CHANGED = """
 class Kept:
     calls = 0
@@ -414,23 +420,29 @@ def test_it(kept):
 """
 
 
-def test_new_fixtures_make_no_find_of_a_test_that_keeps_something(tmp_path: Path) -> None:
-    found = run(tmp_path, CHANGED, "--lwp-explore=20")
-    assert outcomes(found) == {"failed": 1}
-    assert "INCONCLUSIVE: the test passes when it is called first" in found.stdout
-
-
-def test_threads_may_raise_where_the_test_filters_that_warning(tmp_path: Path) -> None:
-    raises = """
+RAISES = """
 def test_raises():
     thread = threading.Thread(target=int, args=("x",))
     thread.start()
     thread.join()
 """
+
+
+def test_fixtures_for_all_tests_and_threads_that_may_raise(tmp_path: Path) -> None:
+    """The first run ends with the threads that it has started: the pool has none in the second, and is made anew.
+
+    New fixtures make no find of a test that keeps something. Threads may raise where the test filters that warning.
+    """
     ignored = '\n@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")'
-    found = run(tmp_path, raises + ignored + raises.replace("raises", "may_raise"), "--lwp-explore=20")
-    assert outcomes(found) == {"failed": 1, "passed": 1}
-    assert "FAILED test_it.py::test_raises - ValueError" in found.stdout
+    tests = POOL + CHANGED + RAISES + ignored + RAISES.replace("raises", "may_raise")
+    found = run(tmp_path, tests, "--lwp-explore=20", "-v", "--lwp-explore-json=out.json")
+    came = came_to(found)
+    names = ("test_pool", "test_again", "test_may_raise")
+    assert {name for name, what in came.items() if what == "PASSED"} == set(names)
+    told = {test["nodeid"].rpartition("::")[2]: test for test in json.loads((tmp_path / "out.json").read_text())}
+    assert [told[name]["runs"] for name in names] == [20, 20, 20]
+    assert "INCONCLUSIVE: the test passes when it is called first" in told["test_it"]["report"]
+    assert came["test_raises"].startswith("FAILED - ValueError")
 
 
 def test_a_limit_of_pytest_timeout_is_the_limit_of_the_exploration_and_not_of_all_its_runs(tmp_path: Path) -> None:
