@@ -18,6 +18,7 @@ import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,28 +79,38 @@ class Program:
 Run = Callable[..., Any]
 
 
+@contextmanager
+def running(
+    folder: Path, source: str, *options: str, command: tuple[str, ...] = (), **variables: str
+) -> Iterator[Program]:
+    """A program under `lwp run`, for the time of a `with`."""
+    (folder / "program.py").write_text(source)
+    with subprocess.Popen(
+        [sys.executable, *(command or ("-m", "runtime", "run", *options, "program.py"))],
+        cwd=folder,
+        env=environment(XDG_RUNTIME_DIR=str(folder), **variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield Program(process, folder)
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs a program under `lwp run` for the time of a `with`."""
+    return partial(running, tmp_path)
 
-    @contextmanager
-    def running(source: str, *options: str, command: tuple[str, ...] = (), **variables: str) -> Iterator[Program]:
-        (tmp_path / "program.py").write_text(source)
-        with subprocess.Popen(
-            [sys.executable, *(command or ("-m", "runtime", "run", *options, "program.py"))],
-            cwd=tmp_path,
-            env=environment(XDG_RUNTIME_DIR=str(tmp_path), **variables),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                assert process.stdout.readline() == "ready\n"
-                yield Program(process, tmp_path)
-            finally:
-                process.kill()
 
-    return running
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """DEADLOCK under `lwp run`, once all its threads wait: for several tests."""
+    with running(tmp_path_factory.mktemp("stuck"), DEADLOCK) as program:
+        program.dump_when(both_wait)
+        yield program
 
 
 def crowd(found: dict[str, Any], name: str) -> Any:
@@ -142,141 +153,103 @@ def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, 
     assert "    with other:" in rest
 
 
-POOL = """
-import runtime.pool, threading, time
-from concurrent.futures import ThreadPoolExecutor
-inside, first = threading.Barrier(2), threading.Event()
-pool = POOL(2, "reports")
-def region():
-    inside.wait()
-    month = pool.submit(int)
-    return month.result(TIMEOUT)
-regions = [pool.submit(region) for _ in range(2)]
-threading.Thread(target=regions[0].result, daemon=True).start()
-print("ready", flush=True)
-while True:
-    time.sleep(0.01)
-"""
-
-
-def both_wait_for_a_month(found: dict[str, Any]) -> bool:
-    waits = [
-        one for one in found["crowds"] if one["wait"] and "reports_0" in (thread["name"] for thread in one["threads"])
-    ]
-    return bool(waits) and len(waits[0]["threads"]) == 2 and waits[0]["wait"]["kind"] in ("future", "condition")
-
-
-@pytest.mark.parametrize("options", [(), ("--green",)])
-@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "runtime.pool.Executor"])
-def test_dump_tells_a_pool_whose_threads_wait_for_its_own_calls(run: Run, pool: str, options: tuple[str, ...]) -> None:
-    with run(POOL.replace("POOL", pool).replace("TIMEOUT", ""), *options) as program:
-        (found,) = program.dump_when(both_wait_for_a_month)["pools"]
-        assert (program.listed()["state"], program.listed()["why"]) == ("deadlock", found["text"])
-        text = program.ask("dump", program.pid, status=1).stdout
-    assert re.search(r"wait for future month, and 1 other like it", text)
-    assert sorted(found["threads"]) == ["reports_0", "reports_1"]
-    assert text.splitlines()[1] == f"deadlock: {found['text']}"
-    assert found["text"].startswith("all 2 threads of a pool wait for calls of the same pool, which has no thread left")
-    assert "for the 2 calls in its queue: " in found["text"]
-
-
-def test_a_pool_whose_threads_wait_with_a_timeout_may_go_on(run: Run) -> None:
-    with run(POOL.replace("POOL", "ThreadPoolExecutor").replace("TIMEOUT", "3600")) as program:
-        assert program.dump_when(both_wait_for_a_month)["pools"] == []
-
-
+#: Many pools and a group at once; a pool's threads are called as what they wait for.
 POOLS = """
 import concurrent.futures as cf, runtime, runtime.pool, threading
 from runtime import Group
-P, Q = POOL(2, "P"), POOL(1, "Q")
-inside, by_hand = threading.Barrier(2), cf.Future()
-begun, full, never = threading.Event(), threading.Event(), threading.Event()
-def task(wait):
-    inside.wait()
-    full.set()
-    wait()
-def both(wait):
+by_hand, begun, never = cf.Future(), threading.Event(), threading.Event()
+Q, busy = POOL(1, "Q"), POOL(1, "busy")
+def both(name, wait):
+    pool, inside = POOL(2, name), threading.Barrier(2)
+    def task():
+        inside.wait()
+        wait(pool)
     for _ in range(2):
-        P.submit(task, wait)
-def busy():
-    begun.set()
-    never.wait()
-def other(wait):
-    begun.set()
-    full.wait()
-    wait()
-def limited():
+        pool.submit(task)
+    return pool
+def result(pool):
+    month = pool.submit(int)
+    return month.result()
+def through(pool):
+    with Group() as group:
+        group.spawn(lambda: pool.submit(int).result())
+def turns():
+    inside = threading.Barrier(2)
+    def task():
+        inside.wait()
+        group.spawn(int).result()
     with Group(limit=2) as group:
         for _ in range(2):
-            group.spawn(task, lambda: group.spawn(int).result())
-def grouped():
-    with Group() as group:
-        group.spawn(lambda: P.submit(int).result())
-PROGRAM
+            group.spawn(task)
+def each_other(pool):
+    begun.wait()
+    Q.submit(int).result()
+def other(pool):
+    begun.set()
+    pool.submit(int).result()
+def can_end(name, wait):
+    def wait_here(pool):
+        wait(pool)
+    both("can end: " + name, wait_here)
+both("result", result)
+both("wait", lambda pool: cf.wait([pool.submit(int), pool.submit(int)]))
+both("first", lambda pool: cf.wait([pool.submit(int)], return_when=cf.FIRST_COMPLETED))
+both("exception", lambda pool: cf.wait([pool.submit(int)], return_when=cf.FIRST_EXCEPTION))
+both("as_completed", lambda pool: [*cf.as_completed([pool.submit(int)])])
+both("with another", lambda pool: cf.wait([pool.submit(int), by_hand]))
+if POOL is runtime.pool.Executor:
+    both("runtime.wait", lambda pool: runtime.wait([pool.submit(int)]))
+Q.submit(other, both("P", each_other))
+both("through", through)
+threading.Thread(target=turns).start()
+if POOL is cf.ThreadPoolExecutor:
+    busy.submit(never.wait)
+    can_end("result", lambda pool: pool.submit(int).result(3600))
+    can_end("wait", lambda pool: cf.wait([pool.submit(int)], timeout=3600))
+    can_end("as_completed", lambda pool: [*cf.as_completed([pool.submit(int)], timeout=3600)])
+    can_end("first", lambda pool: cf.wait([pool.submit(int), by_hand], return_when=cf.FIRST_COMPLETED))
+    can_end("exception", lambda pool: cf.wait([pool.submit(int), by_hand], return_when=cf.FIRST_EXCEPTION))
+    can_end("another", lambda pool: [*cf.as_completed([pool.submit(int), by_hand])])
+    can_end("busy", lambda pool: cf.wait([pool.submit(int), busy.submit(int)], return_when=cf.FIRST_COMPLETED))
 print("ready", flush=True)
 never.wait()
 """
-_ALL_OF_P = "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the "
-_OF_EACH_OTHER = (
-    "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread left "
-    "for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'"
+OF_ITSELF = (
+    "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the 2 calls in its queue"
 )
-_TURNS = "all 2 threads of group at program.py:22 wait for tasks of the same group, which has no turn left for the 2 "
-_GROUPED = "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no thread "
+SAID = {
+    **dict.fromkeys(("result", "first", "exception", "as_completed", "with another", "runtime.wait"), OF_ITSELF),
+    "wait": OF_ITSELF.replace("2 calls", "4 calls"),
+    "P": "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread "
+    "left for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'",
+    "through": "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no ",
+    "turns": "all 2 threads of group at program.py:25 wait for tasks of the same group, which has no turn left ",
+}
 
 
-@pytest.mark.parametrize(
-    ("pool", "options"), [("cf.ThreadPoolExecutor", ()), ("runtime.pool.Executor", ("--green",))], ids=["cf", "own"]
-)
-@pytest.mark.parametrize(
-    ("program", "said"),
-    [
-        ("both(lambda: cf.wait([P.submit(int), P.submit(int)]))", _ALL_OF_P + "4 calls"),
-        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_COMPLETED))", _ALL_OF_P + "2 calls"),
-        ("both(lambda: cf.wait([P.submit(int)], return_when=cf.FIRST_EXCEPTION))", _ALL_OF_P + "2 calls"),
-        ("both(lambda: [*cf.as_completed([P.submit(int)])])", _ALL_OF_P + "2 calls"),
-        ("both(lambda: cf.wait([P.submit(int), by_hand]))", _ALL_OF_P + "2 calls"),
-        ("both(lambda: runtime.wait([P.submit(int)]))", _ALL_OF_P + "2 calls"),
-        (
-            "both(lambda: begun.wait() and Q.submit(int).result()); Q.submit(other, lambda: P.submit(int).result())",
-            _OF_EACH_OTHER,
-        ),
-        ("both(grouped)", _GROUPED),
-        ("threading.Thread(target=limited).start()", _TURNS),
-    ],
-    ids=["wait", "first", "exception", "as_completed", "with another", "runtime.wait", "two", "through", "turns"],
-)
-def test_dump_tells_pools_and_groups_that_wait_for_themselves(
-    run: Run, program: str, said: str, pool: str, options: tuple[str, ...]
-) -> None:
-    if "runtime.wait" in program and pool.startswith("cf."):
-        pytest.skip("runtime.wait() takes futures of runtime.pool")
-    with run(POOLS.replace("POOL", pool).replace("PROGRAM", program), *options) as running:
-        (found,) = running.dump_when(lambda found: found["pools"])["pools"]
-    assert found["text"].startswith(said)
+@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
+@pytest.mark.parametrize("pool", ["cf.ThreadPoolExecutor", "runtime.pool.Executor"])
+def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: str, options: tuple[str, ...]) -> None:
+    """And no pool whose threads wait for something that can come."""
+    stock = pool.startswith("cf.")
+    expected = {name: said for name, said in SAID.items() if not stock or name != "runtime.wait"}
 
+    def all_wait(found: dict[str, Any]) -> bool:
+        crowds = [
+            crowd for crowd in found["crowds"] if crowd["wait"] and any("wait_here" in at for at in lines(crowd))
+        ]
+        return sum(len(one["threads"]) for one in crowds) == 14 * stock and len(found["pools"]) >= len(expected)
 
-def p_waits(found: dict[str, Any]) -> bool:
-    crowds = [crowd for crowd in found["crowds"] if crowd["threads"][0]["name"].startswith("P_")]
-    return sum(len(one["threads"]) for one in crowds if any(line.endswith(" wait_here") for line in lines(one))) == 2
-
-
-@pytest.mark.parametrize(
-    "waits",
-    [
-        "cf.wait([P.submit(int)], timeout=3600)",
-        "[*cf.as_completed([P.submit(int)], timeout=3600)]",
-        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_COMPLETED)",
-        "cf.wait([P.submit(int), by_hand], return_when=cf.FIRST_EXCEPTION)",
-        "[*cf.as_completed([P.submit(int), by_hand])]",
-        "cf.wait([P.submit(int), Q.submit(int)], return_when=cf.FIRST_COMPLETED)",
-    ],
-    ids=["timeout", "completed, timeout", "first", "exception", "completed", "busy"],
-)
-def test_a_pool_whose_threads_wait_for_something_that_can_come_is_none(run: Run, waits: str) -> None:
-    program = f"Q.submit(busy), begun.wait()\ndef wait_here(): {waits}\nboth(wait_here)"
-    with run(POOLS.replace("POOL", "cf.ThreadPoolExecutor").replace("PROGRAM", program)) as running:
-        assert running.dump_when(p_waits)["pools"] == []
+    with run(POOLS.replace("POOL", pool), *options) as program:
+        pools = program.dump_when(all_wait)["pools"]
+        listed = program.listed()
+        text = program.ask("dump", program.pid, status=1).stdout
+    told = {min(one["threads"]).rpartition("_")[0] or "turns": one["text"] for one in pools}
+    assert {name: said[: len(SAID.get(name, said))] for name, said in told.items()} == expected
+    assert sorted(next(one["threads"] for one in pools if one["text"] == told["result"])) == ["result_0", "result_1"]
+    assert (listed["state"], listed["why"] in told.values()) == ("deadlock", True)
+    assert [line for line in text.splitlines() if "deadlock: " in line] == [f"deadlock: {one['text']}" for one in pools]
+    assert re.search(r"'result_0' .*, 'result_1' .*: wait for future month, and 1 other like it, ", text), text
 
 
 TASKS = """
@@ -661,25 +634,21 @@ def test_a_second_try_is_answered_once_the_gil_is_free(run: Run, monkeypatch: py
             pass
 
 
-def test_a_program_that_has_been_stopped(run: Run) -> None:
-    with run(DEADLOCK) as program:
-        program.dump_when(both_wait)
-        os.kill(program.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
-        assert "is stopped by a signal" in program.ask("dump", program.pid, status=2).stderr
-        assert program.listed()["state"] == "stopped"
-        os.kill(program.pid, signal.SIGCONT)
-        assert program.dump(status=1)["circles"]
+def test_a_program_that_has_been_stopped(stuck: Program) -> None:
+    os.kill(stuck.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, stuck.pid, os.WSTOPPED | os.WNOWAIT)
+    assert "is stopped by a signal" in stuck.ask("dump", stuck.pid, status=2).stderr
+    assert stuck.listed()["state"] == "stopped"
+    os.kill(stuck.pid, signal.SIGCONT)
+    assert stuck.dump(status=1)["circles"]
 
 
-def test_ps_lists_programs(run: Run) -> None:
-    with run(DEADLOCK) as program:
-        program.dump_when(both_wait)
-        listed = program.listed()
-        text = program.ask("ps").stdout
-    assert (listed["pid"], listed["threads"], listed["state"]) == (program.pid, 43, "deadlock")
+def test_ps_lists_programs(stuck: Program) -> None:
+    listed = stuck.listed()
+    text = stuck.ask("ps").stdout
+    assert (listed["pid"], listed["threads"], listed["state"]) == (stuck.pid, 43, "deadlock")
     assert listed["command"].endswith("runtime run program.py")
-    assert re.search(rf"{program.pid} +43 .* deadlock +python", text), text
+    assert re.search(rf"{stuck.pid} +43 .* deadlock +python", text), text
 
 
 METHOD = """
@@ -977,17 +946,16 @@ runtime.observe.listen()
     assert python("-c", source, XDG_RUNTIME_DIR=str(tmp_path)).stdout == "File name too long\n"
 
 
-def test_no_socket_is_reached_by_other_users(run: Run) -> None:
+def test_no_socket_is_reached_by_other_users(stuck: Program) -> None:
     """An abstract socket (unix(7)) has no owner: any process could send to it, and keep the program awake."""
-    with run(DEADLOCK) as program:
-        inodes, addresses = set(), set()
-        for task in Path(f"/proc/{program.pid}/task").iterdir():
-            inodes |= {os.readlink(one).strip("socket:[]") for one in (task / "fd").iterdir()}
-        for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-            *_, inode, address = f"{line} -".split()[:8]
-            if inode in inodes:
-                addresses.add(address)
-        assert addresses == {str(program.folder / "lwp" / str(program.pid))}
+    inodes, addresses = set(), set()
+    for task in Path(f"/proc/{stuck.pid}/task").iterdir():
+        inodes |= {os.readlink(one).strip("socket:[]") for one in (task / "fd").iterdir()}
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        *_, inode, address = f"{line} -".split()[:8]
+        if inode in inodes:
+            addresses.add(address)
+    assert addresses == {str(stuck.folder / "lwp" / str(stuck.pid))}
 
 
 def test_a_folder_that_others_can_write_is_not_used(run: Run, tmp_path: Path) -> None:
@@ -1070,28 +1038,27 @@ def test_forks_of_a_program_with_one_thread(run: Run) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_a_client_that_says_nothing_keeps_no_other_waiting_for_long(run: Run) -> None:
-    with run(DEADLOCK) as program, socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(str(program.folder / "lwp" / str(program.pid)))
-        assert program.dump_when(both_wait)
+def test_a_client_that_says_nothing_keeps_no_other_waiting_for_long(stuck: Program) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(stuck.folder / "lwp" / str(stuck.pid)))
+        assert stuck.dump_when(both_wait)
 
 
-def test_questions_that_are_none(run: Run) -> None:
-    with run(DEADLOCK) as program:
-        for question in (b"\n", b"x\n", b'{"ask": "nothing"}\n', b'{"ask": "who", "more": 1}\n', b"x" * 10000):
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(program.folder / "lwp" / str(program.pid)))
-                client.sendall(question)
-                client.shutdown(socket.SHUT_WR)
-                answer = b""
-                with_error = False
-                try:
-                    while part := client.recv(1 << 16):
-                        answer += part
-                except ConnectionResetError:  # it did not read all
-                    with_error = True
-                assert with_error or answer == b"" or b'"error"' in answer
-        assert program.dump_when(both_wait)
+def test_questions_that_are_none(stuck: Program) -> None:
+    for question in (b"\n", b"x\n", b'{"ask": "nothing"}\n', b'{"ask": "who", "more": 1}\n', b"x" * 10000):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(stuck.folder / "lwp" / str(stuck.pid)))
+            client.sendall(question)
+            client.shutdown(socket.SHUT_WR)
+            answer = b""
+            with_error = False
+            try:
+                while part := client.recv(1 << 16):
+                    answer += part
+            except ConnectionResetError:  # it did not read all
+                with_error = True
+            assert with_error or answer == b"" or b'"error"' in answer
+    assert stuck.dump_when(both_wait)
 
 
 def test_a_program_that_has_ended_python_is_asked_without(run: Run) -> None:

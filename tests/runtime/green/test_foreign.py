@@ -21,6 +21,7 @@ from conftest import (
     in_child,
     learn_that_it_blocks,
     lines_between_marks,
+    python,
     together,
     under_strace,
 )
@@ -98,6 +99,33 @@ def test_the_others_go_on_while_a_thread_blocks_in_c(body: str) -> None:
     learn_that_it_blocks(partial(c.usleep, 1000))
     exec(body, names | {"time": time, "start": start, "read": read, "write": write})
     print(*said)
+
+
+LATE = """
+import os, runtime, sys, threading
+runtime.install(green=True, time_slice=1000)
+assert "_ctypes" not in sys.modules
+import ctypes
+c, begun, (reads, writes) = ctypes.CDLL(None), threading.Event(), os.pipe()
+def learn():
+    begun.set()
+    c.usleep(1000)
+def write():
+    os.write(writes, b".")
+def read():
+    threading.Thread(target=write).start()
+    print(c.read(reads, ctypes.create_string_buffer(1), 1))
+for functions in (begun.wait, learn), (read,):
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_so_they_do_if_the_library_that_calls_it_is_loaded_later() -> None:
+    assert python("-c", LATE).stdout == "1\n"
 
 
 @in_child
