@@ -235,9 +235,7 @@ def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: st
     expected = {name: said for name, said in SAID.items() if not stock or name != "runtime.wait"}
 
     def all_wait(found: dict[str, Any]) -> bool:
-        crowds = [
-            crowd for crowd in found["crowds"] if crowd["wait"] and any("wait_here" in at for at in lines(crowd))
-        ]
+        crowds = [crowd for crowd in found["crowds"] if crowd["wait"] and any("wait_here" in at for at in lines(crowd))]
         return sum(len(one["threads"]) for one in crowds) == 14 * stock and len(found["pools"]) >= len(expected)
 
     with run(POOLS.replace("POOL", pool), *options) as program:
@@ -249,7 +247,7 @@ def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: st
     assert sorted(next(one["threads"] for one in pools if one["text"] == told["result"])) == ["result_0", "result_1"]
     assert (listed["state"], listed["why"] in told.values()) == ("deadlock", True)
     assert [line for line in text.splitlines() if "deadlock: " in line] == [f"deadlock: {one['text']}" for one in pools]
-    assert re.search(r"'result_0' .*, 'result_1' .*: wait for future month, and 1 other like it, ", text), text
+    assert re.search(r"'result_0'.*, 'result_1'.*: wait for future month, and 1 other like it, ", text), text
 
 
 TASKS = """
