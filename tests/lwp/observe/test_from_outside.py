@@ -596,14 +596,12 @@ def test_a_question_waits_while_the_gil_goes_round(run: Run, monkeypatch: pytest
         assert ask(program.pid, "who")["threads"]
 
 
-#: It keeps the GIL between the first character that it reads and the second.
+#: It keeps the GIL from before "kept" until it has read a line.
 KEPT = """
-import ctypes, os, threading
+import ctypes, os
 import lwp.observe.asked
-second = ctypes.create_string_buffer(1)
 print("ready", flush=True)
-os.read(0, 1)
-ctypes.PyDLL(None).read(0, second, 1)
+ctypes.PyDLL(None).system(b"echo kept; read line")
 os.read(0, 1)
 """
 
@@ -621,12 +619,10 @@ def refused(pid: int) -> str:
 def test_a_second_try_is_answered_once_the_gil_is_free(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with run(KEPT) as program:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
-        program.process.stdin.write("1")
-        program.process.stdin.flush()
-        while not (said := refused(program.pid)):  # the character has not been read
-            pass
+        assert program.process.stdout.readline() == "kept\n"
+        said = refused(program.pid)
         assert f"the GIL is not free: try again, or see what it does by lwp dump {program.pid}" in said
-        program.process.stdin.write("2")
+        program.process.stdin.write("a line\n")
         program.process.stdin.flush()
         while refused(program.pid):
             pass
