@@ -174,7 +174,7 @@ SOURCES = [
 def entries_option(sources: list[str] = SOURCES, folder: Path = HERE) -> str:
     """For the compiler: each `const struct entries entries_NAME` of these files in that folder, in their order, see
     python/room.h.  An installed package has no C."""
-    definition = re.compile(r"^const struct entries entries_(\w+) =", re.MULTILINE)
+    definition = re.compile(r"^const struct entries entries_(\w+)\s*=", re.MULTILINE)
     names = [name for source in sources for name in definition.findall((folder / source).read_text())]
     return "-DENTRIES(of)=" + " ".join(f"of({name})" for name in names)
 
