@@ -32,9 +32,8 @@ class World:
     data: dict[str, Any] = field(default_factory=dict)
 
     def key(self) -> Hashable:
-        words = tuple(sorted((repr(k), repr(v)) for k, v in self.words.items()))
-        data = tuple(sorted((k, repr(v)) for k, v in self.data.items()))
-        return words, tuple(self.sleepers), frozenset(self.woken), data
+        """Words and data are all there from the beginning, in one order."""
+        return tuple(self.words.values()), tuple(self.sleepers), frozenset(self.woken), repr(self.data)
 
     def wake(self, word: Any, bits: int) -> None:
         """FUTEX_WAKE_BITSET of one."""
@@ -63,12 +62,15 @@ def park_wait_some(world: World, me: int, word: Any, expected: Any, bits: int, a
 
 
 def _place(thread: Thread) -> Hashable:
-    """Where a generator is, and the ones that it waits for, with what they know."""
+    """Where a generator is, and the ones that it waits for, with what they know for themselves.
+
+    `data` is the world's: as it was when the thread was last looked up it would tell apart what is the same state.
+    """
     found: list[Hashable] = []
     at: Any = thread
     while at is not None and at.gi_frame is not None:
-        known = {name: value for name, value in at.gi_frame.f_locals.items() if name != "world"}
-        found.append((at.gi_code.co_name, at.gi_frame.f_lasti, repr(sorted(known.items(), key=lambda item: item[0]))))
+        known = {name: value for name, value in at.gi_frame.f_locals.items() if name not in ("world", "data")}
+        found.append((at.gi_code.co_name, at.gi_frame.f_lasti, repr(known)))
         at = at.gi_yieldfrom
     return tuple(found)
 

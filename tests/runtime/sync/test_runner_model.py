@@ -192,8 +192,7 @@ def be_spare(world: World, me: int) -> Thread:
 
 def carrier_run(world: World, me: int) -> Thread:
     data = world.data
-    if data["late"]:
-        yield "scheduler_carry"  # others may have gone on meanwhile
+    yield "scheduler_carry"  # others may have gone on meanwhile
     while not data["over"]:
         take_free_place(world, me)
         if data["runner"] != me and not may_help(world, me):
@@ -349,7 +348,6 @@ def worlds(
     parallel: bool = False,
     sets: tuple[str, ...] = ("go",),
     slice: bool = True,
-    late: bool = False,
 ) -> Callable[[], tuple[World, list[Thread]]]:
     def make() -> tuple[World, list[Thread]]:
         words = {operation[1] for program in programs for operation in program if isinstance(operation[1], str)}
@@ -359,7 +357,7 @@ def worlds(
         world.data |= {"left": dict(enumerate(programs)), "leaving": (), "carriers": carriers, "parallel": parallel}
         world.data |= {"runner": None, "watcher": None, "spares": (), "helpers": frozenset(), "out": 1}  # see above
         world.data |= {"idle": False, "sleeps until": 0, "now": 0, "over": False}
-        world.data |= {"handed": False, "in threads": frozenset(), "in C": frozenset(), "slice": slice, "late": late}
+        world.data |= {"handed": False, "in threads": frozenset(), "in C": frozenset(), "slice": slice}
         return world, [*(carrier_run(world, me) for me in range(carriers)), outside(world, sets)]
 
     return make
@@ -422,7 +420,7 @@ FOREIGN = [
 def test_nobody_waits_for_a_time_slice_while_c_blocks_as_expected(
     programs: tuple[tuple[Operation, ...], ...], carriers: int
 ) -> None:
-    made = worlds(*programs, carriers=carriers, slice=False, late=carriers == 2)  # with three there are too many orders
+    made = worlds(*programs, carriers=carriers, slice=False)
     in_every_order(made)
 
 
@@ -498,7 +496,7 @@ def test_a_place_that_is_not_handed_over_is_found(
 ) -> None:
     monkeypatch.setitem(globals(), name, broken)
     with pytest.raises(Wrong, match="nobody wakes"):
-        explore(worlds(*programs[0], carriers=programs[1], slice=False, late=True), nothing, nothing)
+        explore(worlds(*programs[0], carriers=programs[1], slice=False), nothing, nothing)
 
 
 @pytest.mark.slow
