@@ -74,7 +74,8 @@ def follow(folder: Path, *options: str) -> dict[str, str]:
     """What ThreadSanitizer says of the programs of sync.  It crashes in threads that pthread_create has not made: these
     run on pthreads."""
     core = build(folder / "followed", "-O1", "-fno-omit-frame-pointer", *options, "-fsanitize=thread")
-    says = {program: run(str(core), program, "1").stderr for program in ("lock", "queue", "condition")}
+    end_at_first = {"TSAN_OPTIONS": "halt_on_error=1"}  # of thousands
+    says = {program: run(str(core), program, "1", **end_at_first).stderr for program in ("lock", "queue", "condition")}
     if "unexpected memory mapping" in says["lock"]:
         pytest.skip("this compiler's thread sanitizer can't run where the kernel puts programs at so many places")
     return says
