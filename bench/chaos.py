@@ -17,7 +17,6 @@ import click
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "lwp" / "explore"
 _STANDSTILL = 4.0  # seconds of one run: it hangs
-_EXIT = 3
 
 #: How a program is run: arguments of python, and the switch interval.
 WAYS = {
@@ -50,7 +49,7 @@ while time.monotonic() < until and not failed:
             if not thread.daemon and thread is not threading.main_thread():
                 thread.join(1)
                 failed += [thread] * thread.is_alive()
-os._exit({exit!r} if failed else 0)
+os._exit(bool(failed))
 """
 
 
@@ -63,7 +62,7 @@ class Loop:
 
 def looped(way: str, name: str, seconds: float, seed: int, fixed: bool) -> Loop:
     words, interval = WAYS[way]
-    code = LOOP.format(corpus=str(CORPUS), interval=interval, name=name, seconds=seconds, fixed=fixed, exit=_EXIT)
+    code = LOOP.format(corpus=str(CORPUS), interval=interval, name=name, seconds=seconds, fixed=fixed)
     began = changed = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, open(Path(folder, "runs"), "w+b") as out:
         file = Path(folder, "loop.py")
@@ -106,9 +105,8 @@ def chaos(names: tuple[str, ...], way: str, seconds: float, seed: int, fixed: bo
     Exit status 1: with --fixed, one was found.
     """
     count = of = 0
-    for number, one in enumerate(programs(names)):
-        loop = looped(way, one.name, seconds, seed + number, fixed)
-        of += 1
+    for of, one in enumerate(programs(names), 1):
+        loop = looped(way, one.name, seconds, seed + of - 1, fixed)
         count += bool(loop.how)
         needs = one.needs.name.lower() + ", early" * one.early
         click.echo(f"{one.name:34}{needs:14}{loop.runs:>9,} runs {loop.seconds:6.1f} s  {loop.how}")

@@ -52,8 +52,7 @@ def _show(rates: list[Rate], about: dict[str, str], peers: list[str]) -> None:
     """A table of schedules a second, and one of times."""
     out = show_machine(about)
     for unit, title, number in (("runs/s", "schedules a second", "points"), ("s", "time it takes", "tried")):
-        mine = [rate for rate in rates if rate.unit == unit]
-        if not mine:
+        if not (mine := [rate for rate in rates if rate.unit == unit]):
             continue
         columns = (number, "runtime", "spread", *peers)
         rows = table(title, *columns, right=columns, fixed=columns)
@@ -76,8 +75,7 @@ def _show(rates: list[Rate], about: dict[str, str], peers: list[str]) -> None:
 
 
 def _beside(rate: Rate, peer: str) -> str:
-    found = rate.peers.get(peer)
-    if found is None:
+    if (found := rate.peers.get(peer)) is None:
         return "-"
     return f"{_speed(found.value, rate.unit)} ({found.ratio:.{0 if found.ratio >= 10 else 1}f})"
 

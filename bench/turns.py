@@ -85,8 +85,7 @@ def _measure(name: str, beside: str, samples: int, kind: Any) -> dict[str, float
             stack.enter_context(partners(kind, 1, compute if beside == "computes" else doze))
             stack.callback(ended.append, True)
         figures: list[tuple[float, ...]] = []
-        if beside == "computes":  # a turn takes milliseconds
-            samples = 2
+        samples = 2 if beside == "computes" else samples  # there a turn takes milliseconds
         until = time.monotonic() + (2 if beside == "sleeper" else 0)
         while len(figures) < samples or time.monotonic() < until:
             before = resource.getrusage(resource.RUSAGE_SELF)
@@ -125,10 +124,8 @@ def turns(names: tuple[str, ...], beside: tuple[str, ...], rounds: int, samples:
             ours, stock = ({key: median(one[key] for one in those) for key in those[0]} for those in found.values())
             line = "".join(f"{ours[key] / 1000:9.2f}{ours[key] / stock[key]:7.2f}" for key in ("ns", "cpu"))
             line += f"{ours['sleeps']:8.2f}{stock['sleeps']:7.2f}"
-            if "p99" in ours:
-                line += "".join(
-                    f"  {key} {ours[key] / 1000:.0f} us ({stock[key] / 1000:.0f})" for key in ("p99", "worst")
-                )
+            late = [key for key in ("p99", "worst") if key in ours]
+            line += "".join(f"  {key} {ours[key] / 1000:.0f} us ({stock[key] / 1000:.0f})" for key in late)
             click.echo(f"{name:20}{line}")
 
 

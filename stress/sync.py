@@ -25,13 +25,10 @@ _CROWDS = (4, 12, 12, 40, 100)  # on two cores the last is fifty times too many
 def _take(worker: Worker, lock: Any) -> bool:
     """Takes a lock in one of the ways there are; whether it was taken."""
     way = worker.random.randrange(8)
-    if way < 4:
-        worker.note("acquire()")
-        check(lock.acquire() is True, "acquire() without a timeout gave up")
-        return True
-    if way == 4:
-        worker.note("acquire(timeout=TIMEOUT_MAX)")
-        check(lock.acquire(timeout=threading.TIMEOUT_MAX) is True, "acquire(timeout=TIMEOUT_MAX) gave up")
+    if way <= 4:
+        options = {"timeout": threading.TIMEOUT_MAX} if way == 4 else {}
+        worker.note(f"acquire({options})")
+        check(lock.acquire(**options) is True, f"acquire({options}) gave up")
         return True
     if way == 5:
         worker.note("acquire(False)")
@@ -182,7 +179,6 @@ def lock_handoff(run: Run) -> None:
     held = sync.Lock()
     to_release: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     rounds = [0]
-
     crowd = run.random.choice(_CROWDS)
     ended: list[Worker] = []
 
