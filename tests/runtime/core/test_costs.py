@@ -78,33 +78,32 @@ def test_a_creator_that_waits_for_its_thread_sleeps_once(then: str, cores: str) 
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
     done: list[int] = []
+    reads, writes = os.pipe()
 
     def first(number: int) -> None:
         done.append(number)
         if then == "blocks in C":
-            time.sleep(0.001)
+            os.read(reads, 1)
         elif then == "sleeps here":
-            sync.Event().wait(0.001)
-
-    def sleeps() -> int:
-        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+            over.wait()
 
     windows, starts, slept, seen = 10, 30, [], 0
     for window in range(windows):
+        over = sync.Event()
         threads = [threading.Thread(target=first, args=(number,)) for number in range(starts)]
-        soon: list[int] = []
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         for number, thread in enumerate(threads):
-            before, begun = sleeps(), time.monotonic()
             thread.start()
-            # A creator that has waited for a switch interval asks for the GIL, and sleeps for that as well.
-            if time.monotonic() - begun < sys.getswitchinterval():
-                soon.append(sleeps() - before)
             seen += done[window * starts :] == list(range(number + 1))
-        slept += [sum(soon) / len(soon)] if soon else []
+        slept.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
+        # No thread goes on before: it would want the GIL that the creator of the next one wants.
+        over.set()
+        if then == "blocks in C":
+            os.write(writes, bytes(starts))
         for thread in threads:
             thread.join()
     # In a quarter of the windows at least: in the others another process may have had the core.
-    assert sorted(slept)[len(slept) // 4] < 1.5, slept
+    assert sorted(slept)[windows // 4] < 1.5 * starts, slept
     assert seen > 0.8 * windows * starts
 
 
