@@ -91,6 +91,7 @@ class TestDecorated:
 """
     assert summary(run(tmp_path, tests + RIGHT)) == (3, 7 + 9 + 40)
     assert summary(start(tmp_path, "--lwp-explore=30")) == (4, 7 + 9 + 40 + 30)
+    assert summary(start(tmp_path, "--lwp-explore", "test_it.py")) == (4, 7 + 9 + 40 + 1000)
 
 
 def test_a_replay_of_no_token_fails_the_test(tmp_path: Path) -> None:

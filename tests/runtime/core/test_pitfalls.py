@@ -318,9 +318,10 @@ def test_12_locks_know_their_owner() -> None:
     def own() -> None:
         errors.append(libc.pthread_rwlock_rdlock(read_write))
         errors.extend(libc.pthread_mutex_lock(one) for one in (checking, checking, recursive, recursive))
+        errors.append(libc.pthread_mutex_trylock(recursive))
         locked.set()
         tried.wait()
-        for one in (checking, recursive, recursive):
+        for one in (checking, *[recursive] * 3):
             libc.pthread_mutex_unlock(one)
 
     def want() -> None:  # the second thread is not taken for the owner
@@ -331,8 +332,8 @@ def test_12_locks_know_their_owner() -> None:
 
     for lwp in [spawn(own), spawn(want)]:
         assert lwp.join()
-    assert errors[:5] == [0, 0, 35, 0, 0], "only locking the checking mutex again is EDEADLK"
-    assert errors[5:] == [16, 16, 0, 0], "EBUSY for the second thread, until the first has let go"
+    assert errors[:6] == [0, 0, 35, 0, 0, 0], "only locking the checking mutex again is EDEADLK"
+    assert errors[6:] == [16, 16, 0, 0], "EBUSY for the second thread, until the first has let go"
 
 
 # ---- 13: ctype tables, the resolver's state --------------------------------------------------------------------------

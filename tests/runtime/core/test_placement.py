@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, in_child, refuse, run_thread, run_threads, until_alone
+from conftest import FREE_THREADED, Child, in_child, refuse, run_thread, run_threads, until_alone
 from strace import calls_of_turns
 
 import runtime
@@ -445,6 +445,66 @@ def test_before_the_start_and_after_the_end() -> None:
             thread.placement.nice = 1
         if thread.ident is None:
             run_thread(thread)
+
+
+# ---- a cpuset --------------------------------------------------------------------------------------------------------
+
+
+def mounted(hierarchy: str) -> str | None:
+    """Where it is mounted: "cgroup2", or that controller's of version 1."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        where, _, what = line.partition(" - ")
+        kind, _, options = what.split(" ", 2)
+        if hierarchy == kind or (kind == "cgroup" and hierarchy in options.split(",")):
+            return where.split()[4]
+    return None
+
+
+@pytest.fixture
+def group() -> Iterator[Callable[..., Path]]:
+    """Makes a cgroup, with these things written to its files."""
+    made: list[Path] = []
+
+    def make(where: str | None, **files: str) -> Path:
+        if where is None:
+            pytest.skip("that hierarchy is not mounted")
+        path = Path(where, f"lwp_test_{os.getpid()}_{len(made)}")
+        try:
+            path.mkdir()
+            made.append(path)
+            for name, text in files.items():
+                (path / name.replace("__", ".")).write_text(text)
+        except OSError as error:
+            pytest.skip(f"no cgroup can be made here: {error}")
+        return path
+
+    yield make
+    for path in made:
+        path.rmdir()
+
+
+@pytest.mark.root
+def test_a_cpuset_without_that_cpu(group: Callable[..., Path], child: Child) -> None:
+    if len(CPUS) < 2:
+        pytest.skip("one CPU only")
+    path = group(mounted("cpuset"), cpuset__mems="0", cpuset__cpus=str(CPUS[0]))
+    child(in_a_cpuset, str(path), CPUS[0], LAST)
+
+
+def in_a_cpuset(path: str, first: int, last: int) -> None:
+    Path(path, "cgroup.procs").write_text(str(os.getpid()))
+    own = os.sched_getaffinity(0)
+    thread, note = runtime.Thread(target=int, affinity={last}), ""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        note = error.__notes__[0]
+    expected = f"no CPU that may be used here: the cpuset, and those that are online, leave {first}"
+    assert note.endswith(f"affinity {last} has {expected}"), note
+    assert os.sched_getaffinity(0) == own == {first}
+    Path(path).parent.joinpath("cgroup.procs").write_text(str(os.getpid()))
+    thread.start()  # as if nothing had been
+    thread.join()
 
 
 @in_child

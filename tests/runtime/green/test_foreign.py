@@ -115,12 +115,14 @@ def write():
 def read():
     threading.Thread(target=write).start()
     print(c.read(reads, ctypes.create_string_buffer(1), 1))
-for functions in (begun.wait, learn), (read,):
+def together(*functions):
     threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+together(begun.wait, learn)
+together(read)
 """
 
 

@@ -754,6 +754,25 @@ def test_install_leaves_thread_pool_executor() -> None:
         assert executor.submit(int).result() == 0
 
 
+@in_child(prints="interrupted\n")
+def test_ctrl_c_ends_a_wait_for_a_result() -> None:
+    go = sync.Event()
+
+    def interrupt() -> None:
+        wait_until_parked(threading.main_thread().native_id, private=True)  # type: ignore[name-defined]
+        os.kill(os.getpid(), signal.SIGINT)
+        go.wait()
+
+    with Executor(1) as executor:
+        future = executor.submit(interrupt)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            print("interrupted")
+        go.set()
+        assert future.result() is None
+
+
 # ---- races -----------------------------------------------------------------------------------------------------------
 
 
