@@ -9,7 +9,8 @@ import struct
 import subprocess
 import sys
 import termios
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -99,6 +100,28 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
+
+
+@contextmanager
+def ready(folder: Path, program: str, *command: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A program with pipes that has printed its first line, "ready"; at the end it is killed.
+
+    command: of the interpreter, in the folder, where the program is program.py.
+    """
+    (folder / "program.py").write_text(program)
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment(**variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def told(folder: Path, program: str, last: str, *command: str, **variables: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pyte
 import pytest
-from commands import completed, environment, lwp, python, refusal
+from commands import completed, environment, lwp, python, ready, refusal
 from conftest import in_child
 from this_machine import FREE_THREADED, needs_gil
 
@@ -84,20 +84,9 @@ def running(
     folder: Path, source: str, *options: str, command: tuple[str, ...] = (), **variables: str
 ) -> Iterator[Program]:
     """A program under `lwp run`, for the time of a `with`."""
-    (folder / "program.py").write_text(source)
-    with subprocess.Popen(
-        [sys.executable, *(command or ("-m", "runtime", "run", *options, "program.py"))],
-        cwd=folder,
-        env=environment(XDG_RUNTIME_DIR=str(folder), **variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield Program(process, folder)
-        finally:
-            process.kill()
+    command = command or ("-m", "runtime", "run", *options, "program.py")
+    with ready(folder, source, *command, XDG_RUNTIME_DIR=str(folder), **variables) as process:
+        yield Program(process, folder)
 
 
 @pytest.fixture

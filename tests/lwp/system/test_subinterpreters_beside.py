@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from commands import ready
 from conftest import environment, in_child, lwp, run_threads
 
 #: With it a child program finds subinterpreters.py of tests/.
@@ -79,30 +79,19 @@ def test_a_reader_passes_subinterpreters_by(option: str, own_gil: bool, count: i
 def test_a_program_with_subinterpreters_is_asked_from_outside(
     options: tuple[str, ...], own_gil: bool, count: int, tmp_path: Path
 ) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM_BESIDE)
     folder = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "runtime", "run", *options, "program.py", str(int(own_gil)), str(count), "1"],
-        cwd=tmp_path,
-        env=environment(**folder, **BESIDE),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            said = [
-                lwp(*question, process.pid, *rest, cwd=tmp_path, **folder).stdout
-                for question, *rest in (
-                    *2 * [(("dump",),)],
-                    (("top", "--once", "--every", "0.1"),),
-                    (("locks", "--seconds", "0.3"),),
-                    (("record", "--seconds", "0.3"), "-o", "t.json"),
-                )
-            ]
-            out, _ = process.communicate("\n", timeout=60)
-        finally:
-            process.kill()
+    command = ("-m", "runtime", "run", *options, "program.py", str(int(own_gil)), str(count), "1")
+    with ready(tmp_path, PROGRAM_BESIDE, *command, **folder, **BESIDE) as process:
+        said = [
+            lwp(*question, process.pid, *rest, cwd=tmp_path, **folder).stdout
+            for question, *rest in (
+                *2 * [(("dump",),)],
+                (("top", "--once", "--every", "0.1"),),
+                (("locks", "--seconds", "0.3"),),
+                (("record", "--seconds", "0.3"), "-o", "t.json"),
+            )
+        ]
+        out, _ = process.communicate("\n", timeout=60)
     assert (process.returncode, out) == (0, "0\n")
     of_main = said[:3] if shares_the_gil(own_gil) else said
     assert not [text for text in of_main if "of_a_subinterpreter" in text]
