@@ -48,13 +48,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="STATUS",
         help="After that report end pytest, or the worker of pytest-xdist, with this exit status, at once.",
     )
-    text = "As --lwp, and hold threads for a moment where it may matter; a failed test says which and where."
-    group.addoption("--lwp-chaos", nargs="?", const="", metavar="SEED", help=text)
-    text = (
-        "Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
-        "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back."
+    group.addoption(
+        "--lwp-chaos",
+        nargs="?",
+        const="",
+        metavar="SEED",
+        help="As --lwp, and hold threads for a moment where it may matter; a failed test says which and where.",
     )
-    group.addoption("--lwp-explore", nargs="?", const="", metavar="RUNS", help=text)
+    group.addoption(
+        "--lwp-explore",
+        nargs="?",
+        const="",
+        metavar="RUNS",
+        help="Explore: call each test's function RUNS times (1000) under different schedules of its threads, until "
+        "one makes it fail. What a test changes in a fixture of a wider scope than the function it must put back.",
+    )
     # Each of these, except replay, is also a key of [tool.lwp.explore] in pyproject.toml.
     for name, metavar, text in (
         ("replay", "TOKEN", "Run the one test that is selected under the schedule of a token."),

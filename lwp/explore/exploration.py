@@ -385,7 +385,8 @@ class Exploration:
             if looks:
                 accesses = recorder.accesses
                 found = Trial(plan, run, steps, accesses.found, accesses.looks, True, story.tasks)
-                attempt, seconds = partial(self._look, failure), min(seconds, self.left / 2)
+                attempt = partial(self._look, failure)
+                seconds = min(seconds, self.left / 2)
                 story.explain(reasons(found, attempt, seconds, exact=bool(story.ring)), found.accesses)
                 self._session.run(self._test, plan)  # what the last run prints stands below the report
             return run, story

@@ -113,12 +113,20 @@ class _Row:
         self.histogram[ns] += 1
 
     def add(self, other: _Row) -> None:
-        for name in ("objects", "taken", "count", "waited", "now", "histogram", "holds", "held", "unheard"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.longest, self.most = max(self.longest, other.longest), max(self.most, other.most)
+        self.objects += other.objects
+        self.taken += other.taken
+        self.count += other.count
+        self.waited += other.waited
+        self.longest = max(self.longest, other.longest)
+        self.now += other.now
+        self.most = max(self.most, other.most)
         self.wait_site = self.wait_site or other.wait_site
+        self.histogram += other.histogram
+        self.holds += other.holds
+        self.held += other.held
         if other.longest_hold > self.longest_hold:
             self.longest_hold, self.hold_site = other.longest_hold, other.hold_site
+        self.unheard += other.unheard
         self.unheard_site = other.unheard_site or self.unheard_site
 
     def told(self) -> dict[str, Any]:

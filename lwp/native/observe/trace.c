@@ -246,14 +246,13 @@ static const struct {
 
 static void record_event(enum event event, uint64_t a, uint64_t b)
 {
-    size_t known = sizeof records_of / sizeof *records_of;
-    enum trace_kind kind = event < known ? records_of[event].kind : 0;
-    int values = kind ? records_of[event].values : 0;
-
-    if (!kind)
+    if (event >= sizeof records_of / sizeof *records_of || !records_of[event].kind)
         return;
-    trace_note(kind, 0, 0, values == OF_ME ? (uint64_t)(uintptr_t)arch_thread_pointer() : values ? a : 0, values == 2 ? b : 0);
-    if (kind == TRACE_ENDS)
+    int values = records_of[event].values;
+    if (values == OF_ME)
+        a = (uintptr_t)arch_thread_pointer();
+    trace_note(records_of[event].kind, 0, 0, values ? a : 0, values == 2 ? b : 0);
+    if (event == EVENT_EXIT)
         leave_trace();
 }
 

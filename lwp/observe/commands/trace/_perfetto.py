@@ -84,7 +84,10 @@ def _events(timeline: Timeline) -> Iterator[_Event]:
             "ended": track.ended,
             "its first records are lost": not track.whole,
         }
-        life |= {key: told for key in ("placement", "group") if (told := getattr(track, key))}
+        if track.placement:
+            life["placement"] = track.placement
+        if track.group:
+            life["group"] = track.group
         event = {"ph": "X", "name": "life", "cat": "life", **at(track.number, track.begin)}
         yield event | {"dur": _us(track.end - track.begin + _SLACK), "args": life}
         for found in sorted([*track.spans, *track.seen], key=lambda found: found.begin):

@@ -74,9 +74,10 @@ static int begin_serving(struct scheduler *scheduler)
 {
     int error = scheduler_own_lwps(scheduler) ? scheduler_serve(scheduler) : scheduler_attach(scheduler);
 
-    return !error ? 0
-                  : refuse(PyExc_RuntimeError,
-                           error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
+    if (error)
+        return refuse(PyExc_RuntimeError,
+                      error == EBUSY ? "another thread runs this scheduler" : "the calling thread is on a scheduler itself");
+    return 0;
 }
 
 static int begin_running(struct scheduler *scheduler)

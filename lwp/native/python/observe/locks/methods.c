@@ -13,8 +13,10 @@
 
 static void count_taking(PyObject *object)
 {
+    if (!waiting_counts)
+        return;
     waiting_be_current(0);
-    struct delays *row = waiting_counts ? delays_of_object(object) : NULL;
+    struct delays *row = delays_of_object(object);
     if (row)
         waiting_count_taking(row);
 }
