@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -37,6 +41,18 @@ class BuildStripped(build_ext):  # type: ignore[misc]
         if reason := CORE["missing"]():
             raise SystemExit(reason)
         super().run()
+
+    def build_extensions(self) -> None:
+        one_after_another = self.compiler.compile
+        pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+        # setuptools starts one compiler at a time, and there are a hundred files.
+        def compile(sources: list[str], **options: Any) -> list[str]:
+            return list(chain(*pool.map(lambda source: one_after_another([source], **options), sources)))
+
+        self.compiler.compile = compile
+        with pool:
+            super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         build = next(build for build in BUILDS if build["EXTENSION"] is ext)

@@ -54,7 +54,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = f"{os.environ['XDG_RUNTIME_DIR']}/bytecode"
 
 #: What takes seconds to make: a test that needs it is slow.
-SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized", "symbols"}
+SLOW_FIXTURES = {"checked", "counted", "explored", "faulty", "installed", "sanitized", "symbols"}
 _left_out = pytest.StashKey[int]()  # how many slow tests
 
 
@@ -117,8 +117,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if number := config.stash.get(_left_out, 0):
         terminalreporter.write_line(
-            f"{number} slow tests were left out (of more than 0.3 s of a processor, of programs to install, of deeper"
-            " orders of the C): pytest --slow runs them too"
+            f"{number} slow tests were left out (of more than 0.3 s of a processor, of programs to install, of the C"
+            " that is explored): pytest --slow runs them too"
         )
 
 
