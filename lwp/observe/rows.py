@@ -106,7 +106,9 @@ class _Seen:
 
 
 def _row_of_many(alike: list[_Seen]) -> Row:
-    oldest = min(alike, key=lambda seen: seen.tid or 0)  # mostly: the order of the list changes with the CPU time
+    # By when they began: tids start again at 300 above pid_max, and the order of the list changes with the CPU time.
+    began = {ident: number for number, ident in enumerate(list(threading._active))}  # type: ignore[attr-defined]
+    oldest = min(alike, key=lambda seen: began.get(seen.thread.ident, len(began)))
     name = f"{len(alike):,} x {printable(name_of(oldest.thread.ident))}"
     cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
     return Row(name, None, oldest.state or "asleep", oldest.alike, cpu, None, count=len(alike))

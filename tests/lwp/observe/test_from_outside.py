@@ -671,6 +671,29 @@ def test_top_shows_rows_of_many(run: Run, options: tuple[str, ...]) -> None:
     assert text.splitlines()[-1].strip() == f"{count} threads"
 
 
+LAST_TID = "/proc/sys/kernel/ns_last_pid"
+TIDS_START_AGAIN = f"""
+import threading
+done = threading.Event()
+for name in "first", "second", "third", "fourth":
+    threading.Thread(target=done.wait, name=name, daemon=True).start()
+    with open({LAST_TID!r}, "w") as file:
+        file.write("299")
+print("ready", flush=True)
+input()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not os.access(LAST_TID, os.W_OK), reason="the kernel doesn't say which tid is next")
+def test_top_names_the_first_of_many_by_when_it_began(run: Run) -> None:
+    """Tids start again above pid_max, as they do every few minutes where many processes are started."""
+    with run(TIDS_START_AGAIN) as program:
+        program.dump_when(lambda found: len(crowd(found, "first")["threads"]) == 4)
+        text = program.ask("top", program.pid, "--once").stdout
+    assert re.search(r"^4 x first +asleep ", text, re.MULTILINE), text
+
+
 def test_top_counts_one_thread(run: Run) -> None:
     with run("import sys; print('ready', flush=True); sys.stdin.read()") as program:
         head, *_, last = program.ask("top", program.pid, "--once", "--every", "0.1").stdout.splitlines()
