@@ -331,8 +331,9 @@ lwp=$PWD/venv/bin/lwp example=$PWD/tree/examples/httpserver.py
 PROGRAMS = """\
 {venv}/bin/python -c '
 import tomllib
+from itertools import chain
 extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*extras["programs"], *extras["peers"], *extras["found"], sep="\\n")' >programs.txt
+print(*chain(*(extras[name] for name in ("lint", "programs", "peers", "found"))), sep="\\n")' >programs.txt
 {venv}/bin/pip install -q -r programs.txt"""
 
 # A threaded program prints the same on the runtime, except its last line, the time that it took.

@@ -106,6 +106,7 @@ def test_a_compiler_for_another_library_is_refused_in_a_sentence() -> None:
 
 
 def test_a_type_checker_sees_what_is_c_in_the_installed_package(installed: Environment, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(
         "from runtime import scheduler, sync\n"
         "reveal_type(scheduler.spawn(int).join())\n"
