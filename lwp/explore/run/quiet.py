@@ -17,7 +17,7 @@ from typing import Any
 from ... import native
 from ..results import Find, Unwound, name_of_error
 from ..tasks import cancellation
-from ..tasks.loops import lost, under_control, woken
+from ..tasks.loops import is_own, lost, under_control, woken
 from .plans import Plan
 
 _AWAITS = 100  # that a coroutine may come to while it is closed
@@ -139,7 +139,7 @@ class Quiet:
         import asyncio
 
         self._has_loops = True
-        self.has_tasks |= begins is not None and not isinstance(begins, asyncio.BaseEventLoop)
+        self.has_tasks |= begins is not None and not is_own(begins)
         loop = asyncio._get_running_loop()
         if loop is None or not native.explore_unwinding():
             return

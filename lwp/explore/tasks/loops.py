@@ -31,12 +31,9 @@ def lost(context: dict[str, Any]) -> Find | None:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if error is None:
         return DestroyedPending(_called(owner)) if context.get("message", "").startswith("Task was destroyed") else None
-    if "handle" in context:
-        found: Find = CallbackRaised(text)
-    elif owner is not None:
-        found = NeverRetrieved(text)
-    else:
+    if "handle" not in context and owner is None:
         return None
+    found: Find = CallbackRaised(text) if "handle" in context else NeverRetrieved(text)
     found.__cause__ = error
     return found.with_traceback(error.__traceback__)
 
@@ -46,11 +43,18 @@ def _called(task: Any) -> str:
     return f"{f'a task of {code.co_qualname}()' if code is not None else 'a task'} was destroyed while it was pending"
 
 
+def is_own(loop: Any) -> bool:
+    """Whether the loop is one of asyncio's own, which asks a selector for files and has the run's clock."""
+    from asyncio.selector_events import BaseSelectorEventLoop as Own
+
+    return isinstance(loop, Own) and getattr(loop.time, "__func__", None) is Own.time
+
+
 def under_control(before: Callable[[Any], None]) -> Callable[[Any], None]:
     """In place of BaseEventLoop._run_once(): waits until something is to be done, and calls what was ready then."""
 
     def run_once(loop: Any) -> None:
-        if native.explore_index() < 0:
+        if native.explore_index() < 0 or not is_own(loop):
             before(loop)
             return
         causes: list[int] = vars(loop).setdefault("_explore_causes", [])

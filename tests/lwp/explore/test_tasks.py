@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from unittest.mock import Mock
 
 import explored
 import pytest
@@ -757,6 +758,59 @@ def test_a_loop_of_another_package_is_told(strategy: str) -> None:
 
 def test_it_is_told_by_workers() -> None:
     assert explore(by_another_loop, runs=20, workers=2).report().endswith(TOLD)
+
+
+class HasItsOwnClock(asyncio.SelectorEventLoop):
+    """No second passes while it waits: it sets its clock to the first timer's time, as loops for tests do."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if self._scheduled and not self._ready:  # type: ignore[attr-defined]
+            self.now = self._scheduled[0]._when  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+class AsksNoSelector(HasItsOwnClock):
+    """Its selector is a mock, as aiostream's loop for tests has one."""
+
+    def __init__(self) -> None:
+        asyncio.BaseEventLoop.__init__(self)
+        self._selector = Mock()
+
+    def _process_events(self, events: object) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def close(self) -> None:
+        asyncio.BaseEventLoop.close(self)
+
+
+@pytest.mark.parametrize("kind", [HasItsOwnClock, AsksNoSelector])
+def test_a_loop_with_a_clock_of_its_own_runs_as_it_does_and_is_told(kind: type[asyncio.BaseEventLoop]) -> None:
+    async def main() -> None:
+        said: list[int] = []
+
+        async def say(seconds: int) -> None:
+            await asyncio.sleep(seconds)
+            said.append(seconds)
+
+        await asyncio.gather(say(2000), say(1000))
+        assert said == [1000, 2000]
+        assert asyncio.get_running_loop().time() == 2000
+
+    def test() -> None:
+        with asyncio.Runner(loop_factory=kind) as runner:
+            runner.run(main())
+
+    result = explore(test, runs=20, seed=1, granularity="sync")
+    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
+    assert result.report().endswith(TOLD)
 
 
 @pytest.fixture
