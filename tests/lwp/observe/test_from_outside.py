@@ -745,7 +745,7 @@ input()
 """
 
 
-@pytest.mark.parametrize("columns", [160, 80])
+@pytest.mark.parametrize("columns", [160, 72])
 def test_top_shows_where_a_thread_is_placed(run: Run, columns: int) -> None:
     """If it is placed otherwise than the main thread, and where there is room."""
     with run(PLACED) as program:
