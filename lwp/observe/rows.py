@@ -105,10 +105,9 @@ class _Seen:
         return Row(printable(name), self.tid, state, self.waits, self.cpu, _switches(self.tid), placed)
 
 
-def _row_of_many(alike: list[_Seen]) -> Row:
-    # By when they began: tids start again at 300 above pid_max, and the order of the list changes with the CPU time.
-    began = {ident: number for number, ident in enumerate(list(threading._active))}  # type: ignore[attr-defined]
-    oldest = min(alike, key=lambda seen: began.get(seen.thread.ident, len(began)))
+def _row_of_many(alike: list[_Seen], began: dict[int | None, int]) -> Row:
+    """began: a number for each tid, in the order in which the threads began.  Green threads are in that order."""
+    oldest = min(alike, key=lambda seen: began.get(seen.tid, 0))
     name = f"{len(alike):,} x {printable(name_of(oldest.thread.ident))}"
     cpu = None if oldest.cpu is None else sum(seen.cpu or 0 for seen in alike)
     return Row(name, None, oldest.state or "asleep", oldest.alike, cpu, None, count=len(alike))
@@ -139,12 +138,14 @@ def rows(which: Iterable[tuple[float, int]], most: int = sys.maxsize) -> tuple[l
         see(thread, tid, cpu, states.get(thread.ident, "") if thread is not None else "")
     for state, thread in green:
         see(thread, None, None, state)
+    # tids don't have this order, because they start again at 300 above pid_max; `which` changes with the CPU time.
+    began: dict[int | None, int] = {tid: number for number, tid in enumerate(threads)}
     found: list[Row] = []
     left = 0
     for some in alike.values():
         room = most - len(found)
         if len(some) > FEW and room:
-            found.append(_row_of_many(some))
+            found.append(_row_of_many(some, began))
             continue
         left += len(some[room:])
         for seen in some[:room]:
