@@ -739,13 +739,13 @@ PLACED = """
 from runtime import Thread
 from runtime.sync import Event
 never = Event()
-Thread(target=never.wait, name="placed", nice=7, daemon=True).start()
+Thread(target=never.wait, name="placed beside the others", nice=7, daemon=True).start()
 print("ready", flush=True)
 input()
 """
 
 
-@pytest.mark.parametrize("columns", [160, 72])
+@pytest.mark.parametrize("columns", [160, 80])
 def test_top_shows_where_a_thread_is_placed(run: Run, columns: int) -> None:
     """If it is placed otherwise than the main thread, and where there is room."""
     with run(PLACED) as program:
