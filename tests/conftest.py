@@ -35,7 +35,17 @@ from native_helper import NativeHelper, dynamic_library, helper_path, many_libra
 from nothing_left import nothing_left, pytest_collection_finish
 from seccomp import filter_program, refuse
 from shared_by_workers import crowd, made_once
-from this_machine import FREE_THREADED, HELPERS, ROOT, SLOW, TREE, needs_fast_turns, needs_gil, one_processor
+from this_machine import (
+    FREE_THREADED,
+    HELPERS,
+    ROOT,
+    SLOW,
+    TREE,
+    needs_fast_turns,
+    needs_gil,
+    needs_mypy,
+    one_processor,
+)
 from traced_calls import count_calls, lines_between_marks, under_strace
 
 # A shell's `&`, nohup and some CI start pytest with SIGINT ignored: each program of a test would inherit that, and no

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import queue
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_mypy
 
 import runtime
 from runtime import native, scheduler, threading
@@ -129,9 +128,8 @@ except (queue.Empty, stock_queue.Full):
 """
 
 
+@needs_mypy
 def test_type_checkers_take_ours_for_threadings(tmp_path: Path) -> None:
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
     (tmp_path / "user.py").write_text(USER)
     (tmp_path / "wrong.py").write_text("from runtime import sync, threading\nthreading.Lok()\nsync.Event(1)\n")
     checked = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import platform
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import TREE, Environment
+from conftest import TREE, Environment, needs_mypy
 
 from runtime.native import _core
 
@@ -106,9 +105,8 @@ def test_a_compiler_for_another_library_is_refused_in_a_sentence() -> None:
     assert built == f"{SUPPORTED}this C compiler, musl-gcc -static, is for another C library\n"
 
 
+@needs_mypy
 def test_a_type_checker_sees_what_is_c_in_the_installed_package(installed: Environment, tmp_path: Path) -> None:
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
     (tmp_path / "program.py").write_text(
         "from runtime import scheduler, sync\n"
         "reveal_type(scheduler.spawn(int).join())\n"
