@@ -331,9 +331,8 @@ lwp=$PWD/venv/bin/lwp example=$PWD/tree/examples/httpserver.py
 PROGRAMS = """\
 {venv}/bin/python -c '
 import tomllib
-from itertools import chain
 extras = tomllib.load(open("tree/pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(*chain(*(extras[name] for name in ("lint", "programs", "peers", "found"))), sep="\\n")' >programs.txt
+print(*(one for name in ("lint", "programs", "peers", "found") for one in extras[name]), sep="\\n")' >programs.txt
 {venv}/bin/pip install -q -r programs.txt"""
 
 # A threaded program prints the same on the runtime, except its last line, the time that it took.
