@@ -170,8 +170,7 @@ class Exploration:
 
     def stuck(self) -> Result:
         watch = self._session.watch
-        end = "file" if watch.waits else "spins" if watch.spins else "blocked"
-        return self.inconclusive(end, seconds=watch.patience, place=watch.place)
+        return self.inconclusive(watch.what, seconds=watch.patience, place=watch.place)
 
     # ---- what was found ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...look import SHEET
 from ..results import Result
 from ..run.plans import Kind
-from .events import RAISE, Event, Holding, Line, Thing, Wait
+from .events import RAISE, Holding, Line, Thing, Wait
 from .report import chosen, closing, left_out, notes_of, rated
 from .story import Story
 from .told import Told
@@ -196,11 +196,9 @@ class _Picture:
             self._bands.append(_item(kind, self._next_row(), (min(begin, end), max(begin, end))))
 
     def _lives(self) -> list[str]:
-        ends = {event.thread: self._row_of[id(event)] + 1 for event in self._ended()}
+        rows = ((event.thread, self._row_of.get(id(event))) for event in self._story.events if event.kind == Kind.END)
+        ends = {thread: row + 1 for thread, row in rows if row is not None}
         return [_item("life", 2, both, end=ends.get(thread, self._end)) for thread, both in self._columns.items()]
-
-    def _ended(self) -> list[Event]:
-        return [event for event in self._story.events if event.kind == Kind.END and id(event) in self._row_of]
 
     def _blocked(self) -> list[str]:
         """Hatched areas: from where a thread came to wait until it went on."""

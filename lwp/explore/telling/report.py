@@ -338,7 +338,10 @@ def realism(result: Result) -> str:
     if result.other_order is None:
         return gil
     order = "needs another order than asyncio's" if result.other_order else "possible in asyncio's order"
-    return f"{gil}, {order}" if result._has_threads else order
+    if result._has_threads:
+        return f"{gil}, {order}"
+    chosen = result.outcome is Outcome.FOUND and result.deviations
+    return f"{order} if its files and timers come so" if chosen else order
 
 
 def closing(result: Result) -> list[str]:

@@ -106,11 +106,8 @@ def option(config: pytest.Config, name: str) -> Any:
     try:
         return CHECKS[name](value)
     except ValueError as error:
-        raise pytest.UsageError(f"{flag}={value}: {_said(name, error)}") from None
-
-
-def _said(name: str, error: ValueError) -> str:
-    return str(error) if name == "strategy" else f"{name.upper()} is {error}"
+        said = str(error) if name == "strategy" else f"{name.upper()} is {error}"
+        raise pytest.UsageError(f"{flag}={value}: {said}") from None
 
 
 def _settings(config: pytest.Config) -> dict[str, Any]:

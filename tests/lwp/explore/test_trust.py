@@ -556,6 +556,31 @@ def test_it_is_back_in_time_though_threads_do_not_end(slow: float) -> None:  # e
         assert time.monotonic() - began < 3 * slow, test
 
 
+@in_child
+def test_a_thread_that_comes_to_no_point_is_told_by_what_it_does() -> None:
+    """The LWP still sleeps when the next run would begin, which would take it for one from before the test."""
+    import hashlib
+
+    from lwp.explore import explore
+    from runtime.scheduler import spawn
+
+    sleep = ctypes.CDLL(None).sleep
+
+    def waits_for_a_call() -> None:
+        run_thread(threading.Thread(target=sleep, args=(3,)))
+
+    def waits_for_an_lwp() -> None:
+        run_thread(threading.Thread(target=lambda: spawn(sleep, (3,)).join()))
+
+    def computes() -> None:
+        run_thread(threading.Thread(target=lambda: hashlib.pbkdf2_hmac("sha1", b"", b"", 10**8)))
+
+    blocked, spins = "a thread is blocked in a call", "a thread spins or computes"
+    for test, told in (waits_for_a_call, blocked), (waits_for_an_lwp, blocked), (computes, spins):
+        report = explore(test, runs=3, seed=1, early_timeouts=False).report()
+        assert report.startswith(f"INCONCLUSIVE: {told}"), report
+
+
 def test_a_daemon_that_sleeps_for_ever_ends_with_its_run() -> None:
     began = time.monotonic()
     result = explore(heartbeat, runs=500, seed=1, early_timeouts=True)

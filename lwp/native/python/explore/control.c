@@ -382,7 +382,7 @@ static struct sigaction escape_before;
 
 /* Called without the GIL.  The ident of a thread that runs and came to no point for that long, or for a moment when the run's time is up;
  * 0: nobody watches any more. */
-static unsigned long watch_progress(int64_t patience, int signals, long *progress, int *waits)
+static unsigned long watch_progress(int64_t patience, int signals, long *progress, const char **waits)
 {
     struct explored *seen = NULL;
     int64_t since = 0;
@@ -399,7 +399,7 @@ static unsigned long watch_progress(int64_t patience, int signals, long *progres
         if (!thread || thread != seen || *progress != before)
             since = now;
         else if (now - since >= patience || (now >= atomic_load(&run_until) && now - since >= MOMENT)) {
-            *waits = thread->op.kind == EXPLORE_FILE;
+            *waits = thread->state == EXPLORED_RUNNING ? NULL : thread->op.kind == EXPLORE_FILE ? "file" : "blocked";
             return lwp_of_green(thread->green)->ident;
         }
         seen = thread;
@@ -409,23 +409,23 @@ static unsigned long watch_progress(int64_t patience, int signals, long *progres
     return 0;
 }
 
-/* (seconds, descriptor): the ident of a thread that runs and came to no point for that long, a number that is the same as long as it comes to
- * none, and whether it waits for a file, with all the others; None when nobody watches any more.  The numbers of signals are read from the
- * descriptor, and SIGINT ends the run; -1: there is none. */
+/* (seconds, descriptor): the ident of a thread that came to no point for that long, a number that is the same as long as it comes to none,
+ * and None if the thread runs: otherwise it waits with all the others, for a "file" or "blocked" by an LWP.  None when nobody watches any
+ * more.  The numbers of signals are read from the descriptor, and SIGINT ends the run; -1: there is none. */
 static PyObject *watch_run(PyObject *module, PyObject *args)
 {
     double seconds;
     int signals;
     unsigned long ident;
     long progress = 0;
-    int waits = 0;
+    const char *waits = NULL;
 
     if (!PyArg_ParseTuple(args, "di:explore_watch", &seconds, &signals))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     ident = watch_progress((int64_t)(seconds * PARK_SECOND), signals, &progress, &waits);
     Py_END_ALLOW_THREADS
-    return ident ? Py_BuildValue("(klN)", ident, progress, PyBool_FromLong(waits)) : Py_NewRef(Py_None);
+    return ident ? Py_BuildValue("(klz)", ident, progress, waits) : Py_NewRef(Py_None);
 }
 
 /* (on): before and after explore_watch() is called, by the thread that explores. */
