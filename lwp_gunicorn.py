@@ -119,7 +119,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             # A timeout keeps the descriptor, which all workers share, in nonblocking mode.  Otherwise accept(2) would
             # keep the LWP when another worker takes the connection that poll(2) has reported.
             listener.settimeout(_FOREVER)
-            threading.Thread(target=self.accept, args=(listener,), daemon=True).start()
+            # The listener may be closed before its thread has a first turn, and has no address then.
+            threading.Thread(target=self.accept, args=(listener, listener.getsockname()), daemon=True).start()
         # A worker that hangs gives its main thread no turn to handle the arbiter's SIGABRT.  So C tells where it hangs.
         faulthandler.enable(2, all_threads=False)
         while self.alive and self.ppid == os.getppid():
@@ -134,9 +135,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             self.notify()
             places -= self.places.acquire(timeout=1)
 
-    def accept(self, listener: Any) -> None:
+    def accept(self, listener: Any, address: Any) -> None:
         """Starts a thread for each connection, until the listener is closed."""
-        address = listener.getsockname()
         named = SimpleNamespace(getsockname=lambda: address)  # a connection may begin when the listener is closed
         while True:
             self.places.acquire()

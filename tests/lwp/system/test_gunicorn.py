@@ -193,6 +193,23 @@ def test_a_restart_loses_no_request(tmp_path: Path) -> None:
         assert "rror" not in server.log.read_text()
 
 
+def test_a_worker_that_is_told_to_end_before_it_serves(tmp_path: Path) -> None:
+    """Its listener is closed before the thread that accepts has had a turn."""
+    early = """
+import os, signal
+try:
+    os.mkdir("first")
+    os.kill(os.getpid(), signal.SIGTERM)
+except FileExistsError:
+    pass
+from worker_app import app
+"""
+    (tmp_path / "early.py").write_text(early)
+    with served(tmp_path, app="early:app") as server:
+        assert server.log.read_text().count("Booting worker") == 2
+        assert "rror" not in server.log.read_text()
+
+
 def has_ended(process: int) -> bool:
     return not os.path.exists(f"/proc/{process}")
 
