@@ -36,7 +36,6 @@ _COLLECT_EVERY = 32  #: runs
 #: objects too; there a collection that finds nothing has the next one wait twice as long.
 _CLEAN_EVERY, _CLEAN_SELDOM = (1000, 8000) if "t" in sys.abiflags else (100, 100)
 _GRACE = 1.0  # seconds that a thread is given to come to an end, once it was told to
-_LOOK = 0.2  # seconds for which a thread is looked at: a thread that computes has a fortieth of a processor in any case
 
 #: Told at each point of a run: the thread's number, the kind of what comes next, its object, the run's clock.
 Note = Callable[[int, int, object, float], None]
@@ -236,11 +235,10 @@ class Watch:
         self.patience = patience
         self.place = ""  #: where the thread was that came to no point
         self.spins = False  #: the thread ended when it was told to, so it was in Python code
-        self.what = ""  #: which of ENDS tells what the thread does there
+        self.what = ""  #: which of ENDS tells what the thread did there
 
     def begin(self) -> None:
         self._signals = _Signals()
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
         native.explore_watching(True)
         self._lwp = spawn(self._look)
 
@@ -255,16 +253,9 @@ class Watch:
 
     def _look(self) -> None:
         while found := native.explore_watch(self.patience, self._signals.fd):
-            ident, _, waits = found
+            ident, _, self.what, self.spins = found
             self.place = _place(native.current_frames().get(ident))
-            self.spins = not waits
-            self.what = waits or ("spins" if self._takes_a_processor() else "blocked")
-            native.explore_interrupt(0 if waits else ident)
-            if self.spins and native.explore_watch(_GRACE, -1) == found:
+            native.explore_interrupt(ident if self.spins else 0)
+            if self.spins and (native.explore_watch(_GRACE, -1) or ())[:2] == found[:2]:
                 self.spins = False
                 native.explore_escape()
-
-    def _takes_a_processor(self) -> bool:
-        before = time.clock_gettime(self._clock)
-        native.explore_watch(_LOOK, -1)
-        return time.clock_gettime(self._clock) - before > _LOOK / 40

@@ -340,8 +340,8 @@ def realism(result: Result) -> str:
     order = "needs another order than asyncio's" if result.other_order else "possible in asyncio's order"
     if result._has_threads:
         return f"{gil}, {order}"
-    chosen = result.outcome is Outcome.FOUND and result.deviations
-    return f"{order} if its files and timers come so" if chosen else order
+    varied = result.outcome is Outcome.FOUND and result.deviations
+    return f"{order} if its files and timers come so" if varied else order
 
 
 def closing(result: Result) -> list[str]:

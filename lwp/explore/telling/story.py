@@ -76,9 +76,7 @@ class Story:
         self._mark_jumps()
         self.told = self._with_waits()
         self._follow()
-        for one in raised:
-            if one.caught and (one.error != id(run.error) or one is self.first_raised):
-                self._insert(Event(one.step - 1, one.thread, CAUGHT, one.place, raised=one))
+        self._add_caught(raised)
         stuck = [(thread, event) for thread, event in self.next.items() if self._is_stuck and not self._may[thread]]
         # A loop waits when its tasks do.
         loops = {self.tasks[thread] for thread, _ in stuck if self.tasks[thread] >= 0}
@@ -185,6 +183,11 @@ class Story:
                 before = [one for one in accesses if one.number < use.number and one.writes and conflict(one, use)]
                 return [*before[-1:], use] if before else []
         return []
+
+    def _add_caught(self, raised: list[Raised]) -> None:
+        for one in raised:
+            if one.caught and (one.error != id(self.run.error) or one is self.first_raised):
+                self._insert(Event(one.step - 1, one.thread, CAUGHT, one.place, raised=one))
 
     def _insert(self, event: Event) -> None:
         """Behind the step that it was part of, and what is told of that already."""
