@@ -118,7 +118,7 @@ def _explore(
         print("lwp: the test skips itself:", printable(str(error)), file=sys.stderr)
         return 3
     line.clear()
-    if result.error is None and not result._tried.has_threads and (tests := target.tests()):
+    if result.error is None and not result._tried.varies and (tests := target.tests()):
         raise click.UsageError(
             f"{target.what} starts no thread when it is run. It has tests, of which one can be named: "
             f"{target.what}::{', ::'.join(tests[:6])}{', ...' * (len(tests) > 6)}"

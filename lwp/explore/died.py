@@ -80,7 +80,7 @@ def _teller(tell: Callable[[object], object]) -> Note:
 def died(once: Once, plan: Plan, max_steps: int, how: str, found_by: str, runs: int) -> Result:
     """The run of that plan has ended its process: in that way, if `how` says it."""
     began, tried = time.monotonic(), Tried()
-    tried.has_threads = True
+    tried.varies = True
     children = _Children(once, max_steps, how)
     schedule = next((found for _ in range(_TRIES) if (found := children.attempt(plan))), None)
     if schedule is None:

@@ -9,7 +9,7 @@ from .results import Inconclusive, Outcome, Result, Text
 ENDS = {
     # The test is not fit for it.
     "changes": "the test passes when it is called first, and fails when it is called again in the same way ({what}): "
-    "it, or a fixture that is made once, keeps something from call to call",
+    "it, or a fixture that is made once, keeps something from call to call, or its files come in another order",
     "differs": "the test does not do the same each time that its threads run in the same order",
     "threads": "the test starts more than 1,024 threads in a run",
     "systematic threads": "dfs and dpor follow at most {most} threads, and the test has {threads}",

@@ -281,7 +281,7 @@ class Exploration:
         from .telling.words import deviation
 
         kinds = itertools.product(GRANULARITIES, (Strikes.NOTHING, Strikes.EARLY))
-        if not self.tried.has_threads or (found := self._sought(None, *kinds)) is None:
+        if not self.tried.varies or (found := self._sought(None, *kinds)) is None:
             return []
         found = shrink(found, lambda plan: self._schedule(plan, None), seconds=_SHRINK_RACE, coarser=True)
         run, story = self._recorded(found.plan, with_states=False)
@@ -423,12 +423,10 @@ class Exploration:
         if not claim:
             return self.spent()
         once, again = (self._session.run(self._test, Plan(granularity=granularity)) for _ in range(2))
-        if Ending.OUT_OF_TIME in (once.ending, again.ending):
+        if Ending.OUT_OF_TIME in (once.ending, again.ending) or self.tried.has_files or self.tried.has_tasks:
             return self.spent()
         if once.hash != again.hash:
             return self.inconclusive("differs")
-        if self.tried.has_tasks:
-            return self.spent()
         more = "" if granularity == "sync" else "".join(f"\n{line}" for line in left_out(self.tried.unswitched))
         turns = ", and tasks where files and timers leave their order open" if self.tried.tasks else ""
         return self._exhausted(f"{claim}{turns}: ", more)

@@ -213,9 +213,7 @@ class _Search:
                 if (result := exploration.found(plan, run, name)) is not None:
                     return result
                 exploration.give(seconds)
-            elif not (
-                exploration.tried.has_threads or self._session.quiet.may_have_missed_tasks or (strikes and run.tasks)
-            ):
+            elif not (exploration.tried.varies or self._session.quiet.may_have_missed_tasks or (strikes and run.tasks)):
                 return exploration.alone()
             self._tell()
             if exploration.result.runs >= runs or (seconds is not None and exploration.seconds >= seconds):

@@ -56,12 +56,6 @@ def _matters(instruction: dis.Instruction) -> bool:
     return not instruction.opname.startswith(_LOCAL)
 
 
-def _jumps_back(name: str) -> bool:
-    """Whether the instruction jumps back and looks at the eval breaker; in 3.11 conditional jumps do so too
-    (POP_JUMP_BACKWARD_IF_TRUE and others)."""
-    return "JUMP_BACKWARD" in name and not name.endswith("NO_INTERRUPT")
-
-
 def map_of(code: CodeType) -> bytes:
     """A byte for each two bytes of code: 1 if a switch before it matters, 2 if CPython with a GIL may switch there, 4
     if a recorder looks at it.
@@ -80,7 +74,8 @@ def map_of(code: CodeType) -> bytes:
             found[place] |= _LOOKED_AT
         if name == "EXTENDED_ARG" or name == "CACHE":
             continue
-        if after_call or _jumps_back(name):
+        # What jumps back looks at the eval breaker: in 3.11 POP_JUMP_BACKWARD_IF_TRUE and its like do so too.
+        if after_call or ("JUMP_BACKWARD" in name and not name.endswith("NO_INTERRUPT")):
             found[place] |= _AT_GIL
         after_call = name.startswith(("CALL", "RESUME")) and name != "CALL_INTRINSIC_1"
     return bytes(found)

@@ -104,6 +104,7 @@ class Made(NamedTuple):
     tasks: int = 0  #: of the run that had most
     switched: int = 0  #: whether in some run there was a choice of the thread, or task, that goes on
     timed: int = 0  #: whether in some run one of several slept, or waited with a timeout
+    files: int = 0  #: whether in some run a loop went on for a file that the kernel made ready
     steps: int = 0  #: of all
     longest: int = 0  #: steps
     slowest: int = 0  #: nanoseconds

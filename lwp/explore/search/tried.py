@@ -76,7 +76,10 @@ class Tried:
         self.tasks = 0  #: of the run that had most
         self.has_timers = False  #: some run had sleeps or timeouts
         self.early = 0  #: runs in which they may
-        self.has_threads = False  #: some run had a thread besides the test's own, or tasks of which one could go first
+        self.has_files = False  #: in some run a loop went on for a file that the kernel made ready
+        #: Another run may differ from the first: in some run there was a thread besides the test's own, tasks of which
+        #: one could go first, or such a file.
+        self.varies = False
         self.turns_from = 0  #: the step from which on threads had their turns only, if a run was that long
         self.ended_by = ""  #: what ended the search before its time
         self.kills = False  #: the first run ended threads that would have gone on, as a pool's
@@ -95,8 +98,9 @@ class Tried:
         self.steps = max(self.steps, made.longest)
         self.threads = max(self.threads, made.threads)
         self.tasks = max(self.tasks, made.tasks)
-        self.has_threads |= bool(made.switched)
+        self.varies |= bool(made.switched or made.files)
         self.has_timers |= bool(made.timed)
+        self.has_files |= bool(made.files)
         self.early += made.runs * (Strikes.EARLY in plan.strikes)
         self.coverage.add(plan, made)
 
@@ -104,7 +108,7 @@ class Tried:
         """Adds what another process has tried."""
         self.runs += other.runs
         self.schedules |= other.schedules
-        for name in ("steps", "threads", "tasks", "turns_from", "has_threads", "has_timers", "has_tasks"):
+        for name in ("steps", "threads", "tasks", "turns_from", "varies", "has_timers", "has_files", "has_tasks"):
             setattr(self, name, max(getattr(self, name), getattr(other, name)))
         self.early += other.early
         self.ended_by = self.ended_by or other.ended_by
@@ -127,10 +131,11 @@ class Tried:
 
     @property
     def timers(self) -> str:
-        """For a report: in which order sleeps and timeouts have ended, if there are some."""
-        if not self.early:
-            return "\n  sleeps and timeouts ended in order of time: --early-timeouts tries others" * self.has_timers
-        return f"\n  sleeps and timeouts ended in any order in {counted(self.early, 'run')}"
+        """For a report: in which order files came, and sleeps and timeouts ended, if there are some."""
+        files = "\n  files that were ready at different times kept that order" * self.has_files
+        if self.early:
+            return f"{files}\n  sleeps and timeouts ended in any order in {counted(self.early, 'run')}"
+        return files + "\n  sleeps and timeouts ended in order of time: --early-timeouts tries others" * self.has_timers
 
     def failures(self) -> str:
         """For a report: that there was no failure, except known ones, and what loops have only logged."""
@@ -145,7 +150,7 @@ class Tried:
             f"{self.failures()}"
         )
         end = "\n  tasks of asyncio ran: their order was not explored" * self.has_tasks
-        if not self.has_threads:
+        if not self.varies:
             return head + self.alone + self.timers + end
         who = f"{counted(self.threads - self.tasks, 'thread')}, {counted(self.tasks, 'task')}"
         size = f"  up to {who if self.tasks else f'{self.threads} threads'} and {self.steps:,} steps a run"

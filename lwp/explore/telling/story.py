@@ -82,7 +82,8 @@ class Story:
         loops = {self.tasks[thread] for thread, _ in stuck if self.tasks[thread] >= 0}
         self.waits = [self._wait(*one) for one in stuck if one[0] not in loops or not one[1].is_inner]
         self._notes = {}
-        self.ring = self._find_ring()
+        waits = {wait.thread: wait for wait in self.waits}
+        self.ring = [waits[thread] for thread in next(rings({thread: wait.on for thread, wait in waits.items()}), [])]
         self.cycle = _find_cycle([_key(event) for event in self.events]) if self.ending == Ending.LIMIT else None
 
     # ---- for its readers ---------------------------------------------------------------------------------------------
@@ -389,10 +390,6 @@ class Story:
                 if one is thing or (one.lock is thing and thread != waits):
                     return Holding(thing, thread, Event(-1, thread, Kind.ACQUIRE, place))
         return None
-
-    def _find_ring(self) -> list[Wait]:
-        waits = {wait.thread: wait for wait in self.waits}
-        return [waits[thread] for thread in next(rings({wait.thread: wait.on for wait in self.waits}), [])]
 
 
 def _is_lost(signal: Event, wait: Event) -> bool:

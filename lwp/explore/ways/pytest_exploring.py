@@ -168,7 +168,7 @@ def explore_item(
         what = "--lwp-explore-replay" if isinstance(error, BadToken) else "@pytest.mark.explore"
         pytest.fail(f"{what}: {error}", pytrace=False)
     raises = result.token is not None and not isinstance(result.error, Find)
-    if raises and token is None and not result._tried.has_threads:
+    if raises and token is None and not result._tried.varies:
         return None
     if result.token is not None:
         result.command = f"pytest {shlex.quote(where(item))} --lwp-explore-replay {result.token}"

@@ -241,7 +241,7 @@ def _outcome(result: Result, late: bool) -> str:
     """As a summary names it."""
     if result.error is not None:
         return result.outcome.value
-    if not result._tried.has_threads:
+    if not result._tried.varies:
         return "no thread"
     if result.known:
         return "known"

@@ -153,6 +153,7 @@ struct explore_run {
     int tasks, cancellers; /* of these */
     enum { EXPLORE_NOT_CANCELLED, EXPLORE_CANCELLED, EXPLORE_CANCELLED_BY_TIMEOUT } cancelled; /* whether a canceller has gone on */
     int timed; /* a thread with a deadline went on */
+    int files; /* a loop went on for a file that the kernel made ready, and no thread of the run */
     long choices; /* steps at which more than one could go on */
     long number; /* of this run in the process */
     long made; /* Thread objects */

@@ -407,7 +407,7 @@ int explore_prepare(struct scheduler *s, const struct explore_plan *plan, int64_
     explore_forget_numbers();
     explore_run.count = explore_run.tasks = explore_run.cancellers = explore_run.abandoned = 0;
     explore_run.cancelled = EXPLORE_NOT_CANCELLED;
-    explore_run.made = explore_run.choices = explore_run.timed = 0;
+    explore_run.made = explore_run.choices = explore_run.timed = explore_run.files = 0;
     explore_run.number++;
     explore_run.missed = 0;
     explore_run.hash = explore_run.schedule = 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import os
 import re
 import socket
 import sys
@@ -836,6 +837,61 @@ def test_a_loop_that_no_explored_thread_runs_is_left_alone() -> None:
     result = explore(lambda: together(int, int), strategy="dfs", granularity="sync")
     assert result.outcome is Outcome.EXHAUSTED
     assert TOLD not in result.report()
+
+
+KEPT = "\n  files that were ready at different times kept that order"
+
+
+def reads(made: Callable[[], tuple[int, int]]) -> Callable[[], None]:
+    """A test of one task, which waits until it can read what it has written."""
+
+    async def main() -> None:
+        out, into = made()
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(out, came.set)
+        os.write(into, b".")
+        await came.wait()
+        loop.remove_reader(out)
+        os.close(out), os.close(into)
+
+    return lambda: asyncio.run(main())
+
+
+def test_a_file_that_the_kernel_makes_ready_is_told_as_not_varied() -> None:
+    result = explore(reads(os.pipe))
+    assert result.runs > 1
+    assert KEPT in result.report()
+    assert "no thread was started" not in result.report()
+
+
+def test_a_socket_within_the_process_is_ready_when_it_was_written_to() -> None:
+    def pair() -> tuple[int, int]:
+        out, into = socket.socketpair()
+        return out.detach(), into.detach()
+
+    result = explore(reads(pair))
+    assert result.runs == 1
+    assert result.outcome is Outcome.EXHAUSTED
+    assert KEPT not in result.report()
+
+
+def asks_two_processes() -> None:
+    """Right in whatever order they answer and end."""
+
+    async def main() -> None:
+        async def run(number: int) -> bytes:
+            echo = await asyncio.create_subprocess_exec("/bin/echo", str(number), stdout=asyncio.subprocess.PIPE)
+            return (await echo.communicate())[0]
+
+        assert await asyncio.gather(run(1), run(2)) == [b"1\n", b"2\n"]
+
+    asyncio.run(main())
+
+
+def test_a_test_is_not_blamed_if_processes_end_in_another_order_each_time() -> None:
+    result = explore(asks_two_processes, runs=200, seconds=20)
+    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
+    assert KEPT in result.report()
 
 
 def a_test_that_imports_asyncio_itself() -> None:

@@ -203,7 +203,7 @@ enum { MOST_RUNS = 100, MOST_DEPTH = 9 };
 
 /* What the runs of one call did: the class Made. */
 static struct {
-    int runs, threads, tasks, switched, timed;
+    int runs, threads, tasks, switched, timed, files;
     long steps, longest;
     int64_t slowest; /* ns */
     uint32_t covered[MOST_DEPTH + 1]; /* runs by depth, if no longer than the plan expected */
@@ -226,6 +226,7 @@ static int64_t add_up(const struct explore_plan *plan, int64_t began)
     made.tasks = Py_MAX(made.tasks, explore_run.tasks);
     made.switched |= explore_run.count - explore_run.tasks - explore_run.cancellers > 1 || explore_run.choices > 0;
     made.timed |= explore_run.timed && explore_run.count > 1;
+    made.files |= explore_run.files;
     made.steps += explore_run.step;
     made.longest = Py_MAX(made.longest, explore_run.step);
     made.slowest = Py_MAX(made.slowest, now - began);
@@ -304,11 +305,11 @@ static PyObject *explore_run_(PyObject *module, PyObject *args)
     error = NULL;
     PyObject *covered = PyBytes_FromStringAndSize((char *)made.covered, sizeof made.covered);
     PyObject *schedules = PyBytes_FromStringAndSize((char *)made.schedules, made.runs * (Py_ssize_t)sizeof *made.schedules);
-    return Py_BuildValue("((iNilKKliiiilii)(iiiiillLNN))", (int)explore_run.outcome, found, error_thread, explore_run.step,
+    return Py_BuildValue("((iNilKKliiiilii)(iiiiiillLNN))", (int)explore_run.outcome, found, error_thread, explore_run.step,
                          explore_run.schedule, explore_run.hash, explore_run.missed, explore_run.count, explore_run.in_circle,
                          explore_run.hurried, explore_run.tasks, explore_run.choices, explore_run.cancellers,
-                         (int)explore_run.cancelled, made.runs, made.threads, made.tasks, made.switched, made.timed, made.steps,
-                         made.longest, (long long)made.slowest, covered, schedules);
+                         (int)explore_run.cancelled, made.runs, made.threads, made.tasks, made.switched, made.timed, made.files,
+                         made.steps, made.longest, (long long)made.slowest, covered, schedules);
 }
 
 static PyObject *list_steps(PyObject *module, PyObject *unused)

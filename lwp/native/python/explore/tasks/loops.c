@@ -400,13 +400,15 @@ static PyObject *wake_loop(PyObject *module, PyObject *ready)
     return me && !me->loop && point(me, &op) < 0 ? NULL : PyBool_FromLong(waits);
 }
 
-/* (a descriptor): whether it is a Unix socket whose peer is in this process. */
+/* (a descriptor that is ready): whether it is a Unix socket whose peer is in this process. */
 static PyObject *is_within(PyObject *module, PyObject *fd)
 {
     struct ucred peer = {0};
     socklen_t size = sizeof peer;
 
-    return PyBool_FromLong(getsockopt((int)PyLong_AsLong(fd), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid());
+    int within = getsockopt((int)PyLong_AsLong(fd), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid();
+    explore_run.files |= !within;
+    return PyBool_FromLong(within);
 }
 
 /* On the run's clock, in seconds. A loop looks at it twice for each handle, and these are no looks of the program's. */
