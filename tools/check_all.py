@@ -57,11 +57,9 @@ ONCE = (
 #: The C of the protocols, explored: a copy of the core, whose answers are the same until one of them is edited.  The
 #: default orders run once; the deeper ones take minutes, and run after an edit of them, and before a release.
 EXPLORED = tuple(f"lwp/explore/test_{what}_explored.py" for what in ("lock", "queue", "cancel", "several", "end"))
-#: Tests whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
-#: sys.version_info): what a thread, a lock and a task are to the interpreter, how it ends, what it lets a tool see.
+#: Tests of tools whose subject reaches a line of the C or of the Python that asks which Python this is (PY_VERSION_HEX,
+#: sys.version_info): how a program ends, what the interpreter lets a tool see.
 OF_THE_PYTHON = (
-    *(f"runtime/{what}" for what in ("core", "sync", "groups", "patch", "green/test_green.py")),
-    *(f"runtime/system/test_{what}.py" for what in ("debuggers", "subinterpreters")),
     *(f"lwp/command/test_{what}.py" for what in ("run", "exits", "children")),
     *(f"lwp/explore/test_{what}.py" for what in ("explore", "outcomes", "state_left")),
     "lwp/observe/test_seen.py",
@@ -75,6 +73,7 @@ ONCE_EACH = (
 
 TOOLS = {
     "gcc": ("gcc", "libc6-dev"),
+    "ccache": ("ccache",),
     "gdb": ("gdb",),
     "strace": ("strace",),
     "valgrind": ("valgrind",),
@@ -146,12 +145,14 @@ class Selection:
 EVERYTHING = Selection("everything", slow=True)
 FIRST = Selection("everything except the explored C", left_out=EXPLORED, slow=True, first=True)
 NEWEST = Selection("all except slow tests and what is the same under every Python", left_out=ONCE)
-BETWEEN = Selection("what depends on the Python, except slow tests", OF_THE_PYTHON, ONCE)
+#: What a thread, a lock and a task are to the interpreter, the runtime's tests say where it is alone, see check().
+BETWEEN = Selection("what depends on the Python, except slow tests, and the core alone", OF_THE_PYTHON, ONCE)
 #: For a second Python of the newest minor version.  Its C is the same; pyenv's libpython, however, is a library, and
 #: Debian's part of the program, and pyenv's comes with CPython's own tests, some of which are run by ours.
 BUILD = Selection(
     "what depends on how a Python is built",
     ("runtime/core", "runtime/system/test_packaging.py", "runtime/sync/test_sync.py", "runtime/groups/test_pool.py"),
+    ONCE,
     slow=True,  # as CPython's own tests are, and those of a wheel
 )
 NO_GIL = Selection("all except slow tests, commands and documents", left_out=ONCE + ONCE_EACH)
@@ -394,7 +395,8 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
     if selection.first:  # tests what the README's commands have built among the sources
         venv, some = "tree/.venv", "-n 1 tests/runtime/core/test_core.py"
         found = f"{{ {readme_command('run, exit status 1')}; }} | tee ../found || true\ngrep -q ^FOUND ../found"
-        run.step("README, run", f"cd tree\n{found}", CFLAGS="-Werror")
+        # Without the cache, whose objects may name another folder: test_docs.py has gdb read these sources.
+        run.step("README, run", f"cd tree\n{found}", CFLAGS="-Werror", CCACHE_DISABLE="1")
         run.step("README, test", f"cd tree\n{readme_command('test')}", PYTEST_ADDOPTS=some)
     else:
         venv = "venv"
@@ -407,8 +409,9 @@ def check(run: Runner, python: Python, selection: Selection, everything: bool) -
         run.step(f"{version}: CPython's own tests", "venv/bin/python tree/tools/cpython_suite.py --if-needed")
         if (selection.first or everything) and not python.is_debians:  # whose headers lie in two folders
             run.step(f"{version}: manylinux wheel", MANYLINUX)
-        if selection is BUILD or everything:
-            run.step(f"{version}: the core alone", CORE_ALONE)
+        if selection is BETWEEN or everything:
+            options = shlex.join(f"--ignore-glob=../tree/tests/{name}" for name in ONCE)
+            run.step(f"{version}: the core alone", CORE_ALONE, PYTEST_ADDOPTS=options)
         if selection.first:
             run.step("lint", LINT)
             run.step("site", SITE)
@@ -448,12 +451,19 @@ def clean_environment() -> dict[str, str]:
 
 
 def environment(folder: Path, python: Python) -> dict[str, str]:
-    """In which python3, as the README has it, is this one."""
+    """In which python3, as the README has it, is this one, and a compiler keeps what it makes for the folders beside
+    this one: the same C is compiled some eighteen times."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     (commands / "python3").write_text(f'#!/bin/sh\nexec "{python.path}" "$@"\n')
     (commands / "python3").chmod(0o755)
-    return {**clean_environment(), "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+    path = os.pathsep.join([str(commands), *glob.glob("/usr/lib*/ccache"), os.environ["PATH"]])
+    cache = {
+        "CCACHE_DIR": str(folder.parent / "ccache"),
+        "CCACHE_BASEDIR": tempfile.gettempdir(),  # below which a folder's name makes no difference
+        "CCACHE_NOHASHDIR": "1",
+    }
+    return {**clean_environment(), **cache, "PATH": path}
 
 
 def check_in_folder(python: Python, selection: Selection, everything: bool, work: Path) -> Results:
@@ -505,7 +515,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(len(chosen)) as pool:
         work, first = Path(name), next(iter(chosen))
         copy_and_list(work / "tree")
-        sdist = Runner(work, environment(work, first))
+        sdist = Runner(work, environment(work / "sdist", first))
         results = sdist.results
         try:
             if sdist.step("sdist", SDIST):
