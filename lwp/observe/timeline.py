@@ -103,6 +103,8 @@ class Timeline:
         def inside(spans: list[Span]) -> list[Span]:
             found = [span for span in spans if span.begin <= until and span.end >= since]
             for span in found:
+                if span.end > until:  # what ended it came later, perhaps from a thread that is not here
+                    span.outcome, span.woken_by = "", None
                 span.begin, span.end = max(span.begin, since), min(span.end, until)
             return found
 
@@ -114,6 +116,10 @@ class Timeline:
             track.ended = track.ended and track.end <= until
             track.begin, track.end = max(track.begin, since), min(track.end, until)
         self.tracks = [track for track in self.tracks if track.begin <= track.end]
+        here = {track.number for track in self.tracks}
+        for span in (span for track in self.tracks for span in track.spans):
+            if span.woken_by not in here:  # a thread that had ended before `since`
+                span.woken_by = None
         self.arrows = [arrow for arrow in self.arrows if since <= arrow.at and arrow.then <= until]
         self.counts = [count for count in self.counts if since <= count.at <= until]
         self.begin_unix += since - self.begin

@@ -17,6 +17,8 @@ from conftest import Child, needs_gil, run_thread
 from test_from_outside import Program, Run
 from test_from_outside import run as run  # a fixture
 
+from lwp.observe.commands.trace import write_timeline
+from lwp.observe.timeline import Arrow, Span
 from lwp.observe.trace import State, Timeline, Track, read
 from runtime import Thread, scheduler
 from runtime.sync import Event, Lock, Semaphore
@@ -135,12 +137,37 @@ def test_a_window_cuts_what_lasts_longer(child: Child, tmp_path: Path) -> None:
     assert {one.name for one in found.tracks} < {
         one.name for one in whole.tracks
     }  # the main thread starts others later
-    assert inside.woken_by == wait.woken_by
+    assert (inside.outcome, inside.woken_by) == ("", None)  # what ended it came later
     assert not [arrow for arrow in found.arrows if arrow.then > until or arrow.at < since]
     assert len(found.arrows) < len(whole.arrows)
     later = read(tmp_path / "second", wait.end + 1 - whole.end)
     assert (later.begin, later.end) == (wait.end + 1, whole.end)
     assert blocked(track(later, "Thread-1 (wants)")) == blocked(track(whole, "Thread-1 (wants)"))[1:]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "outcome", "woken_by"),
+    [
+        pytest.param(0, 30, "woken", 2, id="all"),
+        pytest.param(21, 30, "woken", None, id="from when the thread that wakes has ended"),
+        pytest.param(0, 10, "", None, id="to when that thread has not begun"),
+    ],
+)
+def test_a_wait_is_not_ended_by_a_thread_outside_of_the_window(
+    since: int, until: int, outcome: str, woken_by: int | None, tmp_path: Path
+) -> None:
+    """The wait ends a little after the wake-up, because its thread waits for the GIL or a processor."""
+    wait = Span(State.BLOCKED, 5, 25, "Lock lock", outcome="woken", woken_by=2)
+    tracks = [Track(1, 101, "waits", 0, 30, spans=[wait]), Track(2, 102, "wakes", 15, 20, ended=True)]
+    found = Timeline(100, "program", 0, 30, 0, True, 0, 0, 0, 0, tracks=tracks, arrows=[Arrow("wakes", 2, 18, 1, 25)])
+    found.cut(since, until)
+    assert (wait.outcome, wait.woken_by) == (outcome, woken_by)
+    for form in ("json", "html"):
+        write_timeline(found, tmp_path / f"t.{form}")
+    (said,) = [
+        event for event in json.loads((tmp_path / "t.json").read_text())["traceEvents"] if "Lock lock" in event["name"]
+    ]
+    assert said["args"].get("woken by") == (woken_by and "wakes (102)")
 
 
 def test_what_ends_between_two_recordings_gives_its_room_back(child: Child, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A timeline as a page that zooms and pans: page.html with the timeline in it, which needs no network.
 
-timeline.css and timeline.js are the live page's too (cli/page), as is what they are given: Flat, LOOK.
+timeline.css and timeline.js are the live page's too (commands/page), as is what they are given: Flat, LOOK.
 """
 
 from __future__ import annotations
