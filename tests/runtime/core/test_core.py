@@ -33,31 +33,23 @@ class Gate:
     """Threads wait at it, in a system call, until it is opened."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe()
+        self.ends = os.pipe()
 
     def wait(self) -> None:
-        os.read(self._read, 1)
+        os.read(self.ends[0], 1)
 
     def open(self, count: int = 1) -> None:
-        os.write(self._write, b"." * count)
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+        os.write(self.ends[1], b"." * count)
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
+def make_gate() -> Iterator[Gate]:
     made = Gate()
     yield made
-    made.close()
+    for end in made.ends:
+        os.close(end)
 
 
-def test_arguments_may_be_any_iterable_and_mapping() -> None:
-    seen: list[Any] = []
-    lwp = spawn(lambda *args, **kwargs: seen.append((args, kwargs)), iter([1, 2]), MappingProxyType({"three": 3}))  # type: ignore[arg-type]
-    lwp.join()
-    assert seen == [((1, 2), {"three": 3})]
+gate, said = pytest.fixture(make_gate), pytest.fixture(make_gate)
 
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
@@ -91,12 +83,10 @@ def test_flags_of_a_thread() -> None:
     assert THREAD_FLAGS == 0x3D0F00, "what glibc gives to clone for a pthread, see pthread_create.c"
     assert all("\n" not in flag.meaning and flag.meaning for flag in Clone)
     assert len({flag.meaning for flag in Clone}) == len(Clone)
-    lwp = spawn(int)
-    assert lwp.flags == THREAD_FLAGS
-    assert lwp.join()
-    lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGCHLD)
-    assert lwp.flags == Clone.VM | Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
-    assert lwp.join()
+    always = Clone.VM | Clone.SETTLS | Clone.PARENT_SETTID | Clone.CHILD_CLEARTID
+    for lwp, flags in ((spawn(int), THREAD_FLAGS), (spawn(int, flags=Clone.VM, exit_signal=signal.SIGCHLD), always)):
+        assert lwp.flags == flags
+        assert lwp.join()
     with pytest.raises(ValueError, match="needs CLONE_THREAD"):
         runtime.Thread(flags=PROCESS)
     for described in (Clone, runtime.Thread, spawn):  # which flags are always added
@@ -108,30 +98,32 @@ def test_flags_of_a_thread() -> None:
 # ---- LWP and Context -------------------------------------------------------------------------------------------------
 
 
-def test_an_lwp_and_its_context(gate: Gate) -> None:
-    seen: list[int] = []
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((1, 2), {"three": 3}), (iter([1, 2]), MappingProxyType({"three": 3}))],
+    ids=["tuple and dict", "any iterable and mapping"],
+)
+def test_an_lwp_and_its_context(args: Any, kwargs: Any, gate: Gate) -> None:
+    seen: list[object] = []
 
     def look(*args: object, **kwargs: object) -> None:
-        seen.extend([threading.get_ident(), threading.get_native_id()])
-        assert (args, kwargs) == ((1, 2), {"three": 3})
+        seen.extend([threading.get_ident(), threading.get_native_id(), args, kwargs])
         gate.wait()
 
-    lwp = spawn(look, (1, 2), {"three": 3}, name="a-thread")
+    lwp = spawn(look, args, kwargs, name="a-thread")
     assert lwp.is_alive()
     assert lwp.tid in map(int, os.listdir("/proc/self/task"))
     assert f"tid={lwp.tid} alive" in repr(lwp)
     context = lwp.context
-    assert context is not None
-    assert context.guard[0] < context.guard[1] == context.stack[0] < context.stack[1] <= context.tls_block[0]
-    assert context.tls_block[0] <= context.thread_pointer <= context.tls_block[1]
-    assert (
-        context.tls_block[0] <= lwp.ident < context.tls_block[1]
-    )  # struct pthread: at tp on x86-64, below it on aarch64
+    (low, high), block = context.stack, context.tls_block
+    assert context.guard[0] < context.guard[1] == low < high <= block[0]
+    assert block[0] <= context.thread_pointer <= block[1]
+    assert block[0] <= lwp.ident < block[1]  # struct pthread: at tp on x86-64, below it on aarch64
     with pytest.raises(AttributeError):
-        context.stack = (0, 0)  # type: ignore[misc]
+        context.stack = (0, 0)
     gate.open()
     assert lwp.join()
-    assert seen == [lwp.ident, lwp.tid]
+    assert seen == [lwp.ident, lwp.tid, (1, 2), {"three": 3}]
     assert lwp.exit_status is None
     assert not lwp.is_alive()
     assert "ended" in repr(lwp)
@@ -141,8 +133,7 @@ def test_an_lwp_and_its_context(gate: Gate) -> None:
 
 def test_contexts_of_the_living_do_not_overlap(gate: Gate) -> None:
     lwps = [spawn(gate.wait) for _ in range(50)]
-    contexts = sorted((lwp.context.guard[0], lwp.context.tls_block[1]) for lwp in lwps if lwp.context)
-    assert len(contexts) == 50
+    contexts = sorted((lwp.context.guard[0], lwp.context.tls_block[1]) for lwp in lwps)
     assert all(high <= low for (_, high), (low, _) in itertools.pairwise(contexts))
     gate.open(50)
     assert all(lwp.join() for lwp in lwps)
@@ -152,7 +143,6 @@ def test_contexts_of_the_living_do_not_overlap(gate: Gate) -> None:
 def test_the_guard_is_no_memory() -> None:
     def touch() -> None:
         made.wait()
-        assert lwp.context is not None
         ctypes.memset(lwp.context.guard[1] - 1, 0, 1)
 
     made = sync.Event()
@@ -162,16 +152,9 @@ def test_the_guard_is_no_memory() -> None:
 
 
 @pytest.mark.parametrize("name", ["short", "fifteen-letters", "more than fifteen letters", "\u00fcml\u00e4ut"])
-def test_the_kernel_knows_the_name(name: str, gate: Gate) -> None:
-    said = Gate()
-
-    def say_and_wait() -> None:
-        said.open()
-        gate.wait()
-
-    lwp = spawn(say_and_wait, name=name)
+def test_the_kernel_knows_the_name(name: str, said: Gate, gate: Gate) -> None:
+    lwp = spawn(lambda: (said.open(), gate.wait()), name=name)
     said.wait()
-    said.close()
     comm = Path(f"/proc/self/task/{lwp.tid}/comm").read_bytes()
     gate.open()
     assert lwp.join()
@@ -211,17 +194,17 @@ def test_errors_of_the_handle(gate: Gate) -> None:
     with pytest.raises(OverflowError):
         lwp.join(1e11)
     with pytest.raises(TypeError):
-        lwp.join("soon")  # type: ignore[arg-type]
+        lwp.join("soon")
     gate.open()
     assert lwp.join()
 
-    caught: list[RuntimeError] = []
+    caught: list[bool] = []
 
     def join_myself() -> None:
         gate.wait()
-        with pytest.raises(RuntimeError, match="calling LWP") as info:
+        with pytest.raises(RuntimeError, match="calling LWP"):
             myself.join()
-        caught.append(info.value)
+        caught.append(True)
 
     myself = spawn(join_myself)
     gate.open()
@@ -231,31 +214,27 @@ def test_errors_of_the_handle(gate: Gate) -> None:
 
 
 def test_stack_sizes(native_helper: NativeHelper) -> None:
+    def size_of_stack(lwp: scheduler.LWP) -> int:
+        assert lwp.join()
+        low, high = lwp.context.stack
+        return high - low
+
     least = (32 if sys.version_info < (3, 14) else 52) << 10  # as threading.stack_size()
     for size in (least, 100_000, 1 << 20, 8 << 20):
         lwp = spawn(native_helper.lib.stack_damage, (size - 20_000, 3), stack_size=size)
-        assert lwp.join()
-        assert lwp.context is not None
-        low, high = lwp.context.stack
-        assert size <= high - low <= size * 5 // 4 + 8192
+        assert size <= size_of_stack(lwp) <= size * 5 // 4 + 8192
     for refused in (0, 1, least - 1):
-        with pytest.raises(ValueError, match=f"at least {least}"):
-            spawn(int, stack_size=refused)
-        with pytest.raises(ValueError, match=f"at least {least}"):
-            runtime.Thread(stack_size=refused)
+        for make in (spawn, runtime.Thread):
+            with pytest.raises(ValueError, match=f"at least {least}"):
+                make(target=int, stack_size=refused)
     before = threading.stack_size(512 << 10)
     try:
         lwp = spawn(int)
         run_thread(runtime.Thread(target=int))
-        assert lwp.join()
-        assert lwp.context is not None
-        assert 512 << 10 <= lwp.context.stack[1] - lwp.context.stack[0] < 700 << 10
     finally:
         threading.stack_size(before)
-    default = spawn(int)
-    assert default.join()
-    assert default.context is not None
-    assert default.context.stack[1] - default.context.stack[0] >= stack_size_or_default(None)
+    assert 512 << 10 <= size_of_stack(lwp) < 700 << 10
+    assert size_of_stack(spawn(int)) >= stack_size_or_default(None)
 
 
 # ---- join, detach ----------------------------------------------------------------------------------------------------
@@ -325,12 +304,9 @@ def test_a_signal_handler_runs_while_join_waits_and_may_end_it() -> None:
 def test_many_join_one(gate: Gate) -> None:
     lwp = spawn(gate.wait)
     joined: list[bool] = []
-    joiners = [runtime.Thread(target=lambda: joined.append(lwp.join())) for _ in range(10)]
-    for joiner in joiners:
-        joiner.start()
+    joiners = [spawn(lambda: joined.append(lwp.join())) for _ in range(10)]
     gate.open()
-    for joiner in joiners:
-        joiner.join()
+    assert all(joiner.join() for joiner in joiners)
     assert joined == [True] * 10
 
 
@@ -421,7 +397,7 @@ def fail() -> None:
 
 @pytest.mark.parametrize("flags", [PROCESS, Clone.VM, Clone(0)], ids=["shared", "vm", "copy"])
 @pytest.mark.parametrize(
-    ("target", "args", "status", "said"),
+    ("target", "args", "status", "error"),
     [
         (int, ("7",), 7, ""),
         (int, ("300",), 300 & 0xFF, ""),
@@ -433,34 +409,27 @@ def fail() -> None:
     ],
 )
 def test_exit_status_of_a_process(
-    flags: Clone,
-    target: Any,
-    args: tuple[Any, ...],
-    status: int,
-    said: str,
-    capfd: pytest.CaptureFixture[str],
+    flags: Clone, target: Any, args: tuple[Any, ...], status: int, error: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lwp = spawn(target, args, flags=flags, exit_signal=signal.SIGCHLD)
     assert lwp.exit_status is None
     assert lwp.join()
     assert lwp.exit_status == status
     assert not lwp.is_alive()
-    assert said in capfd.readouterr().err
+    assert error in capfd.readouterr().err
 
 
-def test_a_process_that_shares_memory(gate: Gate) -> None:
+def test_a_process_that_shares_memory(said: Gate, gate: Gate) -> None:
     seen: list[int] = []
-    looked = Gate()
 
     def look() -> None:
         seen.extend([os.getpid(), threading.get_ident(), threading.get_native_id()])
-        looked.open()
+        said.open()
         gate.wait()
 
     lwp = spawn(look, flags=PROCESS, exit_signal=signal.SIGCHLD, name="a-process")
     assert lwp.exit_signal == signal.SIGCHLD
-    looked.wait()
-    looked.close()
+    said.wait()
     assert not lwp.join(0.01)
     assert lwp.is_alive()
     assert Path(f"/proc/{lwp.tid}/comm").read_text() == "a-process\n"
@@ -473,8 +442,7 @@ def test_a_process_that_shares_memory(gate: Gate) -> None:
         os.waitpid(lwp.tid, 0)
 
 
-def test_a_process_on_a_copy_of_memory(gate: Gate) -> None:
-    said = Gate()
+def test_a_process_on_a_copy_of_memory(said: Gate, gate: Gate) -> None:
     value = ["parent's"]
     forked: list[str] = []
     os.register_at_fork(after_in_child=lambda: forked.append("child"))
@@ -498,7 +466,6 @@ def test_a_process_on_a_copy_of_memory(gate: Gate) -> None:
     assert lwp.exit_status == 42
     assert value == ["parent's"]
     assert all(other.join() for other in others)
-    said.close()
 
 
 def test_a_copy_shares_more_only_without_other_threads(child: Child, gate: Gate) -> None:
@@ -541,9 +508,7 @@ def test_the_exit_signal_is_sent() -> None:
     # the only thread here: another might take the signal
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     lwp = spawn(int, flags=Clone.VM, exit_signal=signal.SIGUSR1)
-    info = signal.sigtimedwait([signal.SIGUSR1], 60)
-    assert info is not None
-    assert info.si_pid == lwp.tid
+    assert signal.sigtimedwait([signal.SIGUSR1], 60).si_pid == lwp.tid
     assert lwp.join()
 
 
@@ -639,23 +604,13 @@ def test_destructors_run_at_the_end(native_helper: NativeHelper) -> None:
         for n in (1, 2):
             assert spawn(use).join()
             assert helper.key_rounds() == rounds * n
+            helper.destructor_order(order)
+            assert n > 1 or list(order) == [1, 2], "first thread_local objects, then keys, as in a pthread"
         assert helper.key_delete() == 0
 
-    # A key that is gone by then has no destructor.
     assert helper.key_create(0) == 0
-
-    def use_and_delete() -> None:
-        helper.key_set()
-        helper.key_delete()
-
-    assert spawn(use_and_delete).join()
-    assert helper.key_rounds() == 0
-    # First thread_local objects, then keys, as in a pthread.
-    assert helper.key_create(0) == 0
-    assert spawn(use).join()
-    helper.destructor_order(order)
-    assert list(order) == [1, 2]
-    assert helper.key_delete() == 0
+    assert spawn(lambda: (helper.key_set(), helper.key_delete())).join()
+    assert helper.key_rounds() == 0, "a key that is gone by then has no destructor"
 
 
 def test_many_keys(native_helper: NativeHelper) -> None:
@@ -984,15 +939,12 @@ def test_install_and_uninstall() -> None:
             getattr(threading, "_start_new_thread", None),
         ]
 
-    def started() -> int:
-        return native.lwp_started()
-
     def run() -> None:
         thread = threading.Thread(target=int)
         run_thread(thread)
         assert not thread.is_alive()
 
-    stock = names()
+    started, stock = native.lwp_started, names()
     runtime.uninstall()  # harmless
     run()
     assert started() == 0
