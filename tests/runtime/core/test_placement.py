@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, Child, in_child, refuse, run_thread, run_threads, until_alone
+from conftest import FREE_THREADED, in_child, refuse, run_thread, run_threads, until_alone
 from strace import calls_of_turns
 
 import runtime
@@ -67,12 +68,7 @@ PLACINGS: list[Any] = [
         id="fifo",
         marks=real_time,
     ),
-    pytest.param(
-        {"policy": "rr", "priority": 1},
-        {"policy": os.SCHED_RR, "priority": 1},
-        id="round robin",
-        marks=real_time,
-    ),
+    pytest.param({"policy": "rr", "priority": 1}, {"policy": os.SCHED_RR, "priority": 1}, id="rr", marks=real_time),
     pytest.param({"nice": None, "affinity": None}, {}, id="nothing"),
 ]
 
@@ -104,26 +100,22 @@ def test_it_is_in_force_when_a_profile_function_is_called_first() -> None:
     try:
         run_thread(runtime.Thread(target=int, nice=NICER, affinity={LAST}))
     finally:
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     assert (first[0]["nice"], first[0]["affinity"]) == (NICER, {LAST})
 
 
-def test_spawn_places_it_too() -> None:
+def test_threads_of_all_kinds_are_placed() -> None:
+    """Those of spawn(), those that a placed thread starts, and tasks of a group, of a limited one too."""
     found: list[dict[str, Any]] = []
-    spawn(lambda: found.append(seen()), affinity=[LAST], nice=NICER).join()
-    spawn(lambda: found.append(seen()), flags=runtime.THREAD_FLAGS & ~Clone.FS, nice=NICER).join()
-    assert (found[0]["affinity"], found[0]["nice"]) == ({LAST}, NICER)
-    assert found[1]["nice"] == NICER
-
-
-def test_a_thread_of_a_placed_one_is_where_that_is() -> None:
-    found: list[dict[str, Any]] = []
-
-    def start() -> None:
-        run_thread(runtime.Thread(target=lambda: found.append(seen())))
-
-    run_thread(runtime.Thread(target=start, nice=NICER, affinity={LAST}))
-    assert (found[0]["nice"], found[0]["affinity"]) == (NICER, {LAST})
+    note, placed = lambda: found.append(seen()), {"affinity": [LAST], "nice": NICER}
+    spawn(note, **placed).join()
+    spawn(note, flags=runtime.THREAD_FLAGS & ~Clone.FS, **placed).join()
+    run_thread(runtime.Thread(target=run_thread, args=(runtime.Thread(target=note),), **placed))
+    for limit in (None, 2):
+        with runtime.Group(limit=limit, **placed) as group:
+            for _ in range(5):
+                group.spawn(note)
+    assert [(one["affinity"], one["nice"]) for one in found] == [({LAST}, NICER)] * 13
 
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -178,7 +170,7 @@ def test_a_green_thread_has_none() -> None:
         thread.start()
     assert thread.ident is None
     told = []
-    on.spawn(lambda: told.append(repr(runtime.thread.current_thread().placement)))  # type: ignore[attr-defined]
+    on.spawn(lambda: told.append(repr(runtime.thread.current_thread().placement)))
     on.run()
     assert "a green thread has no placement of its own: it shares an LWP" in told[0]
 
@@ -223,7 +215,7 @@ def test_what_the_kernel_refuses_leaves_nothing(call: int, asked: dict[str, Any]
             native.lwp_alive(),
             native.running(),
             threading.enumerate(),
-            dict(threading._active),  # type: ignore[attr-defined]
+            dict(threading._active),
         ]
 
     def refusal(start: Callable[[], object]) -> RuntimeError:
@@ -363,14 +355,13 @@ def test_many_start_and_are_refused_at_once(asked: dict[str, Any], call: int) ->
     assert threading.active_count() == 1
 
 
-@pytest.mark.parametrize("asked", [ASKED], ids=["all"])
 @in_child
-def test_it_needs_no_file(asked: dict[str, dict[str, Any]]) -> None:
+def test_it_needs_no_file() -> None:
     """As in a program that has become another user, who can't read our files, before its first thread is placed."""
     ran = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    for name in asked:
-        run_thread(runtime.Thread(target=ran.append, args=(name,), **asked[name]))
+    for asked in ({"affinity": os.sched_getaffinity(0)}, {"policy": "batch"}, {"nice": 5}):
+        run_thread(runtime.Thread(target=ran.append, args=(1,), **asked))
     assert len(ran) == 3
 
 
@@ -389,7 +380,6 @@ def waits() -> Iterator[runtime.Thread]:
 
 def test_it_is_read_and_changed(waits: runtime.Thread) -> None:
     placement, tid = waits.placement, waits.native_id
-    assert tid is not None
     placement.affinity = {LAST}
     placement.nice = NICER
     placement.policy = "batch"
@@ -432,7 +422,7 @@ def test_of_other_threads_and_of_an_lwp() -> None:
     with pytest.raises(RuntimeError, match="the thread has ended"):
         _ = lwp.placement.nice
     with pytest.raises(TypeError, match="thread must be a Thread or an LWP, not int"):
-        Placement(3)  # type: ignore[arg-type]
+        Placement(3)
 
 
 def test_before_the_start_and_after_the_end() -> None:
@@ -450,49 +440,30 @@ def test_before_the_start_and_after_the_end() -> None:
 # ---- a cpuset --------------------------------------------------------------------------------------------------------
 
 
-def mounted(hierarchy: str) -> str | None:
-    """Where it is mounted: "cgroup2", or that controller's of version 1."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        where, _, what = line.partition(" - ")
-        kind, _, options = what.split(" ", 2)
-        if hierarchy == kind or (kind == "cgroup" and hierarchy in options.split(",")):
-            return where.split()[4]
-    return None
-
-
 @pytest.fixture
-def group() -> Iterator[Callable[..., Path]]:
-    """Makes a cgroup, with these things written to its files."""
-    made: list[Path] = []
-
-    def make(where: str | None, **files: str) -> Path:
-        if where is None:
-            pytest.skip("that hierarchy is not mounted")
-        path = Path(where, f"lwp_test_{os.getpid()}_{len(made)}")
+def cpuset() -> Iterator[str]:
+    """The folder of a cgroup with the first CPU only."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    mounted = re.search(r"^(?:\S+ ){4}(\S+) .* - cgroup .*\bcpuset\b", mounts, re.MULTILINE)
+    if len(CPUS) < 2 or mounted is None:
+        pytest.skip("one CPU only, or no hierarchy of cpusets is mounted")
+    path = Path(mounted[1], f"lwp_test_{os.getpid()}")
+    with ExitStack() as stack:
         try:
             path.mkdir()
-            made.append(path)
-            for name, text in files.items():
-                (path / name.replace("__", ".")).write_text(text)
+            stack.callback(path.rmdir)
+            (path / "cpuset.mems").write_text("0")
+            (path / "cpuset.cpus").write_text(str(CPUS[0]))
         except OSError as error:
             pytest.skip(f"no cgroup can be made here: {error}")
-        return path
-
-    yield make
-    for path in made:
-        path.rmdir()
+        yield str(path)
 
 
 @pytest.mark.root
-def test_a_cpuset_without_that_cpu(group: Callable[..., Path], child: Child) -> None:
-    if len(CPUS) < 2:
-        pytest.skip("one CPU only")
-    path = group(mounted("cpuset"), cpuset__mems="0", cpuset__cpus=str(CPUS[0]))
-    child(in_a_cpuset, str(path), CPUS[0], LAST)
-
-
-def in_a_cpuset(path: str, first: int, last: int) -> None:
-    Path(path, "cgroup.procs").write_text(str(os.getpid()))
+@in_child
+def test_a_cpuset_without_that_cpu(cpuset: str) -> None:
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    Path(cpuset, "cgroup.procs").write_text(str(os.getpid()))
     own = os.sched_getaffinity(0)
     thread, note = runtime.Thread(target=int, affinity={last}), ""
     try:
@@ -502,7 +473,7 @@ def in_a_cpuset(path: str, first: int, last: int) -> None:
     expected = f"no CPU that may be used here: the cpuset, and those that are online, leave {first}"
     assert note.endswith(f"affinity {last} has {expected}"), note
     assert os.sched_getaffinity(0) == own == {first}
-    Path(path).parent.joinpath("cgroup.procs").write_text(str(os.getpid()))
+    Path(cpuset).parent.joinpath("cgroup.procs").write_text(str(os.getpid()))
     thread.start()  # as if nothing had been
     thread.join()
 
@@ -545,31 +516,14 @@ def test_a_bad_list_of_cpus(text: str) -> None:
         parse_cpus(text)
 
 
-def test_keywords_of_threading_are_the_same() -> None:
-    """What Thread() doesn't know is refused as threading refuses it."""
-    texts = []
-    for cls in (threading.Thread, runtime.Thread):
-        with pytest.raises(TypeError) as error:
-            cls(goal=int)  # type: ignore[call-arg]
-        texts.append(str(error.value))
-    assert texts[0] == texts[1]
-
-
 # ---- groups ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [None, 2])
-def test_the_tasks_of_a_group_are_placed(limit: int | None) -> None:
-    with runtime.Group(limit=limit, affinity={LAST}, nice=NICER) as group:
-        tasks = [group.spawn(seen) for _ in range(5)]
-    assert all((task.result()["affinity"], task.result()["nice"]) == ({LAST}, NICER) for task in tasks)
-
-
-def test_green_tasks_are_not() -> None:
+def test_green_tasks_are_not_placed() -> None:
     with pytest.raises(ValueError, match="green threads share an LWP: a task has no placement"):
         runtime.Group(scheduler=scheduler.Scheduler(), nice=NICER)
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'nicer'"):
-        runtime.Group(nicer=1)  # type: ignore[call-arg]
+        runtime.Group(nicer=1)
     told: list[str] = []
 
     def enter() -> None:

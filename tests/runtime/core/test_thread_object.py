@@ -33,10 +33,7 @@ CALLS: dict[str, Call] = {
     "nothing": ((), {}),
     "target": ((), {"target": work}),
     "all by place": ((None, work, "x", (1, 2), {"a": 3}), {}),
-    "all by name": (
-        (),
-        {"group": None, "target": work, "name": "x", "args": [1], "kwargs": {"a": 3}, "daemon": True},
-    ),
+    "all by name": ((), {"group": None, "target": work, "name": "x", "args": [1], "kwargs": {"a": 3}, "daemon": True}),
     "names made at run time": ((), {new("target"): work, new("args"): (1,), new("daemon"): True}),
     "a number for a name": ((), {"name": 17}),
     "no name": ((), {"name": "", "target": work}),
@@ -90,9 +87,15 @@ def test_the_calls_message(what: str, cls: type[runtime.Thread]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "text"), [((None, work), {"target": work}, "target"), ((None,) * 6, {}, "positional")]
+    ("what", "text"),
+    [
+        ("twice", "target"),
+        ("too many", "positional"),
+        ("unknown", r"^Thread\.__init__\(\) got an unexpected keyword argument 'goal'$"),  # as threading says it
+    ],
 )
-def test_a_wrong_argument_is_named(args: tuple[Any, ...], kwargs: dict[str, Any], text: str) -> None:
+def test_a_wrong_argument_is_named(what: str, text: str) -> None:
+    args, kwargs = CALLS[what]
     with pytest.raises(TypeError, match=text):
         runtime.Thread(*args, **kwargs)
 
@@ -101,15 +104,11 @@ def test_daemon_and_stderr_are_those_of_the_moment(monkeypatch: pytest.MonkeyPat
     seen: list[Any] = []
     here = io.StringIO()
 
-    def makes_one() -> None:
-        seen.append(runtime.Thread().daemon)
-
     for daemon in (True, False):
-        run_thread(runtime.Thread(target=makes_one, daemon=daemon))
-    monkeypatch.setattr(sys, "stderr", here)
-    seen.append(vars(runtime.Thread())["_stderr"])
-    monkeypatch.setattr(sys, "stderr", None)
-    seen.append(vars(runtime.Thread())["_stderr"])
+        run_thread(runtime.Thread(target=lambda: seen.append(runtime.Thread().daemon), daemon=daemon))
+    for stderr in (here, None):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        seen.append(vars(runtime.Thread())["_stderr"])
     monkeypatch.delattr(sys, "stderr")
     seen.append(vars(runtime.Thread())["_stderr"])
     monkeypatch.undo()
@@ -148,20 +147,19 @@ def test_tools_find_a_thread_where_threading_has_it() -> None:
     assert (vars(thread)["_name"], vars(thread)["_ident"]) == (thread.name, None)
     run_thread(thread)
     assert seen == [thread.ident] * 2
-    assert thread in threading._dangling  # type: ignore[attr-defined]
+    assert thread in threading._dangling
     number = id(thread)
     del thread
-    assert number not in map(id, threading._dangling)  # type: ignore[attr-defined]
+    assert number not in map(id, threading._dangling)
 
 
 @in_child
 def test_the_class_leaves_name_and_ident_to_the_thread() -> None:
     """memray puts its own there."""
+    classes = (threading.Thread, runtime.Thread)
     for install in (lambda: None, runtime.install, runtime.uninstall):
         install()
-        assert not [
-            cls for cls in (threading.Thread, runtime.Thread) for name in ("_name", "_ident") if hasattr(cls, name)
-        ]
+        assert not [cls for cls in classes for name in ("_name", "_ident") if hasattr(cls, name)]
 
 
 @in_child
