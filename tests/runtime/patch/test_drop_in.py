@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import queue
 import subprocess
 import sys
 import threading as stock
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, needs_mypy
+from conftest import ROOT, needs_mypy, run_thread
 
 import runtime
-from runtime import native, scheduler, threading
+from runtime import scheduler, sync, threading
 
 PRIMITIVES = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 OURS = [*PRIMITIVES, "Thread", "Timer", "current_thread"]
@@ -26,30 +25,11 @@ def test_it_has_all_of_threadings_names() -> None:
     assert set(stock.__all__) <= {*names, *threading.__all__}
     assert set(stock.__all__) <= set(dir(threading))
     for name in stock.__all__:
-        assert (names[name] is getattr(stock, name)) == (name not in OURS), name
+        owner = stock if name not in OURS else sync if name in PRIMITIVES else runtime.thread
+        assert names[name] is getattr(owner, name), name
         assert getattr(threading, name) is names[name]
     with pytest.raises(AttributeError, match="nonsense"):
-        threading.nonsense  # type: ignore[attr-defined]  # noqa: B018
-
-
-def test_a_program_that_imports_it_runs_on_the_runtime() -> None:
-    before = native.lwp_started()
-    meet = threading.Barrier(3)
-    done: queue.Queue[tuple[bool, bool]] = queue.Queue()
-
-    def work() -> None:
-        meet.wait()
-        this = threading.current_thread()
-        done.put((this in threading.enumerate(), this is stock.current_thread()))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    meet.wait()
-    assert [done.get(timeout=10) for _ in threads] == [(True, True)] * 2
-    for thread in threads:
-        thread.join()
-    assert native.lwp_started() == before + 2
+        threading.nonsense  # noqa: B018
 
 
 def test_the_excepthook_that_is_set_there_is_called() -> None:
@@ -57,9 +37,7 @@ def test_the_excepthook_that_is_set_there_is_called() -> None:
     before = threading.excepthook
     try:
         threading.excepthook = lambda args: seen.append(args.exc_type)
-        thread = threading.Thread(target=lambda: 1 / 0)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lambda: 1 / 0))
         assert threading.excepthook is stock.excepthook is not before
     finally:
         threading.excepthook = before

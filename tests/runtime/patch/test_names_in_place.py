@@ -24,7 +24,7 @@ import weakref
 from types import FunctionType, MethodType
 
 import pytest
-from conftest import Child, in_child, in_forked_child, together
+from conftest import Child, in_child, in_forked_child, run_thread, together
 
 import runtime
 from runtime import sync
@@ -37,10 +37,7 @@ def tell(mode: str, keys: list[list[str]]) -> None:
     modules = (_multiprocessing, _thread, builtins, fcntl, os, queue, select, signal, socket, threading, time)
 
     def places() -> dict[tuple[str, ...], object]:
-        found: dict[tuple[str, ...], object] = {}
-        for module in modules:
-            for name, value in vars(module).items():
-                found[module.__name__, name] = value
+        found = {(module.__name__, name): value for module in modules for name, value in vars(module).items()}
         for name in ("Thread", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"):
             for method, value in vars(getattr(threading, name)).items():
                 if type(value) is FunctionType:
@@ -52,7 +49,7 @@ def tell(mode: str, keys: list[list[str]]) -> None:
             kept = thing
 
         try:
-            signature = [(p.name, p.kind, repr(p.default)) for p in inspect.signature(thing).parameters.values()]  # type: ignore[arg-type]
+            signature = [(p.name, p.kind, repr(p.default)) for p in inspect.signature(thing).parameters.values()]
         except (TypeError, ValueError):  # C that says nothing of itself
             signature = []
         try:
@@ -127,8 +124,7 @@ def test_current_thread_is_a_function_of_threadings_file() -> None:
     assert (min(now), max(now)) == (min(lines), max(lines))
     seen: list[object] = []
     thread = threading.Thread(target=lambda: seen.append(ours()))
-    thread.start()
-    thread.join()
+    run_thread(thread)
     assert seen == [thread]
     assert ours() is threading.main_thread()
 
@@ -137,14 +133,13 @@ def test_current_thread_is_a_function_of_threadings_file() -> None:
 def test_a_traceback_names_threads_methods_as_threading_does() -> None:
     runtime.install()
     thread = threading.Thread(target=int)
-    thread.start()
-    thread.join()
+    run_thread(thread)
     try:
         thread.start()
     except RuntimeError as error:
         print([frame.name for frame in traceback.extract_tb(error.__traceback__)][1])
     try:
-        threading.Thread(target=int, colour="red")  # type: ignore[call-arg]
+        threading.Thread(target=int, colour="red")
     except TypeError as error:
         print(error)
 
@@ -173,9 +168,6 @@ def test_a_forked_childs_thread_is_the_only_main_thread() -> None:
         assert threading.main_thread() is threading.current_thread()
         assert main() is None, gc.get_referrers(main())
 
-    def by_thread() -> None:
-        statuses.append(in_forked_child(check))
-
     statuses: list[int] = []
-    together(by_thread)
+    together(lambda: statuses.append(in_forked_child(check)))
     assert statuses == [0]

@@ -23,8 +23,7 @@ def tasklets(look: str) -> None:
     class Lock:
         """Of no use to an LWP: who waits for it runs the others until it is free."""
 
-        def __init__(self) -> None:
-            self.held = False
+        held = False
 
         def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
             end = time.monotonic() + timeout if timeout >= 0 else None
@@ -35,28 +34,18 @@ def tasklets(look: str) -> None:
             taken, self.held = not self.held, True
             return taken
 
-        def release(self) -> None:
+        def release(self, *args: object) -> None:
             self.held = False
 
         def locked(self) -> bool:
             return self.held
 
-        def _at_fork_reinit(self) -> None:
-            self.held = False
-
-        def __enter__(self) -> bool:
-            return self.acquire()
-
-        def __exit__(self, *args: object) -> None:
-            self.release()
+        __enter__, __exit__, _at_fork_reinit = acquire, release, release
 
     Lock.__module__ = "tasklets.lock"
 
     class Handle:
-        ident = 1
-
-        def __init__(self) -> None:
-            self.done = False
+        ident, done = 1, False
 
         def is_done(self) -> bool:
             return self.done
@@ -124,7 +113,7 @@ def tasklets(look: str) -> None:
         runnable.append(event.set)
         assert event.wait(20)
         barrier = threading.Barrier(2)
-        runnable.append(lambda: barrier.abort())
+        runnable.append(barrier.abort)
         try:
             barrier.wait(20)
         except threading.BrokenBarrierError:
