@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FREE_THREADED, ROOT, in_child, needs_fast_turns, needs_gil, run_thread, run_threads
+from conftest import FREE_THREADED, in_child, needs_fast_turns, needs_gil, python, run_thread, run_threads
 from strace import calls_of_turns
 
 import runtime
@@ -41,10 +40,7 @@ def test_a_start_and_a_join_are_six_system_calls(more: tuple[str, ...], tmp_path
 
 
 def _loaded_by(program: str) -> set[str]:
-    text = f"{program}\nimport sys; print(*sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=environment)
-    return set(done.stdout.split())
+    return set(python("-c", f"{program}\nimport sys; print(*sys.modules)").stdout.split())
 
 
 def test_a_programs_first_thread_loads_little_that_threading_does_not() -> None:
@@ -158,9 +154,7 @@ def test_a_thread_that_does_little_lives_in_two_pages() -> None:
 
     def anonymous() -> int:
         # Counted by the page; what status says may lag by 64 pages a thread before Linux 6.2.
-        found = re.search(r"Anonymous:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())
-        assert found
-        return int(found[1]) << 10
+        return int(re.search(r"Anonymous:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())[1]) << 10
 
     def start(many: int) -> list[runtime.Thread]:
         threads = [runtime.Thread(target=begin_and_wait) for _ in range(many)]

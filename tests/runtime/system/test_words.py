@@ -18,19 +18,10 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[3]
 KINDS = {".py", ".c", ".h", ".cpp", ".md"}
-PLACES = (
-    "lwp",
-    "runtime",
-    "tests",
-    "docs",
-    "course",
-    "found",
-    "tools",
-    "bench",
-    "stress",
-    "README.md",
-    "CONTRIBUTING.md",
-)
+PLACES = [
+    *("lwp", "runtime", "tests", "docs", "course", "found", "tools", "bench", "stress"),
+    *("README.md", "CONTRIBUTING.md"),
+]
 
 #: What is refused, and what says the same at first reading.
 HABITS = {
@@ -66,14 +57,11 @@ def prose(path: Path) -> Iterator[list[Line]]:
         together = itertools.groupby(enumerate(comments), lambda item: (item[1][0][0] - item[0], item[1][0][1]))
         yield from ([(start[0], said) for _, (start, said) in group] for _, group in together)
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                yield [(node.lineno, node.name.replace("_", " "))]
-            if (
-                isinstance(node, ast.Expr)
-                and isinstance(node.value, ast.Constant)
-                and isinstance(node.value.value, str)
-            ):
-                yield from paragraphs(node.lineno, node.value.value)
+            match node:
+                case ast.FunctionDef():
+                    yield [(node.lineno, node.name.replace("_", " "))]
+                case ast.Expr(ast.Constant(str(said))):
+                    yield from paragraphs(node.lineno, said)
     elif path.suffix != ".md":
         for found in re.finditer(r'"(?:\\.|[^"\\])*"|/\*(.*?)\*/|//([^\n]*)', text, re.DOTALL):
             yield from paragraphs(text.count("\n", 0, found.start()) + 1, found[1] or found[2] or "")
