@@ -27,12 +27,9 @@ from runtime.scheduler import spawn
 libc = ctypes.CDLL(None)
 
 
-# ---- 1: libc's single-threaded short cuts ----------------------------------------------------------------------------
-
-
 @in_child(env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"})
 def test_01_malloc_takes_its_locks_though_no_pthread_was_made(helper_path: str) -> None:
-    """Four threads in one arena: without locks its lists break at once."""
+    """libc takes no short cut for a single thread: in one arena of four its lists would break at once."""
     lib = ctypes.CDLL(helper_path)
     assert os.listdir("/proc/self/task") == [str(os.getpid())]
     damaged: list[int] = []
@@ -42,9 +39,6 @@ def test_01_malloc_takes_its_locks_though_no_pthread_was_made(helper_path: str) 
     ]
     run_threads(threads)
     assert damaged == [0, 0, 0, 0]
-
-
-# ---- 2: glibc's list of threads --------------------------------------------------------------------------------------
 
 
 @pytest.mark.root
@@ -69,19 +63,15 @@ def test_02_glibc_knows_our_threads() -> None:
     assert (seen, again) == (65534, 0)
 
 
-# ---- 3: the right one of its lists -----------------------------------------------------------------------------------
-
-
 @in_child
 def test_03_a_forked_child_leaves_our_stacks_alone(helper_path: str) -> None:
-    """No pthread, in our thread's child or in the child of that child, is given the stack of our thread."""
+    """It is on the right one of glibc's lists: no pthread, in its child or in the child of that, is given its stack."""
     lib = ctypes.CDLL(helper_path)
     lib.fork_and_look.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
     found: list[int] = []
 
     def fork_and_look() -> None:
         known.wait()
-        assert lwp.context is not None
         found.append(lib.fork_and_look(lwp.context.guard[0], lwp.context.tls_block[1]))
 
     known = threading.Event()
@@ -89,9 +79,6 @@ def test_03_a_forked_child_leaves_our_stacks_alone(helper_path: str) -> None:
     known.set()
     lwp.join()
     assert found == [0]
-
-
-# ---- 4: pthread_exit -------------------------------------------------------------------------------------------------
 
 
 @in_child
@@ -107,9 +94,6 @@ def test_04_pthread_exit_ends_the_thread() -> None:
     assert all(lwp.join(30) for lwp in lwps)
     assert native.lwp_alive() == 0
     assert spawn(lambda: None).join(30)
-
-
-# ---- 5, 6: the word that the kernel clears ---------------------------------------------------------------------------
 
 
 @in_child(timeout=30)
@@ -145,9 +129,6 @@ def test_06_memory_is_not_used_again_before_the_word_is_cleared(helper_path: str
     assert spawn(lambda: None).ident == lwp.ident, "the context is used again once it is free, the last first"
 
 
-# ---- 7: setuid waits for every thread on the list --------------------------------------------------------------------
-
-
 @pytest.mark.root
 @in_child
 def test_07_setuid_does_not_hang_on_threads_that_start_and_end() -> None:
@@ -178,9 +159,6 @@ def test_07_setuid_does_not_hang_on_threads_that_start_and_end() -> None:
         starter.join()
 
 
-# ---- 8: the pointer guard --------------------------------------------------------------------------------------------
-
-
 @in_child
 def test_08_guards_of_pointers_are_the_same_in_all_threads() -> None:
     """A converter opened here, used there: its functions are pointers mangled with the pointer guard."""
@@ -192,19 +170,15 @@ def test_08_guards_of_pointers_are_the_same_in_all_threads() -> None:
         skip_test("this system has no gconv modules")
 
     def convert(text: bytes) -> str:
-        source, room = ctypes.create_string_buffer(text, len(text)), ctypes.create_string_buffer(100)
-        places = ctypes.c_void_p(ctypes.addressof(source)), ctypes.c_void_p(ctypes.addressof(room))
-        lengths = ctypes.c_size_t(len(text)), ctypes.c_size_t(100)
-        assert (
-            libc.iconv(converter, *(ctypes.byref(x) for x in (places[0], lengths[0], places[1], lengths[1])))
-            != ctypes.c_size_t(-1).value
-        )
-        return room.raw[: 100 - lengths[1].value].decode()
+        source, left = ctypes.c_char_p(text), ctypes.c_size_t(len(text))
+        room, free = ctypes.create_string_buffer(100), ctypes.c_size_t(100)
+        places = source, left, ctypes.c_void_p(ctypes.addressof(room)), free
+        assert libc.iconv(converter, *map(ctypes.byref, places)) != ctypes.c_size_t(-1).value
+        return room.raw[: 100 - free.value].decode()
 
     assert convert(b"\xa4") == "\u20ac"
     found: list[str] = []
-    lwp = spawn(lambda: found.append(convert(b"\xa4 99")))
-    lwp.join()
+    spawn(lambda: found.append(convert(b"\xa4 99"))).join()
     assert found == ["\u20ac 99"]
 
 
@@ -214,10 +188,8 @@ def test_08_guards_of_stacks_are_the_same_in_all_threads(native_helper: NativeHe
     assert guards[0] == guards[1]
 
 
-# ---- 9: rseq ---------------------------------------------------------------------------------------------------------
-
-
 def test_09_sched_getcpu_tells_the_cpu() -> None:
+    """From the area that a thread registers by rseq(2)."""
     cpus = sorted(os.sched_getaffinity(0))
     if cpus == [0]:
         pytest.skip("0 is the only CPU, and what an unregistered area says")
@@ -231,9 +203,6 @@ def test_09_sched_getcpu_tells_the_cpu() -> None:
     for _ in range(2):  # a new context, then one used before
         assert spawn(look).join()
     assert found == [(cpu, cpu) for cpu in cpus] * 2
-
-
-# ---- 10, 11: the DTV -------------------------------------------------------------------------------------------------
 
 
 @in_child
@@ -253,18 +222,20 @@ def test_10_the_dtv_grows_when_libraries_come(many_libraries: list[str]) -> None
     def fresh() -> None:
         seen.append([library.get() for library in libraries])
 
-    lwp = spawn(use)
+    lwp, used = spawn(use), spawn(int, stack_size=1 << 20)
+    used.join()
     for path in many_libraries:
         os.read(came[0], 1)
         libraries.append(ctypes.CDLL(path))
         os.write(go[1], b".")
     lwp.join()
-    for _ in range(3):
-        again = spawn(fresh)
+    # The same contexts: one with what the DTV grew to, and one with a DTV that was too short when it was left.
+    for before, size in ((lwp, None), (lwp, None), (used, 1 << 20), (used, 1 << 20)):
+        again = spawn(fresh, stack_size=size)
         again.join()
-        assert again.ident == lwp.ident, "the same context, with what the DTV grew to"
+        assert again.ident == before.ident
     values = [n + 3000 * ((n + 128) % 256 - 128) for n in range(1, len(many_libraries) + 1)]
-    assert seen == [values, *[[7] * len(many_libraries)] * 3]
+    assert seen == [values, *[[7] * len(many_libraries)] * 4]
 
 
 @in_child
@@ -299,9 +270,6 @@ def test_11_tls_of_a_library_in_another_namespace(dynamic_library: str) -> None:
     assert results == [(7, 1, 3 + 3000 * 3, 1)] * 4
 
 
-# ---- 12: the tid in struct pthread -----------------------------------------------------------------------------------
-
-
 def mutex(kind: int) -> ctypes.Array[ctypes.c_char]:
     """kind: PTHREAD_MUTEX_RECURSIVE or PTHREAD_MUTEX_ERRORCHECK."""
     attributes, made = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
@@ -311,6 +279,7 @@ def mutex(kind: int) -> ctypes.Array[ctypes.c_char]:
 
 
 def test_12_locks_know_their_owner() -> None:
+    """By the tid in struct pthread."""
     read_write, checking, recursive = ctypes.create_string_buffer(64), mutex(2), mutex(1)
     errors: list[int] = []
     locked, tried = threading.Event(), threading.Event()
@@ -336,9 +305,6 @@ def test_12_locks_know_their_owner() -> None:
     assert errors[6:] == [16, 16, 0, 0], "EBUSY for the second thread, until the first has let go"
 
 
-# ---- 13: ctype tables, the resolver's state --------------------------------------------------------------------------
-
-
 def test_13_isalpha_and_the_resolver_work_in_each_thread(native_helper: NativeHelper) -> None:
     letters: list[int] = []
     tables: list[int] = [native_helper.lib.ctype_table()]  # that of the locale which Python has set
@@ -360,24 +326,16 @@ def test_13_isalpha_and_the_resolver_work_in_each_thread(native_helper: NativeHe
     assert tables == [tables[0]] * 5
 
 
-# ---- 14: the stack that glibc believes in ----------------------------------------------------------------------------
-
-
 def test_14_pthread_getattr_np_tells_the_threads_own_stack(native_helper: NativeHelper) -> None:
     for size in (None, 64 << 10, 1 << 20):
         out = (ctypes.c_size_t * 3)()
         lwp = spawn(native_helper.lib.stack_range, (out,), stack_size=size)
         assert lwp.join()
         low, high, frame = out
-        context = lwp.context
-        assert context is not None
-        assert low == context.stack[0]
-        assert low <= frame < context.stack[1] <= high
+        assert low == lwp.context.stack[0]
+        assert low <= frame < lwp.context.stack[1] <= high
         # What lies above the stack in the range is the thread's own, as glibc counts its descriptor too.
-        assert high - context.tls_block[1] < 8192
-
-
-# ---- 16: the last thread ---------------------------------------------------------------------------------------------
+        assert high - lwp.context.tls_block[1] < 8192
 
 
 @in_child(prints="main is gone\n")
@@ -391,9 +349,6 @@ def test_16_the_process_lives_until_our_thread_has_ended() -> None:
 
     spawn(outlive)
     libc.pthread_exit(None)
-
-
-# ---- 17: signals while a thread is half made, a TCB of its own -------------------------------------------------------
 
 
 def start_in_a_storm(helper: str, number: int) -> None:
@@ -449,9 +404,6 @@ def test_17_signals_do_not_hurt_a_half_made_thread(child: Child, native_helper: 
     assert len({address for pair in places for address in pair}) == 4
 
 
-# ---- 18: the first frame ---------------------------------------------------------------------------------------------
-
-
 def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: NativeHelper) -> None:
     found: list[object] = []
     walk = (ctypes.c_size_t * 3)()
@@ -467,16 +419,11 @@ def test_18_the_stack_is_aligned_and_unwinders_find_its_end(native_helper: Nativ
         misaligned, code, frames = found
         assert misaligned == 0
         assert code == 5, "_URC_END_OF_STACK"
-        assert isinstance(frames, int)
         assert 10 < frames < 200
         assert 10 < walk[0] < 200
-        assert lwp.context is not None
         assert lwp.context.stack[1] - 256 < walk[1] <= lwp.context.stack[1], "it ended at the top"
         assert walk[2] == 0, "because it was told so, not by what lay there by chance"
         found.clear()
-
-
-# ---- 21: the Python side ---------------------------------------------------------------------------------------------
 
 
 def test_21_python_knows_the_thread_by_one_identity() -> None:
@@ -485,8 +432,7 @@ def test_21_python_knows_the_thread_by_one_identity() -> None:
 
     def look() -> None:
         seen.extend([threading.current_thread(), threading.get_ident(), libc.pthread_self()])
-        seen.append(threading.get_native_id())
-        seen.append(threading.enumerate())
+        seen.extend([threading.get_native_id(), threading.enumerate()])
 
     thread = runtime.Thread(target=look)
     thread.start()
@@ -494,7 +440,6 @@ def test_21_python_knows_the_thread_by_one_identity() -> None:
     thread.join()
     *own, everyone = seen
     assert own == [thread, ident, ident, native_id]
-    assert isinstance(everyone, list)
     assert thread in everyone
     assert not [other for other in everyone if isinstance(other, threading._DummyThread)]
     assert thread not in threading.enumerate()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, NativeHelper, in_child, run_thread
+from conftest import NativeHelper, in_child, run_thread
 from native_helper import load_copy
 
 import runtime
@@ -147,7 +147,6 @@ def test_a_used_block_is_the_linkers_again(
     lwp = spawn(use, stack_size=size)
     assert lwp.join()
     mine = ours(size)
-    assert lwp.context
     assert mine.thread_pointer == lwp.context.thread_pointer, "the context that the thread has left"
     compare(mine, reference(), native_helper, used=True)
     _ctypes.dlclose(library._handle)
@@ -174,19 +173,6 @@ def test_blocks_after_dlopen_and_dlclose(
         compare(ours(), reference(), native_helper)
 
 
-@in_child
-def test_a_used_context_gets_a_longer_dtv(many_libraries: list[str]) -> None:
-    """Contexts that were used before libraries came are made longer when they are used again."""
-    values: list[list[int]] = []
-    first = spawn(lambda: None)
-    first.join()
-    libraries = [ctypes.CDLL(path) for path in many_libraries]
-    second = spawn(lambda: values.append([library.get() for library in libraries]))
-    second.join()
-    assert second.ident == first.ident
-    assert values == [[7] * len(many_libraries)]
-
-
 def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeHelper) -> None:
     here = native_helper.modules()
     there: list[tuple[int, dict[int, Any]]] = []
@@ -194,10 +180,8 @@ def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeH
     assert lwp.join()
     (pointer, modules), main = there[0], native_helper.lib.thread_pointer()
     assert modules.keys() == here.keys()
-    context = lwp.context
-    assert context is not None
-    assert pointer == context.thread_pointer
-    low, high = context.tls_block
+    assert pointer == lwp.context.thread_pointer
+    low, high = lwp.context.tls_block
     for number, module in modules.items():
         if module.here and low <= module.here < high:
             assert module.here + module.size <= high
@@ -206,14 +190,20 @@ def test_a_thread_finds_every_module_where_its_block_says(native_helper: NativeH
     assert low <= modules[libc_module()].here < high
 
 
-def libraries_come_while_threads_start(paths: list[str]) -> None:
+@pytest.fixture
+def initial_exec_libraries(native_helper: NativeHelper) -> list[str]:
+    return native_helper.copies(native_helper.initial_exec, 60)
+
+
+@in_child
+def test_initial_exec_tls_comes_while_threads_start(initial_exec_libraries: list[str]) -> None:
     """Whatever dlopen and start do at the same moment, every thread finds the image: either its start copied it, or the
     dynamic linker, which finds the thread on its list."""
     libc.dlopen.restype = ctypes.c_void_p
     libc.dlopen.argtypes = [ctypes.c_char_p, ctypes.c_int]
     libraries: list[ctypes.CDLL] = []
     wrong: list[list[int]] = []
-    for path in paths:
+    for path in initial_exec_libraries:
         loaded, loading = threading.Event(), threading.Event()
 
         def look(loaded: threading.Event = loaded) -> None:
@@ -241,10 +231,6 @@ def libraries_come_while_threads_start(paths: list[str]) -> None:
         assert not wrong, wrong
 
 
-def test_initial_exec_tls_comes_while_threads_start(child: Child, native_helper: NativeHelper) -> None:
-    child(libraries_come_while_threads_start, native_helper.copies(native_helper.initial_exec, 60))
-
-
 def test_a_recycled_stack_keeps_its_bytes_but_no_key_values() -> None:
     """What the next thread can read, by docs/runtime/differences.md: 64 KiB of the stack, and nothing of a key's."""
     key = ctypes.c_uint()
@@ -253,18 +239,15 @@ def test_a_recycled_stack_keeps_its_bytes_but_no_key_values() -> None:
     near, far = 48 << 10, 256 << 10  # bytes below the stack's top, and farther down than its owner's frames
     seen: list[Any] = []
 
-    def top() -> int:
-        return threading.current_thread()._lwp.context.stack[1]  # type: ignore[attr-defined,no-any-return]
-
     def leave() -> None:
-        seen.append(top())
+        seen.append(threading.current_thread()._lwp.context.stack[1])
         for depth in (near, *range(near, far + 1, 4096)):  # as frames do, it reaches each page between
-            ctypes.memmove(top() - depth, b"left", 4)
+            ctypes.memmove(seen[0] - depth, b"left", 4)
         libc.pthread_setspecific(key, 1)
 
     def look() -> None:
-        seen.append(top())
-        seen.extend(ctypes.string_at(top() - depth, 4) for depth in (near, far))
+        seen.append(threading.current_thread()._lwp.context.stack[1])
+        seen.extend(ctypes.string_at(seen[0] - depth, 4) for depth in (near, far))
         seen.append(libc.pthread_getspecific(key))
 
     kept = context_counts()[1] < 1024  # of a stack that is cached besides so many others nothing stays
