@@ -7,7 +7,6 @@ import ctypes
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import NativeHelper, in_child, run_thread
@@ -31,9 +30,8 @@ def test_an_object_made_by_a_key_destructor_is_not_destroyed(kind: str, late_lib
             on = Scheduler()
             on.spawn(target)
             on.run()
-            return
-        thread: Any = threading.Thread(target=target) if kind == "pthread" else runtime.Thread(target=target)
-        run_thread(thread)
+        else:
+            run_thread((threading if kind == "pthread" else runtime).Thread(target=target))
 
     library = ctypes.CDLL(late_library)
     assert library.make_key() == 0

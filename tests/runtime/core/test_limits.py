@@ -45,11 +45,18 @@ def fill():
 """
 
 
+def filled(first: str) -> tuple[int, int, str]:
+    """With these lines before fill(): how many threads it could start, the errno of one more, and why."""
+    told, again = said_by(f"{FILL}\n{first}\nfill()").splitlines()
+    assert again == "again"
+    count, number, why = told.split("|")
+    return int(count), int(number), why
+
+
 def test_the_kernels_answer() -> None:
     found = {limit.name: limit for limit in limits.limits()}
-    assert found["kernel.pid_max"].value == int(Path("/proc/sys/kernel/pid_max").read_text())
-    assert found["kernel.threads-max"].value == int(Path("/proc/sys/kernel/threads-max").read_text())
-    assert found["vm.max_map_count"].value == int(Path("/proc/sys/vm/max_map_count").read_text())
+    for name in ("kernel.pid_max", "kernel.threads-max", "vm.max_map_count"):
+        assert found[name].value == int(Path("/proc/sys", *name.split(".")).read_text())
     soft = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     assert found["RLIMIT_NPROC (ulimit -u)"].value == (None if soft == resource.RLIM_INFINITY else soft)
     mappings = len(Path("/proc/self/maps").read_text().splitlines())
@@ -76,11 +83,7 @@ def test_the_tightest_binds() -> None:
         return Limit(name, value, used, "tasks", "machine", applies, reserved=10, cost=cost)
 
     wide, tight = limit("wide", 1000, 100), limit("tight", 1000, 190, cost=2)
-    unlimited, unknown, free = (
-        limit("unlimited", None, 5),
-        limit("unknown", 5, None),
-        limit("free", 5, 5, cost=None),
-    )
+    unlimited, unknown, free = (limit("unlimited", None, 5), limit("unknown", 5, None), limit("free", 5, 5, cost=None))
     not_asked = limit("not asked", 20, 20, applies=False)
     assert limits.allowed([wide, unlimited, tight, unknown, free, not_asked]) == (400, tight)
     over = limit("over", 10, 50)
@@ -95,9 +98,8 @@ UNUSED_UID = 52_731  # of a user that has no other process
 
 @pytest.mark.root
 def test_nproc_is_named() -> None:
-    become = f"resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\nos.setuid({UNUSED_UID})\nfill()\n"
-    count, number, why = said_by(FILL + become).splitlines()[0].split("|")
-    assert (int(count), int(number)) == (19, errno.EAGAIN)  # and the main thread
+    count, number, why = filled(f"resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\nos.setuid({UNUSED_UID})")
+    assert (count, number) == (19, errno.EAGAIN)  # and the main thread
     assert why == f"{os.strerror(errno.EAGAIN)}: RLIMIT_NPROC (ulimit -u) allows 20 and 20 are in use"
 
 
@@ -125,10 +127,7 @@ def test_nproc_is_not_asked_of_root() -> None:
 def test_which_users_are_above_nproc(
     uid: int, uid_map: str, capabilities: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {
-        "/proc/self/uid_map": uid_map,
-        "/proc/thread-self/status": f"Name:\tx\nCapEff:\t{capabilities}\n",
-    }
+    files = {"/proc/self/uid_map": uid_map, "/proc/thread-self/status": f"Name:\tx\nCapEff:\t{capabilities}\n"}
     monkeypatch.setattr(limits, "_read", files.get)
     monkeypatch.setattr(os, "getuid", lambda: uid)
     assert limits._above_nproc() == why
@@ -139,20 +138,16 @@ def test_which_users_are_above_nproc(
     [("RLIMIT_AS", "RLIMIT_AS (ulimit -v)", "VmSize"), ("RLIMIT_DATA", "RLIMIT_DATA (ulimit -d)", "VmData")],
 )
 def test_a_limit_of_memory_is_named(limit: str, name: str, size: str) -> None:
-    program = f"""
+    count, number, why = filled(f"""
 import re
 size = int(re.search(r"{size}:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 threading.stack_size(16 << 20)
 resource.setrlimit(resource.{limit}, (size + (200 << 20), resource.RLIM_INFINITY))
-fill()
-"""
-    lines = said_by(FILL + program).splitlines()
-    count, number, why = lines[0].split("|")
-    assert 1 <= int(count) <= 12
-    assert int(number) == errno.ENOMEM
+""")
+    assert 1 <= count <= 12
+    assert number == errno.ENOMEM
     assert why.startswith(f"{os.strerror(errno.ENOMEM)}: {name} allows ")
     assert f"a stack takes {16 << 20}" in why
-    assert lines[1] == "again"
 
 
 @pytest.mark.root
@@ -166,14 +161,12 @@ def test_pids_max_is_named() -> None:
             continue
         try:
             (group / "pids.max").write_text("15")
-            procs = str(group / "cgroup.procs")
-            out = said_by(f"open({procs!r}, 'w').write('0')\n{FILL}\nfill()\n")
+            count, number, why = filled(f"open('{group}/cgroup.procs', 'w').write('0')")
         except OSError:
             continue
         finally:
             group.rmdir()
-        count, number, why = out.splitlines()[0].split("|")
-        assert (int(count), int(number)) == (14, errno.EAGAIN), kind
+        assert (count, number) == (14, errno.EAGAIN), kind
         assert why == f"{os.strerror(errno.EAGAIN)}: pids.max of cgroup /{group.name} allows 15 and 15 are in use"
         return
     pytest.skip("no cgroup with a pids controller can be made here")
