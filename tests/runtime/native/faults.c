@@ -108,12 +108,13 @@ __attribute__((constructor)) static void set_from_environment(void)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-#define WRAP(result, name, parameters, arguments, failure)       \
-    result __real_##name parameters;                             \
-    result __wrap_##name parameters                              \
-    {                                                            \
-        return fails(#name) ? failure : __real_##name arguments; \
+#define WRAP_AS(result, name, parameters, call, failure) \
+    result __real_##name parameters;                     \
+    result __wrap_##name parameters                      \
+    {                                                    \
+        return fails(#name) ? failure : call;            \
     }
+#define WRAP(result, name, parameters, arguments, failure) WRAP_AS(result, name, parameters, __real_##name arguments, failure)
 
 /* The same for a name that is a macro. */
 #define WRAP_NAMED(result, name, parameters, arguments, failure) WRAP(result, name, parameters, arguments, failure)
@@ -145,17 +146,8 @@ static void *counted(void *block)
     return block;
 }
 
-void *__real_malloc(size_t);
-void *__wrap_malloc(size_t size)
-{
-    return fails("malloc") ? NULL : counted(__real_malloc(size));
-}
-
-void *__real_calloc(size_t, size_t);
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails("calloc") ? NULL : counted(__real_calloc(count, size));
-}
+WRAP_AS(void *, malloc, (size_t size), counted(__real_malloc(size)), NULL)
+WRAP_AS(void *, calloc, (size_t count, size_t size), counted(__real_calloc(count, size)), NULL)
 
 void *__real_realloc(void *, size_t);
 void *__wrap_realloc(void *block, size_t size)
@@ -194,11 +186,8 @@ WRAP(pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, option
 WRAP(int, ppoll, (struct pollfd * fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask), (fds, count, timeout, mask),
      -1)
 
-int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
-{
-    return fails("pthread_create") ? errno : __real_pthread_create(thread, attr, run, arg);
-}
+WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg), (thread, attr, run, arg),
+     errno)
 
 /* The probes take glibc's own pthread_create from here. */
 void *__real_dlsym(void *module, const char *name);

@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 from child_programs import Child, in_child, in_forked_child, run_thread, run_threads, skip_test, wait_until_parked
 from faulty import NEW_THREAD_STATE, Faulty
-from native_helper import NativeHelper
 from seccomp import refuse
 from sync_helpers import KERNEL_HAS
 from this_machine import FREE_THREADED
@@ -235,11 +234,12 @@ def test_killed_for_lack_of_memory_nothing_is_left(memory_group: Path, child: Ch
         assert time.monotonic() < ended
 
 
-def start_without_memory(rounds: int) -> None:
+@in_child
+def test_without_memory_for_a_stack_it_is_said_and_nothing_is_lost() -> None:
+    """Three threads at a time use up the address space that RLIMIT_AS allows, and again."""
+
     def mapped() -> int:
-        found = re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())
-        assert found
-        return int(found[1]) << 10
+        return int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) << 10
 
     def fill() -> None:
         threads, reserve = [], bytearray(1 << 20)
@@ -260,7 +260,7 @@ def start_without_memory(rounds: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (mapped() + (512 << 20), resource.RLIM_INFINITY))
     causes: list[Any] = []
     together, full = sync.Barrier(3), sync.Barrier(3)
-    before = 0
+    before, rounds = 0, 20
     for number in range(rounds):
         gate = sync.Event()
         run_threads([runtime.Thread(target=fill) for _ in range(3)])
@@ -272,19 +272,11 @@ def start_without_memory(rounds: int) -> None:
     assert {cause.errno for cause in refused} == {errno.ENOMEM}
     # Finding out which limit it was needs memory too.
     assert any("RLIMIT_AS (ulimit -v) allows" in str(cause) for cause in refused), refused
-    print(len(refused), len(causes))
+    assert len(causes) == 3 * rounds
+    assert len(refused) >= rounds
 
 
-def test_without_memory_for_a_stack_it_is_said_and_nothing_is_lost(child: Child) -> None:
-    """Three threads at a time use up the address space that RLIMIT_AS allows, and again."""
-    rounds = 20
-    refused, failed = map(int, child(start_without_memory, rounds).stdout.split())
-    assert failed == 3 * rounds
-    assert refused >= rounds
-    print(f"starts refused: {refused}")
-
-
-def shot(number: int) -> None:
+def shot(*_: object) -> None:
     began = sync.Event()
 
     def wait_for_ever() -> None:
@@ -294,25 +286,9 @@ def shot(number: int) -> None:
     thread = runtime.Thread(target=wait_for_ever)
     thread.start()
     began.wait()
-    wait_until_parked(thread.native_id or 0, private=True)
-    libc.tgkill(os.getpid(), thread.native_id, number)
+    wait_until_parked(thread.native_id, private=True)
+    signal.pthread_kill(thread.ident, signal.SIGSEGV)
     signal.pause()
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_thread_that_is_shot_takes_the_process_with_it(number: signal.Signals, child: Child) -> None:
-    """As the kernel has it (signal(7)); the process-style LWP that dies alone is in test_core.py."""
-    child(shot, int(number), status=-number)
-
-
-def test_faulthandler_tells_which_thread_was_shot(child: Child) -> None:
-    said = child(shot, int(signal.SIGSEGV), status=-signal.SIGSEGV).stderr
-    current = re.search(r"^Current thread .*\n((?: .*\n)+)", said, re.MULTILINE)
-    assert current
-    assert "in wait_for_ever" in current[1]
-
-
-# ---- the stack's end -------------------------------------------------------------------------------------------------
 
 
 def overflow(helper: str, earlier: int) -> None:
@@ -327,14 +303,22 @@ def overflow(helper: str, earlier: int) -> None:
     signal.pause()
 
 
-@pytest.mark.parametrize("earlier", [0, 1], ids=["new context", "used context"])
-def test_a_stack_overflow_in_c_is_reported(earlier: int, child: Child, native_helper: NativeHelper) -> None:
-    """With stock's threads the report is missing: only the main thread has a stack for the handler."""
-    said = child(overflow, native_helper.path, earlier, status=-signal.SIGSEGV).stderr
+@pytest.mark.parametrize(
+    ("program", "earlier", "where"),
+    [(shot, 0, "wait_for_ever"), (overflow, 0, "too_deep"), (overflow, 1, "too_deep")],
+    ids=["shot", "overflow on a new context", "overflow on a used context"],
+)
+def test_faulthandler_tells_where_a_thread_has_failed(
+    program: Any, earlier: int, where: str, child: Child, helper_path: str
+) -> None:
+    """With stock's threads there is no report of an overflow: only the main thread has a stack for the handler."""
+    said = child(program, helper_path, earlier, status=-signal.SIGSEGV).stderr
     assert "Fatal Python error: Segmentation fault" in said
-    current = re.search(r"^Current thread .*\n((?: .*\n)+)", said, re.MULTILINE)
-    assert current
-    assert "in too_deep" in current[1]
+    (frames,) = re.findall(r"^Current thread .*\n((?: .*\n)+)", said, re.MULTILINE)
+    assert f"in {where}" in frames
+
+
+# ---- the stack's end -------------------------------------------------------------------------------------------------
 
 
 @in_child
@@ -348,19 +332,24 @@ def test_a_stack_overflow_ends_at_the_guard(helper_path: str) -> None:
         go_on.wait()
 
     def contents() -> list[bytes]:
-        places = [place for lwp in sleepers if (place := lwp.context)]
-        spans = [span for place in places for span in (place.stack, place.tls_block)]
+        spans = [span for lwp in sleepers for span in (lwp.context.stack, lwp.context.tls_block)]
         return [ctypes.string_at(low, high - low) for low, high in spans]
 
+    # Others lie below its context: the kernel maps downwards, and what one thread leaves the next one gets.
+    left = sync.Event()
+    highest = spawn(left.wait, stack_size=1 << 16)
     sleepers = [spawn(sleep, stack_size=1 << 16) for _ in range(20)]
     for _ in sleepers:
         began.acquire()
     for lwp in sleepers:
         wait_until_parked(lwp.tid, private=True)
+    left.set()
+    assert highest.join()
     before = contents()
     lost = spawn(native.recurse_for_ever, (0,), flags=Clone.VM, exit_signal=signal.SIGCHLD, stack_size=1 << 16)
     lost.join()
     assert lost.exit_status == -signal.SIGSEGV
+    assert lost.ident == highest.ident
     assert contents() == before
     go_on.set()
     assert all(lwp.join() for lwp in sleepers)
@@ -434,9 +423,8 @@ def test_deadlines_are_of_the_monotonic_clock() -> None:
         thread.start()
         while True:
             call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
-            if (
-                call[0] in ("202", "98") and int(call[2], 16) & 0x7F == 9 and (until := int(call[4], 16))
-            ):  # FUTEX_WAIT_BITSET
+            # 9: FUTEX_WAIT_BITSET
+            if call[0] in ("202", "98") and int(call[2], 16) & 0x7F == 9 and (until := int(call[4], 16)):
                 seconds = ctypes.c_int64.from_address(until).value
                 if begin + 3599 <= seconds <= time.monotonic() + 3601:  # else it waits for the GIL, or its first moment
                     break
