@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import TREE, Environment, needs_mypy
+from conftest import TREE, Environment, needs_mypy, python
 
 from runtime.native import _core
 
@@ -81,11 +79,9 @@ def wheels() -> ModuleType:
 def said(code: str, **environment: str) -> str:
     """What is on standard error when the code ends with status 1."""
     # Read now, from a file that the pretended Python has not.
-    command = [sys.executable, "-c", f"import os, sys, sysconfig\nsysconfig.get_config_vars()\n{code}"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, cwd=TREE, env={**os.environ, **environment}
-    )
-    assert (done.stdout, done.returncode) == ("", 1), done
+    read = "import os, sys, sysconfig\nsysconfig.get_config_vars()\n"
+    done = python("-c", read + code, cwd=TREE, status=1, **environment)
+    assert done.stdout == ""
     return done.stderr
 
 
@@ -142,15 +138,15 @@ def test_a_missing_compiler_is_named_in_a_sentence(build: str, without: str) -> 
 
 def test_a_cross_built_wheel_finds_debians_own_headers(tmp_path: Path) -> None:
     """There pyconfig.h includes <x86_64-linux-gnu/python3.13/pyconfig.h>, or that of another processor."""
-    include, python = tmp_path / "include" / "python3.13", tmp_path / "python"
+    include, program = tmp_path / "include" / "python3.13", tmp_path / "python"
     for folder in include, include.parent / "x86_64-linux-gnu" / "python3.13":
         folder.mkdir(parents=True)
         (folder / "pyconfig.h").write_text(f"in {folder}")
     (include / "Python.h").touch()
     said = (3, 13), 0, [str(include), str(include)], "x86_64-linux-gnu"
-    python.write_text(f"#!/bin/sh\necho {shlex.quote(repr(said))}\n")
-    python.chmod(0o755)
-    found = wheels().of_interpreter(str(python), tmp_path / "work")
+    program.write_text(f"#!/bin/sh\necho {shlex.quote(repr(said))}\n")
+    program.chmod(0o755)
+    found = wheels().of_interpreter(str(program), tmp_path / "work")
     assert (found.digits, found.folders[0]) == ("313", str(include))
     for processor in ("x86_64", "aarch64"):
         (config,) = (path for folder in found.folders for path in Path(folder).glob(f"{processor}-*/python3.13/*"))
@@ -159,18 +155,9 @@ def test_a_cross_built_wheel_finds_debians_own_headers(tmp_path: Path) -> None:
 
 def test_files_are_as_editors_are_told_to_write_them() -> None:
     """.editorconfig, as far as no other tool looks after it."""
-    folders = [
-        TREE / name for name in ("course", "docs", "examples", "found", "lwp", "runtime", "stress", "tests", "tools")
-    ]
+    folders = ("course", "docs", "examples", "found", "lwp", "runtime", "stress", "tests", "tools")
     kinds = {".py", ".pyi", ".c", ".h", ".cpp", ".md", ".toml", ".in", ".txt"}
-    files = [path for folder in folders for path in folder.rglob("*")] + list(TREE.glob("*.*"))
-    wrong = []
-    for path in files:
-        if path.suffix not in kinds or not (text := path.read_bytes()):
-            continue
-        if b"\r" in text or not text.endswith(b"\n") or text.endswith(b"\n\n"):
-            wrong.append(f"{path}: how its last line, or each, ends")
-        for number, line in enumerate(text.splitlines(), 1):
-            if line != line.rstrip() or line.startswith(b"\t"):
-                wrong.append(f"{path}:{number}: white space")
-    assert not wrong
+    files = [*TREE.glob("*.*"), *(path for folder in folders for path in (TREE / folder).rglob("*"))]
+    wrong = re.compile(rb"\r|[ \t\v\f]$|^\t|\n\n\Z|[^\n]\Z", re.MULTILINE)  # in a line, or at the end
+    found = {path: wrong.search(path.read_bytes()) for path in files if path.suffix in kinds}
+    assert {path: place for path, place in found.items() if place} == {}
