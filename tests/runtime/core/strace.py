@@ -38,12 +38,9 @@ def calls_of_turns(turns: int, folder: Path, first: str = "", options: tuple[str
     first: Python that runs before all.  options: of the interpreter.
     """
     trace = folder / "trace"
-    subprocess.run(
-        [*under_strace(trace), sys.executable, *options, "-c", SCRIPT % (first, turns)],
-        check=True,
-        timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""},
-    )
+    command = [*under_strace(trace), sys.executable, *options, "-c", SCRIPT % (first, turns)]
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""}
+    subprocess.run(command, env=own, check=True, timeout=100)
     lines = lines_between_marks(trace)
     calls = count_calls(lines)
     calls["futex"] -= len(re.findall(r"futex.* ETIMEDOUT ", lines))

@@ -98,14 +98,9 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         pytest.skip("valgrind's headers are not installed")
     assert done.returncode == 0, done.stderr
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
-    subprocess.run(
-        [*valgrind, sys.executable, "-c", SCRIPT, str(library)],
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=100,
-    )
+    command = [*valgrind, sys.executable, "-c", SCRIPT, str(library)]
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    subprocess.run(command, env=own, check=True, capture_output=True, timeout=100)
     counts = {}
     for path in Path(folder).glob("out.*"):
         text = path.read_text()
