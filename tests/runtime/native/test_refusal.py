@@ -175,24 +175,16 @@ def test_a_limit_of_threads() -> None:
 
 
 def test_a_core_that_was_not_built(tmp_path: Path) -> None:
-    package = Path(runtime.__file__).parent
-    shutil.copytree(package, tmp_path / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for options, says in (
-        (["-S"], "runtime's C core has not been built for cpython-"),
-        (
-            [],
-            f"the source tree {tmp_path}, whose C core has not been built, hides what is installed in {package.parent}",
-        ),
-    ):
-        path = "" if options else str(package.parent)
-        last = python(*options, "-c", IMPORT, cwd=tmp_path, status=1, PYTHONPATH=path).stderr.splitlines()[-1]
+    there = Path(runtime.__file__).parents[1]
+    shutil.copytree(there / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    hides = f"the source tree {tmp_path}, whose C core has not been built, hides what is installed in {there}"
+    for options, path, says in ((["-S"], "", "runtime's C core has not been built for cpython-"), ([], there, hides)):
+        last = python(*options, "-c", IMPORT, cwd=tmp_path, status=1, PYTHONPATH=str(path)).stderr.splitlines()[-1]
         assert last.startswith(f"ImportError: {says}"), last
         assert "pip install" in last
 
 
-@pytest.mark.parametrize(
-    ("flags", "tested"), [("", "CPython up to 3.15"), ("t", "free-threaded CPython up to 3.13")], ids=["GIL", "none"]
-)
+@pytest.mark.parametrize(("flags", "tested"), [("", "CPython up to 3.15"), ("t", "free-threaded CPython up to 3.13")])
 def test_a_newer_cpython_gets_a_warning_and_works(flags: str, tested: str) -> None:
     program = """if True:
         import sys, runtime.interpreters

@@ -20,6 +20,11 @@ from debugged import BACKTRACES, CLONED, PATIENCE, ask_gdb, check_stacks, thread
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    own = environment(PYTHONFAULTHANDLER="")
+    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
 def test_a_debugger_sees_names_and_whole_stacks() -> None:
     with waiting() as (pid, seen):
         found = threads(ask_gdb("-p", str(pid), *BACKTRACES))
@@ -40,8 +45,7 @@ def test_a_core_of_a_process_that_goes_on(tmp_path: Path) -> None:
         said = ask_gdb("-p", str(pid), "-ex", f"generate-core-file {core}")
         assert Path(f"/proc/{pid}").exists()
     # https://gnu.googlesource.com/binutils-gdb c1da0139: from 18 on it leaves out the page that can't be read.
-    version = re.search(r"\b(\d+)\.\d+", subprocess.run(["gdb", "--version"], capture_output=True, text=True).stdout)
-    assert version
+    version = re.search(r"\b(\d+)\.\d+", run("gdb", "--version").stdout)
     if int(version[1]) < 18 and (lost := re.search(r"Memory read failed for corefile section, \d{6,} bytes", said)):
         pytest.skip(f"this gdb, {version[0]}, leaves out a mapping from its first guard region on: {lost[0]}")
     check_stacks(threads(ask_gdb(*BACKTRACES, sys.executable, str(core))), seen)
@@ -67,24 +71,19 @@ for lwp in both:
 def test_a_profile_by_thread(tmp_path: Path) -> None:
     if not shutil.which("perf"):
         pytest.skip("perf is not installed")
+    data = str(tmp_path / "data")
     # A clock of the kernel's own: virtual machines often have no counters.
-    record = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", "500", "-o", "data"]
-
-    def run(*command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-
-    done = run(*record, "--", sys.executable, "-c", BUSY, environment=environment(PYTHONFAULTHANDLER=""))
+    record = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", "500", "-o", data]
+    done = run(*record, "--", sys.executable, "-c", BUSY)
     if done.returncode:
         pytest.skip(f"perf can't record here: {' '.join(done.stderr.split())[:200]}")
     names = {tid: f"busy-{n}" for n, tid in enumerate(done.stdout.split())}
     assert len(names) == 2
     samples: Counter[tuple[str, str]] = Counter()
-    for line in run("perf", "script", "-i", "data", "-F", "comm,tid").stdout.splitlines():
+    for line in run("perf", "script", "-i", data, "-F", "comm,tid").stdout.splitlines():
         name, tid = line.split()
         samples[name, tid] += 1
-    report = run("perf", "report", "-i", "data", "--stdio", "--sort", "comm,pid").stdout
+    report = run("perf", "report", "-i", data, "--stdio", "--sort", "comm,pid").stdout
     for tid, name in names.items():
         assert samples[name, tid] > 50, samples  # of 150
         assert re.search(rf"% +{name} +{tid}:{name}\b", report), report
@@ -93,14 +92,7 @@ def test_a_profile_by_thread(tmp_path: Path) -> None:
 def test_system_calls_by_thread(tmp_path: Path) -> None:
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
-    done = subprocess.run(
-        ["strace", "-ff", "-o", str(tmp_path / "calls"), sys.executable, "-c", BUSY],
-        capture_output=True,
-        text=True,
-        env=environment(PYTHONFAULTHANDLER=""),
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run("strace", "-ff", "-o", str(tmp_path / "calls"), sys.executable, "-c", BUSY)
     if done.returncode:
         pytest.skip(f"strace can't trace here: {done.stderr.strip()[:200]}")
     made = "".join(path.read_text(errors="replace") for path in tmp_path.glob("calls.*"))
@@ -131,8 +123,7 @@ for function in [lambda: done.append(1)] * 100 + [lambda: print(len(done), flush
 def test_the_address_sanitizer_sees_what_a_thread_does() -> None:
     if not (compiler := shutil.which("gcc")):
         pytest.skip("gcc is not installed")
-    where = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
-    if not os.path.isabs(library := where.strip()):
+    if not os.path.isabs(library := run(compiler, "-print-file-name=libasan.so").stdout.strip()):
         pytest.skip("gcc has no sanitizers")
     own = {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONFAULTHANDLER": ""}
     done = python("-c", TOO_FAR, timeout=PATIENCE, status=None, **own)
