@@ -24,6 +24,8 @@ from without_pytest import raises, run_thread, together
 import runtime
 from runtime.scheduler import Scheduler
 
+TIMEOUTS = (None, 20)  # with a timeout a socket's descriptor is in non-blocking mode
+
 
 @contextmanager
 def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
@@ -61,17 +63,21 @@ def registered() -> tuple[socket.socket, socket.socket]:
     return sock, other
 
 
-def an_unclosed_socket_leaves_its_number_to_another() -> None:
-    for _ in range(20):
-        sock, other = registered()
-        number = sock.fileno()
-        second, other = connected()
+def what_is_not_closed_leaves_its_number_to_another() -> None:
+    """Its object dies, or C has closed it.  The next socket may also have the memory of the one before."""
+    for by_c in [False, True] * 15:
+        sock, _other = registered()
+        (second, third), number = connected(), sock.fileno()
+        if by_c:
+            ctypes.CDLL(None).close(sock.detach())
         del sock
         sock = numbered(second, number)
-        later(other.sendall, b"second")
-        assert sock.recv(100) == b"second"
-        later(sock.sendall, b"third")
-        assert other.recv(100) == b"third"
+        third.sendall(b"is there")
+        assert sock.recv(100) == b"is there"
+        later(third.sendall, b"later")
+        assert sock.recv(100) == b"later"
+        later(sock.sendall, b"back")
+        assert third.recv(100) == b"back"
 
 
 def a_number_is_overwritten() -> None:
@@ -106,19 +112,6 @@ def a_descriptor_is_given_away() -> None:
     assert second.recv(100) == b"later"
 
 
-def what_was_given_away_is_closed_by_c() -> None:
-    """The next socket has the number, and the memory, of the one before."""
-    for _ in range(20):
-        sock, _other = registered()
-        spare, third = connected()
-        number = sock.detach()
-        del sock
-        ctypes.CDLL(None).close(number)
-        sock = numbered(spare, number)
-        third.sendall(b"is there")
-        assert sock.recv(100) == b"is there"
-
-
 def a_copy_keeps_the_file_open() -> None:
     sock, other = registered()
     copy, number = sock.dup(), sock.fileno()
@@ -131,27 +124,17 @@ def a_copy_keeps_the_file_open() -> None:
     assert second.recv(100) == b"for the second"
 
 
-def the_end_comes_with_the_data() -> None:
+def the_end_comes_with_the_data_or_after_it() -> None:
     for _ in range(20):
         sock, other = registered()
-
-        def send(other: socket.socket) -> None:
-            other.sendall(b"last")
-            other.close()
-
-        later(send, other)
+        later(lambda other: (other.sendall(b"last"), other.close()), other)
         assert sock.recv(100) == b"last"
         assert sock.recv(100) == b""
         assert sock.recv(100) == b""
-
-
-def the_end_comes_after_the_data() -> None:
-    sock, other = registered()
-    later(other.shutdown, socket.SHUT_WR)
-    assert sock.recv(100) == b""
-    sock, other = registered()
-    later(sock.shutdown, socket.SHUT_RD)
-    assert sock.recv(100) == b""
+    for here, how in ((1, socket.SHUT_WR), (0, socket.SHUT_RD)):
+        ends = registered()
+        later(ends[here].shutdown, how)
+        assert ends[0].recv(100) == b""
 
 
 def urgent_data_ends_a_short_read() -> None:
@@ -218,21 +201,15 @@ def receives(sock: socket.socket) -> list[Any]:
 
 def rare_flags() -> None:
     """MSG_WAITALL: the whole, though it comes in parts, from an LWP of its own.  MSG_TRUNC: a datagram's own length."""
-    for timeout in (None, 20):
+    for timeout in TIMEOUTS:
         sock, other = connected()
         sock.settimeout(timeout)
-
-        def send_parts(other: socket.socket = other) -> None:
-            for part in (b"half", b"more"):
-                time.sleep(0.02)
-                other.sendall(part)
-
         for receive in receives(sock):
             if timeout:  # its descriptor is in non-blocking mode
                 later(other.sendall, b"half")
                 assert receive(socket.MSG_WAITALL) == b"half"
                 continue
-            sender = runtime.Thread(target=send_parts)
+            sender = runtime.Thread(target=send_slowly, args=(other, b"half", b"more"))
             sender.start()
             assert receive(socket.MSG_WAITALL) == b"halfmore"
             sender.join()
@@ -242,6 +219,12 @@ def rare_flags() -> None:
             later(two.send, b"datagram", socket.MSG_EOR)
             found: Any = receive(socket.MSG_TRUNC)
             assert (found if isinstance(found, int) else len(found)) == 8
+
+
+def send_slowly(sock: socket.socket, *parts: bytes) -> None:
+    for part in parts:
+        time.sleep(0.02)
+        sock.sendall(part)
 
 
 def each_byte_is_read_once(count: int, *readers: Callable[[Callable[[], None]], object]) -> None:
@@ -268,15 +251,14 @@ def several_readers() -> None:
 
 def much_both_ways() -> None:
     ends, size = connected(), 5_000_000
-    calls = [(partial(read_all, sock, size), partial(sock.sendall, bytes(size))) for sock in ends]
-    together(*(call for pair in calls for call in pair))
+    reads = [partial(drain, partial(sock.recv, 100_000), size, []) for sock in ends]
+    together(*reads, *(partial(sock.sendall, bytes(size)) for sock in ends))
 
 
-def read_all(sock: socket.socket, size: int) -> None:
-    count = 0
-    while count < size:
-        count += len(sock.recv(100_000))
-    assert count == size
+def drain(read: Callable[[], bytes], size: int, found: list[bytes]) -> None:
+    while sum(map(len, found)) < size:
+        found.append(read())
+    assert sum(map(len, found)) == size
 
 
 def a_blocking_send_sends_all() -> None:
@@ -333,30 +315,30 @@ def two_schedulers() -> None:
 
 def many_connect_at_once() -> None:
     """One event of the listener may stand for many connections."""
-    for timeout in (None, 20):
+    for timeout in TIMEOUTS:
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
             listener.settimeout(timeout)
-            address = listener.getsockname()
             assert os.get_blocking(listener.fileno()) is (timeout is None)
             found: list[bytes] = []
-            clients: list[socket.socket] = []
-
-            def serve(listener: socket.socket = listener, found: list[bytes] = found) -> None:
-                for _ in range(15):
-                    connection, _ = listener.accept()
-                    assert connection.gettimeout() is None
-                    assert os.get_blocking(connection.fileno())
-                    assert not connection.get_inheritable()
-                    found.append(connection.recv(10))
-
-            def connect(address: Any = address, clients: list[socket.socket] = clients) -> None:
-                time.sleep(0.01)
-                for number in range(30):
-                    clients.append(socket.create_connection(address))
-                    clients[-1].sendall(bytes([number]))
-
-            together(serve, serve, connect)
+            serve = partial(accept_many, listener, found)
+            together(serve, serve, partial(connect_many, listener.getsockname()))
             assert sorted(found) == [bytes([number]) for number in range(30)]
+
+
+def accept_many(listener: socket.socket, found: list[bytes]) -> None:
+    for _ in range(15):
+        connection, _ = listener.accept()
+        assert connection.gettimeout() is None
+        assert os.get_blocking(connection.fileno())
+        assert not connection.get_inheritable()
+        found.append(connection.recv(10))
+
+
+def connect_many(address: Any) -> None:
+    time.sleep(0.01)
+    clients = [socket.create_connection(address) for _ in range(30)]
+    for number, client in enumerate(clients):
+        client.sendall(bytes([number]))
 
 
 def what_does_not_listen_accepts_nothing() -> None:
@@ -367,13 +349,16 @@ def what_does_not_listen_accepts_nothing() -> None:
         sock.accept()
 
 
+def bound() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 def datagrams() -> None:
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
-    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.bind(("127.0.0.1", 0))
+    server, client = bound(), bound()
     address = server.getsockname()
-    for timeout in (None, 20):
+    for timeout in TIMEOUTS:
         server.settimeout(timeout)
         later(client.sendto, b"one", address)
         assert server.recvfrom(100) == (b"one", client.getsockname())
@@ -398,8 +383,7 @@ def datagrams_by_name() -> None:
     asked: list[Any] = []
     stock = sockets.getaddrinfo
     sockets.getaddrinfo = lambda *args: (asked.append(args[0]), stock(*args))[1]  # type: ignore[assignment]
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind(("127.0.0.1", 0))
+    server = bound()
     port = server.getsockname()[1]
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.sendto(b"number", ("127.0.0.1", port))
@@ -421,10 +405,9 @@ def datagrams_by_name() -> None:
 
 def nobody_is_there() -> None:
     """An error makes the socket ready."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
+    with bound() as sock:
         address = sock.getsockname()
-    for timeout in (None, 20):
+    for timeout in TIMEOUTS:
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         client.connect(address)
         client.settimeout(timeout)
@@ -454,7 +437,7 @@ def a_full_queue_of_datagrams() -> None:
 
 
 def descriptors_are_passed() -> None:
-    for timeout in (None, 20):
+    for timeout in TIMEOUTS:
         sock, other = socket.socketpair()
         sock.settimeout(timeout)
         read, write = os.pipe()
@@ -490,9 +473,9 @@ def read_until_silence(sock: socket.socket) -> None:
             pass
 
 
-def waits(sock: socket.socket) -> list[Any]:
-    """Calls that wait: nothing is there."""
-    return [
+def waiting(sock: socket.socket) -> list[tuple[socket.socket, Callable[[], object]]]:
+    """Calls that wait, each with its socket: nothing is there, and nobody connects."""
+    calls: list[Callable[[], object]] = [
         lambda: sock.recv(10),
         lambda: sock.recv_into(bytearray(10)),
         lambda: sock.recvfrom(10),
@@ -500,12 +483,13 @@ def waits(sock: socket.socket) -> list[Any]:
         lambda: sock.recvmsg(10, 10),
         lambda: sock.recvmsg_into([bytearray(10)]),
     ]
+    listener = socket.create_server(("127.0.0.1", 0))
+    return [*((sock, call) for call in calls), (listener, listener.accept)]
 
 
 def timeouts() -> None:
     sock, other = registered()
-    listener = socket.create_server(("127.0.0.1", 0))
-    for each, call in [*((sock, call) for call in waits(sock)), (listener, listener.accept)]:
+    for each, call in [*waiting(sock), (sock, partial(sock.sendall, bytes(50_000_000)))]:
         for timeout in (1e-9, 0.001, 0.03):
             each.settimeout(timeout)
             before = time.monotonic()
@@ -516,10 +500,6 @@ def timeouts() -> None:
         each.settimeout(0)
         with raises(BlockingIOError):
             call()
-    for timeout in (1e-9, 0.001, 0.03):
-        sock.settimeout(timeout)
-        with raises(TimeoutError, match=r"^timed out$"):
-            sock.sendall(bytes(50_000_000))
     sock.settimeout(20)
     other.sendall(b".")
     assert sock.recv(1) == b"."
@@ -527,34 +507,31 @@ def timeouts() -> None:
     assert not os.get_blocking(sock.fileno())
 
 
+def closes(fd: int, close: Callable[[], object], another: int, call: Callable[[], object]) -> None:
+    """The call gets EBADF when another green thread closes what it waits for, and the number is another's at once."""
+    closed = threading.Event()
+
+    def replace() -> None:
+        close()
+        os.dup2(another, fd)
+        closed.set()
+
+    later(replace)
+    with raises(OSError, match="Bad file descriptor"):
+        call()
+    assert closed.wait(20)  # the call has ended between the two lines
+
+
 def closed_meanwhile() -> None:
-    """By another green thread, and the number is another socket's at once."""
-    much = bytes(10_000_000)
     for index in range(8):
-        for timeout in (None, 20):
+        for timeout in TIMEOUTS:
             sock, _peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM if index == 7 else socket.SOCK_DGRAM)
-            if index == 6:
-                sock = socket.create_server(("127.0.0.1", 0))
-            call = [*waits(sock), sock.accept, partial(sock.sendall, much)][index]
+            sock, call = [*waiting(sock), (sock, partial(sock.sendall, bytes(10_000_000)))][index]
             sock.settimeout(timeout)
             second, third = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             third.send(b"for the second")
-
-            closed = threading.Event()
-
-            def close(
-                sock: socket.socket = sock, second: socket.socket = second, closed: threading.Event = closed
-            ) -> None:
-                number = sock.fileno()
-                sock.close()
-                os.dup2(second.fileno(), number)
-                closed.set()
-
             number = sock.fileno()
-            later(close)
-            with raises(OSError, match="Bad file descriptor"):
-                call()
-            assert closed.wait(20)  # the call has ended between the two lines
+            closes(number, sock.close, second.fileno(), call)
             assert second.recv(100) == b"for the second"
             os.close(number)
 
@@ -576,12 +553,17 @@ def the_timeout_is_seen_by_others() -> None:
     assert seen == {20}
 
 
+def unconnected(timeout: float | None, family: int = socket.AF_INET) -> socket.socket:
+    sock = socket.socket(family)
+    sock.settimeout(timeout)
+    return sock
+
+
 def connecting() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-        for timeout in (None, 20):
-            sock = socket.socket()
-            sock.settimeout(timeout)
+    for timeout in TIMEOUTS:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = listener.getsockname()
+            sock = unconnected(timeout)
             sock.connect(address)
             assert os.get_blocking(sock.fileno()) is (timeout is None)
             assert sock.gettimeout() == timeout
@@ -589,14 +571,11 @@ def connecting() -> None:
                 sock.connect(address)
             listener.accept()[0].sendall(b"hello")
             assert sock.recv(10) == b"hello"
-            sock = socket.socket()
-            sock.settimeout(timeout)
+            sock = unconnected(timeout)
             assert sock.connect_ex(address) == 0
             assert sock.connect_ex(("localhost", address[1])) == errno.EISCONN
             listener.accept()[0].close()
-    for timeout in (None, 20):
-        sock = socket.socket()
-        sock.settimeout(timeout)
+        sock = unconnected(timeout)
         for _ in range(3):
             with raises(ConnectionRefusedError):
                 sock.connect(address)
@@ -606,25 +585,27 @@ def connecting() -> None:
             sock.connect(address)
 
 
+def filled(listener: socket.socket, address: Any) -> list[socket.socket]:
+    """What fills its backlog: the next connection waits."""
+    socks: list[socket.socket] = []
+    for _ in range(4):
+        socks.append(unconnected(0.05, listener.family))
+        if result := socks[-1].connect_ex(address):
+            break
+    assert result == errno.EAGAIN
+    return socks
+
+
 def connecting_takes_too_long() -> None:
-    """The backlog is full."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
     path = f"\0connect-{os.getpid()}"
     unix = socket.socket(socket.AF_UNIX)
     unix.bind(path)
     unix.listen(0)
     for server, address in ((listener, listener.getsockname()), (unix, path)):
-        socks = []
-        for _ in range(4):
-            socks.append(socket.socket(server.family))
-            socks[-1].settimeout(0.05)
-            if result := socks[-1].connect_ex(address):
-                break
-        assert result == errno.EAGAIN
-        sock = socket.socket(server.family)
-        sock.settimeout(0.02)
+        _socks = filled(server, address)
         with raises(TimeoutError, match=r"^timed out$"):
-            sock.connect(address)
+            unconnected(0.02, server.family).connect(address)
     sock = socket.socket(socket.AF_UNIX)
     later(unix.accept)
     sock.connect(path)
@@ -633,19 +614,14 @@ def connecting_takes_too_long() -> None:
 
 def closed_while_connecting() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-    socks = [socket.socket() for _ in range(4)]
-    for sock in socks:
-        sock.settimeout(0.05)
-        if sock.connect_ex(listener.getsockname()):
-            break
-    for method in ("connect", "connect_ex"):
-        sock = socket.socket()
-        later(sock.close)
-        if method == "connect":
-            with raises(OSError, match="Bad file descriptor"):
-                sock.connect(listener.getsockname())
-        else:
-            assert sock.connect_ex(listener.getsockname()) == errno.EBADF
+    _socks = filled(listener, listener.getsockname())
+    sock = socket.socket()
+    later(sock.close)
+    with raises(OSError, match="Bad file descriptor"):
+        sock.connect(listener.getsockname())
+    sock = socket.socket()
+    later(sock.close)
+    assert sock.connect_ex(listener.getsockname()) == errno.EBADF
 
 
 def signals_come_in_a_wait() -> None:
@@ -659,17 +635,16 @@ def signals_come_in_a_wait() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.02)
 
     signal.signal(signal.SIGALRM, handle)
-    listener = socket.create_server(("127.0.0.1", 0))
-    sock, _ = connected()
-    for each, call in [*((sock, call) for call in waits(sock)), (listener, listener.accept)]:
-        for timeout in (None, 20):
+    sock, _other = connected()
+    for each, call in waiting(sock):
+        for timeout in TIMEOUTS:
             each.settimeout(timeout)
             seen.clear()
             signal.setitimer(signal.ITIMER_REAL, 0.02)
             with raises(KeyError):
                 call()
-    later(socket.create_connection, listener.getsockname())
-    listener.accept()
+    later(socket.create_connection, each.getsockname())
+    call()
 
 
 def another_forks_meanwhile() -> None:
@@ -844,12 +819,7 @@ def a_terminal_that_takes_no_more() -> None:
     data = bytes(range(256)) * 2000
     for write in (partial(os.write, secondary), lambda data: os.writev(secondary, [data[:7], data[7:]])):
         parts: list[bytes] = []
-
-        def drain(parts: list[bytes] = parts) -> None:
-            while sum(map(len, parts)) < len(data):
-                parts.append(os.read(primary, 10_000))
-
-        thread = threading.Thread(target=drain)
+        thread = threading.Thread(target=drain, args=(partial(os.read, primary, 10_000), len(data), parts))
         later(thread.start)
         assert write(data) == len(data)
         thread.join()
@@ -894,31 +864,22 @@ def a_file_is_sent_to_a_descriptor() -> None:
 
 
 def a_pipe_is_closed_meanwhile() -> None:
-    """And its number is another's at once."""
     much = bytes(500_000)
-    reads = (lambda fd: os.read(fd, 100)), (lambda fd: os.readv(fd, [bytearray(100)]))
-    writes: tuple[Any, ...] = (
-        lambda fd: os.write(fd, much),
-        lambda fd: os.writev(fd, [much, much]),
-        lambda fd: os.sendfile(fd, file, 0, 500_000),
-    )
-    file, path = tempfile.mkstemp()
-    os.unlink(path)
-    os.write(file, much)
-    for call in (*reads, *writes):
-        read, write = os.pipe()
-        fd = write if call in writes else read
-        other_read, other_write = os.pipe()
-        os.write(other_write, b"for the other")
-
-        def close(fd: int = fd, other: int = other_write if call in writes else other_read) -> None:
-            os.close(fd)
-            os.dup2(other, fd)
-
-        later(close)
-        with raises(OSError, match="Bad file descriptor"):
-            call(fd)
-        assert os.read(other_read, 100) == b"for the other"
+    with tempfile.TemporaryFile() as file:
+        file.write(much)
+        file.flush()
+        calls: list[tuple[int, Callable[[int], object]]] = [
+            (0, lambda fd: os.read(fd, 100)),
+            (0, lambda fd: os.readv(fd, [bytearray(100)])),
+            (1, lambda fd: os.write(fd, much)),
+            (1, lambda fd: os.writev(fd, [much, much])),
+            (1, lambda fd: os.sendfile(fd, file.fileno(), 0, 500_000)),
+        ]
+        for end, call in calls:
+            fd, others = os.pipe()[end], os.pipe()
+            os.write(others[1], b"for the other")
+            closes(fd, partial(os.close, fd), others[end], partial(call, fd))
+            assert os.read(others[0], 100) == b"for the other"
 
 
 def numbers_of_pipes() -> None:

@@ -5,10 +5,14 @@ The time slice is 1,000 s here, so a thread whose LWP is not given up keeps the 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
+import socket
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ import runtime
 from runtime import scheduler
 
 pytestmark = pytest.mark.timeout(60)
-
+libc: Any = ctypes.CDLL(None)
 
 BODIES = {
     # The thread in C waits for a byte, which a thread that waits for its turn writes.
@@ -57,7 +61,7 @@ reader.join()
 pipes = [os.pipe() for _ in range(8)]
 def pass_on(i):
     time.sleep(0)
-    c.read(pipes[i][0], byte, 1)
+    libc.read(pipes[i][0], byte, 1)
     with held:
         os.write(pipes[i + 1][1], b'.')
 threads = [start(pass_on, i) for i in range(7)]
@@ -72,13 +76,8 @@ for thread in threads:
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @in_child(prints="1\n")
 def test_the_others_go_on_while_a_thread_blocks_in_c(body: str) -> None:
-    """Runs the body, in which `c` is libc by ctypes, of which it is known that it blocks; `say` prints in the end."""
+    """Runs the body, which calls libc by ctypes, of which it is known that it blocks; `say` prints in the end."""
     runtime.install(green=True, time_slice=1000)
-    import ctypes
-    import socket
-    import time
-
-    c: Any = ctypes.CDLL(None)
     said: list[object] = []
     held, (reads, writes) = threading.Lock(), os.pipe()
     byte = ctypes.create_string_buffer(1)
@@ -90,14 +89,13 @@ def test_the_others_go_on_while_a_thread_blocks_in_c(body: str) -> None:
         return thread
 
     def read() -> None:
-        said.append(c.read(reads, byte, 1))
+        said.append(libc.read(reads, byte, 1))
 
     def write() -> None:
         os.write(writes, b".")
 
-    names = {**globals(), "c": c, "held": held, "byte": byte, "mine": mine, "others": others, "say": said.append}
-    learn_that_it_blocks(partial(c.usleep, 1000))
-    exec(body, names | {"time": time, "start": start, "read": read, "write": write})
+    learn_that_it_blocks(partial(libc.usleep, 1000))
+    exec(body, globals() | locals() | {"say": said.append})
     print(*said)
 
 
@@ -133,10 +131,6 @@ def test_so_they_do_if_the_library_that_calls_it_is_loaded_later() -> None:
 @in_child
 def test_no_wake_up_is_lost_on_the_ways_into_c_and_back() -> None:
     runtime.install(green=True, time_slice=1000)
-    import ctypes
-    import time
-
-    c: Any = ctypes.CDLL(None)
     count, rounds, lock, condition = 6, 40, threading.Lock(), threading.Condition()
     pipes = [os.pipe() for _ in range(count)]
     done, turn = [0] * count, [0]
@@ -144,7 +138,7 @@ def test_no_wake_up_is_lost_on_the_ways_into_c_and_back() -> None:
     def round_trips(i: int) -> None:
         byte = ctypes.create_string_buffer(1)
         for number in range(rounds):
-            c.read(pipes[i][0], byte, 1)
+            libc.read(pipes[i][0], byte, 1)
             with lock:
                 done[i] += 1
             if number % 3 == 0:
@@ -164,7 +158,7 @@ def test_no_wake_up_is_lost_on_the_ways_into_c_and_back() -> None:
         os.write(pipes[0][1], b".")
         os.write(pipes[3][1], b".")
 
-    learn_that_it_blocks(partial(c.usleep, 1000))
+    learn_that_it_blocks(partial(libc.usleep, 1000))
     together(look_on, begin, *(partial(round_trips, i) for i in range(count)))
     assert done == [rounds] * count
 
@@ -172,20 +166,16 @@ def test_no_wake_up_is_lost_on_the_ways_into_c_and_back() -> None:
 @in_child
 def test_as_many_lwps_as_threads_in_c_and_two() -> None:
     runtime.install(green=True, time_slice=1000)
-    import ctypes
-
-    c: Any = ctypes.CDLL(None)
-    many = 5
-    pipes = [os.pipe() for _ in range(many)]
+    pipes = [os.pipe() for _ in range(5)]
 
     def read(fd: int) -> None:
         for _ in range(20):
-            c.read(fd, ctypes.create_string_buffer(1), 1)
+            libc.read(fd, ctypes.create_string_buffer(1), 1)
             lock.acquire()
             lock.release()
 
     lock = threading.Lock()
-    learn_that_it_blocks(partial(c.usleep, 1000))
+    learn_that_it_blocks(partial(libc.usleep, 1000))
     threads = [threading.Thread(target=read, args=(reads,)) for reads, _ in pipes]
     for thread in threads:
         thread.start()
@@ -196,16 +186,14 @@ def test_as_many_lwps_as_threads_in_c_and_two() -> None:
         most = max(most, len(os.listdir("/proc/self/task")))
     for thread in threads:
         thread.join()
-    assert most <= 1 + many + 2
+    assert most <= 1 + len(pipes) + 2
 
 
 @in_child
 def test_a_thread_that_comes_back_from_c_keeps_its_lwp_until_it_waits() -> None:
     """If it had a turn in the queue, an LWP that has computed would have to wake up for the next timer: late."""
     runtime.install(green=True, time_slice=0.001)
-    import ctypes
     import hashlib
-    import time
 
     lwp, text, over = ctypes.PyDLL(None).gettid, bytes(1_000_000), False  # for PyDLL's calls the GIL is not released
     lwps: list[set[int]] = []
@@ -234,8 +222,6 @@ def test_a_thread_that_comes_back_from_c_keeps_its_lwp_until_it_waits() -> None:
 @in_child(prints="0\n")
 def test_nothing_is_handed_over_without_c() -> None:
     runtime.install(green=True, time_slice=1000)
-    import socket
-
     mine, others = socket.socketpair()
     lock = threading.Lock()
 
@@ -258,14 +244,10 @@ def test_nothing_is_handed_over_without_c() -> None:
 def test_calls_that_return_at_once_are_soon_trusted_again() -> None:
     """Each call that is kept for long by others of the machine counts as one that blocks, hence the room."""
     runtime.install(green=True, time_slice=0.001)
-    import ctypes
-    import time
-
-    c: Any = ctypes.CDLL(None)
 
     def call() -> None:
         for _ in range(1000):
-            c.getppid()
+            libc.getppid()
             time.sleep(0)
 
     def both() -> int:
@@ -274,20 +256,16 @@ def test_calls_that_return_at_once_are_soon_trusted_again() -> None:
         return scheduler.green_statistics().hand_overs - before
 
     assert both() < 1000
-    learn_that_it_blocks(partial(c.usleep, 1000))
+    learn_that_it_blocks(partial(libc.usleep, 1000))
     assert both() < 1000
 
 
 @in_child(prints="0\n")
 def test_nothing_is_handed_over_by_calls_that_keep_nobody_waiting() -> None:
     runtime.install(green=True, time_slice=1000)
-    import ctypes
-    import socket
-
-    c: Any = ctypes.CDLL(None)
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=listener.accept, daemon=True).start()
-    together(lambda: [c.usleep(1000) for _ in range(20)])
+    together(lambda: [libc.usleep(1000) for _ in range(20)])
     print(scheduler.green_statistics().hand_overs)
 
 
@@ -374,96 +352,69 @@ class Time(ctypes.Structure):
     _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
 def poll(timeout, *fds):
     files = (File * len(fds))(*(File(fd, select.POLLIN) for fd in fds))
-    return c.poll(files, len(fds), timeout), *(file.revents for file in files)
+    return libc.poll(files, len(fds), timeout), *(file.revents for file in files)
 def nanosleep(ns):
-    return c.nanosleep(ctypes.byref(Time(0, ns)), None)
+    return libc.nanosleep(ctypes.byref(Time(0, ns)), None)
 def in_callback(call):
     said = []
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: said.append(call()) or 0)
-    c.qsort((ctypes.c_int * 2)(), 2, 4, function)
+    libc.qsort((ctypes.c_int * 2)(), 2, 4, function)
     return said[0]
+def subinterpreter():
+    try: import _interpreters as api
+    except ImportError: import _xxsubinterpreters as api
+    api.destroy(api.create())
+reads, writes = os.pipe()
+empty, _ = os.pipe()
 """
+POLLED = {
+    # What waits leaves its LWP to others.
+    "poll(-1, reads)": "meanwhile (1, 1)",
+    "poll(-1, empty, reads)": "meanwhile (1, 0, 1)",
+    "poll(60_000, -1, reads)": "meanwhile (1, 0, 1)",
+    "poll(1, empty)": "meanwhile (0, 0)",
+    "poll(1)": "meanwhile (0,)",
+    "nanosleep(1_000_000)": "meanwhile 0",
+    # From a subinterpreter on, CPython's PyGILState_Check() says in each thread that it has the GIL.
+    "subinterpreter(); poll(-1, reads)": "meanwhile (1, 1)",
+    "subinterpreter(); nanosleep(1_000_000)": "meanwhile 0",
+    # What would not wait, or keeps the GIL, leaves it to nobody.
+    "poll(0, empty)": "(0, 0) meanwhile",
+    "poll(-1, 12345)": "(1, 32) meanwhile",
+    "nanosleep(-1)": "-1 meanwhile",
+    "in_callback(lambda: ctypes.PyDLL(None).poll(None, 0, 1))": "0 meanwhile",
+}
 
 
-def waits(calls: str, call: str) -> None:
-    """Makes the call in a thread, of whose place in C nothing is known yet.  Another thread could go on then."""
-    runtime.install(green=True, time_slice=1000)
-    import ctypes
-    import select
+@pytest.mark.parametrize("text", POLLED)
+def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(text: str, child: Child) -> None:
+    def waits(calls: str, text: str) -> None:
+        """Makes the last call in a thread, of whose place in C nothing is known yet.  Another could go on then."""
+        runtime.install(green=True, time_slice=1000)
+        *before, call = text.split("; ")
+        names: dict[str, Any] = {"os": os, "libc": libc, "ctypes": ctypes, "select": select}
+        exec("\n".join([calls, *before]), names)
+        go_on = threading.Event()
 
-    names: dict[str, Any] = {"c": ctypes.CDLL(None), "ctypes": ctypes, "select": select}
-    exec(calls, names)
-    names["reads"], writes = os.pipe()
-    names["empty"], _ = os.pipe()
-    go_on = threading.Event()
+        def meanwhile() -> None:
+            go_on.wait()
+            print("meanwhile", end=" ")
+            os.write(names["writes"], b".")
 
-    def wait() -> None:
-        go_on.set()
-        print(eval(call, names))
+        together(meanwhile, lambda: (go_on.set(), print(eval(call, names), end=" ")))
+        print(scheduler.green_statistics().hand_overs)
 
-    def meanwhile() -> None:
-        go_on.wait()
-        print("meanwhile")
-        os.write(writes, b".")
-
-    together(meanwhile, wait)
-    print(scheduler.green_statistics().hand_overs)
-
-
-POLLS = [
-    ("poll(-1, reads)", "(1, 1)"),
-    ("poll(-1, empty, reads)", "(1, 0, 1)"),
-    ("poll(60_000, -1, reads)", "(1, 0, 1)"),
-    ("poll(1, empty)", "(0, 0)"),
-    ("poll(1)", "(0,)"),
-    ("nanosleep(1_000_000)", "0"),
-]
-SUBINTERPRETER = """
-try: import _interpreters as api
-except ImportError: import _xxsubinterpreters as api
-api.destroy(api.create())
-"""
-
-
-@pytest.mark.parametrize(
-    ("before", "call", "result"),
-    [
-        *(pytest.param("", *poll, id=poll[0]) for poll in POLLS),
-        # From then on CPython's PyGILState_Check() says in each thread that it has the GIL.
-        *(
-            pytest.param(SUBINTERPRETER, *poll, id=f"{poll[0]} after a subinterpreter")
-            for poll in (POLLS[0], POLLS[-1])
-        ),
-    ],
-)
-def test_what_polls_or_sleeps_in_c_leaves_its_lwp_to_others(before: str, call: str, result: str, child: Child) -> None:
-    assert child(waits, before + CALLS, call).stdout == f"meanwhile\n{result}\n0\n"
-
-
-@pytest.mark.parametrize(
-    ("call", "result"),
-    [
-        ("poll(0, empty)", "(0, 0)"),
-        ("poll(-1, 12345)", "(1, 32)"),
-        ("nanosleep(-1)", "-1"),
-        ("in_callback(lambda: ctypes.PyDLL(None).poll(None, 0, 1))", "0"),  # it keeps the GIL
-    ],
-)
-def test_what_would_not_wait_or_keeps_the_gil_leaves_it_to_nobody(call: str, result: str, child: Child) -> None:
-    assert child(waits, CALLS, call).stdout == f"{result}\nmeanwhile\n0\n"
+    assert child(waits, CALLS, text).stdout == f"{POLLED[text]} 0\n"
 
 
 @in_child(prints="0 True 0\n" * 2)
 def test_the_scheduling_of_a_green_thread() -> None:
     runtime.install(green=True)
-    import ctypes
-
-    c: Any = ctypes.CDLL(None)
-    c.pthread_self.restype = ctypes.c_void_p
+    libc.pthread_self.restype = ctypes.c_void_p
 
     def ask() -> None:
-        policy, priority = ctypes.c_int(-1), ctypes.c_int(-1)
-        found = c.pthread_getschedparam(ctypes.c_void_p(c.pthread_self()), ctypes.byref(policy), ctypes.byref(priority))
+        me, policy, priority = ctypes.c_void_p(libc.pthread_self()), ctypes.c_int(-1), ctypes.c_int(-1)
+        found = libc.pthread_getschedparam(me, ctypes.byref(policy), ctypes.byref(priority))
         print(found, policy.value == os.sched_getscheduler(0), priority.value)
 
     ask()

@@ -1,4 +1,4 @@
-"""The methods of sockets in green threads: what they cost, and that no event is lost or another file's."""
+"""The methods of sockets and TLS sockets in green threads: what they cost, and that no event is lost or another's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import socket_cases
+import tls_cases
 from commands import environment
 from conftest import FREE_THREADED, SLOW, Child, count_calls, in_child, lines_between_marks, under_strace
 from this_machine import TREE
@@ -22,6 +23,7 @@ from runtime import patch
 
 pytestmark = pytest.mark.timeout(30)
 HERE = [str(Path(__file__).parent), str(TREE / "tests")]
+OPTIONS = pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
 
 #: A wait registers the descriptor, which counts for none of the calls after it.
 WAITS_ONCE = '''
@@ -95,30 +97,25 @@ threading.Thread(target=serve, args=(server, lambda: server.recvfrom(1), globals
 PIPES = """
 here, there = os.pipe(), os.pipe()
 
-def by_read(fd):
-    return os.read(fd, 100)
-
-def by_readv(fd):
+def readv(fd, _):
     parts = bytearray(2), bytearray(100)
     length = os.readv(fd, parts)
     return b"".join(parts)[:length]
 
-by_write = os.write
-
-def by_writev(fd, data):
+def writev(fd, data):
     os.writev(fd, [data[:1], data[1:]])
 
-read, write = globals()["by_" + sys.argv[1]], globals()["by_" + sys.argv[2]]
+read, write = (os.read, os.write) if sys.argv[1] == "whole" else (readv, writev)
 
 def echo():
-    while data := read(here[0]):
+    while data := read(here[0], 100):
         write(there[1], data)
 
 def ask():
     os.access("/begin", 0)
     for _ in range(20):
         write(here[1], b"data")
-        assert read(there[0]) == b"data"
+        assert read(there[0], 100) == b"data"
     os.access("/end", 0)
     os.close(here[1])
 
@@ -156,40 +153,28 @@ threading.Thread(target=run).start()
 """
 
 ALLOCATORS = {"brk", "getrandom", "madvise", "mmap", "mremap", "munmap"}
-#: For each: the calls that it may make.
+#: For each: the calls that it makes.
 READY_AT_ONCE = {
-    "os.read(read, 1)": {"lseek": 1, "preadv2": 1},
-    "os.readv(read, [bytearray(1)])": {"lseek": 1, "preadv2": 1},
-    "os.write(write, b'x')": {"lseek": 1, "pwritev2": 1},
-    "os.writev(write, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1},
+    "os.read(read, 1)": "lseek preadv2",
+    "os.readv(read, [bytearray(1)])": "lseek preadv2",
+    "os.write(write, b'x')": "lseek pwritev2",
+    "os.writev(write, [b'x', b'y'])": "lseek pwritev2",
     # Files of open(), as subprocess and sys.stdin have them.
-    "raw.read(1)": {"lseek": 1, "preadv2": 1},
-    "raw.readinto(bytearray(1))": {"lseek": 1, "preadv2": 1},
-    "print(end='x', file=text, flush=True)": {"lseek": 1, "pwritev2": 1},
+    "raw.read(1)": "lseek preadv2",
+    "raw.readinto(bytearray(1))": "lseek preadv2",
+    "print(end='x', file=text, flush=True)": "lseek pwritev2",
     # RWF_NOWAIT isn't known there.
-    "os.read(secondary, 1)": {"lseek": 1, "preadv2": 1, "ppoll": 1, "read": 1},
-    "os.readv(secondary, [bytearray(1)])": {"lseek": 1, "preadv2": 1, "ppoll": 1, "readv": 1},
-    "os.write(secondary, b'x')": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "write": 1},
-    "os.writev(secondary, [b'x', b'y'])": {"lseek": 1, "pwritev2": 1, "ppoll": 1, "writev": 1},
+    "os.read(secondary, 1)": "lseek preadv2 ppoll read",
+    "os.readv(secondary, [bytearray(1)])": "lseek preadv2 ppoll readv",
+    "os.write(secondary, b'x')": "lseek pwritev2 ppoll write",
+    "os.writev(secondary, [b'x', b'y'])": "lseek pwritev2 ppoll writev",
     # preadv2: whether the first byte is in memory, then all is read by one call.
-    "os.read(file.fileno(), 3000)": {"lseek": 1, "preadv2": 1, "read": 1},
-    "os.readv(file.fileno(), [bytearray(3000)])": {"lseek": 1, "preadv2": 1, "readv": 1},
-    "one.sendfile(file, 0, 100); other.recv(100)": {
-        "fstat": 1,
-        "preadv2": 1,
-        "pread64": 1,
-        "sendto": 1,
-        "recvfrom": 1,
-        "lseek": 1,  # of file.seek()
-    },
-    "os.sendfile(write, file.fileno(), 0, 100); os.read(read, 100)": {
-        "fstat": 2,
-        "fcntl": 1,
-        "preadv2": 2,
-        "pread64": 1,
-        "pwritev2": 1,
-        "lseek": 2,
-    },
+    "os.read(file.fileno(), 3000)": "lseek preadv2 read",
+    "os.readv(file.fileno(), [bytearray(3000)])": "lseek preadv2 readv",
+    # lseek: of file.seek()
+    "one.sendfile(file, 0, 100); other.recv(100)": "fstat preadv2 pread64 sendto recvfrom lseek",
+    "os.sendfile(write, file.fileno(), 0, 100); os.read(read, 100)": "fstat fstat fcntl preadv2 pread64 lseek pwritev2"
+    " lseek preadv2",
 }
 
 
@@ -287,10 +272,10 @@ def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) ->
     assert not calls["epoll_ctl"]
 
 
-@pytest.mark.parametrize(("read", "write"), [("read", "write"), ("readv", "writev")])
-def test_what_a_pipe_costs(read: str, write: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["whole", "by parts"])
+def test_what_a_pipe_costs(how: str, tmp_path: Path) -> None:
     """It is tried, then waited for, and poll(2) is never asked."""
-    calls = counted(tmp_path, PIPES, [read, write], lambda port: None, time_slice=None)
+    calls = counted(tmp_path, PIPES, [how], lambda port: None, time_slice=None)
     assert calls["pwritev2"] == 40
     if calls["read"] or calls["readv"]:
         pytest.skip("this Linux has no RWF_NOWAIT for pipes")
@@ -307,25 +292,72 @@ def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
     calls = counted(tmp_path, READY, [call], lambda port: None, time_slice=None)
     # The allocator's may come once in twenty, by what the program has allocated before.
     found = {name: count / 20 for name, count in calls.items() if count >= 20 or name not in ALLOCATORS}
-    assert found == READY_AT_ONCE[call]
+    assert found == Counter(READY_AT_ONCE[call].split())
+
+
+TLS_ECHO = """
+sys.path[:0] = sys.argv[1].split(":")
+import tls_cases
+
+one, other = tls_cases.secured(sys.argv[2], eval(sys.argv[3]))
+
+def echo():
+    while data := other.recv(100):
+        other.sendall(data)
+
+def ask(times):
+    for _ in range(times):
+        one.sendall(b"data")
+        assert one.recv(100) == b"data"
+
+def count():
+    ask(3)  # after which both are registered
+    os.access("/begin", 0)
+    ask(20)
+    os.access("/end", 0)
+    one.close()
+
+print(0, flush=True)
+tls_cases.together(echo, count)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) -> None:
+    """For a record in vain, its head, its body, and one that is written; no poll, and no epoll_ctl."""
+    arguments = [":".join(HERE), pem, repr(timeout)]
+    calls = counted(tmp_path, TLS_ECHO, arguments, lambda port: None, time_slice=None)
+    assert calls["write"] == 40
+    assert calls["read"] <= 3 * 40
+    assert calls["epoll_pwait2"] + calls["epoll_wait"] <= 42
+    assert calls["ioctl"] <= (0 if timeout else 2 * 3 * 40), "the mode is changed for a try only if it must be"
+    assert not set(calls) - {"write", "read", "epoll_pwait2", "epoll_wait", "ioctl"}
+
+
+def case(folders: list[str], options: dict[str, Any], module: str, name: str, *args: Any) -> None:
+    sys.path[:0] = folders
+    cases = __import__(module)
+    runtime.install(green=True, **options)
+    if name == "signals_come_in_a_wait":
+        getattr(cases, name)()  # handlers run in the main thread
+    else:
+        cases.together(lambda: getattr(cases, name)(*args))
+    print("done")
 
 
 @pytest.mark.parametrize("name", socket_cases.NAMES)
-@pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
+@OPTIONS
 def test_sockets(name: str, options: dict[str, Any], child: Child) -> None:
-    def case(folders: list[str], name: str, options: dict[str, Any]) -> None:
-        sys.path[:0] = folders
-        runtime.install(green=True, **options)
-        import socket_cases
+    assert child(case, HERE, options, "socket_cases", name).stdout == "done\n"
 
-        case = getattr(socket_cases, name)
-        if name == "signals_come_in_a_wait":
-            case()  # handlers run in the main thread
-        else:
-            socket_cases.together(case)
-        print("done")
 
-    assert child(case, HERE, name, options).stdout == "done\n"
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", tls_cases.NAMES)
+@pytest.mark.parametrize("timeout", [None, 20])
+@OPTIONS
+def test_tls(name: str, timeout: int | None, options: dict[str, Any], child: Child, pem: str) -> None:
+    assert child(case, HERE, options, "tls_cases", name, pem, timeout).stdout == "done\n"
 
 
 @in_child(says="it can't be found where a socket of this Python has its descriptor and timeout\n")

@@ -1,4 +1,4 @@
-"""What test_green_tls.py runs in green threads: each function is a program, on a TLS connection."""
+"""What test_green_sockets.py runs in green threads: each function is a program, on a TLS connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from functools import partial
-from typing import Any
 
 import socket_cases
 from without_pytest import raises, together
@@ -68,11 +67,10 @@ def questions_and_answers(pem: str, timeout: float | None) -> None:
 def one_reads_while_another_writes(pem: str, timeout: float | None) -> None:
     data = bytes(range(256)) * 4000
     ends = secured(pem, timeout)
-
-    def read(sock: ssl.SSLSocket) -> None:
-        assert exactly(sock, len(data)) == data
-
-    together(*(call for sock in ends for call in (lambda sock=sock: read(sock), lambda sock=sock: sock.sendall(data))))
+    found: list[bytes] = []
+    reads = (lambda sock=sock: found.append(exactly(sock, len(data))) for sock in ends)
+    together(*reads, *(partial(sock.sendall, data) for sock in ends))
+    assert found == [data, data]
 
 
 def several_read(pem: str, timeout: float | None) -> None:
@@ -103,24 +101,8 @@ def closed_meanwhile(pem: str, timeout: float | None) -> None:
         one, other = secured(pem, timeout)
         number = other.fileno()
         another, its_peer = socket.socketpair()
-
-        closed = threading.Event()
-
-        def close(
-            sock: ssl.SSLSocket = other,
-            another: socket.socket = another,
-            number: int = number,
-            closed: threading.Event = closed,
-        ) -> None:
-            sock.close()
-            os.dup2(another.fileno(), number)
-            closed.set()
-
         its_peer.sendall(b"for another")
-        socket_cases.later(close)
-        with raises(OSError, match="Bad file descriptor"):
-            call(other)
-        closed.wait()
+        socket_cases.closes(number, other.close, another.fileno(), partial(call, other))
         assert os.read(number, 100) == b"for another"
         os.close(number)
         one.close()
@@ -256,10 +238,3 @@ NAMES = [
     for name, value in list(globals().items())
     if inspect.isfunction(value) and inspect.signature(value) == inspect.signature(one_has_an_lwp_of_its_own)
 ]
-
-
-def run(name: str, pem: str, timeout: float | None, options: dict[str, Any], times: int = 1) -> None:
-    runtime.install(green=True, **options)
-    for _ in range(times):
-        together(lambda: globals()[name](pem, timeout))
-    print("done")
