@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from conftest import (
-    ROOT,
     Child,
     count_calls,
+    environment,
     in_child,
     learn_that_it_blocks,
     lines_between_marks,
@@ -101,25 +101,15 @@ def test_the_others_go_on_while_a_thread_blocks_in_c(body: str) -> None:
 
 LATE = """
 import os, runtime, sys, threading
+from without_pytest import together
 runtime.install(green=True, time_slice=1000)
 assert "_ctypes" not in sys.modules
 import ctypes
 c, begun, (reads, writes) = ctypes.CDLL(None), threading.Event(), os.pipe()
-def learn():
-    begun.set()
-    c.usleep(1000)
-def write():
-    os.write(writes, b".")
 def read():
-    threading.Thread(target=write).start()
+    threading.Thread(target=os.write, args=(writes, b".")).start()
     print(c.read(reads, ctypes.create_string_buffer(1), 1))
-def together(*functions):
-    threads = [threading.Thread(target=function) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-together(begun.wait, learn)
+together(begun.wait, lambda: (begun.set(), c.usleep(1000)))
 together(read)
 """
 
@@ -272,15 +262,10 @@ def test_nothing_is_handed_over_by_calls_that_keep_nobody_waiting() -> None:
 BESIDE_FILES = """
 import ctypes, os, socket, threading
 import runtime
+from without_pytest import together
 runtime.install(green=True, time_slice=1000)
-c = ctypes.CDLL(None)
-turns = 100
-known = threading.Event()
-learn = [threading.Thread(target=known.wait), threading.Thread(target=lambda: (known.set(), c.usleep(1000)))]
-for thread in learn:
-    thread.start()
-for thread in learn:
-    thread.join()
+c, known, turns = ctypes.CDLL(None), threading.Event(), 100
+together(known.wait, lambda: (known.set(), c.usleep(1000)))
 listener = socket.create_server(("127.0.0.1", 0))
 threading.Thread(target=listener.accept, daemon=True).start()
 mine, others = socket.socketpair()
@@ -314,7 +299,7 @@ answers.join()
 def calls_of(program: str, name: str, trace: Path) -> str:
     """Those between the program's marks."""
     command = [*under_strace(trace, "-e", f"trace=access,{name}"), sys.executable, "-c", program]
-    subprocess.run(command, check=True, timeout=50, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(command, check=True, timeout=50, env=environment())
     return lines_between_marks(trace)
 
 
