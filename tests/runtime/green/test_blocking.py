@@ -9,13 +9,13 @@ import errno
 import gc
 import mmap
 import os
-import re
 import resource
 import signal
 import socket
 import sys
 import threading
 import time
+import traceback
 import tracemalloc
 import weakref
 from functools import partial
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Child, in_child, skip_test, together, wait_until_parked
+from conftest import in_child, skip_test, together, wait_until_parked
 
 import runtime
 from runtime import native, scheduler, sync
@@ -65,6 +65,7 @@ def test_others_run_while_it_blocks(options: tuple[int, float | None]) -> None:
         turns.append("read")
 
     def look() -> tuple[int, str]:
+        assert isinstance(threading.current_thread(), threading._DummyThread)  # type: ignore[attr-defined]
         return threading.get_native_id(), Path("/proc/thread-self/comm").read_text().strip()
 
     def turn() -> None:
@@ -80,8 +81,11 @@ def test_others_run_while_it_blocks(options: tuple[int, float | None]) -> None:
     ((tid, name),) = helper
     assert name == "lwp-helper"
     assert tid != threading.get_native_id()
-    assert threading.enumerate() == [threading.main_thread()]
-    assert runtime.native.running() == 0, "which _thread._count() adds"
+    for _ in range(3):
+        assert threading.enumerate() == [threading.main_thread()], "the helper rests, and has no Thread"
+        assert native.running() == 0, "which _thread._count() adds"
+        green.spawn(scheduler.blocking, look)
+        green.run()
 
 
 @in_child
@@ -96,8 +100,7 @@ def test_the_main_thread_of_install() -> None:
 def test_at_most_32_at_a_time() -> None:
     green = scheduler.Scheduler()
     read, write = os.pipe()
-    begun: list[int] = []
-    order: list[int] = []
+    begun, order = list[int](), list[int]()
 
     def wait(number: int) -> None:
         begun.append(number)
@@ -110,7 +113,7 @@ def test_at_most_32_at_a_time() -> None:
     def let_go() -> None:
         while len(begun) < 32:
             scheduler.yield_()
-        runtime.native.on_helper(lambda: None, (), None, None)  # not bounded: doesn't wait for its turn
+        native.on_helper(lambda: None, (), None, None)  # not bounded: doesn't wait for its turn
         assert len(begun) == 32
         for count in range(100):
             os.write(write, b".")
@@ -146,19 +149,6 @@ def test_helpers_are_used_again_and_end() -> None:
 
 
 @in_child
-def test_no_thread_object_is_left() -> None:
-    green = scheduler.Scheduler()
-
-    def look() -> None:
-        assert isinstance(threading.current_thread(), threading._DummyThread)  # type: ignore[attr-defined]
-
-    for _ in range(3):
-        green.spawn(scheduler.blocking, look)
-        green.run()
-        assert threading.enumerate() == [threading.main_thread()], "the helper rests"
-
-
-@in_child
 def test_exceptions() -> None:
     green, seen = scheduler.Scheduler(), []
 
@@ -183,12 +173,7 @@ def test_exceptions() -> None:
     for _, error, caught in seen:
         assert caught is error
         assert isinstance(caught.__context__, KeyError)
-        frames = []
-        traceback = caught.__traceback__
-        while traceback:
-            frames.append(traceback.tb_frame.f_code.co_name)
-            traceback = traceback.tb_next
-        assert frames == ["call", "fail"]
+        assert [frame.name for frame in traceback.extract_tb(caught.__traceback__)] == ["call", "fail"]
 
 
 @in_child
@@ -251,8 +236,7 @@ def test_a_handler_raises_in_the_wait() -> None:
     stock_read = os.read
     runtime.install(green=True, time_slice=None)
     read, write = os.pipe()
-    discarded: list[str] = []
-    alive: list[Any] = []
+    discarded, alive = list[str](), list[Any]()
 
     class Result:
         pass
@@ -269,7 +253,7 @@ def test_a_handler_raises_in_the_wait() -> None:
         discarded.append(type(result).__name__)
 
     try:
-        runtime.native.on_helper(wait, (), None, discard)
+        native.on_helper(wait, (), None, discard)
     except KeyboardInterrupt:
         print("interrupted")
     assert not discarded
@@ -482,10 +466,8 @@ BY_THE_CALLER = {
 
 @pytest.mark.parametrize(
     ("text", "helpers"),
-    [
-        *(pytest.param(text, 1, id=name) for name, text in BY_A_HELPER.items()),
-        *(pytest.param(text, 0, id=name) for name, text in BY_THE_CALLER.items()),
-    ],
+    [(text, 1) for text in BY_A_HELPER.values()] + [(text, 0) for text in BY_THE_CALLER.values()],
+    ids=[*BY_A_HELPER, *BY_THE_CALLER],
 )
 @in_child
 def test_which_thread_makes_the_call(text: str, helpers: int, tmp_path: Path) -> None:
@@ -568,35 +550,3 @@ def test_an_open_that_is_interrupted_leaves_no_descriptor(tmp_path: Path) -> Non
                 time.sleep(0.001)
         while sorted(os.listdir("/proc/self/fd")) != before:
             time.sleep(0.001)
-
-
-def test_a_named_pipe_is_a_stock_file_to_the_program(child: Child, tmp_path: Path) -> None:
-    def like_stock(folder: str, green: bool) -> None:
-        if green:
-            runtime.install(green=True, time_slice=None)
-        import io
-
-        fifo = os.path.join(folder, "fifo")
-        for mode in ("r", "w", "a", "rb", "wb", "ab", "r+b", "rb+"):
-            for buffering in (-1, 0, 1):
-                if not os.path.exists(fifo):
-                    os.mkfifo(fifo)
-                ends = [os.open(fifo, os.O_RDWR)]
-                try:
-                    with open(fifo, mode, buffering) as file:
-                        raw: Any = getattr(getattr(file, "buffer", file), "raw", file)
-                        told = [file.name, file.mode, raw.name, raw.mode, raw.closefd, isinstance(raw, io.FileIO)]
-                        told += [file.readable(), file.writable(), file.seekable(), os.get_inheritable(file.fileno())]
-                        told.append(isinstance(file, io.TextIOWrapper) and file.line_buffering)
-                        print(mode, buffering, *told)
-                except Exception as error:
-                    print(mode, buffering, type(error), error)
-                finally:
-                    os.close(ends[0])
-
-    stock, green = (child(like_stock, str(tmp_path), green) for green in (False, True))
-    assert stock.stdout == green.stdout
-    assert stock.stdout.count("\n") == 24
-    warned, warned_green = (set(re.findall("RuntimeWarning: .*", each.stderr)) for each in (stock, green))
-    assert warned == warned_green
-    assert len(warned) == 1, "line buffering"

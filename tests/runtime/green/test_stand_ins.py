@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import copy
 import inspect
+import io
 import os
 import pickle
 import re
@@ -13,7 +14,9 @@ import selectors
 import shutil
 import socket
 import sys
+import warnings
 from contextlib import suppress
+from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -123,18 +126,33 @@ REFUSED = [
         for mode in ("r", "w", "a", "rb", "wb", "ab", "r+", "x", "", "rb+", 7)
         for options in ("", "buffering=0", "buffering=1", "encoding='ascii'", "newline='x'")
     ),
+    *(
+        f"named_pipe({mode!r}, {buffering})"
+        for mode in ("r", "w", "a", "rb", "wb", "ab", "r+b", "rb+")
+        for buffering in (-1, 0, 1)
+    ),
 ]
 
 
 @pytest.mark.parametrize("calls", [REFUSED], ids=["all"])
 @in_child
-def test_they_refuse_and_fail_as_the_stock_ones(calls: list[str]) -> None:
+def test_they_refuse_and_fail_as_the_stock_ones(calls: list[str], tmp_path: Path) -> None:
     """In the main thread and in a green one, each with new things, because some calls change them."""
     _ = _thread  # for the texts
+    os.mkfifo(fifo := str(tmp_path / "fifo"))
 
     def opened(mode: Any, **options: Any) -> list[str]:
         with open(os.dup(read if "r" in str(mode) else write), mode, **options) as file:
             return [cls.__name__ for cls in type(file).__mro__ if cls.__module__ == "_io"]
+
+    def named_pipe(mode: Any, buffering: int) -> list[object]:
+        both_ends = os.open(fifo, os.O_RDWR)
+        with warnings.catch_warnings(record=True) as warned, os.fdopen(both_ends), open(fifo, mode, buffering) as file:
+            raw: Any = getattr(getattr(file, "buffer", file), "raw", file)
+            told = [file.name, file.mode, raw.name, raw.mode, raw.closefd, isinstance(raw, io.FileIO)]
+            told += [file.readable(), file.writable(), file.seekable(), os.get_inheritable(file.fileno())]
+            told += [isinstance(file, io.TextIOWrapper) and file.line_buffering]
+            return [*told, *(str(warning.message) for warning in warned)]
 
     def things() -> dict[str, Any]:
         with socket.create_server(("127.0.0.1", 0)) as gone:
