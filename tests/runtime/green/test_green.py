@@ -175,24 +175,19 @@ def test_a_thread_that_has_computed_rejoins_the_queue() -> None:
     """It takes turns with the others again, on the same LWP."""
     green, flag, event, turns = scheduler.Scheduler(1, 0.001), [], sync.Event(), []
 
+    def take_turns() -> None:
+        event.wait()
+        for _ in range(5):
+            turns.append(threading.get_native_id())
+            scheduler.yield_()
+
     def computes() -> None:
         while not flag:
             pass
-        event.wait()
-        for _ in range(5):
-            turns.append((1, threading.get_native_id()))
-            scheduler.yield_()
-
-    def goes_on() -> None:
-        flag.append(1)
-        scheduler.sleep(0.001)
-        event.set()
-        for _ in range(5):
-            turns.append((2, threading.get_native_id()))
-            scheduler.yield_()
+        take_turns()
 
     green.spawn(computes)
-    green.spawn(goes_on)
+    green.spawn(lambda: (flag.append(1), scheduler.sleep(0.001), event.set(), take_turns()))
     green.run()
     assert len(turns) == 10
 
@@ -261,13 +256,9 @@ def test_no_more_lwps_to_be_had() -> None:
             while not flag:
                 pass
 
-        def tell() -> None:
-            tasks.append(len(os.listdir("/proc/self/task")))
-            flag.append(1)
-
         for _ in range(number):
             green.spawn(computes)
-        green.spawn(tell)
+        green.spawn(lambda: (tasks.append(len(os.listdir("/proc/self/task"))), flag.append(1)))
         green.run()
         until_alone()
         return tasks[0]
@@ -331,25 +322,19 @@ def test_a_scheduler_refuses_bad_arguments(on_one: Scheduler) -> None:
     for seconds, error in ((-1, ValueError), (None, TypeError), ("1", TypeError), (float("nan"), ValueError)):
         with pytest.raises(error):
             sleep(seconds)  # type: ignore[arg-type]
-    raised: list[BaseException] = []
+    refused: list[str] = []
 
     def run_again(other: Scheduler) -> None:
-        try:
+        with pytest.raises(RuntimeError) as caught:
             other.run()
-        except RuntimeError as caught:
-            raised.append(caught)
+        refused.append(str(caught.value))
 
     on_one.spawn(run_again, on_one)
     on_one.spawn(run_again, Scheduler())
-    lwp_runs_it = Thread(target=run_again, args=(on_one,))
-    on_one.spawn(lwp_runs_it.start)
-    on_one.spawn(lwp_runs_it.join)
+    on_one.spawn(run_thread, Thread(target=run_again, args=(on_one,)))
     on_one.run()
-    assert sorted(map(str, raised)) == [
-        "another thread runs this scheduler",
-        "the calling thread is on a scheduler itself",
-        "the calling thread is on a scheduler itself",
-    ]
+    on_a_scheduler = "the calling thread is on a scheduler itself"
+    assert sorted(refused) == ["another thread runs this scheduler", on_a_scheduler, on_a_scheduler]
 
 
 def test_state_that_is_a_threads_own(green: Scheduler) -> None:
@@ -405,10 +390,7 @@ def test_switches_in_the_midst_of_things(green: Scheduler) -> None:
     done: list[object] = []
 
     def deep(depth: int) -> int:
-        if depth:
-            return deep(depth - 1) + 1
-        yield_()
-        return 0
+        return deep(depth - 1) + 1 if depth else (yield_(), 0)[1]
 
     def callbacks() -> None:
         compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -850,47 +832,31 @@ def test_c_code_gets_the_bounds_of_a_green_threads_stack(refused: bool, helper_p
 # ---- signals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("busy", [True, False], ids=["while others run", "while all sleep"])
+@pytest.mark.parametrize("who", ["a green thread, others run", "a green thread, all sleep", "an LWP, all for ever"])
 @in_child(says="interrupted True")
-def test_ctrl_c_reaches_run(busy: bool) -> None:
-    green, stop, ready = scheduler.Scheduler(), [], sync.Event()
+def test_ctrl_c_reaches_run(who: str) -> None:
+    green, ready, main = scheduler.Scheduler(), sync.Event(), threading.get_native_id()
+    seconds = None if "for ever" in who else 3600
 
     def work() -> None:
         ready.set()
-        while not stop:
-            scheduler.yield_() if busy else scheduler.sleep(3600)
+        while "others run" in who:
+            scheduler.yield_()
+        sync.Event().wait(seconds)
 
     def interrupt() -> None:
         ready.wait()
+        if "LWP" in who:
+            wait_until_parked(main, private=True)
         os.kill(os.getpid(), signal.SIGINT)
 
-    daemon = runtime.Thread(target=work, scheduler=green, daemon=True)
-    daemon.start()
-    green.spawn(interrupt)
-    waits = green.spawn(sync.Event().wait, 3600)
+    runtime.Thread(target=work, scheduler=green, daemon=True).start()
+    waits = green.spawn(sync.Event().wait, seconds)
+    runtime.Thread(target=interrupt, scheduler=None if "LWP" in who else green).start()
     try:
         green.run()
     except KeyboardInterrupt:
         print("interrupted", waits.is_alive(), green.unfinished, flush=True)
-    os._exit(0)
-
-
-@in_child(prints="interrupted\n")
-def test_an_lwps_signal_while_all_sleep() -> None:
-    green = scheduler.Scheduler()
-    green.spawn(sync.Event().wait)
-    main = threading.get_native_id()
-
-    def interrupt() -> None:
-        wait_until_parked(main, private=True)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    runtime.Thread(target=interrupt).start()
-    try:
-        green.run()
-    except KeyboardInterrupt:
-        print("interrupted")
-    sys.stdout.flush()
     os._exit(0)
 
 
@@ -925,7 +891,7 @@ def test_credentials_change_under_green_threads() -> None:
 def test_fork_in_a_green_thread() -> None:
     green, ended = scheduler.Scheduler(), []
 
-    def in_child() -> int:
+    def in_child() -> None:
         assert threading.get_native_id() == os.getpid()
         assert [thread.name for thread in threading.enumerate()] == ["forks"]
         assert not other.is_alive()
@@ -934,25 +900,15 @@ def test_fork_in_a_green_thread() -> None:
         again = green.spawn(ended.append, 2)
         again.join()  # the thread that has forked has the LWP, and lends it
         assert ended == [1, 2], ended
-        return 7
 
-    def parent() -> None:
+    def forks() -> None:
         scheduler.yield_()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                code = in_child()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        ended.append(os.waitstatus_to_exitcode(status))
+        ended.append(in_forked_child(in_child))
 
     other = green.spawn(scheduler.sleep, 0.05)
-    runtime.Thread(target=parent, name="forks", scheduler=green).start()
+    runtime.Thread(target=forks, name="forks", scheduler=green).start()
     green.run()
-    assert ended == [7], ended
+    assert ended == [0], "in_child() has raised nothing"
 
 
 @in_child
