@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
+import selectors
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -80,9 +83,6 @@ def test_sleeps_begun_on_another_lwp_end_in_time(options: dict[str, Any]) -> Non
     runtime.install(green=True, **options)
     import asyncio
     import queue
-    import select
-    import selectors
-    import socket
     import subprocess
     from concurrent.futures import Future
     from contextlib import suppress

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import selectors
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +20,7 @@ from conftest import Child, in_child, run_thread, together, until_alone
 from lwp_tasks import tasks
 
 import runtime
-from runtime import patch, scheduler
+from runtime import native, patch, scheduler
 from runtime.scheduler import Scheduler, sleep, wait_fd, yield_
 
 pytestmark = pytest.mark.timeout(20)
@@ -61,7 +64,7 @@ def test_wait_fd() -> None:
     green, found = Scheduler(), {}
     read, write = os.pipe()
 
-    def wait(name: str, fd: int, events: int, timeout: float | None = None) -> None:
+    def wait(name: str, fd: Any, events: int = select.POLLIN, timeout: float | None = None) -> None:
         found[name] = wait_fd(fd, events, timeout)
 
     def feed() -> None:
@@ -80,25 +83,19 @@ def test_wait_fd() -> None:
 
     try:
         with Path(__file__).open() as file:
-            for name in ("reader", "other reader"):
-                green.spawn(wait, name, read, select.POLLIN)
+            for name, fd in (("reader", read), ("other reader", read), ("file", file)):
+                green.spawn(wait, name, fd)
             green.spawn(wait, "writer", write, select.POLLOUT)
-            green.spawn(wait, "file", file, select.POLLIN)
             green.spawn(feed)
             green.spawn(refuse)
             green.run()
-        assert found == {
-            "reader": select.POLLIN,
-            "other reader": select.POLLIN,
-            "writer": select.POLLOUT,
-            "file": select.POLLIN,
-            "times out": 0,
-        }
+        reads = dict.fromkeys(["reader", "other reader", "file"], select.POLLIN)
+        assert found == {**reads, "writer": select.POLLOUT, "times out": 0}
         refuse()  # in a thread with an LWP
         assert wait_fd(read, select.POLLIN) == select.POLLIN
         os.read(read, 1)
         assert wait_fd(read, select.POLLIN, 0.001) == 0
-        green.spawn(wait, "hangs up", read, select.POLLIN)
+        green.spawn(wait, "hangs up", read)
         green.spawn(os.close, write)
         green.run()
         assert found["hangs up"] == select.POLLHUP
@@ -178,7 +175,6 @@ def test_threads_go_on_after_uninstall(options: dict[str, Any]) -> None:
     go.set()
     going.join()
     assert (going.is_alive(), staying.is_alive()) == (False, True)
-
     runtime.install(green=True, **options)
     assert on() is first, "it has a thread, and goes on as install()'s"
     together(int)
@@ -191,7 +187,6 @@ def test_threads_go_on_after_uninstall(options: dict[str, Any]) -> None:
     assert ("on a scheduler itself" in refused) == (options == {"time_slice": None}), refused
     assert on() is not first
     runtime.uninstall()
-
     stay.set()
     staying.join()
     runtime.install(green=True, **options)
@@ -373,11 +368,6 @@ READY = {
 def test_what_is_ready_at_once_lets_others_run(text: str, main: bool) -> None:
     """A loop around a call that never waits: one who sleeps, and one who waits for a file, have their turns."""
     runtime.install(green=True, time_slice=None)
-    import select
-    import selectors
-    import socket
-    import subprocess
-
     late, other = socket.socketpair()
     other.send(b".")
     unblocked = socket.socket(fileno=os.dup(late.fileno()))
@@ -388,31 +378,19 @@ def test_what_is_ready_at_once_lets_others_run(text: str, main: bool) -> None:
     zeros = os.open("/dev/zero", os.O_RDONLY)
     sink = os.open("/dev/null", os.O_WRONLY)
     file = os.fdopen(os.dup(zeros), "rb", 0)
-    process = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
-    pid = process.pid
-    come: list[str] = []
-
-    def sleep() -> None:
-        time.sleep(0.01)
-        come.append("slept")
-
-    def read() -> None:
-        come.append(os.read(process.stdout.fileno(), 1).decode())  # type: ignore[union-attr]
+    process: Any = subprocess.Popen(["cat"], stdin=-1, stdout=-1)
+    pid, call, come = process.pid, compile(text, "<ready>", "eval"), list[str]()
 
     def block() -> None:
-        call = compile(text, name, "eval")
-        process.stdin.write(b".")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
+        process.stdin.write(b".")
+        process.stdin.flush()
         while len(come) < 2:
             eval(call, names)
 
-    name, names = "<ready>", {**globals(), **locals()}
-    if main:
-        for target in (sleep, read):
-            threading.Thread(target=target).start()
-        block()
-    else:
-        together(sleep, read, block)
+    names = {**globals(), **locals()}
+    threading.Thread(target=lambda: (time.sleep(0.01), come.append("slept"))).start()
+    threading.Thread(target=lambda: come.append(os.read(process.stdout.fileno(), 1).decode())).start()
+    block() if main else together(block)
     process.communicate()
     print(*sorted(come))
 
@@ -428,33 +406,28 @@ def test_threads_share_an_open_pipe() -> None:
     def take() -> None:
         lines.append(reader.readline())
 
-    def fill(letter: bytes) -> None:
-        writer.write(letter * 100_000)
-        writer.flush()
-
-    def write_lines() -> None:
-        scheduler.yield_()
-        writer.write(b"1\n2\n")
+    def fill(data: bytes) -> None:
+        writer.write(data)
         writer.flush()
 
     def close_while_they_read() -> None:
         time.sleep(0.001)
-        together(reader.close, write_lines)
+        together(reader.close, lambda: (scheduler.yield_(), fill(b"1\n2\n")))
 
     together(take, take, close_while_they_read)
     assert sorted(lines) == [b"1\n", b"2\n"]
     assert reader.closed
     try:
-        writer.write(b"3")
-        writer.flush()
+        fill(b"3")
     except BrokenPipeError:
         print("nobody reads")
     writer.raw.close()  # type: ignore[union-attr]
     read, write = os.pipe()
     reader, writer = os.fdopen(read, "rb"), os.fdopen(write, "wb")
     got: list[bytes] = []
-    together(partial(fill, b"a"), partial(fill, b"b"), lambda: got.append(reader.read(200_000)))
-    assert sorted(got[0]) == sorted(b"a" * 100_000 + b"b" * 100_000)
+    as_, bs = b"a" * 100_000, b"b" * 100_000
+    together(partial(fill, as_), partial(fill, bs), lambda: got.append(reader.read(200_000)))
+    assert sorted(got[0]) == sorted(as_ + bs)
     writer.close()
     assert reader.read() == b""
     reader.close()
@@ -465,43 +438,30 @@ def test_a_server_and_its_clients() -> None:
     """An HTTP server of threads, and clients of it, all on one LWP."""
     runtime.install(green=True, time_slice=None)
     import urllib.request
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            time.sleep(0.01)
-            body = self.path.encode() * 1000
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     class Server(ThreadingHTTPServer):
         request_queue_size = 128  # with less the kernel drops connections, which are tried again after a second
 
-    server = Server(("127.0.0.1", 0), Handler)
+    program = Path(sys.argv[0])
+    server = Server(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=program.parent))
     threading.Thread(target=server.serve_forever).start()
-    lengths = []
+    got = []
 
-    def get(number: int) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{number:03}") as reply:
-            lengths.append(len(reply.read()))
+    def get() -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{program.name}") as reply:
+            got.append(reply.read())
 
-    together(*(partial(get, number) for number in range(100)))
+    together(*[get] * 100)
     server.shutdown()
     server.server_close()
-    assert lengths == [4000] * 100
+    assert got == [program.read_bytes()] * 100
     assert tasks("self", "lwp-helper") == 1, "except the one that looked up the server's name"
 
 
 @in_child(prints="concurrent poll() invocation\nTrue []\n")
 def test_a_registration_during_a_poll_counts_from_the_next() -> None:
     runtime.install(green=True, time_slice=None)
-    import select
-
     read, write = os.pipe()
     other, _end = os.pipe()
     poll, found = select.poll(), []
@@ -539,10 +499,6 @@ CLOSED = {
 def test_closing_a_file_ends_the_waits_for_it(waits: str, closes: str, says: str, options: dict[str, Any]) -> None:
     """The kernel says nothing to a thread that waits in an epoll for a file that is closed."""
     runtime.install(green=True, **options)
-    import select
-    import selectors
-    import socket
-
     late, other = socket.socketpair()
     quiet = socket.create_server(("127.0.0.1", 0))
     read, write = os.pipe()
@@ -576,7 +532,6 @@ def test_closing_a_file_ends_the_waits_for_it(waits: str, closes: str, says: str
 def test_a_closed_descriptors_number_is_not_read_from() -> None:
     """The event has come, but before it is the thread's turn the number is another file's."""
     runtime.install(green=True, time_slice=None)
-    from runtime import native
 
     def turn() -> None:
         end = time.monotonic() + 0.002
@@ -609,7 +564,6 @@ def test_a_closed_descriptors_number_is_not_read_from() -> None:
 def test_another_lwp_makes_a_number_anothers_during_a_call() -> None:
     """A write of more than fits, part of which is written: the rest doesn't go to the other file."""
     runtime.install(green=True, lwps=2)
-    import select
     from contextlib import suppress
 
     sys.setswitchinterval(1e-6)
@@ -641,7 +595,6 @@ def test_another_lwp_makes_a_number_anothers_during_a_call() -> None:
 def test_fork_with_green_threads_installed(options: dict[str, Any]) -> None:
     runtime.install(green=True, **options)
     import multiprocessing
-    import select
 
     read, write = os.pipe()
     scheduler.wait_fd(read, select.POLLIN, 0.001)  # there is an epoll that the child must not share
@@ -674,13 +627,12 @@ def test_signals_while_the_main_thread_waits() -> None:
     event = threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: event.set())
 
-    def kill() -> None:
-        time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGUSR1)
+    def kill_later(number: int) -> None:
+        threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), number))).start()
 
-    threading.Thread(target=kill).start()
+    kill_later(signal.SIGUSR1)
     assert event.wait(30)
-    threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), signal.SIGINT))).start()
+    kill_later(signal.SIGINT)
     try:
         time.sleep(30)
     except KeyboardInterrupt:

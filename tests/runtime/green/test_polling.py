@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import select
+import selectors
+import socket
 import sys
 import threading
 import time
@@ -24,11 +28,6 @@ def find(options: dict[str, Any] | None) -> None:
     """None: stock threads."""
     if options is not None:
         runtime.install(green=True, **options)
-    import json
-    import resource
-    import select
-    import selectors
-    import socket
     from concurrent.futures import ThreadPoolExecutor
 
     _ = selectors  # for the texts
@@ -109,9 +108,6 @@ def test_they_find_the_same_as_stocks(options: dict[str, Any], child: Child) -> 
 @in_child(prints="True\n")
 def test_they_wait_where_no_descriptor_is_left(options: dict[str, Any]) -> None:
     runtime.install(green=True, **options)
-    import resource
-    import select
-    import socket
     from contextlib import suppress
 
     a, b = socket.socketpair()
@@ -144,8 +140,6 @@ def test_they_wait_where_no_descriptor_is_left(options: dict[str, Any]) -> None:
 @in_child(prints="0\n")
 def test_a_reused_number_gets_no_events_of_the_closed_file() -> None:
     runtime.install(green=True, time_slice=None)
-    import select
-
     old, write = os.pipe()
     assert select.select([old], [], [], 0.001) == ([], [], [])
     os.dup(old)  # so the file stays open, and epoll(7) goes on watching it
@@ -161,11 +155,6 @@ def test_a_reused_number_gets_no_events_of_the_closed_file() -> None:
 def test_the_main_thread_waits_for_files_after_green_threads_that_could_go_on(call: str) -> None:
     """Not always: its patience ends after 5 ms, and other processes may keep the LWP from its processor for longer."""
     runtime.install(green=True)
-    import select
-    import selectors
-    import socket
-    import threading
-
     ready, other = socket.socketpair()
     other.send(b".")
     poll, epoll = select.poll(), select.epoll()
@@ -174,17 +163,17 @@ def test_the_main_thread_waits_for_files_after_green_threads_that_could_go_on(ca
         at.register(ready, selectors.EVENT_READ)
     calls: dict[str, Any] = {"select": lambda: select.select([ready], [], []), "poll": poll.poll, "epoll": epoll.poll}
     calls |= {"PollSelector": of_poll.select, "EpollSelector": of_epoll.select}
-    rounds, before = 40, 0
-    for _ in range(rounds):
-        gone, go = [], threading.Event()
+    before = 0
 
-        def work(go: threading.Event = go, gone: list[int] = gone) -> None:
-            go.wait()
-            for _ in range(3):
-                scheduler.yield_()
-            gone.append(1)
+    def work(go: threading.Event, gone: list[int]) -> None:
+        go.wait()
+        for _ in range(3):
+            scheduler.yield_()
+        gone.append(1)
 
-        threads = [threading.Thread(target=work) for _ in range(20)]
+    for _ in range(40):
+        gone, go = list[int](), threading.Event()
+        threads = [threading.Thread(target=work, args=(go, gone)) for _ in range(20)]
         for thread in threads:
             thread.start()
         go.set()
