@@ -26,7 +26,7 @@ HERE = [str(Path(__file__).parent), str(TREE / "tests")]
 OPTIONS = pytest.mark.parametrize("options", [{"time_slice": None}, {}], ids=["one LWP", "a time slice"])
 
 #: A wait registers the descriptor, which counts for none of the calls after it.
-WAITS_ONCE = '''
+WAITS_ONCE = """
 import os, socket, sys, threading
 
 def wait_once(sock, call):
@@ -36,17 +36,7 @@ def wait_once(sock, call):
         call()
     except TimeoutError:
         sock.settimeout(timeout)
-
-def serve(sock, call, step):
-    """Says where it is; the first two steps don't count."""
-    wait_once(sock, call)
-    print(sock.getsockname()[1], flush=True)
-    for number in range(int(sys.argv[2]) + 2):
-        step()
-        if number == 1:
-            os.access("/begin", 0)
-    os.access("/end", 0)
-'''
+"""
 
 SERVER = """
 def echo(connection):
@@ -70,34 +60,30 @@ ACCEPTS = """
 listener = socket.create_server(("127.0.0.1", 0))
 listener.settimeout(eval(sys.argv[1]))
 
-def accept():
-    connection, _ = listener.accept()
-    connection.sendall(b".")
-    connection.close()
+def serve():
+    wait_once(listener, listener.accept)
+    print(listener.getsockname()[1], flush=True)
+    for number in range(int(sys.argv[2]) + 2):
+        connection, _ = listener.accept()
+        connection.sendall(b".")
+        connection.close()
+        if number == 1:  # the first two don't count
+            os.access("/begin", 0)
+    os.access("/end", 0)
 
-threading.Thread(target=serve, args=(listener, listener.accept, accept)).start()
+threading.Thread(target=serve).start()
 """
 
-DATAGRAMS = """
-server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("127.0.0.1", 0))
-server.settimeout(eval(sys.argv[1]))
+#: The ends of an echo, by sys.argv[1]: how each reads, and how it writes.
+ECHO = """
+from functools import partial
+timeout, folders, pem = eval(sys.argv[2]), sys.argv[3].split(":"), sys.argv[4]
 
-def with_address():
-    data, client = server.recvfrom(100)
-    server.sendto(data, client)
+def pipes(read, write):
+    (a, b), (c, d) = os.pipe(), os.pipe()
+    return [(partial(read, a), partial(write, d)), (partial(read, c), partial(write, b))]
 
-def with_message():
-    data, _, _, client = server.recvmsg(100)
-    server.sendmsg([data], [], 0, client)
-
-threading.Thread(target=serve, args=(server, lambda: server.recvfrom(1), globals()[sys.argv[3]])).start()
-"""
-
-PIPES = """
-here, there = os.pipe(), os.pipe()
-
-def readv(fd, _):
+def readv(fd):
     parts = bytearray(2), bytearray(100)
     length = os.readv(fd, parts)
     return b"".join(parts)[:length]
@@ -105,24 +91,57 @@ def readv(fd, _):
 def writev(fd, data):
     os.writev(fd, [data[:1], data[1:]])
 
-read, write = (os.read, os.write) if sys.argv[1] == "whole" else (readv, writev)
+def datagrams(read, write):
+    ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for end in ends:
+        end.bind(("127.0.0.1", 0))
+        end.settimeout(timeout)
+    return [(partial(read, end), partial(write, end, to.getsockname())) for end, to in (ends, ends[::-1])]
+
+def tls():
+    sys.path[:0] = folders
+    import tls_cases
+    return [(partial(end.recv, 100), end.sendall) for end in tls_cases.secured(pem, timeout)]
 
 def echo():
-    while data := read(here[0], 100):
-        write(there[1], data)
+    while data := read():
+        write(data)
 
-def ask():
+def ask(times):
+    for _ in range(times):
+        ask_write(b"data")
+        assert ask_read() == b"data"
+
+def count():
+    ask(3)  # after which both are registered
     os.access("/begin", 0)
-    for _ in range(20):
-        write(here[1], b"data")
-        assert read(there[0], 100) == b"data"
+    ask(20)
     os.access("/end", 0)
-    os.close(here[1])
+    os._exit(0)
 
+(read, write), (ask_read, ask_write) = eval(sys.argv[1])
 print(0, flush=True)
-for each in (echo, ask):
+for each in (echo, count):
     threading.Thread(target=each).start()
 """
+ECHO_WAITS = {"epoll_pwait2": 42, "epoll_wait": 42}
+A_PIPE = {"pwritev2": 40, "preadv2": 82, "lseek": 82, "fcntl": 42, "epoll_ctl": 42, **ECHO_WAITS}
+#: For 40 messages: how often each call may be made, and the first, which sends, is.
+ECHOES = {
+    "pipes": ("pipes(lambda fd: os.read(fd, 100), os.write)", A_PIPE),
+    "pipes by parts": ("pipes(readv, writev)", A_PIPE),
+    # One call to receive it, one to send, and one to find that no other is there.
+    "datagrams": (
+        "datagrams(lambda end: end.recvfrom(100)[0], lambda end, to, data: end.sendto(data, to))",
+        {"sendto": 40, "recvfrom": 80, **ECHO_WAITS},
+    ),
+    "messages": (
+        "datagrams(lambda end: end.recvmsg(100)[0], lambda end, to, data: end.sendmsg([data], [], 0, to))",
+        {"sendmsg": 40, "recvmsg": 80, **ECHO_WAITS},
+    ),
+    # For a record in vain, its head, its body, and one that is written.
+    "tls": ("tls()", {"write": 40, "read": 3 * 40, "ioctl": 2 * 3 * 40, **ECHO_WAITS}),
+}
 
 
 #: What is ready at once: sys.argv[1] is done 20 times.
@@ -182,7 +201,7 @@ PATIENCE = 20 * SLOW  # seconds until it hangs: programs under strace
 
 
 def counted(
-    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None], **options: Any
+    tmp_path: Path, program: str, arguments: list[str], talk: Callable[[int], None] = lambda port: None, **options: Any
 ) -> Counter[str]:
     """The system calls of a green program between its two marks.  talk: with the port that it prints."""
     script, trace = tmp_path / "server.py", tmp_path / "trace"
@@ -250,89 +269,30 @@ def test_what_an_accept_costs(timeout: int | None, tmp_path: Path) -> None:
         assert calls["ppoll"] <= 2 * many
 
 
-@pytest.mark.parametrize("timeout", [None, 20])
-@pytest.mark.parametrize("way", ["with_address", "with_message"])
-def test_what_a_datagram_costs(way: str, timeout: int | None, tmp_path: Path) -> None:
-    """One call to receive it, one to send, and one to find that no other is there."""
-    many = 20
-
-    def talk(port: int) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", port))
-            client.settimeout(PATIENCE)
-            for _ in range(many + 2):
-                client.send(b"data")
-                assert client.recv(100) == b"data"
-
-    calls = counted(tmp_path, DATAGRAMS, [repr(timeout), str(many), way], talk)
-    assert calls["recvfrom"] + calls["recvmsg"] <= 2 * many
-    assert calls["sendto"] + calls["sendmsg"] == many
-    assert not calls["poll"]
-    assert not calls["ppoll"]
-    assert not calls["epoll_ctl"]
-
-
-@pytest.mark.parametrize("how", ["whole", "by parts"])
-def test_what_a_pipe_costs(how: str, tmp_path: Path) -> None:
-    """It is tried, then waited for, and poll(2) is never asked."""
-    calls = counted(tmp_path, PIPES, [how], lambda port: None, time_slice=None)
-    assert calls["pwritev2"] == 40
-    if calls["read"] or calls["readv"]:
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("ends", "timeout"),
+    [(ends, timeout) for ends in ECHOES for timeout in ([None] if "pipes" in ends else [None, 20])],
+)
+def test_what_an_echo_costs(ends: str, timeout: int | None, tmp_path: Path, pem: str) -> None:
+    """Each end tries, then waits, and poll(2) is never asked."""
+    text, most = ECHOES[ends]
+    arguments = [text, repr(timeout), ":".join(HERE), pem]
+    calls = counted(tmp_path, ECHO, arguments, time_slice=None)
+    if "pipes" in ends and (calls["read"] or calls["readv"]):
         pytest.skip("this Linux has no RWF_NOWAIT for pipes")
-    assert calls["preadv2"] <= 82
-    assert calls["lseek"] <= 82
-    assert not calls["poll"]
-    assert not calls["ppoll"]
-    assert not calls["write"]
+    assert calls[next(iter(most))] == 40
+    assert not {name: count for name, count in calls.items() if count > most.get(name, 0) and name not in ALLOCATORS}
+    assert not (timeout and calls["ioctl"]), "the mode is changed for a try only if it must be"
 
 
 @pytest.mark.parametrize("call", READY_AT_ONCE)
 def test_what_is_ready_costs(call: str, tmp_path: Path) -> None:
     """No wait, and poll(2) only where a call can't be tried."""
-    calls = counted(tmp_path, READY, [call], lambda port: None, time_slice=None)
+    calls = counted(tmp_path, READY, [call], time_slice=None)
     # The allocator's may come once in twenty, by what the program has allocated before.
     found = {name: count / 20 for name, count in calls.items() if count >= 20 or name not in ALLOCATORS}
     assert found == Counter(READY_AT_ONCE[call].split())
-
-
-TLS_ECHO = """
-sys.path[:0] = sys.argv[1].split(":")
-import tls_cases
-
-one, other = tls_cases.secured(sys.argv[2], eval(sys.argv[3]))
-
-def echo():
-    while data := other.recv(100):
-        other.sendall(data)
-
-def ask(times):
-    for _ in range(times):
-        one.sendall(b"data")
-        assert one.recv(100) == b"data"
-
-def count():
-    ask(3)  # after which both are registered
-    os.access("/begin", 0)
-    ask(20)
-    os.access("/end", 0)
-    one.close()
-
-print(0, flush=True)
-tls_cases.together(echo, count)
-"""
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("timeout", [None, 20])
-def test_what_a_tls_echo_costs(timeout: int | None, tmp_path: Path, pem: str) -> None:
-    """For a record in vain, its head, its body, and one that is written; no poll, and no epoll_ctl."""
-    arguments = [":".join(HERE), pem, repr(timeout)]
-    calls = counted(tmp_path, TLS_ECHO, arguments, lambda port: None, time_slice=None)
-    assert calls["write"] == 40
-    assert calls["read"] <= 3 * 40
-    assert calls["epoll_pwait2"] + calls["epoll_wait"] <= 42
-    assert calls["ioctl"] <= (0 if timeout else 2 * 3 * 40), "the mode is changed for a try only if it must be"
-    assert not set(calls) - {"write", "read", "epoll_pwait2", "epoll_wait", "ioctl"}
 
 
 def case(folders: list[str], options: dict[str, Any], module: str, name: str, *args: Any) -> None:
