@@ -473,8 +473,6 @@ def test_switching_is_no_system_call(on_one: Scheduler) -> None:
 
 # ---- sleeping and waking ---------------------------------------------------------------------------------------------
 
-Start = Callable[..., Thread]
-
 
 def kinds() -> list[Any]:
     """(how to sleep, how to wake that), each from a primitive of its own."""
@@ -509,13 +507,10 @@ def kinds() -> list[Any]:
     return [pytest.param(make, id=make.__name__) for make in (lock, semaphore, event, condition)]
 
 
-def on(green: Scheduler, is_green: bool) -> Start:
-    def start(target: Callable[..., object], *args: object) -> Thread:
-        thread = Thread(target=target, args=args, scheduler=green if is_green else None)
-        thread.start()
-        return thread
-
-    return start
+def start(scheduler: Scheduler | None, target: Callable[..., object], *args: object) -> Thread:
+    thread = Thread(target=target, args=args, scheduler=scheduler)
+    thread.start()
+    return thread
 
 
 @pytest.mark.parametrize("make", kinds())
@@ -533,8 +528,8 @@ def test_all_wake_each_other(make: Callable[[], Any], sleeper: bool, waker: bool
 
     (wait_a, wake_a), (wait_b, wake_b) = make(), make()
     threads = [
-        on(green, sleeper)(sleep_then_wake, wait_a, wake_b, False),
-        on(green, waker)(sleep_then_wake, wait_b, wake_a, True),
+        start(green if sleeper else None, sleep_then_wake, wait_a, wake_b, False),
+        start(green if waker else None, sleep_then_wake, wait_b, wake_a, True),
     ]
     green.run()
     for thread in threads:
@@ -550,7 +545,7 @@ def test_a_barrier_of_both(green: Scheduler) -> None:
             met.append(turn)
             barrier.wait()
 
-    threads = [on(green, bool(number % 2))(meet) for number in range(6)]
+    threads = [start(kind, meet) for kind in [green, None] * 3]
     green.run()
     for thread in threads:
         thread.join()
@@ -650,8 +645,8 @@ def test_a_stream_between_green_threads_and_lwps(green: Scheduler) -> None:
                     return
                 taken.append(number)
 
-    consumers = [on(green, bool(n % 2))(consume) for n in range(6)]
-    producers = [on(green, bool(n % 2))(produce, n * 100) for n in range(6)]
+    consumers = [start(kind, consume) for kind in [green, None] * 3]
+    producers = [start(kind, produce, n * 100) for n, kind in enumerate([green, None] * 3)]
 
     def finish() -> None:
         for thread in producers:
