@@ -221,12 +221,12 @@ BLOCKS = {
     "multiprocessing": "lock = multiprocessing.Lock(); lock.acquire(); later(lock.release); lock.acquire()",
     "its queue": "shared = multiprocessing.Queue(); later(shared.put, 5); assert shared.get() == 5; shared.close()",
     "check_output": "assert subprocess.check_output(['sh', '-c', until_turn + '; echo x']) == b'x\\n'",
-    "os.open": "fifo = named_pipe(); later(read_all, fifo); os.close(os.open(fifo, os.O_WRONLY))",
+    "os.open": "fifo = named_pipe(); later(fifo.read_bytes); os.close(os.open(fifo, os.O_WRONLY))",
     "open": "fifo = named_pipe(); later(fifo.write_text, 'x\\n'); assert open(fifo).readline() == 'x\\n'",
-    "open to write": "fifo = named_pipe(); later(read_all, fifo); open(fifo, 'wb').write(bytes(300_000))",
-    "open to append": "fifo = named_pipe(); later(read_all, fifo); open(fifo, 'a').write('x' * 300_000)",
+    "open to write": "fifo = named_pipe(); later(fifo.read_bytes); open(fifo, 'wb').write(bytes(300_000))",
+    "open to append": "fifo = named_pipe(); later(fifo.read_bytes); open(fifo, 'a').write('x' * 300_000)",
     "a named pipe's end": "fifo = named_pipe(); later(fifo.write_text, ''); assert fifo.read_bytes() == b''",
-    "fsync": "with open(named_pipe('file'), 'w') as file: os.fsync(file); os.fdatasync(file.fileno())",
+    "fsync": "with open(gate.with_name('file'), 'w') as file: os.fsync(file); os.fdatasync(file.fileno())",
     "a pipe's readline": "assert piped(['sh', '-c', until_turn + '; echo x; exec cat']).stdout.readline() == 'x\\n'",
     "a pipe's lines": "assert list(piped(['sh', '-c', until_turn + '; echo x']).stdout) == ['x\\n']",
     "a pipe's write": "cat = piped(['sh', '-c', until_turn + '; cat >/dev/null']); cat.stdin.write('.' * 300_000)",
@@ -297,14 +297,10 @@ def test_what_blocks_lets_others_run(name: str, main: bool, options: Any, lwps: 
 
             threading.Thread(target=read, daemon=True).start()
 
-        def named_pipe(name: str = "fifo") -> Path:
-            path = Path(sys.argv[0]).with_name(name)
-            if name == "fifo":
-                os.mkfifo(path)
+        def named_pipe() -> Path:
+            path = gate.with_name("fifo")
+            os.mkfifo(path)
             return path
-
-        def read_all(path: Path) -> None:
-            path.read_bytes()
 
         def twice() -> Any:
             return [Path(sys.argv[0]).open() for _ in range(2)]
