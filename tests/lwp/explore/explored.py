@@ -21,6 +21,7 @@ PASSES = (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED)
 def passes(test: Test, runs: int = 100, **options: Any) -> Result:
     result = explore(test, runs=runs, seed=1, **options)
     assert result.outcome in PASSES, result.report()
+    assert (result.error, result.token) == (None, None)
     return result
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import gc
 import math
 import os
 import queue
-import random
 import re
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import explored
 import pytest
 from conftest import FREE_THREADED, in_child, in_forked_child, python, run_thread, run_threads
 from corpus import together
@@ -52,6 +54,8 @@ RLOCK = threading.RLock()
 CONDITION = threading.Condition()
 EVENT = threading.Event()
 SIMPLE_QUEUE: queue.SimpleQueue[int] = queue.SimpleQueue()
+LOCAL = threading.local()
+VARIABLE: contextvars.ContextVar[int] = contextvars.ContextVar("VARIABLE", default=0)
 
 
 def found(test: Callable[[], object], **options: object) -> Result:
@@ -63,12 +67,13 @@ def found(test: Callable[[], object], **options: object) -> Result:
     return result
 
 
-def passes(test: Callable[[], object], **options: object) -> Result:
-    result = explore(test, **{"runs": 300, "seed": 1, **options})  # type: ignore[arg-type]
-    assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()
-    assert result.error is None
-    assert result.token is None
-    return result
+passes = functools.partial(explored.passes, runs=300)
+passing = functools.partial(explored.passing, runs=300)
+
+
+def take(first: Any, second: Any = None) -> None:
+    with first, second or contextlib.nullcontext():
+        pass
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------
@@ -86,27 +91,6 @@ def test_an_exception_whose_class_each_run_makes_anew() -> None:
 
     result = explore(test, seed=1)
     assert (result.outcome, type(result.error).__name__, result.replays) == (Outcome.FOUND, "Mine", 10)
-
-
-def test_an_exception_in_a_thread_of_start_new_thread() -> None:
-    import _thread
-
-    def test() -> None:
-        box: list[int] = []
-        done = threading.Lock()
-        done.acquire()
-
-        def pop() -> None:
-            try:
-                box.pop()
-            finally:
-                done.release()
-
-        _thread.start_new_thread(pop, ())
-        Thread(target=box.append, args=(1,)).start()
-        done.acquire()
-
-    assert isinstance(found(test).error, IndexError)
 
 
 def test_a_deadlock_where_others_sleep_and_each_sleep_lasts_long() -> None:
@@ -134,16 +118,7 @@ def test_a_deadlock_where_others_sleep_and_each_sleep_lasts_long() -> None:
 def test_a_deadlock() -> None:
     def test() -> None:
         a, b = threading.Lock(), threading.Lock()
-
-        def one() -> None:
-            with a, b:
-                pass
-
-        def two() -> None:
-            with b, a:
-                pass
-
-        together(one, two)
+        together(lambda: take(a, b), lambda: take(b, a))
 
     result = found(test)
     assert isinstance(result.error, DeadlockFound)
@@ -233,23 +208,13 @@ def test_a_find_is_shrunk_from_bytecodes_to_primitives(seed: int) -> None:
 
 def lock_made_at_import() -> None:
     seen = []
-
-    def hold() -> None:
-        with LOCK:
-            pass
-
-    together(hold, lambda: seen.append(LOCK.locked()))
+    together(lambda: take(LOCK), lambda: seen.append(LOCK.locked()))
     assert seen == [False]
 
 
 def rlock_made_at_import() -> None:
     seen = []
-
-    def hold() -> None:
-        with RLOCK, RLOCK:
-            pass
-
-    together(hold, lambda: seen.append(RLOCK.acquire(blocking=False) and not RLOCK.release()))
+    together(lambda: take(RLOCK, RLOCK), lambda: seen.append(RLOCK.acquire(blocking=False) and not RLOCK.release()))
     assert seen == [True]
 
 
@@ -272,10 +237,8 @@ def event_made_at_import() -> None:
 
 
 def simple_queue_made_at_import() -> None:
-    got: list[int] = []
     together(lambda: SIMPLE_QUEUE.put(1), lambda: SIMPLE_QUEUE.put(2))
-    got = [SIMPLE_QUEUE.get(), SIMPLE_QUEUE.get()]
-    assert got == [1, 2]
+    assert [SIMPLE_QUEUE.get(), SIMPLE_QUEUE.get()] == [1, 2]
 
 
 def derived_thread() -> None:
@@ -301,12 +264,7 @@ def to_thread() -> None:
 def barrier() -> None:
     gate = threading.Barrier(2)
     order: list[int] = []
-
-    def pass_through(i: int) -> None:
-        gate.wait()
-        order.append(i)
-
-    together(lambda: pass_through(0), lambda: pass_through(1))
+    together(lambda: (gate.wait(), order.append(0)), lambda: (gate.wait(), order.append(1)))
     assert order == [0, 1]
 
 
@@ -314,26 +272,19 @@ def semaphore() -> None:
     permits = threading.BoundedSemaphore(1)
     seen = []
 
-    def hold() -> None:
-        with permits:
-            pass
-
     def ask() -> None:
         if permits.acquire(blocking=False):
             permits.release()
             seen.append(1)
 
-    together(hold, ask)
+    together(lambda: take(permits), ask)
     assert seen
 
 
 def threads_that_start_threads() -> None:
     order: list[int] = []
-
-    def outer(i: int) -> None:
-        run_thread(Thread(target=order.append, args=(i,)))
-
-    together(lambda: outer(0), lambda: outer(1))
+    inner = [Thread(target=order.append, args=(i,)) for i in range(2)]
+    together(lambda: run_thread(inner[0]), lambda: run_thread(inner[1]))
     assert order == [0, 1]
 
 
@@ -342,6 +293,22 @@ def daemon() -> None:
     Thread(target=seen.append, args=(1,), daemon=True).start()
     threading.Lock().acquire()
     assert seen
+
+
+def start_new_thread() -> None:
+    box: list[int] = []
+    done = threading.Lock()
+    done.acquire()
+
+    def pop() -> None:
+        try:
+            box.pop()
+        finally:
+            done.release()
+
+    _thread.start_new_thread(pop, ())
+    Thread(target=box.append, args=(1,)).start()
+    done.acquire()
 
 
 def own_names() -> None:
@@ -372,41 +339,34 @@ def pipe() -> None:
     [
         *(lock_made_at_import, rlock_made_at_import, condition_made_at_import, event_made_at_import),
         *(simple_queue_made_at_import, derived_thread, to_thread, barrier, semaphore),
-        *(threads_that_start_threads, daemon, own_names, pipe),
+        *(threads_that_start_threads, daemon, start_new_thread, own_names, pipe),
     ],
     ids=lambda test: test.__name__,
 )
 def test_under_control(test: Callable[[], None]) -> None:
-    found(test)
+    assert type(found(test).error) is (IndexError if test is start_new_thread else AssertionError)
 
 
+@passing()
 def test_each_thread_has_its_own_local_data_and_context() -> None:
-    local = threading.local()
-    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    def use(i: int) -> None:
+        assert VARIABLE.get() == 0
+        assert not hasattr(LOCAL, "value")
+        LOCAL.value = i
+        VARIABLE.set(i)
+        time.sleep(0)
+        assert LOCAL.value == VARIABLE.get() == i
 
-    def test() -> None:
-        def use(i: int) -> None:
-            assert variable.get() == 0
-            assert not hasattr(local, "value")
-            local.value = i
-            variable.set(i)
-            time.sleep(0)
-            assert local.value == variable.get() == i
-
-        together(lambda: use(1), lambda: use(2))
-
-    passes(test)
+    together(lambda: use(1), lambda: use(2))
 
 
+@passing()
 def test_the_test_runs_as_the_main_thread() -> None:
-    def test() -> None:
-        assert threading.current_thread() is threading.main_thread()
-        other = Thread(target=lambda: None)
-        other.start()
-        assert other.name.startswith("Thread-1 ")
-        other.join()
-
-    passes(test)
+    assert threading.current_thread() is threading.main_thread()
+    other = Thread(target=lambda: None)
+    other.start()
+    assert other.name.startswith("Thread-1 ")
+    other.join()
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------
@@ -556,8 +516,11 @@ def test_a_call_that_blocks_is_named() -> None:
 def test_a_wait_for_a_file_beside_a_later_sleep_is_named() -> None:
     reading, writing = os.pipe()
 
+    def read_a_byte() -> None:
+        os.read(reading, 1)
+
     def test() -> None:
-        thread = threading.Thread(target=read_a_byte, args=(reading,))
+        thread = Thread(target=read_a_byte)
         thread.start()
         time.sleep(1)
         thread.join()
@@ -572,10 +535,6 @@ def test_a_wait_for_a_file_beside_a_later_sleep_is_named() -> None:
     finally:
         os.close(reading)
         os.close(writing)
-
-
-def read_a_byte(fd: int) -> None:
-    os.read(fd, 1)
 
 
 @pytest.mark.slow
@@ -755,18 +714,8 @@ def test_threads_that_refuse_to_be_unwound() -> None:
     assert explore(lambda: None, runs=5).outcome is Outcome.EXHAUSTED
 
 
-def test_everything_is_as_before_afterwards() -> None:
-    def names() -> list[object]:
-        return [
-            *(time.sleep, time.monotonic, threading.excepthook, sys.unraisablehook, queue.SimpleQueue, threading.Lock),
-            *(Thread.start, Thread.join, Thread.__hash__, threading._counter, signal.getsignal(signal.SIGRTMAX - 1)),  # type: ignore[attr-defined]
-        ]
-
-    before = names()
-    state = random.getstate()
+def test_threads_and_sleeps_are_real_afterwards() -> None:
     explore(lock_made_at_import, runs=200)
-    assert names() == before
-    assert random.getstate() == state
     run_thread(Thread(target=time.sleep, args=(0.001,)))
     began = time.monotonic()
     time.sleep(0.01)
@@ -795,15 +744,13 @@ def test_other_threads_of_the_process_go_on_and_start_threads_that_are_not_explo
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@passing(runs=20)
 def test_processes_that_the_test_starts() -> None:
-    def test() -> None:
-        pid = os.fork()
-        if pid == 0:
-            os._exit(3)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-        together(lambda: subprocess.run(["true"], check=True), lambda: subprocess.run(["false"], check=False))
-
-    passes(test, runs=20)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    together(lambda: subprocess.run(["true"], check=True), lambda: subprocess.run(["false"], check=False))
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -831,38 +778,28 @@ def barrier_of_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("call", "error", "says"),
     [
-        ({"strategy": "best"}, "strategy"),
-        ({"granularity": "fine"}, "granularity must be auto, sync, gil, opcode, not 'fine'"),
-        ({"runs": 0}, "runs must be a whole number from 1 on, not 0"),
-        ({"max_steps": -1}, "max_steps"),
-        ({"workers": 0}, "workers"),
-        ({"strategy": 3}, "strategy 3 is not one of auto, chance"),
-        ({"seconds": "x"}, "seconds must be a number from 0 on, or None, not 'x'"),
-        ({"seconds": math.nan}, "seconds must be .* not nan"),
+        (lambda: explore(print, strategy="best"), ValueError, "strategy"),
+        (lambda: explore(print, strategy=3), ValueError, "strategy 3 is not one of auto, chance"),
+        (lambda: explore(print, granularity="fine"), ValueError, "granularity must be auto, sync, gil, .* not 'fine'"),
+        (lambda: explore(print, runs=0), ValueError, "runs must be a whole number from 1 on, not 0"),
+        (lambda: explore(print, max_steps=-1), ValueError, "max_steps"),
+        (lambda: explore(print, workers=0), ValueError, "workers"),
+        (lambda: explore(print, seconds="x"), ValueError, "seconds must be a number from 0 on, or None, not 'x'"),
+        (lambda: explore(print, seconds=math.nan), ValueError, "seconds must be .* not nan"),
+        (lambda: explore(print, seed="x"), TypeError, "seed must be a whole number or None, not 'x'"),
+        (lambda: explore(print, progress=3), TypeError, "progress must be a function or None, not 3"),
+        (lambda: explore(3), TypeError, "test must be a function, .* not 3"),
+        (lambda: runtime.explore(None), TypeError, "test must be a function, .* not None"),
+        (lambda: runtime.explored(3), TypeError, "test must be a function"),
+        (lambda: runtime.explored(runs=5)(3), TypeError, "test must be a function"),
+        (lambda: replay("s-0", "s-0"), TypeError, "test must be a function, .* not 's-0'"),
+        (lambda: replay(print, None), TypeError, "a token is a str such as s-1a3f-9.1-12.0, not NoneType"),
     ],
 )
-def test_arguments_out_of_bounds(options: dict[str, object], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        explore(lambda: None, **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: explore(3), "test must be a function, .* not 3"),
-        (lambda: runtime.explore(None), "test must be a function, .* not None"),
-        (lambda: replay("s-0", "s-0"), "test must be a function, .* not 's-0'"),
-        (lambda: replay(print, None), "a token is a str such as s-1a3f-9.1-12.0, not NoneType"),
-        (lambda: runtime.explored(3), "test must be a function"),
-        (lambda: runtime.explored(runs=5)(3), "test must be a function"),
-        (lambda: explore(print, seed="x"), "seed must be a whole number or None, not 'x'"),
-        (lambda: explore(print, progress=3), "progress must be a function or None, not 3"),
-    ],
-)
-def test_arguments_of_another_type(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(TypeError, match=says):
+def test_wrong_arguments(call: Callable[[], object], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
         call()
 
 
@@ -1017,17 +954,12 @@ def test_what_a_failed_run_left_to_the_collector_is_not_there_in_the_next() -> N
         def __init__(self) -> None:
             self.itself: Node | None = self
 
-    def take(one: threading.Lock, other: threading.Lock) -> None:
-        with one, other:
-            pass
-
     def test() -> None:
         for _ in list(left):
-            with first:
-                pass
+            take(first)
         node = Node()
         left.add(node)
-        run_threads(threading.Thread(target=take, args=pair) for pair in ((first, second), (second, first)))
+        together(lambda: take(first, second), lambda: take(second, first))
         node.itself = None
 
     found = explore(test, seed=1)
@@ -1044,11 +976,9 @@ def test_a_test_that_goes_by_addresses_is_told_so() -> None:
         first, second = (low, high) if len(kept) % 2 else (high, low)
 
         def work() -> None:
-            with first:
-                pass
+            take(first)
             if id(first) < id(second):
-                with second:
-                    pass
+                take(second)
 
         together(work, work)
 
@@ -1062,11 +992,6 @@ def test_a_test_that_goes_by_addresses_is_told_so() -> None:
 def test_one_that_asks_for_ids_and_does_the_same_is_explored() -> None:
     def test() -> None:
         locks = sorted((threading.Lock(), threading.Lock()), key=id)
-
-        def work() -> None:
-            with locks[0], locks[1]:
-                pass
-
-        together(work, work)
+        together(*[lambda: take(*locks)] * 2)
 
     assert "id()" not in passes(test, strategy="dfs", granularity="sync").report()
