@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import gc
 import os
 import re
@@ -16,7 +18,7 @@ from types import SimpleNamespace
 
 import explored
 import pytest
-from child_programs import Child, together
+from child_programs import in_child, together
 
 import runtime
 from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
@@ -41,11 +43,9 @@ def passes(test: Callable[[], object], outcome: Outcome = Outcome.EXHAUSTED, str
     return result
 
 
-def both(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-    async def gathered() -> None:
-        await asyncio.gather(function(), function())
-
-    return gathered
+def passing(test: Callable[[], object]) -> Callable[[], None]:
+    """The body passes in all its orders."""
+    return functools.wraps(test)(lambda: passes(test) and None)
 
 
 # ---- the order of tasks ----------------------------------------------------------------------------------------------
@@ -84,11 +84,8 @@ def by_run() -> None:
 
 
 def by_a_loop_of_its_own() -> None:
-    loop = asyncio.new_event_loop()
-    try:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
         loop.run_until_complete(first_is_first())
-    finally:
-        loop.close()
 
 
 def in_a_thread() -> None:
@@ -111,8 +108,7 @@ def test_another_order_of_events_is_found(test: Callable[[], object], strategy: 
     assert f"possible in asyncio's order{beside}; replays" in result.report()
 
 
-async def first_asks_first() -> None:
-    await first_is_first(0)
+first_asks_first = functools.partial(first_is_first, 0)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -300,36 +296,29 @@ def test_all_orders_of_steps_are_tried() -> None:
 
 
 def test_one_task_alone_has_nothing_to_switch_to() -> None:
-    result = explore(lambda: asyncio.run(asyncio.sleep(0)), runs=20, strategy="auto")
-    assert result.outcome is Outcome.EXHAUSTED
-    assert result.runs == 1
-    result = explore(lambda: asyncio.run(asyncio.sleep(1)), runs=20, strategy="auto")
-    assert result.outcome is Outcome.EXHAUSTED
-    assert result.runs == 1 + 20 // 4  # the sleep may end early
+    for seconds, runs in (0, 1), (1, 1 + 20 // 4):  # the sleep of a second may end early
+        result = explore(functools.partial(asyncio.sleep, seconds), runs=20, strategy="auto")
+        assert (result.outcome, result.runs) == (Outcome.EXHAUSTED, runs)
 
 
 # ---- primitives and time ---------------------------------------------------------------------------------------------
 
 
-def test_time_is_the_runs_own() -> None:
-    async def sleeps() -> None:
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3600):
-                await asyncio.sleep(7200)
-        assert 3600 <= loop.time() - begin < 3601
-
-    passes(sleeps)
+@passing
+async def test_time_is_the_runs_own() -> None:
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600):
+            await asyncio.sleep(7200)
+    assert 3600 <= loop.time() - begin < 3601
 
 
-def test_a_timeout_does_not_fire_while_tasks_can_go_on() -> None:
-    async def waits() -> None:
-        async with asyncio.timeout(0.0001):
-            for _ in range(20):
-                await asyncio.sleep(0)
-
-    passes(waits)
+@passing
+async def test_a_timeout_does_not_fire_while_tasks_can_go_on() -> None:
+    async with asyncio.timeout(0.0001):
+        for _ in range(20):
+            await asyncio.sleep(0)
 
 
 def test_a_queue_an_event_a_condition_and_a_semaphore_are_explored() -> None:
@@ -675,9 +664,7 @@ LOGGED = pytest.mark.parametrize(
 
 
 @LOGGED
-def test_what_a_loop_only_logs_is_a_find_if_the_first_order_has_it_not(
-    test: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_loop_only_logs_is_a_find_if_the_first_order_has_it_not(test: Callable[[], object], told: str) -> None:
     def late() -> None:
         began: list[int] = []
         together(lambda: began.append(0), lambda: began.append(1))
@@ -694,9 +681,7 @@ def test_what_a_loop_only_logs_is_a_find_if_the_first_order_has_it_not(
 
 
 @LOGGED
-def test_what_a_loop_logs_in_the_first_order_too_is_told_and_no_find(
-    test: Callable[[], object], told: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_a_loop_logs_in_the_first_order_too_is_told_and_no_find(test: Callable[[], object], told: str) -> None:
     text = explore(test, runs=50, seed=1, granularity="sync").report()
     kind = told.partition(":")[0]
     assert text.startswith("EXHAUSTED")
@@ -704,7 +689,7 @@ def test_what_a_loop_logs_in_the_first_order_too_is_told_and_no_find(
     assert ("test_tasks.py:fail" in text) is ("ValueError" in told)
 
 
-def test_a_loop_that_is_closed_under_a_destructor_is_no_find(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loop_that_is_closed_under_a_destructor_is_no_find(monkeypatch: pytest.MonkeyPatch) -> None:
     class Transport:
         def __init__(self) -> None:
             self.loop = asyncio.get_running_loop()
@@ -721,10 +706,9 @@ def test_a_loop_that_is_closed_under_a_destructor_is_no_find(capsys: pytest.Capt
         asyncio.run(main())
         kept.clear()
 
-    with pytest.MonkeyPatch.context() as patch:
-        ignored: list[object] = []
-        patch.setattr(sys, "unraisablehook", lambda one: ignored.append(str(one.exc_value)))
-        passes(test)
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: ignored.append(str(one.exc_value)))
+    passes(test)
     assert set(ignored) == {"Event loop is closed"}
 
 
@@ -870,8 +854,7 @@ def test_a_socket_within_the_process_is_ready_when_it_was_written_to() -> None:
         return out.detach(), into.detach()
 
     result = explore(reads(pair))
-    assert result.runs == 1
-    assert result.outcome is Outcome.EXHAUSTED
+    assert (result.runs, result.outcome) == (1, Outcome.EXHAUSTED)
     assert KEPT not in result.report()
 
 
@@ -894,7 +877,8 @@ def test_a_test_is_not_blamed_if_processes_end_in_another_order_each_time() -> N
     assert KEPT in result.report()
 
 
-def a_test_that_imports_asyncio_itself() -> None:
+@in_child
+def test_asyncio_may_be_imported_by_the_test() -> None:
     from lwp.explore import Outcome, explore
 
     def test() -> None:
@@ -916,16 +900,9 @@ def a_test_that_imports_asyncio_itself() -> None:
     assert explore(test, runs=20, strategy="dfs", granularity="sync").outcome is Outcome.FOUND
 
 
-def test_asyncio_may_be_imported_by_the_test(child: Child) -> None:
-    child(a_test_that_imports_asyncio_itself)
-
-
-def a_test_without_it() -> None:
+@in_child
+def test_asyncio_is_not_imported_for_this() -> None:
     from lwp.explore import explore
 
     explore(lambda: together(int, int), runs=20)
     assert "asyncio" not in sys.modules
-
-
-def test_asyncio_is_not_imported_for_this(child: Child) -> None:
-    child(a_test_without_it)
