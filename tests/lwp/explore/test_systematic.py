@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import run_threads
+from corpus import together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -101,10 +102,7 @@ def test_a_thread_that_spins_lets_others_go_on() -> None:
                 count += 1
                 time.sleep(0)
 
-        thread = threading.Thread(target=spin)
-        thread.start()
-        flag.set()
-        thread.join()
+        together(spin, flag.set)
         looks.add(count)
 
     result = explored(test)
@@ -122,7 +120,7 @@ def test_threads_that_spin_on_each_other_end() -> None:
             while not flags[1 - me].is_set():
                 pass
 
-        run_threads([threading.Thread(target=spin, args=(me,)) for me in range(2)])
+        together(lambda: spin(0), lambda: spin(1))
 
     assert explored(test, "dfs:1").outcome is Outcome.EXHAUSTED
 
@@ -132,10 +130,7 @@ def test_a_timeout_may_fire_early() -> None:
 
     def test() -> None:
         event = threading.Event()
-        thread = threading.Thread(target=event.set)
-        thread.start()
-        seen.add(event.wait(10))
-        thread.join()
+        together(event.set, lambda: seen.add(event.wait(10)))
 
     assert explored(test).outcome is Outcome.EXHAUSTED
     assert seen == {True}
@@ -176,82 +171,53 @@ class World:
         self.order: list[list[int]] = [[] for _ in range(4)]  # of threads, under each lock
 
     def do(self, me: int, what: str, which: int) -> None:
-        """An operation; what others could see without it is written where it orders those who write."""
-        see = self.seen[me].append
-        lock, event, order = self.locks[which], self.events[which], self.order[which]
-        match what:
-            case "with":
-                try:
-                    with lock:
-                        order.append(me)
-                except RuntimeError:
-                    see("released by another")
-            case "twice":
-                with self.rlock, self.rlock:
-                    self.order[2].append(me)
-            case "acquire":
-                lock.acquire()
-            case "try":
-                see(lock.acquire(blocking=False))
-            case "acquire, timed":
-                see(lock.acquire(timeout=1))
-            case "release":
-                try:
-                    lock.release()
-                except RuntimeError:
-                    see("not locked")
-            case "locked":
-                see(lock.locked())
-            case "take":
-                self.tokens.acquire()
-            case "take, try":
-                see(self.tokens.acquire(blocking=False))
-            case "give":
-                self.tokens.release()
-            case "set":
-                event.set()
-            case "clear":
-                event.clear()
-            case "is set":
-                see(event.is_set())
-            case "wait":
-                event.wait()
-            case "wait, timed":
-                see(event.wait(1))
-            case "sleep until notified":
-                with self.changed:
-                    self.changed.wait()
-                    self.order[3].append(me)
-            case "sleep until notified, timed":
-                with self.changed:
-                    see(self.changed.wait(1))
-                    self.order[3].append(me)
-            case "notify":
-                with self.changed:
-                    self.changed.notify()
-                    self.order[3].append(me)
-            case "notify all":
-                with self.changed:
-                    self.changed.notify_all()
-            case "meet":
-                see(self.barrier.wait())
-            case "put":
-                self.queue.put(me)
-            case "get":
-                see(self.queue.get())
-            case "get, try":
-                try:
-                    see(self.queue.get(block=False))
-                except queue.Empty:
-                    see("empty")
-            case "join" if me == 0:
-                self.threads[which % len(self.threads)].join()
-            case "is alive" if me == 0:
-                see(self.threads[which % len(self.threads)].is_alive())
-            case "sleep":
-                time.sleep(which)
+        """An operation, and what the thread has seen by it."""
+        try:
+            seen = OPERATIONS[what](self, me, which)
+        except (RuntimeError, queue.Empty) as error:  # it was not locked, or another has released it
+            seen = str(error)
+        self.seen[me].append(seen)
 
 
+def under(lock: Any, operation: Callable[[], object]) -> object:
+    with lock:
+        return operation()
+
+
+#: Of a world, a thread's number, and which of two objects. What others could see without it is written where it orders
+#: those who write.
+OPERATIONS: dict[str, Callable[[World, int, int], object]] = {
+    "with": lambda world, me, which: under(world.locks[which], lambda: world.order[which].append(me)),
+    "twice": lambda world, me, _: under(world.rlock, lambda: under(world.rlock, lambda: world.order[2].append(me))),
+    "acquire": lambda world, _, which: world.locks[which].acquire(),
+    "try": lambda world, _, which: world.locks[which].acquire(blocking=False),
+    "acquire, timed": lambda world, _, which: world.locks[which].acquire(timeout=1),
+    "release": lambda world, _, which: world.locks[which].release(),
+    "locked": lambda world, _, which: world.locks[which].locked(),
+    "take": lambda world, *_: world.tokens.acquire(),
+    "take, try": lambda world, *_: world.tokens.acquire(blocking=False),
+    "give": lambda world, *_: world.tokens.release(),
+    "set": lambda world, _, which: world.events[which].set(),
+    "clear": lambda world, _, which: world.events[which].clear(),
+    "is set": lambda world, _, which: world.events[which].is_set(),
+    "wait": lambda world, _, which: world.events[which].wait(),
+    "wait, timed": lambda world, _, which: world.events[which].wait(1),
+    "sleep until notified": lambda world, me, _: under(
+        world.changed, lambda: (world.changed.wait(), world.order[3].append(me))
+    ),
+    "sleep until notified, timed": lambda world, me, _: under(
+        world.changed, lambda: (world.changed.wait(1), world.order[3].append(me))
+    ),
+    "notify": lambda world, me, _: under(world.changed, lambda: (world.changed.notify(), world.order[3].append(me))),
+    "notify all": lambda world, *_: under(world.changed, world.changed.notify_all),
+    "meet": lambda world, *_: world.barrier.wait(),
+    "put": lambda world, me, _: world.queue.put(me),
+    "get": lambda world, *_: world.queue.get(),
+    "get, try": lambda world, *_: world.queue.get(block=False),
+    "join": lambda world, me, which: me == 0 and world.threads[which % len(world.threads)].join(),
+    "is alive": lambda world, me, which: me == 0 and world.threads[which % len(world.threads)].is_alive(),
+    "sleep": lambda _, me, which: time.sleep(which),
+}
 FAMILIES = (
     ("with", "acquire", "try", "release", "locked"),
     ("with", "twice", "join", "is alive"),
@@ -443,7 +409,7 @@ def in_the_order(wanted: str, *threads: str) -> Callable[[], None]:
                 point.locked()
                 written.append(letter)
 
-        run_threads([threading.Thread(target=write, args=(letters,)) for letters in threads])
+        run_threads(threading.Thread(target=write, args=(letters,)) for letters in threads)
         assert "".join(written) != wanted
 
     return test
@@ -468,13 +434,9 @@ def test_pct_finds_a_bug_of_its_depth_as_often_as_it_says(depth: int, wanted: st
     assert sum(run.failed for run in tried_by(f"pct:{depth}", test, runs)) >= wanted_at_least
 
 
-def schedules(name: str, runs: int, steps: int = 2) -> Counter[int]:
-    return Counter(run.schedule for run in tried_by(name, two_threads(steps), runs))
-
-
 @pytest.mark.parametrize("name", ["random", "pos", "pct"])
 def test_all_interleavings_are_reached(name: str) -> None:
-    assert len(schedules(name, 20_000, steps=1)) == math.comb(5, 2)
+    assert len({run.schedule for run in tried_by(name, two_threads(1), 20_000)}) == math.comb(5, 2)
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
@@ -487,7 +449,7 @@ def test_auto_gives_each_its_share() -> None:
                 numbers.append(number)
 
         numbers: list[int] = []
-        run_threads([threading.Thread(target=add) for _ in range(2)])
+        together(add, add)
 
     shares: Counter[tuple[str, str]] = Counter()
     runs: Counter[str] = Counter()
@@ -514,13 +476,12 @@ def test_auto_ends_when_all_schedules_were_tried() -> None:
 
 def test_auto_claims_all_orders_when_the_budget_is_spent() -> None:
     def test() -> None:
-        Small(lines("with", "with", "with")).run(World(1, 2))
+        KNOWN["one lock"][0].run(World(1, 2))
 
     result = explored(test, "auto", runs=2000)
     assert (result.outcome, result.runs) == (Outcome.EXHAUSTED, 2000)
     assert "all orders of operations on primitives, not of what threads do to shared data" in result.report()
-    result = explored(test, "auto", runs=2000, granularity="auto")
-    assert result.outcome is Outcome.BUDGET_SPENT
+    assert explored(test, "auto", runs=2000, granularity="auto").outcome is Outcome.BUDGET_SPENT
 
 
 @pytest.mark.parametrize("name", ["auto", "dfs", "dpor"])
@@ -536,16 +497,19 @@ def test_nothing_is_claimed_if_runs_differ(name: str) -> None:
     assert explored(test, name, runs=500).outcome is not Outcome.EXHAUSTED
 
 
+def several_locks() -> None:
+    Small(lines("with; with 1; set", "with; wait", "with 1; with")).run(World(1, 2))
+
+
 @pytest.mark.parametrize("name", ["auto", "random", "pos", "pct", "dfs", "dpor"])
 def test_the_same_seed_makes_the_same_runs(name: str) -> None:
     def hashes() -> list[int]:
-        program = Small(lines("with; with 1; set", "with; wait", "with 1; with"))
         portfolio = Portfolio(name, "sync", 7, 1000).plans()
         found = []
         with Session() as session:
             _, plan = next(portfolio)
             for _ in range(300):
-                run = session.run(lambda: program.run(World(1, 2)), plan)
+                run = session.run(several_locks, plan)
                 found.append(run.hash)
                 try:
                     _, plan = portfolio.send(run)
@@ -567,7 +531,6 @@ def test_the_chance_of_a_missed_bug() -> None:
 @pytest.mark.parametrize("name", ["random", "pct", "pos"])
 def test_a_series_is_the_runs_that_its_plans_make_one_by_one(name: str) -> None:
     def schedules(most: int) -> list[int]:
-        program = Small(lines("with; with 1; set", "with; wait", "with 1; with"))
         plans = strategy(name, "opcode", 7, 1000, Strikes.NOTHING)
         plan = next(plans)
         found: list[int] = []
@@ -575,7 +538,7 @@ def test_a_series_is_the_runs_that_its_plans_make_one_by_one(name: str) -> None:
             while len(found) < 400:
                 if plan.series is not None:
                     plan.series.share = 5000
-                run = session.run(lambda: program.run(World(1, 2)), plan, most=most, seconds=60)
+                run = session.run(several_locks, plan, most=most, seconds=60)
                 found += memoryview(run.made.schedules).cast("Q")
                 plan = plans.send(run)
         return found[:400]
