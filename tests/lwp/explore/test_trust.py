@@ -36,6 +36,17 @@ def two_adds(lock: threading.Lock, count: list[int]) -> Callable[[], None]:
     return add
 
 
+def takes(lock: threading.Lock, times: int) -> Callable[[], None]:
+    """Takes the lock so many times, one after the other."""
+
+    def work() -> None:
+        for _ in range(times):
+            with lock:
+                pass
+
+    return work
+
+
 # ---- timeouts that fire early ----------------------------------------------------------------------------------------
 
 
@@ -162,9 +173,7 @@ def test_a_sleep_lasts_beside_a_thread_that_sleeps_now_and_then() -> None:
 
     def sends() -> None:
         for number in range(100):
-            for _ in range(30):
-                with lock:
-                    pass
+            takes(lock, 30)()
             sent.append(number)
             time.sleep(0.01)
 
@@ -174,46 +183,31 @@ def test_a_sleep_lasts_beside_a_thread_that_sleeps_now_and_then() -> None:
     assert len(sent) == 100
 
 
+def works_for_less_than_5_seconds(times: int) -> None:
+    worker = threading.Thread(target=takes(threading.Lock(), times))
+    worker.start()
+    worker.join(timeout=5)
+    assert not worker.is_alive()
+
+
 @passing(runs=6)
 def test_a_limit_of_time_holds_beside_a_heartbeat_and_work() -> None:
     """A sleep that ends does not take the clock beyond a timeout that is later."""
-
-    stop, lock = threading.Event(), threading.Lock()
+    stop = threading.Event()
 
     def beat() -> None:
         while not stop.is_set():
             time.sleep(1)
 
-    def work() -> None:
-        for _ in range(4000):
-            with lock:
-                pass
-
     heart = threading.Thread(target=beat)
-    worker = threading.Thread(target=work)
     heart.start()
-    worker.start()
-    worker.join(timeout=5)
-    assert not worker.is_alive()
+    works_for_less_than_5_seconds(4000)
     stop.set()
     heart.join()
 
 
 def test_a_limit_of_time_holds_beside_work_of_more_steps_than_usual() -> None:
-    def test() -> None:
-        lock = threading.Lock()
-
-        def work() -> None:
-            for _ in range(25_000):
-                with lock:
-                    pass
-
-        worker = threading.Thread(target=work)
-        worker.start()
-        worker.join(timeout=5)
-        assert not worker.is_alive()
-
-    result = passes(test, runs=4)
+    result = passes(lambda: works_for_less_than_5_seconds(25_000), runs=4)
     assert "from step 20,000 on threads took turns only" in result.report()
 
 
@@ -321,14 +315,7 @@ def test_a_process_has_the_same_time_as_the_test() -> None:
 
 def test_a_long_test_is_no_livelock() -> None:
     def test() -> None:
-        lock = threading.Lock()
-
-        def work() -> None:
-            for _ in range(300):
-                with lock:
-                    pass
-
-        together(work, work)
+        together(*[takes(threading.Lock(), 300)] * 2)
 
     result = explore(test, runs=20, seed=1, granularity="sync", max_steps=500)
     assert result.outcome is Outcome.BUDGET_SPENT
@@ -340,13 +327,7 @@ def test_a_long_test_is_no_livelock() -> None:
 def test_a_find_at_the_end_of_a_long_test() -> None:
     def test() -> None:
         lock, count = threading.Lock(), [0]
-
-        def work() -> None:
-            for _ in range(300):
-                with lock:
-                    pass
-
-        together(work, work, two_adds(lock, count), two_adds(lock, count))
+        together(*[takes(lock, 300)] * 2, *[two_adds(lock, count)] * 2)
         assert count[0] == 2
 
     result = explore(test, runs=200, seed=1, granularity="sync", max_steps=500)
@@ -368,9 +349,7 @@ def test_turns_in_a_long_test_end_only_where_a_gil_could_switch() -> None:
             lock, counter = threading.Lock(), Counter()
 
             def add() -> None:
-                for _ in range(begun):
-                    with lock:
-                        pass
+                takes(lock, begun)()
                 for _ in range(3000):
                     counter.value += 1
 
@@ -383,14 +362,7 @@ def test_turns_in_a_long_test_end_only_where_a_gil_could_switch() -> None:
 
 def test_a_loop_that_counts_is_no_livelock() -> None:
     def test() -> None:
-        lock = threading.Lock()
-
-        def work() -> None:
-            for _ in range(1_000_000):
-                with lock:
-                    pass
-
-        together(work, work)
+        together(*[takes(threading.Lock(), 1_000_000)] * 2)
 
     result = explore(test, runs=20, seed=1, max_steps=500)
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -400,13 +372,7 @@ def test_a_loop_that_counts_is_no_livelock() -> None:
 def test_a_run_that_is_cut_is_told_and_the_runs_before_count() -> None:
     def test() -> None:
         lock, done = threading.Lock(), []
-
-        def counts() -> None:
-            for _ in range(1 if done else 20_000):
-                with lock:
-                    pass
-
-        together(lambda: done.append(1), counts)
+        together(lambda: done.append(1), lambda: takes(lock, 1 if done else 20_000)())
 
     result = explore(test, runs=20, seed=1, max_steps=500, strategy="random", granularity="sync")
     assert result.outcome is Outcome.BUDGET_SPENT
@@ -437,7 +403,7 @@ def test_a_thread_that_is_alone_goes_on() -> None:
         for _ in range(2000):
             with lock:
                 count[0] += 1
-        together(two_adds(lock, count), two_adds(lock, count))
+        together(*[two_adds(lock, count)] * 2)
         assert count[0] >= 2001
 
     result = explore(test, runs=10, seed=1, max_steps=500)
@@ -475,7 +441,6 @@ def test_a_circle_is_found_in_the_step_that_closes_it() -> None:
 @passing()
 def test_a_lock_that_is_a_signal_makes_no_circle() -> None:
     """Two threads wait for what the other has, until a third one gives both."""
-
     one, other = threading.Lock(), threading.Lock()
     have = threading.Barrier(3)
 
