@@ -10,7 +10,11 @@ from pathlib import Path
 from conftest import python
 from counted import IMPORT
 
-IMPORTS = f"import asyncio, logging, queue, threading, time, unittest\nimport pytest\n{IMPORT}"
+IMPORTS = f"""
+import asyncio, logging, os, pathlib, queue, threading, time, unittest
+import pytest
+from without_pytest import run_threads
+{IMPORT}"""
 
 
 def run(folder: Path, tests: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -8,21 +8,22 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import environment, lwp
+from conftest import environment, lwp, python
 
 DIES = """\
-import os, signal, threading
+import os, signal
+from without_pytest import together
 
 def lost(then):
     n = [0]
     def add():
         v = n[0]
         n[0] = v + 1
-    threads = [threading.Thread(target=add) for _ in range(2)]
-    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    together(add, add)
     if n[0] != 2:
         then()
 
@@ -36,9 +37,13 @@ def test_child():
         if os.fork() == 0:
             os._exit(5)
         os.wait()
-    threads = [threading.Thread(target=fork) for _ in range(2)]
-    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    together(fork, fork)
 """
+
+
+@pytest.fixture(autouse=True)
+def dies(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(DIES)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,6 @@ def test_child():
     [("segv", "by SIGSEGV"), ("abort", "by SIGABRT"), ("exit", "with status 0"), ("kill", "by SIGKILL")],
 )
 def test_a_run_that_ends_the_process_is_found(test: str, how: str, tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DIES)
     found = lwp("explore", f"test_it.py::test_{test}", cwd=tmp_path, status=1)
     assert found.stdout.startswith(f"DIED: a run of the test ends its process {how}\n")
     assert "replays 10/10" in found.stdout
@@ -58,18 +62,16 @@ def test_a_run_that_ends_the_process_is_found(test: str, how: str, tmp_path: Pat
 
 
 def test_the_end_of_a_child_process_of_the_test_is_no_find(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DIES)
-    assert lwp("explore", "--runs=30", "test_it.py::test_child", cwd=tmp_path, status=0).stdout.startswith(
-        "BUDGET SPENT"
-    )
+    found = lwp("explore", "--runs=30", "test_it.py::test_child", cwd=tmp_path)
+    assert found.stdout.startswith("BUDGET SPENT")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_command_and_what_it_explores_end_by_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     said = tmp_path / "begun"
     (tmp_path / "test_it.py").write_text(
-        f"import os, threading\n\nos.symlink(str(os.getpid()), {str(said)!r})\n\ndef test():\n"
-        "    t = threading.Thread(target=int)\n    t.start()\n    t.join()\n"
+        f"import os\nfrom without_pytest import together\nos.symlink(str(os.getpid()), {str(said)!r})\n"
+        "def test(): together(int)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "runtime", "explore", "--runs=100000000", "--strategy=random", "test_it.py::test"],
@@ -89,12 +91,11 @@ def test_the_command_and_what_it_explores_end_by_a_signal(number: signal.Signals
 
 
 def run_pytest(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]  # plugins warn
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    command = ["-W", "ignore", "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]  # plugins warn
+    return python(*command, cwd=folder, status=None, timeout=120)
 
 
 def test_pytest_says_which_test_and_which_token(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DIES)
     died = run_pytest(tmp_path, "--lwp-explore", "test_it.py::test_kill")
     assert died.returncode == -signal.SIGKILL
     said = re.search(
@@ -110,9 +111,8 @@ def test_pytest_says_which_test_and_which_token(tmp_path: Path) -> None:
 
 
 def test_a_keyboard_interrupt_of_a_test_does_not_end_pytest(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(
-        f"{DIES}\ndef test_interrupts():\n    test_child()\n    raise KeyboardInterrupt\n"
-    )
+    with (tmp_path / "test_it.py").open("a") as file:
+        file.write("\ndef test_interrupts():\n    test_child()\n    raise KeyboardInterrupt\n")
     found = run_pytest(tmp_path, "--lwp-explore=5", "test_it.py", "-k", "interrupts or child")
     assert found.returncode == 1
     assert "1 failed, 1 passed" in found.stdout
@@ -121,7 +121,6 @@ def test_a_keyboard_interrupt_of_a_test_does_not_end_pytest(tmp_path: Path) -> N
 
 
 def test_pytest_forgets_the_token_of_a_test_that_was_mended(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DIES)
     run_pytest(tmp_path, "--lwp-explore", "test_it.py::test_exit")
     (tmp_path / "test_it.py").write_text(DIES.replace("os._exit(0)", "None"))
     assert [*tmp_path.glob(".lwp/explore/*.json")]
@@ -131,14 +130,8 @@ def test_pytest_forgets_the_token_of_a_test_that_was_mended(tmp_path: Path) -> N
 
 
 def test_a_pytest_that_ends_as_always_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DIES)
     found = run_pytest(tmp_path, "--lwp-explore=5", "test_it.py::test_child")
     assert (found.returncode, found.stderr) == (0, "")
-    assert not [one for one in Path("/proc").glob("[0-9]*/cwd") if os.path.islink(one) and _leads_to(one, tmp_path)]
-
-
-def _leads_to(link: Path, folder: Path) -> bool:
-    try:
-        return os.readlink(link) == str(folder)
-    except OSError:  # another user's, or it has ended
-        return False
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):  # another user's, or it has ended
+            assert os.readlink(process) != str(tmp_path)

@@ -19,8 +19,7 @@ ALONE = "def test_alone():\n    with open('runs', 'a') as out:\n        out.writ
 # Fails under the explorer's clock, which a sleep moves alone.
 CLOCK = """
 def uptime():
-    with open("/proc/uptime") as file:
-        return float(file.read().split()[0])
+    return float(pathlib.Path("/proc/uptime").read_text().split()[0])
 
 def test_clock():
     began = uptime()
@@ -329,9 +328,8 @@ class Box: n = 0
 
 def there():
     seen = Box.n
-    with a:
-        with b:
-            Box.n = seen + 1
+    with a, b:
+        Box.n = seen + 1
 
 def back():
     seen = Box.n
@@ -340,11 +338,7 @@ def back():
 
 def test_two():
     Box.n = 0
-    threads = [threading.Thread(target=work) for work in (there, back)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_threads(threading.Thread(target=work) for work in (there, back))
     assert Box.n == 2
 """
 LOST_ADD, DEADLOCK = "AssertionError test_it.py:test_two", "DeadlockFound test_it.py:back test_it.py:there"
@@ -422,9 +416,7 @@ def test_it(kept):
 
 RAISES = """
 def test_raises():
-    thread = threading.Thread(target=int, args=("x",))
-    thread.start()
-    thread.join()
+    run_threads([threading.Thread(target=int, args=("x",))])
 """
 
 
@@ -449,14 +441,12 @@ def test_a_limit_of_pytest_timeout_is_the_limit_of_the_exploration_and_not_of_al
     sleeps = """
 @pytest.mark.timeout(1)
 def test_slow():
-    thread = threading.Thread(target=abs, args=(1,))
-    thread.start()
-    thread.join()
+    run_threads([threading.Thread(target=abs, args=(1,))])
     end = os.times().elapsed + 0.05
     while os.times().elapsed < end:
         pass
 """
-    found = run(tmp_path, "import os\n" + sleeps, "--lwp-explore")
+    found = run(tmp_path, sleeps, "--lwp-explore")
     assert outcomes(found) == {"passed": 1}
     assert 1 < summary(found)[1] < 1000
 
