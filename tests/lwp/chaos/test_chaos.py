@@ -12,6 +12,7 @@ from conftest import lwp, python
 #: fail then, and otherwise goes on for a minute.
 RACE = """
 import sys, threading, time
+from without_pytest import run_threads
 
 things = []
 failed = []
@@ -28,9 +29,7 @@ threading.excepthook = note
 until = time.monotonic() + 60
 while not failed and time.monotonic() < until:
     things.append(1)
-    takers = [threading.Thread(target=take) for _ in range(2)]
-    for taker in takers: taker.start()
-    for taker in takers: taker.join()
+    run_threads(threading.Thread(target=take) for _ in range(2))
 sys.exit(3 if failed else 0)
 """
 HELD = re.compile(
@@ -74,6 +73,7 @@ def test_a_program_that_fails_before_a_thread_was_held_is_not_explained() -> Non
 #: A test that fails as soon as one thread is held between its look and its deed, and one without threads.
 TESTS = """
 import threading, time
+from without_pytest import run_threads
 
 def test_fails():
     until = time.monotonic() + 60
@@ -82,9 +82,7 @@ def test_fails():
         def sell():
             if not sold:
                 sold.append(1)
-        sellers = [threading.Thread(target=sell) for _ in range(2)]
-        for seller in sellers: seller.start()
-        for seller in sellers: seller.join()
+        run_threads(threading.Thread(target=sell) for _ in range(2))
         assert len(sold) == 1
 
 def test_passes():
@@ -151,15 +149,13 @@ def test_tasks_keep_their_order_unless_another_is_asked_for(tmp_path: Path) -> N
 
 def test_it_goes_together_with_what_watches_locks() -> None:
     """Their notes call methods that have points, with a lock of their own held."""
-    program = (
-        "import queue, threading\n"
-        "queues = [queue.SimpleQueue() for _ in range(5000)]\n"
-        "def use():\n"
-        "    for one in queues:\n"
-        "        one.put(1)\n"
-        "        one.get()\n"
-        "users = [threading.Thread(target=use) for _ in range(4)]\n"
-        "for user in users: user.start()\n"
-        "for user in users: user.join()\n"
-    )
+    program = """
+import queue, without_pytest
+queues = [queue.SimpleQueue() for _ in range(5000)]
+def use():
+    for one in queues:
+        one.put(1)
+        one.get()
+without_pytest.together(use, use, use, use)
+"""
     lwp("run", "--chaos", "1", "--locks", "--lock-order", "-c", program, timeout=60)
