@@ -14,12 +14,14 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import python, run_thread
 from corpus import together
-from explored import passes
+from explored import passes, passing
 
 from lwp.explore import Outcome, explore
 
@@ -201,22 +203,19 @@ def test_a_time_zone_is_asked_once() -> None:
     assert len(of_each_run(lambda: datetime.now(zone))) == len(asked)
 
 
+@passing()
 def test_a_scheduler_by_the_time_of_day_comes_to_its_job() -> None:
     """It computes its waits from datetime.now(), so its waits and that clock must go on together."""
+    wake, due = threading.Event(), datetime.now() + timedelta(seconds=5)
+    ran: list[bool] = []
 
-    def test() -> None:
-        wake, due = threading.Event(), datetime.now() + timedelta(seconds=5)
-        ran: list[bool] = []
+    def loop() -> None:
+        while (left := (due - datetime.now()).total_seconds()) > 0:
+            wake.wait(left)
+        ran.append(True)
 
-        def loop() -> None:
-            while (left := (due - datetime.now()).total_seconds()) > 0:
-                wake.wait(left)
-            ran.append(True)
-
-        run_thread(threading.Thread(target=loop))
-        assert ran
-
-    passes(test)
+    run_thread(threading.Thread(target=loop))
+    assert ran
 
 
 def test_other_threads_see_the_real_clock() -> None:
@@ -311,13 +310,13 @@ def test_what_a_thread_draws_does_not_depend_on_the_others() -> None:
 
 
 def test_chance_is_the_same_in_each_process() -> None:
-    program = (
-        "import os, random, uuid\n"
-        "from lwp.explore import explore\n"
-        "seen = set()\n"
-        "explore(lambda: seen.add((uuid.uuid4(), random.random(), random.Random().random())), runs=5)\n"
-        "print(seen)"
-    )
+    program = """
+import random, uuid
+from lwp.explore import explore
+seen = set()
+explore(lambda: seen.add((uuid.uuid4(), random.random(), random.Random().random())), runs=5)
+print(seen)
+"""
     first, second = (python("-c", program).stdout for _ in range(2))
     assert first == second
     assert first.count("UUID") == 1
@@ -356,22 +355,13 @@ def test_wait_takes_the_locks_of_its_futures_in_the_same_order_in_each_run() -> 
     kept: list[object] = []
 
     def waits() -> list[int]:
-        class Noting:
-            def __init__(self, number: int) -> None:
-                self.number = number
-
-            def acquire(self) -> None:
-                order.append(self.number)
-
-            def release(self) -> None:
-                pass
-
         order: list[int] = []
         futures = [Future[None]() for _ in range(20)]
         kept.extend(futures)
         for number, future in enumerate(futures):
             future.set_result(None)
-            future._condition = Noting(number)  # type: ignore[attr-defined]
+            noting = SimpleNamespace(acquire=partial(order.append, number), release=int)
+            future._condition = noting  # type: ignore[attr-defined]
         concurrent.futures.wait(futures)
         return order
 
