@@ -25,32 +25,38 @@ def passes(test: Test, runs: int = 100, **options: Any) -> Result:
     return result
 
 
-def passing(**options: Any) -> Callable[[Test], Test]:
-    """The body is explored, and passes."""
-    return lambda test: functools.wraps(test)(lambda: passes(test, **options) and None)
+def comes_to(
+    *outcomes: Outcome, error: type[BaseException] | None = None, says: str = "", **options: Any
+) -> Callable[[Test], Test]:
+    """The body is explored, which comes to one of these outcomes, with such an error, and says so in its report."""
+
+    def decorate(test: Test) -> Test:
+        @functools.wraps(test)
+        def explored(**values: object) -> None:
+            result = explore(functools.partial(test, **values), **options)
+            assert result.outcome in outcomes, result.report()
+            assert error is None or isinstance(result.error, error)
+            assert says in result.report()
+
+        return explored
+
+    return decorate
 
 
-def _explored(test: Test, outcomes: tuple[Outcome, ...], error: type[BaseException] | None, options: Any) -> Test:
-    @functools.wraps(test)
-    def explored(**values: object) -> None:
-        result = explore(functools.partial(test, **values), granularity="sync", **options)
-        assert result.outcome in outcomes, result.report()
-        assert error is None or isinstance(result.error, error)
-
-    return explored
-
-
-def in_every_order(test: Test) -> Test:
-    return _explored(test, (Outcome.EXHAUSTED,), None, {"strategy": "dpor", "runs": 200_000, "seconds": 60})
+def passing(runs: int = 100, **options: Any) -> Callable[[Test], Test]:
+    return comes_to(*PASSES, runs=runs, seed=1, **options)
 
 
 def by_chance(runs: int, strategy: str = "auto") -> Callable[[Test], Test]:
-    return lambda test: _explored(test, PASSES, None, {"runs": runs, "strategy": strategy, "seed": 1})
+    return passing(runs, strategy=strategy, granularity="sync")
+
+
+in_every_order = comes_to(Outcome.EXHAUSTED, strategy="dpor", granularity="sync", runs=200_000, seconds=60)
 
 
 def finds(error: type[BaseException]) -> Callable[[Test], Test]:
     """In some order the body fails with that error."""
-    return lambda test: _explored(test, (Outcome.FOUND,), error, {"runs": 3000, "seed": 1})
+    return comes_to(Outcome.FOUND, error=error, granularity="sync", runs=3000, seed=1)
 
 
 @pytest.fixture(scope="module", autouse=True)

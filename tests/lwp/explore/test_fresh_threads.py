@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import (
-    ROOT,
     count_calls,
+    environment,
     in_child,
     in_forked_child,
     lines_between_marks,
@@ -22,7 +22,7 @@ from conftest import (
     run_threads,
     under_strace,
 )
-from explored import passes
+from explored import passes, passing
 
 LOCAL = threading.local()
 VARIABLE: contextvars.ContextVar[object] = contextvars.ContextVar("VARIABLE")
@@ -65,38 +65,33 @@ def test_a_thread_finds_nothing_of_an_earlier_one() -> None:
     passes(test, runs=40, granularity="sync")
 
 
+@passing(runs=40, granularity="sync")
 def test_a_trace_function_for_all_threads_is_not_a_later_threads() -> None:
-    def test() -> None:
-        found = []
-        thread = threading.Thread(target=lambda: found.append((sys.gettrace(), sys.getprofile())))
-        if sys.version_info >= (3, 12):
-            sys._setprofileallthreads(lambda *_: None)  # type: ignore[attr-defined]
-        thread.start()
-        thread.join()
-        if sys.version_info >= (3, 12):
-            sys._setprofileallthreads(None)  # type: ignore[attr-defined]
-        assert found == [(None, None)]
-
-    passes(test, runs=40, granularity="sync")
+    found = []
+    thread = threading.Thread(target=lambda: found.append((sys.gettrace(), sys.getprofile())))
+    if sys.version_info >= (3, 12):
+        sys._setprofileallthreads(lambda *_: None)  # type: ignore[attr-defined]
+    run_thread(thread)
+    if sys.version_info >= (3, 12):
+        sys._setprofileallthreads(None)  # type: ignore[attr-defined]
+    assert found == [(None, None)]
 
 
+@passing(runs=40)
 def test_what_an_ended_thread_had_or_has_made_ends_as_soon_as_nobody_has_it() -> None:
-    def test() -> None:
-        made: list[Thing] = []
-        local: list[weakref.ref[Thing]] = []
+    made: list[Thing] = []
+    local: list[weakref.ref[Thing]] = []
 
-        def work() -> None:
-            made.append(Thing())
-            LOCAL.value = Thing()
-            local.append(weakref.ref(LOCAL.value))
+    def work() -> None:
+        made.append(Thing())
+        LOCAL.value = Thing()
+        local.append(weakref.ref(LOCAL.value))
 
-        run_thread(threading.Thread(target=work))
-        assert local[0]() is None
-        reference = weakref.ref(made[0])
-        made.clear()
-        assert reference() is None
-
-    passes(test, runs=40)
+    run_thread(threading.Thread(target=work))
+    assert local[0]() is None
+    reference = weakref.ref(made[0])
+    made.clear()
+    assert reference() is None
 
 
 def test_a_finalizer_at_a_threads_end_may_sleep_and_set_what_it_ends() -> None:
@@ -157,12 +152,11 @@ def test_a_child_that_another_thread_forks_meanwhile_has_threads_of_its_own() ->
 
 
 PROGRAM = """
-import os, threading
+import os
 from lwp.explore import explore
+from without_pytest import together
 def test():
-    threads = [threading.Thread(target=int) for _ in range(2)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    together(int, int)
 explore(test, runs=10, granularity="sync")
 os.access("/begin", 0)
 print(explore(test, runs=200, strategy="random", granularity="sync").runs)
@@ -174,7 +168,6 @@ os.access("/end", 0)
 def test_the_threads_of_a_later_run_make_no_heaps(tmp_path: Path) -> None:
     """Each new thread would call getrandom(2), if it has heaps of its own, as without a GIL."""
     command = [*under_strace(tmp_path / "trace"), sys.executable, "-c", PROGRAM]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=True, timeout=100, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=100, env=environment(), capture_output=True, text=True)
     assert done.stdout == "200\n"
     assert count_calls(lines_between_marks(tmp_path / "trace"))["getrandom"] < 20

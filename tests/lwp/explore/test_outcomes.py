@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from explored import passes
-from kinds import Failed
+from explored import passes, passing
+from kinds import Failed, fail
 
 import runtime
 from runtime import Cancelled, Group, Task, shield
@@ -105,9 +105,6 @@ def by_cancel(begin: Callable[..., None], wait: Callable[[Task[Any]], None]) -> 
 
 
 def by_a_failure(begin: Callable[..., None], wait: Callable[[Task[Any]], None]) -> None:
-    def fail() -> None:
-        raise Failed
-
     with Group() as group:
         task = group.spawn(wait_forever)
         group.spawn(fail)
@@ -115,9 +112,6 @@ def by_a_failure(begin: Callable[..., None], wait: Callable[[Task[Any]], None]) 
 
 
 def by_the_tasks_own_failure(begin: Callable[..., None], wait: Callable[[Task[Any]], None]) -> None:
-    def fail() -> None:
-        raise Failed
-
     with Group() as group:
         begin(group, group.spawn(fail), wait)
 
@@ -137,11 +131,9 @@ def name(function: Any) -> str | None:
 @pytest.mark.parametrize("wait", [by_result, by_exception, by_wait], ids=name)
 @pytest.mark.parametrize("begin", [*WAITERS, a_shielded_task_waits], ids=name)
 @pytest.mark.parametrize("end", ENDS, ids=name)
+@passing(granularity="opcode", runs=200)
 def test_one_outcome(end: Callable[..., None], begin: Callable[..., None], wait: Callable[..., None]) -> None:
-    def test() -> None:
-        assert outcome(lambda: end(begin, wait)) == ENDS[end]
-
-    passes(test, granularity="opcode", runs=200)
+    assert outcome(lambda: end(begin, wait)) == ENDS[end]
 
 
 def test_an_error_before_started_is_not_lost() -> None:

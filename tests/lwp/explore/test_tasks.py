@@ -25,6 +25,7 @@ from lwp.explore import DeadlockFound, Outcome, Result, explore, replay
 from lwp.explore.tasks.loops import plain
 
 STRATEGIES = ("auto", "dfs", "dpor", "pct", "random", "pos")
+in_all_orders = explored.comes_to(Outcome.EXHAUSTED, runs=5000, seed=1, strategy="dfs", granularity="sync")
 
 
 def found(test: Callable[[], object], strategy: str = "auto", runs: int = 200) -> Result:
@@ -41,11 +42,6 @@ def passes(test: Callable[[], object], outcome: Outcome = Outcome.EXHAUSTED, str
     result = explore(test, runs=5000, seed=1, strategy=strategy, granularity="sync")
     assert result.outcome is outcome, result.report()
     return result
-
-
-def passing(test: Callable[[], object]) -> Callable[[], None]:
-    """The body passes in all its orders."""
-    return functools.wraps(test)(lambda: passes(test) and None)
 
 
 # ---- the order of tasks ----------------------------------------------------------------------------------------------
@@ -304,7 +300,7 @@ def test_one_task_alone_has_nothing_to_switch_to() -> None:
 # ---- primitives and time ---------------------------------------------------------------------------------------------
 
 
-@passing
+@in_all_orders
 async def test_time_is_the_runs_own() -> None:
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -314,7 +310,7 @@ async def test_time_is_the_runs_own() -> None:
     assert 3600 <= loop.time() - begin < 3601
 
 
-@passing
+@in_all_orders
 async def test_a_timeout_does_not_fire_while_tasks_can_go_on() -> None:
     async with asyncio.timeout(0.0001):
         for _ in range(20):
@@ -440,24 +436,20 @@ def test_coroutines_from_another_thread_are_explored() -> None:
     assert seen == {"aabb", "abab"}  # what one thread gives to a loop stays in its order
 
 
-def test_a_thread_beside_the_loop_of_one_task_is_explored() -> None:
-    async def test() -> None:
-        box = [0]
+@explored.comes_to(Outcome.FOUND, says="possible under the GIL", runs=1000, seed=1)
+async def test_a_thread_beside_the_loop_of_one_task_is_explored() -> None:
+    box = [0]
 
-        def add() -> None:
-            before = box[0]
-            len("")
-            box[0] = before + 1
+    def add() -> None:
+        before = box[0]
+        len("")
+        box[0] = before + 1
 
-        thread = threading.Thread(target=add)
-        thread.start()
-        add()
-        thread.join()
-        assert box == [2]
-
-    result = explore(test, runs=1000, seed=1)
-    assert result.outcome is Outcome.FOUND, result.report()
-    assert "possible under the GIL" in result.report()
+    thread = threading.Thread(target=add)
+    thread.start()
+    add()
+    thread.join()
+    assert box == [2]
 
 
 @pytest.mark.parametrize("waits_in", ["a thread", "the loop"])
@@ -501,25 +493,23 @@ def test_answers_of_to_thread_are_explored() -> None:
     assert seen == {(1, 2), (2, 1)}
 
 
-def test_a_socket_pair_within_the_test_is_explored() -> None:
-    async def main() -> None:
-        (reader, writer), (other_reader, other_writer) = [
-            await asyncio.open_connection(sock=end) for end in socket.socketpair()
-        ]
+@explored.passing(50, granularity="sync")
+async def test_a_socket_pair_within_the_test_is_explored() -> None:
+    (reader, writer), (other_reader, other_writer) = [
+        await asyncio.open_connection(sock=end) for end in socket.socketpair()
+    ]
 
-        async def answer() -> None:
-            other_writer.write(await other_reader.readline())
+    async def answer() -> None:
+        other_writer.write(await other_reader.readline())
 
-        async def ask() -> None:
-            writer.write(b"asked\n")
-            assert await reader.readline() == b"asked\n"
+    async def ask() -> None:
+        writer.write(b"asked\n")
+        assert await reader.readline() == b"asked\n"
 
-        await asyncio.gather(answer(), ask())
-        for end in (writer, other_writer):
-            end.close()
-            await end.wait_closed()
-
-    explored.passes(main, 50, granularity="sync")
+    await asyncio.gather(answer(), ask())
+    for end in (writer, other_writer):
+        end.close()
+        await end.wait_closed()
 
 
 def test_what_a_unix_socket_was_given_in_this_process_comes_no_later() -> None:
@@ -858,23 +848,13 @@ def test_a_socket_within_the_process_is_ready_when_it_was_written_to() -> None:
     assert KEPT not in result.report()
 
 
-def asks_two_processes() -> None:
-    """Right in whatever order they answer and end."""
+@explored.comes_to(Outcome.BUDGET_SPENT, says=KEPT, runs=200, seconds=20)
+async def test_a_test_is_not_blamed_if_processes_end_in_another_order_each_time() -> None:
+    async def run(number: int) -> bytes:
+        echo = await asyncio.create_subprocess_exec("/bin/echo", str(number), stdout=asyncio.subprocess.PIPE)
+        return (await echo.communicate())[0]
 
-    async def main() -> None:
-        async def run(number: int) -> bytes:
-            echo = await asyncio.create_subprocess_exec("/bin/echo", str(number), stdout=asyncio.subprocess.PIPE)
-            return (await echo.communicate())[0]
-
-        assert await asyncio.gather(run(1), run(2)) == [b"1\n", b"2\n"]
-
-    asyncio.run(main())
-
-
-def test_a_test_is_not_blamed_if_processes_end_in_another_order_each_time() -> None:
-    result = explore(asks_two_processes, runs=200, seconds=20)
-    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
-    assert KEPT in result.report()
+    assert await asyncio.gather(run(1), run(2)) == [b"1\n", b"2\n"]
 
 
 @in_child

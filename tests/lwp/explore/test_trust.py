@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import SLOW, in_child, run_thread
 from corpus import together
-from explored import PASSES, passes, passing
+from explored import PASSES, comes_to, passes, passing
 
 from lwp.explore import DeadlockFound, Outcome, explore, replay
 
@@ -71,8 +71,9 @@ def safe(with_race: bool) -> None:
     assert count[0] in ((2,) if with_race else (1, 2))
 
 
+@passing(runs=500)
 def test_a_safety_timeout_does_not_fire() -> None:
-    passes(lambda: safe(with_race=False), runs=500)
+    safe(with_race=False)
 
 
 def test_early_timeouts_are_tried_last_and_are_an_outcome_of_their_own() -> None:
@@ -206,28 +207,26 @@ def test_a_limit_of_time_holds_beside_a_heartbeat_and_work() -> None:
     heart.join()
 
 
+@passing(runs=4, says="from step 20,000 on threads took turns only")
 def test_a_limit_of_time_holds_beside_work_of_more_steps_than_usual() -> None:
-    result = passes(lambda: works_for_less_than_5_seconds(25_000), runs=4)
-    assert "from step 20,000 on threads took turns only" in result.report()
+    works_for_less_than_5_seconds(25_000)
 
 
+@passing(says="    at sync: ")  # a thread that comes to no point is not explored there
 def test_a_loop_that_asks_a_socket_without_waiting_lets_others_go_first() -> None:
-    def test() -> None:
-        here, there = socket.socketpair()
-        here.setblocking(False)
-        answers: list[bytes] = []
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    answers: list[bytes] = []
 
-        def asks() -> None:
-            while not answers:
-                with contextlib.suppress(BlockingIOError):
-                    answers.append(here.recv(10))
+    def asks() -> None:
+        while not answers:
+            with contextlib.suppress(BlockingIOError):
+                answers.append(here.recv(10))
 
-        together(asks, lambda: there.send(b"x"))
-        here.close()
-        there.close()
-        assert answers == [b"x"]
-
-    assert "    at sync: " in passes(test).report()  # a thread that comes to no point is not explored there
+    together(asks, lambda: there.send(b"x"))
+    here.close()
+    there.close()
+    assert answers == [b"x"]
 
 
 def test_data_that_comes_later_than_others_can_wait_is_waited_for() -> None:
@@ -360,23 +359,18 @@ def test_turns_in_a_long_test_end_only_where_a_gil_could_switch() -> None:
         assert result.outcome in PASSES, result.report()
 
 
+@comes_to(Outcome.INCONCLUSIVE, says="--max-steps", runs=20, seed=1, max_steps=500)
 def test_a_loop_that_counts_is_no_livelock() -> None:
-    def test() -> None:
-        together(*[takes(threading.Lock(), 1_000_000)] * 2)
-
-    result = explore(test, runs=20, seed=1, max_steps=500)
-    assert result.outcome is Outcome.INCONCLUSIVE
-    assert "--max-steps" in result.report()
+    together(*[takes(threading.Lock(), 1_000_000)] * 2)
 
 
+CUT = "the last run had not ended after 10,000 steps: --max-steps is for a longer test"
+
+
+@comes_to(Outcome.BUDGET_SPENT, says=CUT, runs=20, seed=1, max_steps=500, strategy="random", granularity="sync")
 def test_a_run_that_is_cut_is_told_and_the_runs_before_count() -> None:
-    def test() -> None:
-        lock, done = threading.Lock(), []
-        together(lambda: done.append(1), lambda: takes(lock, 1 if done else 20_000)())
-
-    result = explore(test, runs=20, seed=1, max_steps=500, strategy="random", granularity="sync")
-    assert result.outcome is Outcome.BUDGET_SPENT
-    assert "the last run had not ended after 10,000 steps: --max-steps is for a longer test" in result.report()
+    lock, done = threading.Lock(), []
+    together(lambda: done.append(1), lambda: takes(lock, 1 if done else 20_000)())
 
 
 def test_what_the_collector_has_of_the_runs_before_is_given_back_when_it_lacks() -> None:
@@ -395,19 +389,16 @@ def test_what_the_collector_has_of_the_runs_before_is_given_back_when_it_lacks()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@comes_to(Outcome.BUDGET_SPENT, runs=10, seed=1, max_steps=500)
 def test_a_thread_that_is_alone_goes_on() -> None:
-    def test() -> None:
-        lock, count = threading.Lock(), [0]
-        for _ in range(60_000):
-            abs(1)
-        for _ in range(2000):
-            with lock:
-                count[0] += 1
-        together(*[two_adds(lock, count)] * 2)
-        assert count[0] >= 2001
-
-    result = explore(test, runs=10, seed=1, max_steps=500)
-    assert result.outcome is Outcome.BUDGET_SPENT, result.report()
+    lock, count = threading.Lock(), [0]
+    for _ in range(60_000):
+        abs(1)
+    for _ in range(2000):
+        with lock:
+            count[0] += 1
+    together(*[two_adds(lock, count)] * 2)
+    assert count[0] >= 2001
 
 
 # ---- deadlocks beside threads that go on -----------------------------------------------------------------------------
