@@ -87,29 +87,24 @@ def before_the_start_and_after_the_join() -> None:
     flag.up = not flag.up
 
 
+def gives_and_takes(give: Callable[[], object], take: Callable[[], object]) -> None:
+    flag = Flag()
+    together(lambda: (flag.raise_it(), give()), lambda: (take(), flag.look()))
+
+
 def set_and_waited_for() -> None:
-    flag, done = Flag(), threading.Event()
-
-    def give() -> None:
-        flag.raise_it()
-        done.set()
-
-    def take() -> None:
-        done.wait()
-        flag.look()
-
-    together(give, take)
+    done = threading.Event()
+    gives_and_takes(done.set, done.wait)
 
 
 def put_and_got() -> None:
-    flags: Queue[Flag] = Queue()
+    items: Queue[int] = Queue()
+    gives_and_takes(lambda: items.put(1), items.get)
 
-    def give() -> None:
-        flag = Flag()
-        flag.raise_it()
-        flags.put(flag)
 
-    together(give, lambda: flags.get().look())
+def at_a_barrier() -> None:
+    barrier = threading.Barrier(2)
+    gives_and_takes(barrier.wait, barrier.wait)
 
 
 def under_a_condition() -> None:
@@ -129,31 +124,10 @@ def under_a_condition() -> None:
     together(give, take, give)
 
 
-def at_a_barrier() -> None:
-    flag, barrier = Flag(), threading.Barrier(2)
-
-    def give() -> None:
-        flag.raise_it()
-        barrier.wait()
-
-    def take() -> None:
-        barrier.wait()
-        flag.look()
-
-    together(give, take)
+ORDERED = [under_a_lock, before_the_start_and_after_the_join, set_and_waited_for, put_and_got, under_a_condition]
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
-        under_a_lock,
-        before_the_start_and_after_the_join,
-        set_and_waited_for,
-        put_and_got,
-        under_a_condition,
-        at_a_barrier,
-    ],
-)
+@pytest.mark.parametrize("test", [*ORDERED, at_a_barrier])
 def test_what_a_primitive_orders_is_no_race(test: Callable[[], object]) -> None:
     result = listed(test)
     assert result.outcome is not Outcome.FOUND
