@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from queue import Queue
 
 import pytest
 from conftest import run_thread, run_threads
+from corpus import together
 from explored import in_the_tree  # noqa: F401 - all tests run there
 
 import runtime
@@ -34,24 +36,8 @@ def found(test: Callable[[], object], granularity: str = "sync", **options: obje
 
 def line_of(text: str, test: Callable[..., object], nth: int = 0) -> int:
     """The number of the test's nth line that has this text."""
-    first = test.__code__.co_firstlineno
-    lines = Path(__file__).read_text().splitlines()[first - 1 :]
+    lines, first = inspect.getsourcelines(test)
     return [number for number, line in enumerate(lines, first) if text in line][nth]
-
-
-def in_threads(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def is_one_screen(result: Result) -> bool:
-    """Except the token and the command, which are as long as they are, and the Why, which is as high as it is."""
-    lines = result.report().splitlines()
-    why = lines[lines.index("Why") :].index("") + 1 if "Why" in lines else 0
-    return len(lines) - why <= 40 and why <= 12 and all(len(line) <= 100 for line in lines[:-2])
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------
@@ -73,7 +59,7 @@ def deadlock() -> None:
             with east:
                 crossed.append("east")
 
-    in_threads(right, left)
+    together(right, left)
 
 
 class Account:
@@ -86,7 +72,7 @@ class Account:
 
 def lost_update() -> None:
     account = Account()
-    in_threads(account.deposit, account.deposit)
+    together(account.deposit, account.deposit)
     assert account.balance == 2, "a deposit is lost"
 
 
@@ -106,7 +92,7 @@ def lost_wakeup() -> None:
         with ready:
             ready.notify()
 
-    in_threads(waiter, notifier)
+    together(waiter, notifier)
 
 
 def left_behind() -> None:
@@ -127,7 +113,7 @@ def livelock() -> None:
         while not stop.is_set():
             time.sleep(0.5)
 
-    in_threads(poll)
+    together(poll)
 
 
 def early_timeout() -> None:
@@ -158,13 +144,13 @@ def asked_and_added() -> None:
             time.sleep(0.001)
             added.append(1)
 
-    in_threads(add, add)
+    together(add, add)
     assert added == [1]
 
 
 def always() -> None:
     added: list[int] = []
-    in_threads(lambda: added.append(1), lambda: added.append(2))
+    together(lambda: added.append(1), lambda: added.append(2))
     assert len(added) == 1
 
 
@@ -194,7 +180,7 @@ def long_way() -> None:
             with lock:
                 count = seen + 1
 
-    in_threads(work, work)
+    together(work, work)
     assert count == 400
 
 
@@ -202,8 +188,11 @@ ALL = [deadlock, lost_update, lost_wakeup, left_behind, livelock, early_timeout,
 ALL += [forgotten_join, asked_and_added, always]
 
 
+Results = dict[Callable[[], object], Result]
+
+
 @pytest.fixture(scope="module")
-def results() -> dict[Callable[[], object], Result]:
+def results() -> Results:
     return {
         test: found(
             test,
@@ -213,9 +202,6 @@ def results() -> dict[Callable[[], object], Result]:
         )
         for test in ALL
     }
-
-
-Results = dict[Callable[[], object], Result]
 
 
 @pytest.mark.parametrize("test", [forgotten_join, asked_and_added])
@@ -232,7 +218,12 @@ def test_an_order_that_passes_has_a_token(results: Results, test: Callable[[], o
 
 @pytest.mark.parametrize("test", ALL)
 def test_the_report_fits_on_a_screen(results: Results, test: Callable[[], object]) -> None:
-    assert is_one_screen(results[test]), results[test].report()
+    """Except the token and the command, which are as long as they are, and the Why, which is as high as it is."""
+    lines = results[test].report().splitlines()
+    why = lines[lines.index("Why") :].index("") + 1 if "Why" in lines else 0
+    assert len(lines) - why <= 40
+    assert why <= 12
+    assert max(map(len, lines[:-2])) <= 100
 
 
 @pytest.mark.parametrize("test", ALL)
@@ -250,15 +241,11 @@ def test_the_report_says_how_to_see_it_again(results: Results, test: Callable[[]
     assert again.name == result.name
 
 
-def test_a_command_replaces_the_call(results: Results) -> None:
+def test_a_command_replaces_the_call(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     result = results[deadlock]
-    before = result.command
-    result.command = "lwp explore --replay it"
-    try:
-        assert result.report().endswith("\n  lwp explore --replay it")
-        assert "lwp explore --replay it" in result.page()
-    finally:
-        result.command = before
+    monkeypatch.setattr(result, "command", "lwp explore --replay it")
+    assert result.report().endswith("\n  lwp explore --replay it")
+    assert "lwp explore --replay it" in result.page()
 
 
 # ---- what failed -----------------------------------------------------------------------------------------------------
@@ -275,9 +262,9 @@ def test_a_deadlock_says_which_thread_waits_for_what(results: Results) -> None:
         f"  Thread-2 (left)   waits at {HERE}:{fourth} for east, held by Thread-1 since {HERE}:{first}",
     }
     assert set(lines[2:4]) == waits
-    assert f" waits at {HERE}:{line_of('thread.join()', in_threads)} for Thread-1 to end" in lines[4]
-    made = f"{Path(__file__).name}:{line_of('east, west =', deadlock)}"
-    assert re.search(rf"(west and east|east and west) were made at \S*{made}$", report, re.MULTILINE)
+    assert f" waits at corpus/__init__.py:{line_of('thread.join()', together)} for Thread-1 to end" in lines[4]
+    made = line_of("east, west =", deadlock)
+    assert re.search(rf"(west and east|east and west) were made at \S*{HERE}:{made}$", report, re.MULTILINE)
 
 
 def test_a_deadlock_shows_the_switch_that_makes_it(results: Results) -> None:
@@ -371,12 +358,12 @@ def test_an_attribute_is_told_from_that_of_another_object() -> None:
 
     def shops() -> None:
         bakery, butcher = Shop(), Shop()
-        in_threads(lambda: bakery.visit(butcher), lambda: butcher.visit(bakery))
+        together(lambda: bakery.visit(butcher), lambda: butcher.visit(bakery))
 
     report = found(shops).report()
     assert "takes bakery.lock" in report
     assert "takes butcher.lock" in report
-    made = line_of("self.lock =", test_an_attribute_is_told_from_that_of_another_object)
+    made = line_of("self.lock =", Shop.__init__)
     assert re.search(rf"made at \S*{HERE}:{made}", in_one_line(report))
 
 
@@ -388,7 +375,7 @@ def test_objects_of_one_name_are_numbered() -> None:
         lock.acquire()
         never.wait()
 
-    report = found(lambda: in_threads(work, work)).report()
+    report = found(lambda: together(work, work)).report()
     assert "takes lock #1" in report
     assert "takes lock #2" in report
 
@@ -396,15 +383,15 @@ def test_objects_of_one_name_are_numbered() -> None:
 def test_a_kept_permit_is_told_from_a_missing_one() -> None:
     def kept() -> None:
         slots = threading.Semaphore(1)
-        in_threads(slots.acquire, lambda: slots.acquire())
+        together(slots.acquire, lambda: slots.acquire())
 
     line = line_of("lambda", kept)
     waits = f"waits at {HERE}:{line} for a permit of slots, taken by Thread-1 since"
-    assert waits in " ".join(found(kept).report().split())
+    assert waits in in_one_line(found(kept).report())
 
     def missing() -> None:
         items = threading.Semaphore(0)
-        in_threads(items.release, items.acquire, items.acquire)
+        together(items.release, items.acquire, items.acquire)
 
     report = found(missing).report()
     assert "for a permit of items\n" in report
@@ -412,13 +399,10 @@ def test_a_kept_permit_is_told_from_a_missing_one() -> None:
 
 
 def test_an_exception_in_a_thread_names_the_thread() -> None:
-    def thrown() -> None:
-        def body() -> None:
-            raise LookupError("no such thing")
+    def body() -> None:
+        raise LookupError("no such thing")
 
-        run_thread(threading.Thread(target=body, name="reader"))
-
-    report = found(thrown).report()
+    report = found(lambda: run_thread(threading.Thread(target=body, name="reader"))).report()
     assert re.match(rf"LookupError: no such thing at \S*{HERE}:\d+ in body\(\), reader ", in_one_line(report))
     assert "Traceback of reader:" in report
 
