@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from without_pytest import run_threads
+
 from lwp.explore import explore
 from runtime.patch import installation
 from runtime.scheduler import Scheduler
@@ -128,11 +130,7 @@ def threads(check: bool) -> None:
 
     signal.signal(signal.SIGUSR1, lambda *_: None)
     os.kill(os.getpid(), signal.SIGUSR1)
-    both = [threading.Thread(target=work) for _ in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
+    run_threads(threading.Thread(target=work) for _ in range(2))
     assert not check or values != [0, 0]
 
 

@@ -74,6 +74,7 @@ def test_a_task_that_waits_has_a_prompt_where_it_awaits() -> None:
 
 ADDS = """
 import threading
+from without_pytest import together
 
 lock = threading.Lock()
 n = 0
@@ -89,11 +90,7 @@ def add():
 def test_it():
     global n
     n = 0
-    threads = [threading.Thread(target=add) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(add, add)
     assert n == 2
 """
 

@@ -78,25 +78,20 @@ def test_builtin_functions_that_are_replaced_stay_so(command: str, child: Child)
 
 
 RACE = """
-import ctypes, os, threading
+import contextlib, ctypes, os
+from without_pytest import together
 def test():
     count = [0]
     def work():
         seen = count[0]
         count[0] = seen + 1
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, work)
     close()
     assert count[0] == 2
 def close_each():
     for fd in range(3, 64):
-        try:
+        with contextlib.suppress(OSError):
             os.close(fd)
-        except OSError:
-            pass
 """
 
 

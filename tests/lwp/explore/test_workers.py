@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,8 +107,7 @@ def test_schedules_that_do_not_depend_on_chance_are_tried_by_one() -> None:
     ("end", "how"),
     [(lambda: os.kill(os.getpid(), signal.SIGKILL), "by SIGKILL"), (lambda: os._exit(3), "with status 3")],
 )
-def test_a_run_that_ends_its_worker_is_found(end: object, how: str) -> None:
-    assert callable(end)
+def test_a_run_that_ends_its_worker_is_found(end: Callable[[], NoReturn], how: str) -> None:
     result = runtime.explore(end, workers=2)
     assert (result.outcome, result.token, result.replays) == (Outcome.FOUND, "s-0", 10)
     assert f"DIED: a run of the test ends its process {how}" in result.report()
@@ -189,11 +188,9 @@ def test_a_result_can_be_pickled() -> None:
 
 
 FOREVER = """
-import threading
+from without_pytest import together
 def test():
-    thread = threading.Thread(target=int)
-    thread.start()
-    thread.join()
+    together(int)
 """
 
 
