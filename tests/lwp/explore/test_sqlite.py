@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import in_child, together
-from explored import comes_to, passing
+from explored import passes
 
-from lwp.explore import Outcome
+from lwp.explore import Outcome, explore
 
 
 @contextmanager
@@ -25,48 +25,46 @@ def connected(file: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def counted_by(count: Callable[[sqlite3.Connection], None], file: Path) -> None:
+def counted_by(count: Callable[[Path], None], file: Path) -> None:
     """Two threads count in one row, which has 2 then."""
-
-    def work() -> None:
-        with connected(file) as own:
-            count(own)
-
     with connected(file) as connection:
         connection.executescript("create table if not exists t(x); delete from t; insert into t values (0)")
-        together(work, work)
+        together(lambda: count(file), lambda: count(file))
         assert connection.execute("select x from t").fetchone() == (2,)
 
 
-def count(connection: sqlite3.Connection) -> None:
-    (seen,) = connection.execute("select x from t").fetchone()
-    connection.execute("update t set x = ?", (seen + 1,))
-
-
-@passing()
 def test_a_thread_that_waits_for_the_database_lets_its_writer_go_on(tmp_path: Path) -> None:
-    def count_alone(connection: sqlite3.Connection) -> None:
-        connection.execute("begin immediate")
-        count(connection)
-        connection.execute("commit")
+    def count(file: Path) -> None:
+        with connected(file) as connection:
+            connection.execute("begin immediate")
+            (seen,) = connection.execute("select x from t").fetchone()
+            connection.execute("update t set x = ?", (seen + 1,))
+            connection.execute("commit")
 
-    counted_by(count_alone, tmp_path / "db")
+    passes(lambda: counted_by(count, tmp_path / "db"))
 
 
-@comes_to(Outcome.FOUND, runs=1000, seed=1)
 def test_a_race_in_a_database_is_found(tmp_path: Path) -> None:
-    counted_by(count, tmp_path / "db")
+    def count(file: Path) -> None:
+        with connected(file) as connection:
+            (seen,) = connection.execute("select x from t").fetchone()
+            connection.execute("update t set x = ?", (seen + 1,))
+
+    result = explore(lambda: counted_by(count, tmp_path / "db"), runs=1000, seed=1)
+    assert result.outcome is Outcome.FOUND
 
 
-@passing()
 def test_the_time_to_wait_for_the_database_is_the_runs_own(tmp_path: Path) -> None:
-    with connected(tmp_path / "db") as writer, connected(tmp_path / "db") as waiter:
-        writer.execute("begin exclusive")
-        began = time.monotonic()
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            waiter.execute("begin exclusive")
-        assert 4 < time.monotonic() - began < 7
-        writer.execute("commit")
+    def test() -> None:
+        with connected(tmp_path / "db") as writer, connected(tmp_path / "db") as waiter:
+            writer.execute("begin exclusive")
+            began = time.monotonic()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                waiter.execute("begin exclusive")
+            assert 4 < time.monotonic() - began < 7
+            writer.execute("commit")
+
+    passes(test)
 
 
 @pytest.mark.parametrize("subinterpreter", [False, True])
