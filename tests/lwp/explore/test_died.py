@@ -15,15 +15,15 @@ import pytest
 from conftest import environment, lwp, python
 
 DIES = """\
-import os, signal
-from without_pytest import together
+import os, signal, threading
+from without_pytest import run_threads
 
 def lost(then):
     n = [0]
     def add():
         v = n[0]
         n[0] = v + 1
-    together(add, add)
+    run_threads(threading.Thread(target=add) for _ in range(2))
     if n[0] != 2:
         then()
 
@@ -37,7 +37,7 @@ def test_child():
         if os.fork() == 0:
             os._exit(5)
         os.wait()
-    together(fork, fork)
+    run_threads(threading.Thread(target=fork) for _ in range(2))
 """
 
 
