@@ -8,9 +8,10 @@ To add a protocol:
 1. Put its files into EXPLORED, and into Core what makes its objects.
 2. Write a scenario: a function of a Core that makes them, starts threads that use them, and asserts what is true at the
    end.  A thread that sleeps on is found without an assertion.
-3. Give it a strategy: dpor if that ends in seconds, dfs:N otherwise.
-4. Leave out each line of the C that has a reason, and see that the scenario finds it.  explored(..., variant=...)
-   compiles the C with a change that is no fault, as a shorter time.
+3. Give it a strategy: dpor if that ends in seconds, dfs:N otherwise, and perhaps a deeper one for the slow set.
+4. Leave out each line of the C that has a reason, and see that the scenario finds it: a fault.  A variant is the C with
+   a change that is no fault, as a shorter time.
+5. in_orders() makes the file's two tests of these.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import signal
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -65,8 +67,8 @@ _MOST_STEPS = 2000  # of a run: from then on a spin is a livelock
 NAMES = ["syscall", "prctl", "clock_gettime", "arch_exit"]  #: that points.c has others for
 
 
-class Fault(NamedTuple):
-    """A change of the source, to be found: the text must be there once."""
+class Change(NamedTuple):
+    """Of the source: the text must be there once."""
 
     file: str
     text: str
@@ -75,7 +77,8 @@ class Fault(NamedTuple):
 
 def _compile(source: Path, target: Path, explored: bool, *includes: Path) -> None:
     flags = [option for option in OPTIONS if not option.startswith(("-O", "-W"))]
-    flags += ["-O1" if explored else "-O0", "-w", "-fPIC", "-D_GNU_SOURCE", f"-I{sysconfig.get_path('include')}"]
+    flags += ["-O1" if explored else "-O0", "-w", "-fPIC", "-MMD", "-D_GNU_SOURCE"]
+    flags.append(f"-I{sysconfig.get_path('include')}")
     if explored:
         flags += [f"-I{POINTS}", *(f"-D{name}=point_{name}" for name in NAMES)]
     if source.name == "module.c":
@@ -109,22 +112,28 @@ def build(folder: Path) -> None:
     _link(folder / "_core.so", [_object(folder, source) for source in (*SOURCES, "points")])
 
 
-def plant(faults: Sequence[Fault], built: Path, folder: Path) -> None:
-    """The same with faults, from the objects of build()."""
-    for fault in faults:
-        changed = folder / fault.file
-        source = (changed if changed.exists() else NATIVE / fault.file).read_text()
-        assert source.count(fault.text) == 1, f"{source.count(fault.text)} times in {fault.file}: {fault.text}"
+def plant(changes: Sequence[Change], built: Path, folder: Path) -> None:
+    """The same with changes: the objects of build(), except for those of sources that the changes reach."""
+    for file, text, becomes in changes:
+        changed = folder / file
+        source = (changed if changed.exists() else NATIVE / file).read_text()
+        assert source.count(text) == 1, f"{source.count(text)} times in {file}: {text}"
         changed.parent.mkdir(parents=True, exist_ok=True)
-        changed.write_text(source.replace(fault.text, fault.becomes))
-    files = {fault.file for fault in faults}
-    if any(file.endswith(".h") for file in files):
-        files |= set(EXPLORED)
+        changed.write_text(source.replace(text, becomes))
     objects = {path.name: path for path in built.glob("*.o")}
-    for file in files - {file for file in files if file.endswith(".h")}:
-        target = _object(folder, file)
-        _compile(folder / file if (folder / file).exists() else NATIVE / file, target, file in EXPLORED, folder)
+    ends = tuple(f"/{change.file}" for change in changes)
+    reached = {
+        source
+        for source in {*EXPLORED, *(change.file for change in changes if change.file in SOURCES)}
+        for path in _object(built, source).with_suffix(".d").read_text().split()
+        if path.endswith(ends)
+    }
+    assert reached
+    for source in reached:
+        target = _object(folder, source)
         objects[target.name] = target
+        path = folder / source if (folder / source).exists() else NATIVE / source
+        _compile(path, target, source in EXPLORED, folder)
     _link(folder / "_core.so", [*objects.values()])
 
 
@@ -217,12 +226,16 @@ class Core:
         """Calls a method; the handler is what a signal that wakes the thread meanwhile calls."""
         return self.points.call(handler, method.args[1], *args)
 
+    def interrupt(self) -> None:
+        """A signal, for the first thread that the run has started."""
+        self.points.interrupt(1)
+
     def fork(self, may: Callable[[], bool] = lambda: True) -> bool:
         """From here on the run is the child's, if it may: other threads are lost, except for the run's first."""
         return bool(self.points.fork_if(may))
 
     def cancelled(self, functions: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
-        """The functions, in threads that are cancelled, and what cancels them, one after the other."""
+        """The functions, in threads that are cancelled, and what cancels them, one after the other; for none, none."""
         records = [self.native.CancelBase() for _ in functions]
 
         def run(record: Any, function: Callable[[], object]) -> None:
@@ -235,7 +248,7 @@ class Core:
             for record in records:
                 self.points.call(None, record._interrupt, None)
 
-        return [*map(partial, [run] * len(records), records, functions), cancel]
+        return [*map(partial, [run] * len(records), records, functions), *[cancel] * bool(records)]
 
     def first_word(self, made: Any) -> int:
         """Of the C structure."""
@@ -262,23 +275,33 @@ def use_lock(lock: Any, inside: list[int]) -> None:
     lock.release()
 
 
+class Items:
+    """Threads wait for the first one with a condition, and leave it to the others."""
+
+    def __init__(self, core: Core, lock: Any) -> None:
+        self.lock, self.changed, self.there = lock, core.condition(lock), list[int]()
+
+    def wait(self, wait: Callable[[], object] | None = None, tells: bool = False) -> None:
+        """wait: in place of the condition's.  tells: the next one."""
+        self.lock.acquire()
+        try:
+            while not self.there:
+                (wait or self.changed.wait)()
+            if tells:
+                self.changed.notify()
+        finally:
+            self.lock.release()
+
+    def add(self, notifies: int = 1) -> None:
+        self.lock.acquire()
+        self.there.append(1)
+        for _ in range(notifies):
+            self.changed.notify()
+        self.lock.release()
+
+
 #: Called in each run, by its first thread.
 Scenario = Callable[[Core], object]
-
-
-def in_orders(cases: Mapping[str, tuple[Scenario, str]], deeper: Mapping[str, str] | None = None) -> list[Any]:
-    """Parameters of a test: each case with one preemption, and each with its own strategy, where that tries more.
-
-    deeper: strategies that take minutes, by case; slow, as are orders by chance of each case.
-    """
-    others = [(case, strategy, pytest.mark.orders) for case, (_, strategy) in cases.items() if strategy != "dfs:1"]
-    if deeper is not None:
-        others += [(case, strategy, pytest.mark.slow) for case, strategy in deeper.items()]
-        others += [(case, "pos", pytest.mark.slow) for case in cases]
-    return [
-        *(pytest.param(scenario, "dfs:1", id=case) for case, (scenario, _) in cases.items()),
-        *(pytest.param(cases[case][0], how, id=f"{case}, {how}", marks=mark) for case, how, mark in others),
-    ]
 
 
 def _steps(points: Any) -> str:
@@ -319,24 +342,51 @@ def _load(name: str, path: Path) -> Any:
     return module
 
 
-Explored = Callable[..., None]
+def _test(parameters: Iterable[Any], finds: bool) -> Callable[..., None]:
+    """Of a scenario, a strategy and changes of the C."""
 
-
-@pytest.fixture
-def explored(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Explored:
-    """explored(scenario, strategy): all that the strategy tries passes; with a fault=, it finds that.
-
-    variant: changes of the source that are no faults.  A strategy by chance ends after 20,000 runs.
-    """
-    built = made_once(tmp_path_factory, "explored", build)
-
-    def run(scenario: Scenario, strategy: str, variant: Sequence[Fault] = (), fault: Fault | None = None) -> None:
-        changes = [*variant, *([fault] if fault else [])]
+    @pytest.mark.orders
+    @pytest.mark.parametrize(("scenario", "strategy", "changes"), parameters)
+    def explored(
+        scenario: Scenario, strategy: str, changes: Sequence[Change], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        built = made_once(tmp_path_factory, "explored", build)
         if changes:
-            plant(changes, built, tmp_path)
-        outcome, runs, report = explore((tmp_path if changes else built) / "_core.so", scenario, strategy)
+            name = sha256(repr(changes).encode()).hexdigest()[:16]
+            built = made_once(tmp_path_factory, f"explored-{name}", partial(plant, changes, built))
+        outcome, runs, report = explore(built / "_core.so", scenario, strategy)
         print(f"{runs:,} runs, {report}")
         passed = "EXHAUSTED" if strategy.startswith("d") else "BUDGET_SPENT"
-        assert outcome in (("FOUND", "EARLY_TIMEOUT") if fault else (passed,)), report
+        assert outcome in (("FOUND", "EARLY_TIMEOUT") if finds else (passed,)), report
 
-    return run
+    return explored
+
+
+def in_orders(
+    cases: Mapping[str, tuple[Scenario, str] | tuple[Scenario, str, str]],
+    faults: Mapping[str, tuple[str, *tuple[Change, ...]]],
+    variants: Mapping[str, tuple[Sequence[Change], Sequence[str]]] | None = None,
+) -> list[Callable[..., None]]:
+    """Two tests: each case passes, and some with one preemption in variants; each fault is found.
+
+    cases: a scenario, a strategy, and perhaps one that takes minutes, which is slow.  So are 20,000 runs by chance
+    ("pos"), unless all orders are tried.  faults: the case that finds it, the variant that it is planted in, if any,
+    and it.
+    """
+    ways = {case: (scenario, strategy) for case, (scenario, strategy, *_) in cases.items()}
+    deeper = {
+        f"{case}, {strategy}": (scenario, strategy)
+        for case, (scenario, usual, *more) in cases.items()
+        for strategy in (*more, *["pos"] * (usual != "dpor"))
+    }
+    passes = [
+        *(pytest.param(*way, [], id=case) for case, way in ways.items()),
+        *(pytest.param(*way, [], id=case, marks=pytest.mark.slow) for case, way in deeper.items()),
+        *(
+            pytest.param(ways[case][0], "dfs:1", changes, id=f"{case}, {variant}")
+            for variant, (changes, some) in (variants or {}).items()
+            for case in some
+        ),
+    ]
+    found = [pytest.param(*(ways | deeper)[case], changes, id=fault) for fault, (case, *changes) in faults.items()]
+    return [_test(passes, finds=False), _test(found, finds=True)]

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders
-from explored_core import explored as explored  # a fixture
+from explored_core import Change, Core, Scenario, in_orders
 
 WAKE = "python/threads/wake.c"
 AWAITED, DOZED = 1, 2  # enum waker_begun
@@ -57,29 +55,20 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
-def test_a_creator_goes_on(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
 JOINS = "    atomic_fetch_add(&lwp->joiners, 1);\n"
 AWAITS = "atomic_compare_exchange_strong(&lwp->begun, &begun, WAKER_AWAITED)"
 BEGINS = "atomic_compare_exchange_strong(&me->alive, &alive, LWP_HAS_BEGUN)"
 DOZED_BY_NOW = "WAKER_BEGUN, memory_order_release) == WAKER_DOZED"
 FAULTS = {
-    "alive stays": (Fault(WAKE, BEGINS, "1"), "awaited"),
-    "it is never woken": (Fault(WAKE, DOZED_BY_NOW, "WAKER_BEGUN, 4)"), "awaited"),
+    "alive stays": ("awaited", Change(WAKE, BEGINS, "1")),
+    "it is never woken": ("awaited", Change(WAKE, DOZED_BY_NOW, "WAKER_BEGUN, 4)")),
     "a beginning is overwritten": (
-        Fault(WAKE, AWAITS, "atomic_store(&lwp->begun, WAKER_AWAITED)"),
         "dozed, it keeps the GIL",
+        Change(WAKE, AWAITS, "atomic_store(&lwp->begun, WAKER_AWAITED)"),
     ),
     "it isn't counted as a joiner": (
-        Fault(WAKE, JOINS, "    lwp->joiners++;\n    lwp->joiners--;\n"),
         "dozed, it ends",
+        Change(WAKE, JOINS, "    lwp->joiners++;\n    lwp->joiners--;\n"),
     ),
 }
-
-
-@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], fault=fault)
+test_a_creator_goes_on, test_a_fault_is_found = in_orders(CASES, FAULTS)

@@ -7,9 +7,7 @@ from contextlib import suppress
 from functools import partial
 from threading import BrokenBarrierError
 
-import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders, use_lock
-from explored_core import explored as explored  # a fixture
+from explored_core import Change, Core, Items, Scenario, in_orders, use_lock
 
 CANCEL, LOCK = "waits/cancel.c", "kernel/lock/lock.c"
 BARRIER, SLEEP = "python/sync/barrier.c", "python/threads/sleep.c"
@@ -78,26 +76,10 @@ def conditions(waiters: int, cancelled: int) -> Scenario:
     """There is an item, and each thread that goes tells the next: all that aren't cancelled go on."""
 
     def run(core: Core) -> None:
-        lock, items = core.rlock(), []
-        changed = core.condition(lock)
-
-        def wait() -> None:
-            lock.acquire()
-            try:
-                while not items:
-                    changed.wait()
-                changed.notify()
-            finally:
-                lock.release()
-
-        def give() -> None:
-            lock.acquire()
-            items.append(1)
-            changed.notify()
-            lock.release()
-
-        core.threads(*[wait] * (waiters - cancelled), *core.cancelled([wait] * cancelled), give)
-        assert core.first_word(lock) == 0
+        items = Items(core, core.rlock())
+        wait = partial(items.wait, tells=True)
+        core.threads(*[wait] * (waiters - cancelled), *core.cancelled([wait] * cancelled), items.add)
+        assert core.first_word(items.lock) == 0
 
     return run
 
@@ -134,8 +116,8 @@ def barriers(cancelled: int, parties: int = 2, reset: bool = False) -> Scenario:
 
 
 CASES = {
-    "lock": (locks(1, 1), "dfs:2"),
-    "lock, two": (locks(0, 2), "dfs:2"),
+    "lock": (locks(1, 1), "dfs:2", "dfs:3"),
+    "lock, two": (locks(0, 2), "dfs:2", "dfs:3"),
     "lock, two others": (locks(2, 1), "dfs:1"),
     "lock, one starves": (a_wake_up_for_one_that_starves, "dfs:2"),
     "semaphore": (semaphores(1, 1, 1), "dfs:2"),
@@ -155,56 +137,34 @@ CASES = {
 }
 
 
-DEEPER = {"lock": "dfs:3", "lock, two": "dfs:3"}
-
-
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
-def test_what_a_cancelled_thread_waits_for_is_not_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
-#: As a kernel before Linux 5.16.
-NO_WAITV = [Fault(CANCEL, "SYS_WAITV = 449", "SYS_WAITV = 1")]
-
-
-@pytest.mark.parametrize("case", ["lock", "semaphore"])
-def test_it_is_not_lost_without_futex_waitv(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:1", variant=NO_WAITV)
-
-
+VARIANTS = {
+    "before Linux 5.16": ([Change(CANCEL, "SYS_WAITV = 449", "SYS_WAITV = 1")], ["lock", "semaphore"]),
+}
 KEEPS = "    if (to_pass)\n        sync_queue_pass_baton(queue);\n"
-LEAVES = Fault(
+LEAVES = Change(
     LOCK,
     "while (!(taken = take_after_sleep(lock, starving)) && result == 0) {",
     "taken = 0;\n    while (result == 0 && !(taken = take_after_sleep(lock, starving))) {",
 )
-
-
 COUNTS = "open = generation == self->generation && --self->count == 0 &&"
 WAITS = ": wait_lwp(cancel, word, expected, until, scope, bits);"
 WAKES = "return !error ? (woken == 0 ? EINTR : 0)"
 FAULTS = {
     "a starving one's wake-up is kept": (
-        [],
-        Fault(LOCK, "if (park_cancel && !starving &&", "if (0 &&"),
         "lock, one starves",
+        Change(LOCK, "if (park_cancel && !starving &&", "if (0 &&"),
     ),
     "a wake-up counts as the cancellation": (
-        [LEAVES],
-        Fault(CANCEL, WAKES, "return !error ? (cancel->word ? EINTR : 0)"),
         "lock, two others",
+        LEAVES,
+        Change(CANCEL, WAKES, "return !error ? (cancel->word ? EINTR : 0)"),
     ),
     "one look before the sleep": (
-        [],
-        Fault(CANCEL, WAITS, ": futex_wait_some(word, expected, until, scope, bits);"),
         "semaphore, never",
+        Change(CANCEL, WAITS, ": futex_wait_some(word, expected, until, scope, bits);"),
     ),
-    "a barrier counts one that has left": ([], Fault(BARRIER, COUNTS, "open = 0 &&"), "barrier"),
-    "an event's baton is kept": ([], Fault(SLEEP, KEEPS, ""), "event, another"),
-    "a barrier's": ([], Fault(SLEEP, KEEPS, ""), "barrier, too few"),
+    "a barrier counts one that has left": ("barrier", Change(BARRIER, COUNTS, "open = 0 &&")),
+    "an event's baton is kept": ("event, another", Change(SLEEP, KEEPS, "")),
+    "a barrier's": ("barrier, too few", Change(SLEEP, KEEPS, "")),
 }
-
-
-@pytest.mark.parametrize(("variant", "fault", "case"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(variant: list[Fault], fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], variant=variant, fault=fault)
+test_what_a_cancelled_thread_waits_for_is_not_lost, test_a_fault_is_found = in_orders(CASES, FAULTS, VARIANTS)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders
-from explored_core import explored as explored  # a fixture
+from explored_core import Change, Core, Scenario, in_orders
 
 JOIN, WATCH, ANY, WAIT = "kernel/lwp/join.c", "waits/watch.c", "waits/any.h", "python/groups/wait.c"
 LONG = 100.0
@@ -47,9 +45,8 @@ def ends(waits: str, *ended: str, timeouts: int = 0, interrupted: bool = False, 
         waiters = [
             partial(wait, *words.split(), LONG if me < timeouts else None) for me, words in enumerate(waits.split(", "))
         ]
-        waiters[:cancelled] = core.cancelled(waiters[:cancelled]) if cancelled else []
-        signals = [lambda: core.points.interrupt(1)] if interrupted else []
-        core.threads(*waiters, *[partial(end, *words.split()) for words in ended], *signals)
+        waiters[:cancelled] = core.cancelled(waiters[:cancelled])
+        core.threads(*waiters, *[partial(end, *words.split()) for words in ended], *[core.interrupt] * interrupted)
         for lwp in lwps.values():
             core.end(lwp)
             assert core.points.is_left(lwp._of)
@@ -61,8 +58,8 @@ CASES = {
     "a joiner": (ends("join A", "lwp A"), "dpor"),
     "a joiner that gives up": (ends("join A", "lwp A", timeouts=1), "dpor"),
     "a joiner, a green end": (ends("join A", "green A"), "dpor"),
-    "two joiners": (ends("join A, join A", "lwp A"), "dfs:1"),
-    "two joiners, one gives up": (ends("join A, join A", "lwp A", timeouts=1), "dfs:1"),
+    "two joiners": (ends("join A, join A", "lwp A"), "dfs:1", "dfs:2"),
+    "two joiners, one gives up": (ends("join A, join A", "lwp A", timeouts=1), "dfs:1", "dfs:2"),
     "two joiners, a signal": (ends("join A, join A", "lwp A", interrupted=True), "dfs:1"),
     "two joiners, one is cancelled": (ends("join A, join A", "lwp A", cancelled=1), "dfs:1"),
     "two joiners, both are cancelled": (ends("join A, join A", "lwp A", cancelled=2), "dfs:1"),
@@ -77,52 +74,31 @@ CASES = {
     "two waiters, it counts and ends": (ends("first A, first A", "counts A", "lwp A"), "dfs:1"),
     "a waiter, a joiner": (ends("first A, join A", "lwp A"), "dfs:2"),
     "a waiter, a joiner, it counts and ends": (ends("first A, join A", "counts A", "lwp A"), "dfs:1"),
-    "a waiter that gives up, a joiner": (ends("first A, join A", "lwp A", timeouts=1), "dfs:1"),
-    "a joiner that gives up, a waiter": (ends("join A, first A", "lwp A", timeouts=1), "dfs:1"),
+    "a waiter that gives up, a joiner": (ends("first A, join A", "lwp A", timeouts=1), "dfs:1", "dfs:2"),
+    "a joiner that gives up, a waiter": (ends("join A, first A", "lwp A", timeouts=1), "dfs:1", "dfs:2"),
     "a waiter, a joiner, a signal": (ends("first A, join A", "lwp A", interrupted=True), "dfs:1"),
     "a joiner, a waiter, a signal": (ends("join A, first A", "lwp A", interrupted=True), "dfs:1"),
     "a waiter is cancelled, a joiner": (ends("first A, join A", "lwp A", cancelled=1), "dfs:1"),
     "a joiner is cancelled, a waiter": (ends("join A, first A", "lwp A", cancelled=1), "dfs:1"),
-    "the first of two": (ends("first AB", "lwp A", "lwp B"), "dfs:2"),
-    "the first of two, twice": (ends("first AB, first BA", "lwp A"), "dfs:1"),
-    "the first of two, or gives up": (ends("first AB", "lwp A", "lwp B", timeouts=1), "dfs:1"),
+    "the first of two": (ends("first AB", "lwp A", "lwp B"), "dfs:2", "dfs:3"),
+    "the first of two, twice": (ends("first AB, first BA", "lwp A"), "dfs:1", "dfs:2"),
+    "the first of two, or gives up": (ends("first AB", "lwp A", "lwp B", timeouts=1), "dfs:1", "dfs:2"),
     "the first of two, a signal": (ends("first AB", "lwp A", "lwp B", interrupted=True), "dfs:1"),
     "the first of two, cancelled": (ends("first AB", "lwp A", "lwp B", cancelled=1), "dfs:1"),
     "all": (ends("all AB", "lwp A", "lwp B"), "dfs:2"),
     "all, a green end": (ends("all AB", "lwp B", "green A"), "dfs:2"),
-    "all, or gives up": (ends("all AB", "lwp A", "lwp B", timeouts=1), "dfs:1"),
+    "all, or gives up": (ends("all AB", "lwp A", "lwp B", timeouts=1), "dfs:1", "dfs:2"),
     "all, a signal": (ends("all AB", "lwp A", "lwp B", interrupted=True), "dfs:1"),
     "all, cancelled": (ends("all AB", "lwp A", "lwp B", cancelled=1), "dfs:1"),
 }
 
-DEEPER = {
-    "two joiners": "dfs:2",
-    "two joiners, one gives up": "dfs:2",
-    "a waiter that gives up, a joiner": "dfs:2",
-    "a joiner that gives up, a waiter": "dfs:2",
-    "the first of two": "dfs:3",
-    "the first of two, twice": "dfs:2",
-    "the first of two, or gives up": "dfs:2",
-    "all, or gives up": "dfs:2",
+VARIANTS = {
+    # They are woken, and then sleep at `alive`, as green threads and those that poll do.
+    "waiters are not moved": (
+        [Change(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")],
+        [case for case in CASES if "joiner" not in case],
+    ),
 }
-
-#: Each is woken, and then sleeps at `alive`, as green threads and those that poll do.
-WOKEN = [Fault(WAIT, "w->any.moves = !park_green;", "w->any.moves = 0;")]
-QUICK = {"two waiters", "the first of two", "all"}  # of these orders
-
-
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
-def test_none_sleeps_on_and_none_is_told_too_early(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=() if case in QUICK else pytest.mark.orders) for case in CASES if "joiner" not in case],
-)
-def test_none_sleeps_on_where_waiters_are_not_moved(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:1", variant=WOKEN)
-
 
 MOVES = """    atomic_store(&any->word, SYNC_WOKEN);
     move_sleeper(&any->word, SYNC_WOKEN, &lwp->alive);
@@ -134,42 +110,42 @@ CLAIMS = "sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&a
 CLAIMS_ALWAYS = "sync_any_claim(struct sync_any *any)\n{\n    atomic_store(&any->open, 0);\n    return 1;\n"
 
 
-@pytest.mark.parametrize(
-    ("fault", "case"),
-    [
-        (Fault(WATCH, "    if (!atomic_load(&lwp->ending))\n", ""), "a waiter"),
-        (
-            Fault(
-                JOIN,
-                "if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)",
-                "if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && 0)",
-            ),
-            "a waiter, a joiner",
+FAULTS = {
+    "it doesn't look once more": ("a waiter", Change(WATCH, "    if (!atomic_load(&lwp->ending))\n", "")),
+    "no other joiner is woken": (
+        "a waiter, a joiner",
+        Change(
+            JOIN,
+            "if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && !word)",
+            "if (atomic_fetch_sub(&lwp->joiners, 1) > 1 && 0)",
         ),
-        (Fault(WATCH, "    atomic_fetch_add(&lwp->joiners, 1);\n", ""), "two waiters"),
-        (Fault(WATCH, MOVES, MOVES_FIRST), "a waiter"),
-        (
-            Fault(WATCH, "!any->moves || lwp_has_ended(atomic_load(&lwp->alive))", "!any->moves"),
-            "a waiter, a green end",
+    ),
+    "one that is moved isn't counted": (
+        "two waiters",
+        Change(WATCH, "    atomic_fetch_add(&lwp->joiners, 1);\n", ""),
+    ),
+    "one is moved before its word": ("a waiter", Change(WATCH, MOVES, MOVES_FIRST)),
+    "one is moved to a cleared word": (
+        "a waiter, a green end",
+        Change(WATCH, "!any->moves || lwp_has_ended(atomic_load(&lwp->alive))", "!any->moves"),
+    ),
+    "the end isn't awaited": (
+        "a waiter",
+        Change(WATCH, "lwp_await_gone(lwp, counted)", "atomic_fetch_sub(&lwp->joiners, counted)"),
+    ),
+    "one of two is told": (
+        "two waiters",
+        Change(
+            WATCH,
+            "for (struct lwp_watch *watch; (watch = atomic_load(&lwp->watchers));) {",
+            "for (struct lwp_watch *watch = NULL; !watch && (watch = atomic_load(&lwp->watchers));) {",
         ),
-        (Fault(WATCH, "lwp_await_gone(lwp, counted)", "atomic_fetch_sub(&lwp->joiners, counted)"), "a waiter"),
-        (
-            Fault(
-                WATCH,
-                "for (struct lwp_watch *watch; (watch = atomic_load(&lwp->watchers));) {",
-                "for (struct lwp_watch *watch = NULL; !watch && (watch = atomic_load(&lwp->watchers));) {",
-            ),
-            "two waiters",
-        ),
-        (Fault(ANY, CLAIMS, CLAIMS_ALWAYS), "the first of two"),
-        (Fault("kernel/lwp/thread_main.c", "    lwp_tell_end(me);\n", ""), "a waiter"),
-        (Fault("kernel/lwp/start.c", "if (atomic_load(&lwp->joiners))", "if (0)"), "a joiner, a green end"),
-    ],
-    ids=[
-        *("it doesn't look once more", "no other joiner is woken", "one that is moved isn't counted"),
-        *("one is moved before its word", "one is moved to a cleared word", "the end isn't awaited"),
-        *("one of two is told", "one that has given up is claimed", "no end is told", "a green end wakes no joiner"),
-    ],
-)
-def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], fault=fault)
+    ),
+    "one that has given up is claimed": ("the first of two", Change(ANY, CLAIMS, CLAIMS_ALWAYS)),
+    "no end is told": ("a waiter", Change("kernel/lwp/thread_main.c", "    lwp_tell_end(me);\n", "")),
+    "a green end wakes no joiner": (
+        "a joiner, a green end",
+        Change("kernel/lwp/start.c", "if (atomic_load(&lwp->joiners))", "if (0)"),
+    ),
+}
+test_none_sleeps_on_and_none_is_told_too_early, test_a_fault_is_found = in_orders(CASES, FAULTS, VARIANTS)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders
-from explored_core import explored as explored  # a fixture
+from explored_core import Change, Core, Scenario, in_orders, use_lock
 
 LOCK = "kernel/lock/lock.c"
 FREE, HANDED = 0, 3
@@ -28,11 +26,7 @@ def users(*rounds: int, timeouts: int = 0, waits_long: bool = False) -> Scenario
         def use(me: int) -> None:
             for _ in range(rounds[me]):
                 if lock.acquire(True, 1 if me < timeouts else -1):
-                    inside.append(me)
-                    assert lock.locked()
-                    assert inside == [me]
-                    inside.clear()
-                    lock.release()
+                    use_lock(lock, inside)
 
         beside = [lambda: time.sleep(0.002)] if waits_long else []
         core.threads(*(partial(use, me) for me in range(len(rounds))), *beside)
@@ -79,21 +73,11 @@ CASES = {
     "two, twice": (users(2, 2), "dfs:3"),
     "two that give up": (users(1, 1, timeouts=2), "dpor"),
     "two that may starve": (users(1, 1, waits_long=True), "dpor"),
-    "three": (users(1, 1, 1), "dfs:2"),
+    "three": (users(1, 1, 1), "dfs:2", "dfs:3"),
     "one that starves": (handed_over(), "dpor"),
     "one that starves and gives up": (handed_over(timeout=1), "dfs:3"),
     "one that starves and is lost by a fork": (handed_over(forks=True), "dfs:3"),
 }
-
-
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES))
-def test_one_at_a_time_is_inside_and_none_sleeps_on(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
-@pytest.mark.slow
-def test_three_with_three_preemptions(explored: Explored) -> None:
-    explored(CASES["three"][0], "dfs:3")
 
 
 TELLS = """            if (!atomic_compare_exchange_strong(&lock->word, &seen, SYNC_CONTENDED))
@@ -105,18 +89,11 @@ LOOKS = "return (atomic_load(&lock->word) == SYNC_FREE && (atomic_store(&lock->w
 FREES = "if (starving_count(lock) == 0 &&"
 
 
-@pytest.mark.parametrize(
-    ("fault", "case"),
-    [
-        (Fault(LOCK, TELLS, ""), "two"),  # a sleeper that does not say so
-        (Fault(LOCK, FREES, "if (0 &&"), "one that starves and gives up"),
-        (Fault(LOCK, FREES, "if (0 &&"), "one that starves and is lost by a fork"),
-    ],
-)
-def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], fault=fault)
-
-
-def test_a_look_and_then_a_store_is_found(explored: Explored) -> None:
-    """It takes three preemptions, which chance comes to sooner than dfs:3."""
-    explored(CASES["three"][0], "pos", fault=Fault(LOCK, TAKES, LOOKS))
+FAULTS = {
+    "a sleeper that does not say so": ("two", Change(LOCK, TELLS, "")),
+    "it stays handed over": ("one that starves and gives up", Change(LOCK, FREES, "if (0 &&")),
+    "it stays handed over in a child": ("one that starves and is lost by a fork", Change(LOCK, FREES, "if (0 &&")),
+    # It takes three preemptions, which chance comes to sooner than dfs:3.
+    "a look and then a store": ("three, pos", Change(LOCK, TAKES, LOOKS)),
+}
+test_one_at_a_time_is_inside_and_none_sleeps_on, test_a_fault_is_found = in_orders(CASES, FAULTS)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-import pytest
-from conftest import needs_gil
-from explored_core import Core, Explored, Fault, Scenario, in_orders, use_lock
-from explored_core import explored as explored  # a fixture
+from conftest import FREE_THREADED
+from explored_core import Change, Core, Items, Scenario, in_orders, use_lock
 
 LOCK, QUEUE = "kernel/lock/lock.c", "waits/queue.c"
 SEMAPHORE, CONDITION = "python/sync/semaphore.c", "python/sync/condition.c"
@@ -33,8 +31,8 @@ def semaphore(takers: int, *gives: int, timeouts: int = 0, interrupted: bool = F
             for _ in range(count):
                 permits.release()
 
-        signals = [lambda: core.points.interrupt(1)] if interrupted else []
-        core.threads(*[partial(take, me) for me in range(takers)], *[partial(give, count) for count in gives], *signals)
+        takes = [partial(take, me) for me in range(takers)]
+        core.threads(*takes, *[partial(give, count) for count in gives], *[core.interrupt] * interrupted)
         assert len(got) + permits._of._value == sum(gives)
 
     return run
@@ -69,8 +67,8 @@ def condition(waiters: int, notifies: int, timeouts: int = 0, interrupted: bool 
             lock.acquire()
             use_lock(lock, inside)
 
-        signals = [lambda: core.points.interrupt(1)] if interrupted else []
-        core.threads(*[partial(wait, me) for me in range(waiters)], give, *[use] * users, *signals)
+        waits = [partial(wait, me) for me in range(waiters)]
+        core.threads(*waits, give, *[use] * users, *[core.interrupt] * interrupted)
         assert len(got) + len(items) == notifies
         assert not lock.locked()
 
@@ -89,63 +87,35 @@ def a_taker_is_stopped(core: Core) -> None:
         with suppress(InterruptedError):
             got.append(core.handling(stop, permits.acquire))
 
-    core.threads(take, permits.release, lambda: core.points.interrupt(1))
+    core.threads(take, permits.release, core.interrupt)
     assert len(got) + permits._of._value == 1
 
 
 def a_waiter_is_stopped(core: Core) -> None:
     """A notification that it was granted is another's."""
-    lock, items = core.rlock(), []
-    changed = core.condition(lock)
+    items = Items(core, core.rlock())
 
     def wait_and_be_stopped() -> None:
-        lock.acquire()
+        items.lock.acquire()
         with suppress(InterruptedError):
-            if not items:
-                core.handling(stop, changed.wait)
-            changed.notify()
-        lock.release()
+            if not items.there:
+                core.handling(stop, items.changed.wait)
+            items.changed.notify()
+        items.lock.release()
 
-    def wait() -> None:
-        lock.acquire()
-        while not items:
-            changed.wait()
-        changed.notify()
-        lock.release()
-
-    def give() -> None:
-        lock.acquire()
-        items.append(1)
-        changed.notify()
-        lock.release()
-
-    core.threads(wait_and_be_stopped, wait, give, lambda: core.points.interrupt(1))
+    core.threads(wait_and_be_stopped, partial(items.wait, tells=True), items.add, core.interrupt)
 
 
 def a_waiter_is_ended(core: Core) -> None:
     """By the end of the interpreter: it passes its baton."""
-    lock, items = core.lock(), []
-    changed = core.condition(lock)
+    items = Items(core, core.lock())
 
     def wait_and_be_ended() -> None:
-        lock.acquire()
-        core.points.call(None, core.points.wait_and_be_stopped, changed._of, lock._of)
+        items.lock.acquire()
+        core.points.call(None, core.points.wait_and_be_stopped, items.changed._of, items.lock._of)
 
-    def wait() -> None:
-        lock.acquire()
-        while not items:
-            changed.wait()
-        lock.release()
-
-    def give() -> None:
-        lock.acquire()
-        items.append(1)
-        for _ in range(2):
-            changed.notify()
-        lock.release()
-
-    core.threads(wait_and_be_ended, wait, give)
-    assert not lock.locked()
+    core.threads(wait_and_be_ended, items.wait, partial(items.add, notifies=2))
+    assert not items.lock.locked()
 
 
 def two_conditions(core: Core) -> None:
@@ -218,60 +188,37 @@ def taker_forks(core: Core) -> None:
             core.begin_threads(permits.release)
 
     (taker,) = core.begin_threads(lambda: core.handling(fork, permits.acquire))
-    core.begin_threads(permits.acquire, lambda: permits.release(2), lambda: core.points.interrupt(1), daemon=True)
+    core.begin_threads(permits.acquire, lambda: permits.release(2), core.interrupt, daemon=True)
     taker.join()
 
 
 def waiter_forks(core: Core) -> None:
     """In a signal handler, while it waits and no lost thread has the lock."""
-    lock, items, forks = core.lock(), [], []
-    changed = core.condition(lock)
-
-    def give() -> None:
-        lock.acquire()
-        items.append(1)
-        changed.notify()
-        lock.release()
+    items, forks = Items(core, core.lock()), []
 
     def fork() -> None:
-        if not forks and core.fork(lambda: core.first_word(lock) == FREE):
+        if not forks and core.fork(lambda: core.first_word(items.lock) == FREE):
             forks.append(1)
-            core.begin_threads(give)
+            core.begin_threads(items.add)
 
-    def wait() -> None:
-        lock.acquire()
-        while not items:
-            core.handling(fork, changed.wait)
-        lock.release()
-
-    (waiter,) = core.begin_threads(wait)
-    core.begin_threads(give, lambda: core.points.interrupt(1), daemon=True)
+    (waiter,) = core.begin_threads(lambda: items.wait(partial(core.handling, fork, items.changed.wait)))
+    core.begin_threads(items.add, core.interrupt, daemon=True)
     waiter.join()
 
 
 def notifier_forks(core: Core) -> None:
     """With the lock, to which the lost thread's wake-up is deferred."""
-    lock, items = core.lock(), []
-    changed = core.condition(lock)
-
-    def wait() -> None:
-        lock.acquire()
-        while not items:
-            changed.wait()
-        lock.release()
+    items = Items(core, core.lock())
 
     def notify_and_fork() -> None:
-        changed.notify()
+        items.changed.notify()
         core.fork()
-        lock.release()
-        core.begin_threads(wait)
-        lock.acquire()
-        items.append(1)
-        changed.notify()
-        lock.release()
+        items.lock.release()
+        core.begin_threads(items.wait)
+        items.add()
 
-    core.begin_threads(wait, daemon=True)
-    lock.acquire()
+    core.begin_threads(items.wait, daemon=True)
+    items.lock.acquire()
     core.threads(notify_and_fork)
 
 
@@ -281,18 +228,18 @@ CASES = {
     "semaphore": (semaphore(1, 1), "dpor"),
     "semaphore that gives up": (semaphore(1, 1, timeouts=1), "dfs:3"),
     "semaphore, a signal": (semaphore(1, 1, timeouts=1, interrupted=True), "dfs:2"),
-    "semaphore, two takers": (semaphore(2, 2), "dfs:2"),
-    "semaphore, two givers": (semaphore(2, 1, 1), "dfs:1"),
-    "semaphore, two that give up": (semaphore(2, 2, timeouts=2), "dfs:1"),
+    "semaphore, two takers": (semaphore(2, 2), "dfs:2", "dfs:3"),
+    "semaphore, two givers": (semaphore(2, 1, 1), "dfs:1", "dfs:2"),
+    "semaphore, two that give up": (semaphore(2, 2, timeouts=2), "dfs:1", "dfs:2"),
     "semaphore, three takers": (semaphore(3, 3), "dfs:1"),
-    "condition": (condition(1, 1), "dfs:3"),
+    "condition": (condition(1, 1), "dfs:3", "dpor"),
     "condition that gives up": (condition(1, 1, timeouts=1), "dfs:3"),
     "condition, a signal": (condition(1, 1, interrupted=True), "dfs:2"),
     "condition, two waiters": (condition(2, 2), "dfs:2"),
     "condition, a user": (condition(1, 1, users=1), "dfs:2"),
     "a taker is stopped": (a_taker_is_stopped, "dfs:2"),
     "a waiter is stopped": (a_waiter_is_stopped, "dfs:1"),
-    "a waiter is ended": (a_waiter_is_ended, "dfs:1"),
+    "a waiter is ended": (a_waiter_is_ended, "dfs:1", "dfs:2"),
     "two conditions": (two_conditions, "dfs:2"),
     "another thread releases the lock": (another_releases, "dfs:2"),
     "a giver forks": (giver_forks, "dfs:2"),
@@ -302,93 +249,61 @@ CASES = {
 }
 
 
-DEEPER = {
-    "semaphore, two givers": "dfs:2",
-    "semaphore, two that give up": "dfs:2",
-    "semaphore, two takers": "dfs:3",
-    "condition": "dpor",
-    "a waiter is ended": "dfs:2",
-}
-
-
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, DEEPER))
-def test_no_wake_up_and_no_permit_is_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
-NEEDS_GIL = needs_gil("no thread dozes")
-#: Every thread dozes before it sleeps, and defers wake-ups of those that do.
-DOZING = [Fault("python/threads/wake.c", "SURE = 16,", "SURE = 0,")]
-
-
-@NEEDS_GIL
-@pytest.mark.parametrize("case", ["semaphore", "semaphore, two takers", "condition", "a giver forks", "a taker forks"])
-def test_none_is_lost_where_threads_doze(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:1", variant=DOZING)
-
-
 #: Every thread says that it looks before it sleeps; it looks no further, because its clock stands still.
-LOOKING = [Fault("python/threads/sleep.c", "    if (spin_may())\n", "    if (1)\n")]
-
-
-@pytest.mark.parametrize("case", ["semaphore", "semaphore, two takers", "condition", "a giver forks", "a taker forks"])
-def test_none_is_lost_where_threads_look(case: str, explored: Explored) -> None:
-    explored(CASES[case][0], "dfs:1", variant=LOOKING)
-
+LOOKING = [Change("python/threads/sleep.c", "    if (spin_may())\n", "    if (1)\n")]
+#: Every thread dozes before it sleeps, and defers wake-ups of those that do.
+DOZING = [Change("python/threads/wake.c", "SURE = 16,", "SURE = 0,")]
+SOME = ["semaphore", "semaphore, two takers", "condition", "a giver forks", "a taker forks"]
+VARIANTS = {"threads look": (LOOKING, SOME)}
 
 FORGETS = "queue->waiting = queue->batons = queue->anys = 0"
 ASKS = "             && !atomic_compare_exchange_weak"
 CHECKS = "return !atomic_compare_exchange_strong(&lock->deferred, &deferred, 0)"
-FAULTS = {
-    "a baton is kept": (Fault(QUEUE, "        queue->batons--;", "        ;"), "semaphore, two takers"),
-    "a lost baton is kept": (Fault(QUEUE, FORGETS, "queue->waiting = queue->anys = 0"), "a giver forks"),
-    "a sleeper doesn't ask": (Fault(SEMAPHORE, ASKS, ASKS.replace("&&", "&& 0 &&")), "semaphore"),
-    "a deferral is not checked": (Fault(LOCK, CHECKS, "return 1"), "another thread releases the lock"),
-    "a permit is kept": (Fault(SEMAPHORE, "if (outcome == RAISED_ENTITLED)", "if (0)"), "a taker is stopped"),
-    "a notification is kept": (
-        Fault(CONDITION, "if (outcome == RAISED_ENTITLED || (outcome", "if (0 && (outcome"),
-        "a waiter is stopped",
-    ),
-    "a deferral is not done": (Fault(LOCK, "    if (waiter)\n        sync_wake_waiter(waiter);\n", ""), "condition"),
-}
-
-
-@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], fault=fault)
-
-
 #: Sleeps whatever the word says.
-SLEEPS = Fault(QUEUE, "park_wait_some(&place->word, SYNC_ASLEEP,", "park_wait_some(&place->word, place->word,")
-
-
-@NEEDS_GIL
-@pytest.mark.parametrize(
-    ("variant", "fault"),
-    [
-        (DOZING, Fault("kernel/base/park.c", "expected, &length,", "expected, NULL,")),
-        (
-            [*DOZING, SLEEPS],
-            Fault(QUEUE, "        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);\n", ""),
-        ),
-    ],
-    ids=["without end", "after it"],
-)
-def test_a_doze_that_no_thread_ends_is_found(variant: list[Fault], fault: Fault, explored: Explored) -> None:
-    explored(CASES["semaphore"][0], "dfs:2", variant=variant, fault=fault)
-
-
+SLEEPS = Change(QUEUE, "park_wait_some(&place->word, SYNC_ASLEEP,", "park_wait_some(&place->word, place->word,")
 ENDS_LOOKING = "atomic_compare_exchange_strong(&place->word, &looking, SYNC_ASLEEP)"
-
-
-@pytest.mark.parametrize(
-    ("variant", "fault"),
-    [
-        (LOOKING, Fault(LOCK, "was != SYNC_LOOKING", "was != SYNC_ASLEEP")),
-        (LOOKING, Fault(QUEUE, ENDS_LOOKING, "atomic_store(&place->word, SYNC_ASLEEP)")),
-        ([*LOOKING, SLEEPS], Fault(QUEUE, ENDS_LOOKING, "(void)looking")),
-    ],
-    ids=["a sleeper is not woken", "a wake-up is overwritten", "it is taken for one that looks"],
-)
-def test_a_wake_up_that_a_look_loses_is_found(variant: list[Fault], fault: Fault, explored: Explored) -> None:
-    explored(CASES["semaphore"][0], "dfs:2", variant=variant, fault=fault)
+FAULTS = {
+    "a baton is kept": ("semaphore, two takers", Change(QUEUE, "        queue->batons--;", "        ;")),
+    "a lost baton is kept": ("a giver forks", Change(QUEUE, FORGETS, "queue->waiting = queue->anys = 0")),
+    "a sleeper doesn't ask": ("semaphore", Change(SEMAPHORE, ASKS, ASKS.replace("&&", "&& 0 &&"))),
+    "a deferral is not checked": ("another thread releases the lock", Change(LOCK, CHECKS, "return 1")),
+    "a permit is kept": ("a taker is stopped", Change(SEMAPHORE, "if (outcome == RAISED_ENTITLED)", "if (0)")),
+    "a notification is kept": (
+        "a waiter is stopped",
+        Change(CONDITION, "if (outcome == RAISED_ENTITLED || (outcome", "if (0 && (outcome"),
+    ),
+    "a deferral is not done": (
+        "condition",
+        Change(LOCK, "    if (waiter)\n        sync_wake_waiter(waiter);\n", ""),
+    ),
+    "one that looks: it is not woken": (
+        "semaphore",
+        *LOOKING,
+        Change(LOCK, "was != SYNC_LOOKING", "was != SYNC_ASLEEP"),
+    ),
+    "one that looks: a wake-up is overwritten": (
+        "semaphore",
+        *LOOKING,
+        Change(QUEUE, ENDS_LOOKING, "atomic_store(&place->word, SYNC_ASLEEP)"),
+    ),
+    "one that sleeps is taken for one that looks": (
+        "semaphore",
+        *LOOKING,
+        SLEEPS,
+        Change(QUEUE, ENDS_LOOKING, "(void)looking"),
+    ),
+}
+if not FREE_THREADED:  # where no thread dozes
+    VARIANTS["threads doze"] = (DOZING, SOME)
+    FAULTS["a doze that no thread ends"] = (
+        "semaphore",
+        *DOZING,
+        Change("kernel/base/park.c", "expected, &length,", "expected, NULL,"),
+    )
+    FAULTS["a sleep after a doze that no thread ends"] = (
+        "semaphore",
+        *DOZING,
+        SLEEPS,
+        Change(QUEUE, "        atomic_compare_exchange_strong(&place->word, &dozing, SYNC_ASLEEP);\n", ""),
+    )
+test_no_wake_up_and_no_permit_is_lost, test_a_fault_is_found = in_orders(CASES, FAULTS, VARIANTS)

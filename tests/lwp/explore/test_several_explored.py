@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-import pytest
-from explored_core import Core, Explored, Fault, Scenario, in_orders
-from explored_core import explored as explored  # a fixture
+from explored_core import Change, Core, Scenario, in_orders
 
 ANY, QUEUE = "waits/any.h", "waits/queue.c"
 LONG = 100.0
@@ -36,8 +34,7 @@ def semaphores(waiters: tuple[str, ...], *gives: str, timeouts: int = 0, cancell
                 permits[name].release()
 
         takes = [partial(take, me) for me in range(len(waiters))]
-        some = core.cancelled(takes[:cancelled]) if cancelled else []
-        core.threads(*some, *takes[cancelled:], *[partial(give, names) for names in gives])
+        core.threads(*core.cancelled(takes[:cancelled]), *takes[cancelled:], *[partial(give, names) for names in gives])
         for name, semaphore in permits.items():
             assert got[name] + semaphore._of._value == "".join(gives).count(name)
 
@@ -90,24 +87,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("scenario", "strategy"), in_orders(CASES, {}))
-def test_no_waiter_sleeps_on_and_no_grant_is_lost(scenario: Scenario, strategy: str, explored: Explored) -> None:
-    explored(scenario, strategy)
-
-
 CLAIM = "int sync_any_claim(struct sync_any *any)\n{\n    return atomic_exchange(&any->open, 0);"
-
-
 GRANT = "? grant_any(queue, place) : 1"
 FAULTS = {
     "a claim that comes too late": (
-        Fault(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"),
         "semaphores",
+        Change(ANY, CLAIM, CLAIM.replace("return atomic", "(void)atomic") + "\n    return 1;"),
     ),
-    "a grant to no one": (Fault(QUEUE, GRANT, GRANT.replace(" :", " | 1 :")), "semaphores, one too late"),
+    "a grant to no one": ("semaphores, one too late", Change(QUEUE, GRANT, GRANT.replace(" :", " | 1 :"))),
 }
-
-
-@pytest.mark.parametrize(("fault", "case"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(fault: Fault, case: str, explored: Explored) -> None:
-    explored(*CASES[case], fault=fault)
+test_no_waiter_sleeps_on_and_no_grant_is_lost, test_a_fault_is_found = in_orders(CASES, FAULTS)
