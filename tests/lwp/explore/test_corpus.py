@@ -24,7 +24,6 @@ LONG = {
     *("one_spoon", "io_pending", "stopped_before_it_runs", "lock_one"),
     *("flag_read_once", "stale_expectation", "lost_arrival"),
 }
-each_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_the_bug_is_found(program: Program) -> None:
         assert not result.free_threaded_only
 
 
-@each_program
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_nothing_is_found_in_the_repair(program: Program) -> None:
     result = explore(partial(program.run, True), runs=2000, seed=1, early_timeouts=True)
     assert result.outcome in (Outcome.BUDGET_SPENT, Outcome.EXHAUSTED), result.report()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 
 class Find(Enum):
@@ -68,6 +69,40 @@ def program(find: Find, needs: Needs, depth: int, early: bool = False) -> Callab
 def lock_if(fixed: bool) -> AbstractContextManager[object]:
     """A lock, which only the repair has."""
     return threading.Lock() if fixed else nullcontext()
+
+
+class Atomic:
+    """A value: each method is one critical section."""
+
+    def __init__(self, value: Any) -> None:
+        self.lock = threading.Lock()
+        self.value = value
+
+    def get(self) -> Any:
+        with self.lock:
+            return self.value
+
+    def set(self, value: Any) -> None:
+        with self.lock:
+            self.value = value
+
+    def add(self, change: int) -> int:
+        with self.lock:
+            self.value += change
+            return self.value
+
+    def replace(self, old: Any, new: Any) -> bool:
+        with self.lock:
+            if self.value != old:
+                return False
+            self.value = new
+            return True
+
+
+def started(body: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread
 
 
 def together(*bodies: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from queue import Empty, Queue
 from threading import Event, Lock, Thread, Timer
 
-from . import ASSERTION, DEADLOCK, LEFT_BEHIND, SYNC, lock_if, program, together
+from . import ASSERTION, DEADLOCK, LEFT_BEHIND, SYNC, lock_if, program, started, together
 
 
 @program(LEFT_BEHIND, SYNC, depth=1)
@@ -24,8 +24,7 @@ def prime_producer(fixed: bool) -> None:
                 return
             primes.put(prime)  # window: the queue is full, and its consumer has gone
 
-    producer = Thread(target=produce)
-    producer.start()
+    producer = started(produce)
     assert primes.get() == 2
     cancelled.set()
     if fixed:

@@ -7,32 +7,26 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from . import LIVELOCK, OPCODE, SYNC, lock_if, program, together
+from . import LIVELOCK, OPCODE, SYNC, Atomic, lock_if, program, together
 
 
 @program(LIVELOCK, SYNC, depth=1)
 def io_pending(fixed: bool) -> None:
     """Mozilla's macio.c and macthr.c, after Lu et al., ASPLOS 2008: a write-write order violation on io_pending"""
-    lock = Lock()
-    pending = False
+    pending = Atomic(False)
     requests: SimpleQueue[str] = SimpleQueue()
-
-    def set_pending(value: bool) -> None:
-        nonlocal pending
-        with lock:
-            pending = value
 
     def device() -> None:
         requests.get()
-        set_pending(False)
+        pending.set(False)
 
     def read() -> None:
         if fixed:
-            set_pending(True)
+            pending.set(True)
         requests.put("read")
         if not fixed:
-            set_pending(True)  # window: the device has finished, and this makes it unfinished
-        while pending:
+            pending.set(True)  # window: the device has finished, and this makes it unfinished
+        while pending.value:
             time.sleep(0.001)
 
     together(device, read)
@@ -113,30 +107,17 @@ def stopped_before_it_runs(fixed: bool) -> None:
 def stale_expectation(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after its loops around compareAndSet(): the expected
     value is read only once"""
-    lock = Lock()
-    value = 0
-
-    def get() -> int:
-        with lock:
-            return value
-
-    def compare_and_set(expected: int, new: int) -> bool:
-        nonlocal value
-        with lock:
-            if value != expected:
-                return False
-            value = new
-            return True
+    count = Atomic(0)
 
     def increment() -> None:
-        expected = get()
-        while not compare_and_set(expected, expected + 1):  # window: another has incremented it
+        expected = count.get()
+        while not count.replace(expected, expected + 1):  # window: another has incremented it
             time.sleep(0)
             if fixed:
-                expected = get()
+                expected = count.get()
 
     together(increment, increment)
-    assert value == 2
+    assert count.get() == 2
 
 
 @program(LIVELOCK, OPCODE, depth=2)
@@ -159,19 +140,13 @@ def lost_arrival(fixed: bool) -> None:
 @program(LIVELOCK, SYNC, depth=1)
 def flag_read_once(fixed: bool) -> None:
     """JCIP, after section 3.1.4: a loop that does not look at the flag again, here because it is copied"""
-    lock = Lock()
-    asleep = True
-
-    def wake_up() -> None:
-        nonlocal asleep
-        with lock:
-            asleep = False
+    asleep = Atomic(True)
 
     def count_sheep() -> None:
-        still = asleep
+        still = asleep.value
         while still:  # window: read before it changes
             time.sleep(0.001)
             if fixed:
-                still = asleep
+                still = asleep.value
 
-    together(wake_up, count_sheep)
+    together(partial(asleep.set, False), count_sheep)

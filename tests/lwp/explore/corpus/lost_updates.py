@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from threading import Lock
 
-from . import ASSERTION, GIL, OPCODE, SYNC, lock_if, program, together
+from . import ASSERTION, GIL, OPCODE, SYNC, Atomic, lock_if, program, together
 
 
 @program(ASSERTION, OPCODE, depth=2)
@@ -150,57 +150,30 @@ def aba(fixed: bool) -> None:
     """Herlihy and Shavit, The Art of Multiprocessor Programming, after section 10.6, the ABA problem: a node leaves a
     stack and comes back between the look and the compare-and-set"""
 
-    class Top:
-        """A reference to the first node and, what the repair needs, how often it was set."""
-
-        def __init__(self, node: str) -> None:
-            self.lock = Lock()
-            self.node = node
-            self.stamp = 0
-
-        def get(self) -> tuple[str, int]:
-            with self.lock:
-                return self.node, self.stamp
-
-        def compare_and_set(self, old: str, new: str, stamp: int) -> bool:
-            with self.lock:
-                if self.node != old or (fixed and self.stamp != stamp):
-                    return False
-                self.node = new
-                self.stamp += 1
-                return True
-
     below = {"a": "b", "b": "c", "c": ""}
-    top = Top("a")
+    top = Atomic(("a", 0))  # the first node and, what the repair needs, how often it was set
     popped: list[str] = []
 
-    def pop() -> None:
+    def pop() -> str:
         while True:
             node, stamp = top.get()
-            following = below[node]
-            if top.compare_and_set(node, following, stamp):  # window: `node` is first again, `following` is gone
-                popped.append(node)
-                return
+            following = below[node], stamp + fixed
+            if top.replace((node, stamp), following):  # window: `node` is first again, the one below it is gone
+                return node
 
     def push(node: str) -> None:
         while True:
             first, stamp = top.get()
             below[node] = first
-            if top.compare_and_set(first, node, stamp):
+            if top.replace((first, stamp), (node, stamp + fixed)):
                 return
 
     def pop_two_and_push_one() -> None:
-        mine: list[str] = []
-        for _ in range(2):
-            while True:
-                node, stamp = top.get()
-                if top.compare_and_set(node, below[node], stamp):
-                    mine.append(node)
-                    break
-        push(mine[0])
-        popped.append(mine[1])
+        first = pop()
+        popped.append(pop())
+        push(first)
 
-    together(pop, pop_two_and_push_one)
+    together(lambda: popped.append(pop()), pop_two_and_push_one)
     left: list[str] = []
     node, _ = top.get()
     while node:

@@ -5,55 +5,52 @@ from __future__ import annotations
 from collections import deque
 from contextlib import nullcontext
 from functools import partial
-from threading import Condition, Event, Lock, Semaphore, Thread
+from threading import Condition, Event, Lock, Semaphore
 
-from . import ASSERTION, DEADLOCK, EXCEPTION, SYNC, program, together
+from . import ASSERTION, DEADLOCK, EXCEPTION, SYNC, program, started, together
+
+
+class _Flag:
+    def __init__(self) -> None:
+        self.changed = Condition()
+        self.is_set = False
+
+    def set(self) -> None:
+        with self.changed:
+            self.is_set = True
+            self.changed.notify()
 
 
 @program(DEADLOCK, SYNC, depth=1)
 def wait_without_a_look(fixed: bool) -> None:
     """JCIP, after section 14.2.3, missed signals: wait() without a look at what it waits for"""
-    ready = Condition()
-    is_ready = False
+    ready = _Flag()
 
     def waiter() -> None:
-        with ready:
+        with ready.changed:
             if fixed:
-                ready.wait_for(lambda: is_ready)
+                ready.changed.wait_for(lambda: ready.is_set)
             else:
-                ready.wait()  # window: notify() has been by now
+                ready.changed.wait()  # window: notify() has been by now
 
-    def notifier() -> None:
-        nonlocal is_ready
-        with ready:
-            is_ready = True
-            ready.notify()
-
-    together(waiter, notifier)
+    together(waiter, ready.set)
 
 
 @program(DEADLOCK, SYNC, depth=2)
 def look_outside_the_lock(fixed: bool) -> None:
     """Birrell, An Introduction to Programming with Threads (DEC SRC 35, 1989), after its wake-up waiting race: the look
     and the wait in two critical sections"""
-    ready = Condition()
-    is_ready = False
+    ready = _Flag()
 
     def waiter() -> None:
         if fixed:
-            with ready:
-                ready.wait_for(lambda: is_ready)
-        elif not is_ready:
-            with ready:  # window: between the look and this
-                ready.wait()
+            with ready.changed:
+                ready.changed.wait_for(lambda: ready.is_set)
+        elif not ready.is_set:
+            with ready.changed:  # window: between the look and this
+                ready.changed.wait()
 
-    def notifier() -> None:
-        nonlocal is_ready
-        with ready:
-            is_ready = True
-            ready.notify()
-
-    together(waiter, notifier)
+    together(waiter, ready.set)
 
 
 @program(DEADLOCK, SYNC, depth=3)
@@ -297,8 +294,7 @@ def woken_for_another_reason(fixed: bool) -> None:
             state["connected"] = True
             changed.notify_all()
 
-    thread = Thread(target=sender)
-    thread.start()
+    thread = started(sender)
     connection()
     thread.join()
     assert seen == [True]

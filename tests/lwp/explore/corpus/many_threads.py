@@ -1,4 +1,4 @@
-"""SCTBench's programs with more threads than the bug needs: what must come in order is a few steps of a crowd's."""
+"""SCTBench's programs of few and of many threads: what must come in order is a few steps, also of a crowd's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reorder_20(fixed: bool) -> None:
 
 
 @program(ASSERTION, SYNC, depth=2)
-def two_stage_100(fixed: bool) -> None:
+def two_stage_100(fixed: bool, writers: int = 99) -> None:
     """SCTBench, after CS/twostage_100: the second half of a write has a lock of its own, and 99 threads write"""
     first, second = Lock(), Lock()
     data = [0, 0]
@@ -73,7 +73,13 @@ def two_stage_100(fixed: bool) -> None:
                 seen[1] = data[1]
         assert seen in ([0, 0], [1, 2])
 
-    together(*[write] * 99, read)
+    together(*[write] * writers, read)
+
+
+@program(ASSERTION, SYNC, depth=2)
+def two_stage(fixed: bool) -> None:
+    """SCTBench, after CS/twostage, also in the IBM contest benchmark: as two_stage_100, with one thread that writes"""
+    two_stage_100(fixed, writers=1)
 
 
 @program(ASSERTION, OPCODE, depth=2)

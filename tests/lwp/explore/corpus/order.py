@@ -8,7 +8,7 @@ from functools import partial
 from queue import Queue
 from threading import Event, Lock, Thread
 
-from . import ASSERTION, EXCEPTION, GIL, OPCODE, SYNC, program, together
+from . import ASSERTION, EXCEPTION, GIL, OPCODE, SYNC, Atomic, program, started, together
 
 
 @program(ASSERTION, OPCODE, depth=2)
@@ -30,37 +30,6 @@ def reorder(fixed: bool) -> None:
 
     together(write, check)
     assert seen[0] in ((0, 0), (1, -1))
-
-
-@program(ASSERTION, SYNC, depth=2)
-def two_stage(fixed: bool) -> None:
-    """SCTBench, after CS/twostage, also in the IBM contest benchmark: the second half of a write has a
-    lock of its own"""
-    first, second = Lock(), Lock()
-    data1 = data2 = 0
-
-    def write() -> None:
-        nonlocal data1, data2
-        with first:
-            data1 = 1
-            if fixed:
-                data2 = data1 + 1
-        if not fixed:
-            with second:  # window: a reader sees the first half
-                data2 = data1 + 1
-
-    def read() -> None:
-        with first:
-            seen1 = data1
-            if fixed:
-                seen2 = data2
-        if seen1:
-            if not fixed:
-                with second:
-                    seen2 = data2
-            assert seen2 == seen1 + 1
-
-    together(write, read)
 
 
 @program(EXCEPTION, SYNC, depth=1)
@@ -145,8 +114,7 @@ def freed_before_the_last_use(fixed: bool) -> None:
         with fifo.mutex:
             assert not fifo.blocks
 
-    thread = Thread(target=consumer)
-    thread.start()
+    thread = started(consumer)
     all_taken.wait()
     if fixed:
         thread.join()
@@ -158,22 +126,13 @@ def freed_before_the_last_use(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=1)
 def result_before_the_end(fixed: bool) -> None:
     """SCTBench, after its SPLASH-2 programs, whose macros do not wait for the threads' end"""
-    lock = Lock()
-    total = 0
-
-    def work(number: int) -> None:
-        nonlocal total
-        with lock:
-            total += number
-
-    threads = [Thread(target=work, args=(number,)) for number in (1, 2)]
-    for thread in threads:
-        thread.start()
-    work(3)
+    total = Atomic(0)
+    threads = [started(partial(total.add, number)) for number in (1, 2)]
+    total.add(3)
     if fixed:
         for thread in threads:
             thread.join()
-    result = total  # window: a thread is still to add its part
+    result = total.value  # window: a thread is still to add its part
     for thread in threads:
         thread.join()
     assert result == 6

@@ -10,7 +10,7 @@ from functools import partial
 from queue import Queue
 from threading import Event, Lock, Thread, local
 
-from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, lock_if, program, together
+from . import ASSERTION, DEADLOCK, EXCEPTION, GIL, SYNC, Atomic, lock_if, program, together
 
 
 @program(DEADLOCK, SYNC, depth=1)
@@ -146,14 +146,12 @@ def withdrawals_in_threads(fixed: bool) -> None:
 def task_that_is_never_done(fixed: bool) -> None:
     """Python documentation, after Queue.join(): a task that fails is not told done"""
     tasks: Queue[int | None] = Queue()
-    lock = Lock()
-    connected = True
+    connected = Atomic(True)
     failed: list[int] = []
 
     def send(task: int) -> None:
-        with lock:
-            if not connected:
-                raise ConnectionError(task)
+        if not connected.get():
+            raise ConnectionError(task)
 
     def work() -> None:
         while (task := tasks.get()) is not None:
@@ -167,17 +165,12 @@ def task_that_is_never_done(fixed: bool) -> None:
                 if fixed:
                     tasks.task_done()
 
-    def disconnect() -> None:
-        nonlocal connected
-        with lock:
-            connected = False
-
     def produce() -> None:
         tasks.put(1)
         tasks.join()
         tasks.put(None)
 
-    together(work, produce, disconnect)
+    together(work, produce, partial(connected.set, False))
     assert failed in ([], [1])
 
 

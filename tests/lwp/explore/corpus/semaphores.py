@@ -6,21 +6,19 @@ import time
 from functools import partial
 from threading import Barrier, Condition, Lock, Semaphore
 
-from . import ASSERTION, DEADLOCK, SYNC, program, together
+from . import ASSERTION, DEADLOCK, SYNC, Atomic, program, together
 
 
 @program(DEADLOCK, SYNC, depth=1)
 def slot_lost_by_an_exception(fixed: bool) -> None:
     """folklore of connection pools: an exception between acquire() and release() keeps the slot"""
     slots = Semaphore(1)
-    lock = Lock()
-    connected = True
+    connected = Atomic(True)
     answers: list[str] = []
 
     def send() -> None:
-        with lock:
-            if not connected:
-                raise ConnectionError
+        if not connected.get():
+            raise ConnectionError
 
     def client() -> None:
         try:
@@ -35,12 +33,7 @@ def slot_lost_by_an_exception(fixed: bool) -> None:
         except ConnectionError:
             answers.append("failed")
 
-    def disconnect() -> None:
-        nonlocal connected
-        with lock:
-            connected = False
-
-    together(client, client, disconnect)
+    together(client, client, partial(connected.set, False))
     assert len(answers) == 2
 
 

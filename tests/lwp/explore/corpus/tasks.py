@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from queue import SimpleQueue
 
-from . import ASSERTION, DEADLOCK, EXCEPTION, SYNC, Find, Run, program
+from . import ASSERTION, DEADLOCK, EXCEPTION, SYNC, Atomic, Find, Run, program, started
 
 
 def tasks(
@@ -51,20 +51,25 @@ async def twice(body: Callable[[], Awaitable[object]]) -> None:
 # ---- what was true before an await -----------------------------------------------------------------------------------
 
 
-@tasks(ASSERTION)
-async def count_over_an_await(fixed: bool) -> None:
-    """JCIP listing 2.1, UnsafeSequence, with an await between the read and the write"""
-    lock, count = lock_if(fixed), 0
+async def _count_twice(lock: Callable[[], Lock | Free]) -> None:
+    count = 0
 
     async def add() -> None:
         nonlocal count
-        async with lock:
+        async with lock():
             before = count
             await sleep(0)
             count = before + 1
 
     await twice(add)
     assert count == 2
+
+
+@tasks(ASSERTION)
+async def count_over_an_await(fixed: bool) -> None:
+    """JCIP listing 2.1, UnsafeSequence, with an await between the read and the write"""
+    lock = lock_if(fixed)
+    await _count_twice(lambda: lock)
 
 
 @tasks(ASSERTION)
@@ -133,15 +138,15 @@ async def delete_over_an_await(fixed: bool) -> None:
     """CPython documentation, dict: del raises KeyError if the key is not there any more"""
     sessions = {"ann": 1}
 
-    async def log_out(user: str) -> None:
-        if user in sessions:
+    async def log_out() -> None:
+        if "ann" in sessions:
             await sleep(0)
             if fixed:
-                sessions.pop(user, None)
+                sessions.pop("ann", None)
             else:
-                del sessions[user]
+                del sessions["ann"]
 
-    await gather(log_out("ann"), log_out("ann"))
+    await twice(log_out)
 
 
 @tasks(EXCEPTION)
@@ -176,7 +181,7 @@ async def iterate_over_an_await(fixed: bool) -> None:
 @tasks(ASSERTION)
 async def limit_over_an_await(fixed: bool) -> None:
     """asyncio documentation, Semaphore: a counter of one's own that is looked at before an await lets too many in"""
-    inside = most = waiting = 0
+    inside = most = 0
     few = Semaphore(1)
 
     async def work() -> None:
@@ -187,7 +192,6 @@ async def limit_over_an_await(fixed: bool) -> None:
         inside -= 1
 
     async def come() -> None:
-        nonlocal waiting
         if fixed:
             async with few:
                 await work()
@@ -202,17 +206,8 @@ async def limit_over_an_await(fixed: bool) -> None:
 @tasks(ASSERTION)
 async def lock_of_each_call(fixed: bool) -> None:
     """JCIP listing 4.14, ListHelper, which takes the wrong lock: here each call makes one"""
-    shared, count = Lock(), 0
-
-    async def add() -> None:
-        nonlocal count
-        async with shared if fixed else Lock():
-            before = count
-            await sleep(0)
-            count = before + 1
-
-    await twice(add)
-    assert count == 2
+    shared = Lock()
+    await _count_twice(lambda: shared if fixed else Lock())
 
 
 @tasks(ASSERTION)
@@ -607,8 +602,7 @@ async def first_come_is_not_first(fixed: bool) -> None:
 async def event_set_by_a_thread(fixed: bool) -> None:
     """asyncio documentation, concurrency and multithreading: almost all objects of asyncio are not thread safe"""
     event, loop = Event(), asyncio.get_running_loop()
-    thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(event.set) if fixed else event.set())
-    thread.start()
+    thread = started(lambda: loop.call_soon_threadsafe(event.set) if fixed else event.set())
     await event.wait()
     thread.join()
 
@@ -619,8 +613,7 @@ async def call_soon_by_a_thread(fixed: bool) -> None:
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     call = loop.call_soon_threadsafe if fixed else loop.call_soon
-    thread = threading.Thread(target=lambda: call(done.set_result, None))
-    thread.start()
+    thread = started(lambda: call(done.set_result, None))
     await done
     thread.join()
 
@@ -628,21 +621,16 @@ async def call_soon_by_a_thread(fixed: bool) -> None:
 @tasks(ASSERTION)
 async def thread_and_task_count(fixed: bool) -> None:
     """asyncio documentation, to_thread(): what runs there shares its data with the tasks, awaited or not"""
-    lock, count = threading.Lock(), 0
+    count = Atomic(0)
 
     def add() -> None:
-        nonlocal count
         if fixed:
-            with lock:
-                count += 1
-            return
-        with lock:
-            before = count
-        with lock:
-            count = before + 1
+            count.add(1)
+        else:
+            count.set(count.get() + 1)
 
     counts = create_task(asyncio.to_thread(add))
     await sleep(0)
     add()
     await counts
-    assert count == 2
+    assert count.get() == 2

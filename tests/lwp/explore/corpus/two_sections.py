@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from threading import Lock, RLock
+from threading import RLock
 
-from . import ASSERTION, EXCEPTION, SYNC, lock_if, program, together
+from . import ASSERTION, EXCEPTION, SYNC, Atomic, lock_if, program, together
 
 
 @program(ASSERTION, SYNC, depth=2)
 def account(fixed: bool) -> None:
     """account of the IBM contest benchmark (Eytani and Ur, PADTAD 2004), also SCTBench's CS/account, after both: a
     balance is read in one critical section and written in another"""
-    lock = Lock()
-    balance = 100
+    balance = Atomic(100)
 
     def deposit(amount: int) -> None:
-        nonlocal balance
         if fixed:
-            with lock:
-                balance += amount
+            balance.add(amount)
         else:
-            with lock:
-                read = balance
-            with lock:  # window: another deposit is lost
-                balance = read + amount
+            balance.set(balance.get() + amount)  # window: another deposit is lost
 
     together(partial(deposit, 10), partial(deposit, 20))
-    assert balance == 130
+    assert balance.get() == 130
 
 
 @program(ASSERTION, SYNC, depth=2)
@@ -92,20 +86,6 @@ def string_buffer(fixed: bool) -> None:
 @program(ASSERTION, SYNC, depth=2)
 def number_range(fixed: bool) -> None:
     """JCIP, after listing 4.10, NumberRange: two variables, each atomic, and an invariant over both"""
-
-    class Atomic:
-        def __init__(self, value: int) -> None:
-            self.lock = Lock()
-            self.value = value
-
-        def get(self) -> int:
-            with self.lock:
-                return self.value
-
-        def set(self, value: int) -> None:
-            with self.lock:
-                self.value = value
-
     lower, upper = Atomic(0), Atomic(10)
     both = lock_if(fixed)
 
@@ -231,18 +211,13 @@ def last_of_a_vector(fixed: bool) -> None:
 def freed_twice(fixed: bool) -> None:
     """Apache #21287, after it as told in the literature on atomicity violations: a reference count falls to zero in one
     step and is looked at in the next, so that two threads free the object"""
-    lock = Lock()
-    references = 2
+    references = Atomic(2)
     freed: list[str] = []
 
     def release() -> None:
-        nonlocal references
-        with lock:
-            references -= 1
-            left = references
-        with lock:  # window: the other has taken off its own by now
-            if (left if fixed else references) == 0:
-                freed.append("cache entry")
+        left = references.add(-1)
+        if (left if fixed else references.get()) == 0:  # window: the other has taken off its own by now
+            freed.append("cache entry")
 
     together(release, release)
     assert freed == ["cache entry"]
