@@ -9,11 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from corpus import together
+from corpus import started, together
 from explored import by_chance, in_every_order
 
 from runtime import sync
@@ -34,22 +35,9 @@ class Inside:
         self._taken = False
 
 
-@dataclass(frozen=True)
-class Classes:
-    """In a dataclass, since install() puts ours in the place of threading's wherever a module has a name for them."""
-
-    Lock: Any
-    RLock: Any
-    Condition: Any
-    Event: Any
-    Semaphore: Any
-    BoundedSemaphore: Any
-    Barrier: Any
-
-
-_NAMES = tuple(Classes.__annotations__)
-OURS = Classes(*(getattr(sync, name) for name in _NAMES))
-STOCK = Classes(*(getattr(threading, name) for name in _NAMES))
+_NAMES = ("Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier")
+Classes = SimpleNamespace  # since install() puts ours in the place of threading's wherever a module has a name for them
+OURS, STOCK = (Classes(**{name: getattr(module, name) for name in _NAMES}) for module in (sync, threading))
 
 pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl
 
@@ -128,9 +116,7 @@ def test_notify_wakes_waiters_in_order_of_arrival(of: Classes) -> None:
             condition.wait()
             woken.append(me)
 
-    threads = [threading.Thread(target=wait, args=(i,)) for i in range(2)]
-    for thread in threads:
-        thread.start()
+    threads = [started(partial(wait, number)) for number in range(2)]
     while len(waiting) < 2:
         time.sleep(0.1)
     with condition:
@@ -177,24 +163,24 @@ def test_notify_all_wakes_all_and_each_has_the_lock_alone(of: Classes) -> None:
 def test_a_notification_that_meets_a_timeout_goes_to_another(of: Classes) -> None:
     condition = of.Condition()
     results: list[bool] = []
-    waiting = [0]
-    expected = [False]
+    waiting, expected = 0, False
 
     def wait(timeout: float) -> None:
+        nonlocal waiting
         with condition:
-            waiting[0] += 1
-            result = condition.wait(timeout)
-            waiting[0] -= 1
-            results.append(result)
+            waiting += 1
+            results.append(condition.wait(timeout))
+            waiting -= 1
 
     def wake() -> None:
+        nonlocal expected
         with condition:
-            expected[0] = waiting[0] > 0
+            expected = waiting > 0
             condition.notify(1)
 
     together(lambda: wait(1), lambda: wait(2), wake)
     # One whose time was up before, and that has not had the lock since, was counted as waiting all the same.
-    assert results.count(True) <= expected[0]
+    assert results.count(True) <= expected
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------
@@ -237,14 +223,15 @@ def test_two_threads_take_turns_by_events(of: Classes) -> None:
 @by_chance(3000)
 def test_a_semaphore_lets_in_as_many_as_it_has_permits(of: Classes) -> None:
     permits = of.Semaphore(2)
-    inside = [0]
+    inside = 0
 
     def enter() -> None:
+        nonlocal inside
         with permits:
-            inside[0] += 1
+            inside += 1
             time.sleep(0)
-            assert inside[0] <= 2
-            inside[0] -= 1
+            assert inside <= 2
+            inside -= 1
 
     together(enter, enter, enter)
     assert permits.acquire(blocking=False)
@@ -310,11 +297,9 @@ def test_reset_breaks_waiters_and_leaves_the_barrier_whole(of: Classes) -> None:
             except threading.BrokenBarrierError:
                 ends.add("broken")
 
-        first = threading.Thread(target=wait)
-        first.start()
+        first = started(wait)
         barrier.reset()
-        second = threading.Thread(target=wait)
-        second.start()
+        second = started(wait)
         first.join()
         second.join()
         assert barrier.n_waiting == 0

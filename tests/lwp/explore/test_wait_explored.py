@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from conftest import run_threads
 from explored import by_chance, finds, in_every_order
@@ -10,6 +12,13 @@ from lwp.explore import DeadlockFound
 from runtime import Group, Thread, wait
 from runtime.groups import ALL_COMPLETED
 from runtime.sync import Event, Lock, Semaphore
+
+
+def started(target: Callable[[], object]) -> Thread:
+    thread = Thread(target=target)
+    thread.start()
+    return thread
+
 
 pytestmark = pytest.mark.loads  # what replaces blocking calls: ssl
 
@@ -41,9 +50,7 @@ def test_an_event_that_is_set_for_a_moment() -> None:
 
     came: list[Event] = []
     late: list[bool] = []
-    threads = [Thread(target=target) for target in (one, set_it)]
-    for thread in threads:
-        thread.start()
+    threads = [started(target) for target in (one, set_it)]
     assert wait(threads, return_when=ALL_COMPLETED) == threads
     assert came in ([event], [other], [event, other])
     assert late or came == [event]
@@ -53,10 +60,7 @@ def test_an_event_that_is_set_for_a_moment() -> None:
 @by_chance(1000, "random")
 def test_the_ends_of_threads(return_when: str) -> None:
     lock = Lock()
-    threads = [Thread(target=lambda: lock.acquire() and lock.release()) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    left = threads
+    left = [started(lambda: lock.acquire() and lock.release()) for _ in range(3)]
     while left:
         ended = wait(left, return_when=return_when)
         assert ended
@@ -98,8 +102,7 @@ def test_a_permit_for_one_that_is_cancelled() -> None:
 @in_every_order
 def test_an_event_and_a_permit_in_every_order() -> None:
     event, semaphore = Event(), Semaphore(0)
-    thread = Thread(target=event.set)
-    thread.start()
+    thread = started(event.set)
     semaphore.release()
     got = wait([semaphore, event])
     thread.join()
@@ -110,8 +113,7 @@ def test_an_event_and_a_permit_in_every_order() -> None:
 @by_chance(200, "random")
 def test_a_time_limit() -> None:
     event = Event()
-    thread = Thread(target=event.set)
-    thread.start()
+    thread = started(event.set)
     assert wait([event], 1) in ([], [event])
     thread.join()
     assert wait([thread, event], 0) == [thread, event]
@@ -127,9 +129,7 @@ def test_a_deadlock_is_found() -> None:
 def test_a_lost_race_that_is_forgotten_is_found() -> None:
     """A program that looks for the event only: it may hold a permit."""
     event, semaphore = Event(), Semaphore(0)
-    threads = [Thread(target=target) for target in (semaphore.release, event.set)]
-    for thread in threads:
-        thread.start()
+    threads = [started(target) for target in (semaphore.release, event.set)]
     wait([event, semaphore])
     for thread in threads:
         thread.join()
