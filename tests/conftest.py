@@ -64,7 +64,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = f"{os.environ['XDG_RUNTIME_DIR']}/bytecode"
 
 #: What takes seconds to make: a test that needs it is slow.
-SLOW_FIXTURES = {"checked", "counted", "explored", "faulty", "installed", "sanitized", "symbols"}
+SLOW_FIXTURES = {"checked", "counted", "faulty", "installed", "sanitized", "symbols"}
 _left_out = pytest.StashKey[int]()  # how many slow tests
 
 
