@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -91,174 +92,104 @@ if __name__ == "__main__":
         print(pool.map(square, range(5)), __spec__ and __spec__.name)
 """
 
-THREAD = "import threading, sys, os\n"
 NO_NEW_THREAD = "can't create new thread at interpreter shutdown"
+AT_THE_END = f"atexit RuntimeError {NO_NEW_THREAD}\n" if sys.version_info[:2] == (3, 12) else "atexit runs\n"
+IN_A_FINALIZER = f"Error {NO_NEW_THREAD}\n" if sys.version_info >= (3, 12) else ""
+IN_THE_KERNEL = "Thread-1 (f)\n" if sys.version_info >= (3, 14) else "python"  # of a Thread it is told
+IN_A_CONTEXT = "unset\nmain\nthread\nmain\n" if sys.version_info >= (3, 14) else "unset\nunset\nunset\nmain\n"
 
-CASES = {
-    "argv": Case(
-        SEES,
-        out="['program.py', '-m', '--report', '--', 'x']",
-        command=("program.py", "-m", "--report", "--", "x"),
-    ),
-    "argv-relative": Case(SEES, out="./program.py", command=("./program.py", "--help")),
-    "path-of-symlink": Case(SEES, out="link.py", command=("link.py",)),
-    "code": Case("", out="['-c', '-c', '--stack-size'] ['', ", command=("-c", SEES, "-c", "--stack-size")),
-    "code-joined": Case("", out="joined", command=("-cprint('joined')",)),
-    "code-raises": Case("", 1, err="ZeroDivisionError", command=("-c", "def f():\n    1/0\nf()")),
-    "code-exits": Case("", 4, command=("-c", "raise SystemExit(4)")),
-    "code-syntax": Case("", 1, err="SyntaxError", command=("-c", "def f(:")),
-    "module": Case(SEES, out="program.py', '-x', '--help']", command=("-m", "program", "-x", "--help")),
-    "module-joined": Case(SEES, out="program.py', '-c']", command=("-mprogram", "-c")),
-    "module-raises": Case("def f():\n    1/0\nf()\n", 1, err="runpy", command=("-m", "program")),
-    "module-missing": Case("", 1, err="No module named", command=("-m", "no_such_module")),
-    "module-interrupted": Case("import signal\nsignal.raise_signal(2)\n", -2, command=("-m", "program")),
-    "package": Case(
-        "",
-        out="package",
-        command=("-m", "package", "a"),
-        files={"package/__init__.py": "", "package/__main__.py": SEES},
-    ),
-    "package-relative": Case(
-        "",
-        out="sibling 7",
-        command=("-m", "package.inner"),
-        files={
-            "package/__init__.py": "",
-            "package/a.py": "x = 7\n",
-            "package/inner.py": "from . import a\nprint('sibling', a.x)\n",
-        },
-    ),
-    "package-no-main": Case(
-        "", 1, err="cannot be directly executed", command=("-m", "package"), files={"package/__init__.py": ""}
-    ),
-    "directory": Case(
-        "",
-        out="['directory', 'a'] ['/",
-        command=("directory", "a"),
-        files={"directory/__main__.py": SEES},
-    ),
-    "directory-empty": Case(
-        "", 1, err="can't find '__main__' module", command=("directory",), files={"directory/x": ""}
-    ),
-    "zip": Case(SEES, out="program.zip", command=("program.zip", "a")),
-    "stdin": Case("", out="['-', 'a'] ['', ", command=("-", "a"), stdin=SEES),
-    "stdin-raises": Case("", 1, err="ZeroDivisionError", command=("-",), stdin="1/0\n"),
-    "sibling": Case("import sibling\nprint(sibling.x)\n", out="7", files={"sibling.py": "x = 7\n"}),
-    "own-click": Case(
-        "",
-        out="7",
-        command=("own/program.py",),
-        files={"own/program.py": "import click\nprint(click.x)\n", "own/click.py": "x = 7\n"},
-    ),
-    "pickle": Case(
-        "import pickle, __main__\n"
-        "class C: pass\n"
-        "print(type(pickle.loads(pickle.dumps(C()))) is C is __main__.C, pickle.dumps(C))\n",
-        out="True b'",
-    ),
-    "spawn": Case(SPAWN, out="[0, 1, 4, 9, 16] None"),
-    "spawn-from-module": Case(SPAWN, out="[0, 1, 4, 9, 16] program", command=("-m", "program")),
-    "exit-0": Case("import sys; sys.exit()\n"),
-    "exit-3": Case("import sys; sys.exit(3)\n", 3),
-    "exit-text": Case("import sys; sys.exit('text')\n", 1, err="text\n"),
-    "exit-huge": Case("raise SystemExit(256 + 9)\n", 9),
-    "raise": Case("def f():\n    raise ValueError('so')\nf()\n", 1, err="ValueError: so"),
-    "raise-chained": Case(
-        "try:\n    1/0\nexcept ZeroDivisionError as e:\n    raise ValueError('so') from e\n",
-        1,
-        err="direct cause",
-    ),
-    "raise-group": Case("raise ExceptionGroup('some', [ValueError(1), KeyError(2)])\n", 1, err="ExceptionGroup"),
-    "syntax": Case("x = 1\ndef f(:\n", 1, err="SyntaxError"),
-    "syntax-in-import": Case("import sibling\n", 1, err="SyntaxError", files={"sibling.py": "def f(:\n"}),
-    "encoding": Case("# -*- coding: latin-1 -*-\nprint(ascii('\u00e9'))\n", out="\\xc3\\xa9"),
-    "caught": Case(
-        "import traceback\ntry:\n    1/0\nexcept ZeroDivisionError:\n    traceback.print_exc()\n",
-        err="line 3, in <module>",
-    ),
-    "excepthook": Case(
-        "import sys, traceback\n"
-        "def hook(kind, value, tb):\n"
-        "    print('hook', kind, value, len(traceback.extract_tb(tb)))\n"
-        "    print(value.__traceback__ is tb is sys.last_traceback)\n"
-        "    print(sys.excepthook is hook)\n"
-        "sys.excepthook = hook\n"
-        "1/0\n",
-        1,
-        out="division by zero 1\nTrue\nTrue",
-    ),
-    "interrupt": Case("import signal\nsignal.raise_signal(signal.SIGINT)\n", -2, err="KeyboardInterrupt"),
-    "interrupt-after-all": Case(
-        "import atexit, signal\natexit.register(print, 'end')\nsignal.raise_signal(signal.SIGINT)\n",
-        -2,
-        out="end",
-    ),
-    "interrupt-in-join": Case(
-        THREAD + "import signal\n"
-        "go = threading.Event()\n"
-        "def f():\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    go.wait()\n"
-        "    print('thread ends')\n"
-        "t = threading.Thread(target=f)\n"
-        "try:\n"
-        "    t.start()\n"
-        "    t.join()\n"
-        "except KeyboardInterrupt:\n"
-        "    print('interrupted')\n"
-        "    go.set()\n"
-        "sys.exit(6)\n",
-        6,
-        out="interrupted\nthread ends\n",
-    ),
-    "thread-raises": Case(
-        THREAD + "def f(): 1/0\nt = threading.Thread(target=f, name='worker')\nt.start()\nt.join()\nprint('goes on')\n",
-        out="goes on",
-        err="Exception in thread worker:",
-    ),
-    "thread-raises-raw": Case(
-        "import _thread\n"
-        "done = _thread.allocate_lock()\n"
-        "done.acquire()\n"
-        "class Last:\n"
-        "    def __del__(self): done.release()\n"
-        "def f():\n    last = Last()  # its own: without a GIL the main thread would have to free it\n"
-        "    1/0\n"
-        "_thread.start_new_thread(f, ())\n"
-        "done.acquire()\n",
-        err="in thread started by",
-    ),
-    "thread-excepthook": Case(
-        THREAD + "threading.excepthook = lambda args: print(args.exc_type, args.exc_value, args.thread.name)\n"
-        "t = threading.Thread(target=lambda: 1/0, name='worker')\nt.start()\nt.join()\n",
-        out="division by zero worker",
-    ),
-    "thread-exits": Case(
-        THREAD + "t = threading.Thread(target=sys.exit, args=(3,))\nt.start()\nt.join()\nprint('goes on')\n",
-        out="goes on",
-    ),
-    "main-raises-thread-goes-on": Case(
-        THREAD + "def f():\n    threading.main_thread().join()\n    print('thread ends')\n"
-        "threading.Thread(target=f).start()\n1/0\n",
-        1,
-        out="thread ends",
-        err="ZeroDivisionError",
-    ),
-    "order-at-end": Case(
-        THREAD + "import atexit\n"
-        "atexit.register(print, 'atexit 1')\n"
-        "atexit.register(print, 'atexit 2')\n"
-        "def f():\n"
-        "    threading.main_thread().join()\n"
-        "    print('thread')\n"
-        "threading.Thread(target=f).start()\n"
-        "print('main')\n",
-        out="main\nthread\natexit 2\natexit 1\n",
-    ),
-    "start-at-end": Case(
-        THREAD
-        + """
-import _thread, atexit
+#: Programs, each under its name and what else makes a Case of it.
+PROGRAMS = r"""
+#### pickle: out="True b'"
+import pickle, __main__
+class C: pass
+print(type(pickle.loads(pickle.dumps(C()))) is C is __main__.C, pickle.dumps(C))
+#### raise-chained: status=1, err='direct cause'
+try:
+    1/0
+except ZeroDivisionError as e:
+    raise ValueError('so') from e
+#### caught: err='line 3, in <module>'
+import traceback
+try:
+    1/0
+except ZeroDivisionError:
+    traceback.print_exc()
+#### excepthook: status=1, out='division by zero 1\nTrue\nTrue'
+import sys, traceback
+def hook(kind, value, tb):
+    print('hook', kind, value, len(traceback.extract_tb(tb)))
+    print(value.__traceback__ is tb is sys.last_traceback)
+    print(sys.excepthook is hook)
+sys.excepthook = hook
+1/0
+#### interrupt-after-all: status=-2, out='end'
+import atexit, signal
+atexit.register(print, 'end')
+signal.raise_signal(signal.SIGINT)
+#### interrupt-in-join: status=6, out='interrupted\nthread ends\n'
+import os, signal, sys, threading
+go = threading.Event()
+def f():
+    os.kill(os.getpid(), signal.SIGINT)
+    go.wait()
+    print('thread ends')
+t = threading.Thread(target=f)
+try:
+    t.start()
+    t.join()
+except KeyboardInterrupt:
+    print('interrupted')
+    go.set()
+sys.exit(6)
+#### thread-raises: out='goes on', err='Exception in thread worker:'
+import threading
+def f(): 1/0
+t = threading.Thread(target=f, name='worker')
+t.start()
+t.join()
+print('goes on')
+#### thread-raises-raw: err='in thread started by'
+import _thread
+done = _thread.allocate_lock()
+done.acquire()
+class Last:
+    def __del__(self): done.release()
+def f():
+    last = Last()  # its own: without a GIL the main thread would have to free it
+    1/0
+_thread.start_new_thread(f, ())
+done.acquire()
+#### thread-excepthook: out='division by zero worker'
+import threading
+threading.excepthook = lambda args: print(args.exc_type, args.exc_value, args.thread.name)
+t = threading.Thread(target=lambda: 1/0, name='worker')
+t.start()
+t.join()
+#### thread-exits: out='goes on'
+import sys, threading
+t = threading.Thread(target=sys.exit, args=(3,))
+t.start()
+t.join()
+print('goes on')
+#### main-raises-thread-goes-on: status=1, out='thread ends', err='ZeroDivisionError'
+import threading
+def f():
+    threading.main_thread().join()
+    print('thread ends')
+threading.Thread(target=f).start()
+1/0
+#### order-at-end: out='main\nthread\natexit 2\natexit 1\n'
+import atexit, threading
+atexit.register(print, 'atexit 1')
+atexit.register(print, 'atexit 2')
+def f():
+    threading.main_thread().join()
+    print('thread')
+threading.Thread(target=f).start()
+print('main')
+#### start-at-end: out=AT_THE_END
+import _thread, atexit, threading
 def attempt(stage):
     try:
         t = threading.Thread(target=print, args=(stage, "runs"))
@@ -276,12 +207,8 @@ def late():
 threading._register_atexit(attempt, "threading's atexit")
 atexit.register(attempt, "atexit")
 threading.Thread(target=late).start()
-""",
-        out=f"atexit RuntimeError {NO_NEW_THREAD}\n" if sys.version_info[:2] == (3, 12) else "atexit runs\n",
-    ),
-    "start-in-finalizer": Case(
-        THREAD
-        + """
+#### start-in-finalizer: out=IN_A_FINALIZER
+import sys, threading
 class Last:
     def __del__(self, Thread=threading.Thread, RuntimeError=RuntimeError, print=print):
         try:
@@ -289,66 +216,48 @@ class Last:
         except RuntimeError as error:
             print(type(error).__name__, error)
 last = Last() if sys.version_info >= (3, 12) else None  # before, it is made, and waits for ever
-""",
-        out=f"Error {NO_NEW_THREAD}\n" if sys.version_info >= (3, 12) else "",
-    ),
-    "daemon": Case(
-        THREAD + "threading.Thread(target=threading.Event().wait, daemon=True).start()\nprint('end')\n",
-        out="end",
-    ),
-    "daemon-busy": Case(
-        THREAD + "up = threading.Event()\n"
-        "def f():\n"
-        "    up.set()\n"
-        "    while True: pass\n"
-        "threading.Thread(target=f, daemon=True).start()\n"
-        "up.wait()\n"
-        "sys.exit(5)\n",
-        5,
-    ),
-    "daemon-by-its-class": Case(
-        THREAD + "import atexit\n"
-        "class Saver(threading.Thread):\n"
-        "    daemon = True\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.stop = threading.Event()\n"
-        "        atexit.register(self.stop.set)\n"  # after the end of threads that are no daemons
-        "    def run(self):\n"
-        "        print(threading.Thread().daemon, flush=True)\n"
-        "        up.release()\n"
-        "        self.stop.wait()\n"
-        "class Asked(Saver):\n"
-        "    daemon = property(lambda self: True)\n"
-        "up = threading.Semaphore(0)\n"
-        "for kind in (Saver, Asked):\n"
-        "    kind().start()\n"
-        "    up.acquire()\n",
-        out="True\nTrue\n",
-    ),
-    "names": Case(
-        THREAD + "def f():\n"
-        "    me = threading.current_thread()\n"
-        "    print(me.name, me.daemon, threading.active_count())\n"
-        "for k in range(3):\n"
-        "    t = threading.Thread(target=f, daemon=k == 1)\n"
-        "    t.start()\n"
-        "    t.join()\n"
-        "print(t, threading.main_thread().name, threading.enumerate())\n",
-        out="Thread-2 (f) True 2",
-    ),
-    **(
-        {}
-        if sys.version_info >= (3, 15)
-        else {
-            "the-programs-frames": Case(FRAMES, 3, out="call stack is not deep enough", err="level 8"),
-            "the-programs-frames-c": Case("", 3, out="not deep enough", command=("-c", FRAMES)),
-            "the-programs-frames-m": Case(FRAMES, 3, out="_run_module_as_main", command=("-m", "program")),
-            "the-programs-frames-stdin": Case("", 3, out="not deep enough", command=("-",), stdin=FRAMES),
-        }
-    ),
-    "outermost-frames": Case(
-        """
+#### daemon: out='end'
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print('end')
+#### daemon-busy: status=5
+import sys, threading
+up = threading.Event()
+def f():
+    up.set()
+    while True: pass
+threading.Thread(target=f, daemon=True).start()
+up.wait()
+sys.exit(5)
+#### daemon-by-its-class: out='True\nTrue\n'
+import atexit, threading
+class Saver(threading.Thread):
+    daemon = True
+    def __init__(self):
+        super().__init__()
+        self.stop = threading.Event()
+        atexit.register(self.stop.set)  # after the end of threads that are no daemons
+    def run(self):
+        print(threading.Thread().daemon, flush=True)
+        up.release()
+        self.stop.wait()
+class Asked(Saver):
+    daemon = property(lambda self: True)
+up = threading.Semaphore(0)
+for kind in (Saver, Asked):
+    kind().start()
+    up.acquire()
+#### names: out='Thread-2 (f) True 2'
+import threading
+def f():
+    me = threading.current_thread()
+    print(me.name, me.daemon, threading.active_count())
+for k in range(3):
+    t = threading.Thread(target=f, daemon=k == 1)
+    t.start()
+    t.join()
+print(t, threading.main_thread().name, threading.enumerate())
+#### outermost-frames: out='overridden\ntrace call run', err='in _bootstrap_inner'
 import sys, threading, traceback
 
 class Overrides(threading.Thread):
@@ -375,61 +284,49 @@ for kind in (threading.Thread, Overrides):
         t = kind(target=f, args=(fails,))
         t.start()
         t.join()
-""",
-        out="overridden\ntrace call run",
-        err="in _bootstrap_inner",
-    ),
-    "names-in-the-kernel": Case(  # from 3.14 on a Thread's name is told
-        THREAD + "def f():\n"
-        "    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())\n"
-        "    threading.current_thread().name = 'a new name of it'\n"
-        "    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())\n"
-        "for name in (None, 'N\\u00e4me with more than fifteen bytes', ' '):\n"
-        "    t = threading.Thread(target=f, name=name)\n"
-        "    t.start()\n"
-        "    t.join()\n",
-        out="Thread-1 (f)\n" if sys.version_info >= (3, 14) else "python",
-    ),
-    "context": Case(
-        THREAD + "import contextvars\n"
-        "v = contextvars.ContextVar('v', default='unset')\n"
-        "v.set('main')\n"
-        "here = {'context': contextvars.copy_context()} if sys.version_info >= (3, 14) else {}\n"
-        "for options in ({}, here, here):\n"
-        "    t = threading.Thread(target=lambda: (print(v.get()), v.set('thread')), **options)\n"
-        "    t.start()\n"
-        "    t.join()\n"
-        "print(v.get())\n",
-        out="unset\nmain\nthread\nmain\n" if sys.version_info >= (3, 14) else "unset\nunset\nunset\nmain\n",
-    ),
-    "pool": Case(
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "def f(n):\n"
-        "    if n == 50: raise ValueError(n)\n"
-        "    return n * n\n"
-        "with ThreadPoolExecutor(8, thread_name_prefix='p') as pool:\n"
-        "    print(sum(pool.map(f, range(50))))\n"
-        "    print(repr(pool.submit(f, 50).exception()))\n",
-        out="40425\nValueError(50)",
-    ),
-    "queue": Case(
-        "import queue, threading\n"
-        "todo, done = queue.Queue(4), queue.Queue()\n"
-        "def f():\n"
-        "    while (n := todo.get()) is not None:\n"
-        "        done.put(n * 2)\n"
-        "        todo.task_done()\n"
-        "ts = [threading.Thread(target=f) for _ in range(4)]\n"
-        "for t in ts: t.start()\n"
-        "for n in range(200): todo.put(n)\n"
-        "todo.join()\n"
-        "for t in ts: todo.put(None)\n"
-        "for t in ts: t.join()\n"
-        "print(sum(done.get() for _ in range(200)), done.empty())\n",
-        out="39800 True",
-    ),
-    "socketserver": Case(
-        """
+#### names-in-the-kernel: out=IN_THE_KERNEL
+import threading
+def f():
+    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())
+    threading.current_thread().name = 'a new name of it'
+    print(open(f'/proc/self/task/{threading.get_native_id()}/comm').read())
+for name in (None, 'N\u00e4me with more than fifteen bytes', ' '):
+    t = threading.Thread(target=f, name=name)
+    t.start()
+    t.join()
+#### context: out=IN_A_CONTEXT
+import contextvars, sys, threading
+v = contextvars.ContextVar('v', default='unset')
+v.set('main')
+here = {'context': contextvars.copy_context()} if sys.version_info >= (3, 14) else {}
+for options in ({}, here, here):
+    t = threading.Thread(target=lambda: (print(v.get()), v.set('thread')), **options)
+    t.start()
+    t.join()
+print(v.get())
+#### pool: out='40425\nValueError(50)'
+from concurrent.futures import ThreadPoolExecutor
+def f(n):
+    if n == 50: raise ValueError(n)
+    return n * n
+with ThreadPoolExecutor(8, thread_name_prefix='p') as pool:
+    print(sum(pool.map(f, range(50))))
+    print(repr(pool.submit(f, 50).exception()))
+#### queue: out='39800 True'
+import queue, threading
+todo, done = queue.Queue(4), queue.Queue()
+def f():
+    while (n := todo.get()) is not None:
+        done.put(n * 2)
+        todo.task_done()
+ts = [threading.Thread(target=f) for _ in range(4)]
+for t in ts: t.start()
+for n in range(200): todo.put(n)
+todo.join()
+for t in ts: todo.put(None)
+for t in ts: t.join()
+print(sum(done.get() for _ in range(200)), done.empty())
+#### socketserver: out="b'THREE\\n'"
 import socket, socketserver, threading
 
 class Echo(socketserver.StreamRequestHandler):
@@ -441,36 +338,90 @@ with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
     t.start()
     for word in (b"one", b"two", b"three"):
         with socket.create_connection(server.server_address) as client:
-            client.sendall(word + b"\\n")
+            client.sendall(word + b"\n")
             print(client.makefile("rb").readline())
     server.shutdown()
     t.join()
-""",
-        out="b'THREE\\n'",
+#### logging: err='worker program f 3 hello\nMainThread program <module> 7 from main\n'
+import logging, threading
+logging.basicConfig(format='%(threadName)s %(module)s %(funcName)s %(lineno)d %(message)s')
+def f(): logging.warning('hello')
+t = threading.Thread(target=f, name='worker')
+t.start()
+t.join()
+logging.getLogger().error('from main')
+#### asyncio: out='[False, False, False, False, False]'
+import asyncio, threading
+def there(): return threading.current_thread() is threading.main_thread()
+async def main():
+    names = await asyncio.gather(*(asyncio.to_thread(there) for _ in range(5)))
+    print(names)
+asyncio.run(main())
+"""
+
+
+def case(facts: str, source: str) -> Case:
+    made: Case = eval(f"Case(source, {facts})", {**globals(), "source": source})
+    return made
+
+
+ARGUMENTS = ("program.py", "-m", "--report", "--", "x")
+PACKAGE = {"package/__init__.py": ""}
+RELATIVE = {"package/a.py": "x = 7\n", "package/inner.py": "from . import a\nprint('sibling', a.x)\n"}
+OWN_CLICK = {"own/program.py": "import click\nprint(click.x)\n", "own/click.py": "x = 7\n"}
+CASES = {
+    "argv": Case(SEES, out="['program.py', '-m', '--report', '--', 'x']", command=ARGUMENTS),
+    "argv-relative": Case(SEES, out="./program.py", command=("./program.py", "--help")),
+    "path-of-symlink": Case(SEES, out="link.py", command=("link.py",)),
+    "compiled": Case(SEES, out="['program.pyc']", command=("program.pyc",)),
+    "code": Case("", out="['-c', '-c', '--stack-size'] ['', ", command=("-c", SEES, "-c", "--stack-size")),
+    "code-joined": Case("", out="joined", command=("-cprint('joined')",)),
+    "code-raises": Case("", 1, err="ZeroDivisionError", command=("-c", "def f():\n    1/0\nf()")),
+    "code-exits": Case("", 4, command=("-c", "raise SystemExit(4)")),
+    "code-syntax": Case("", 1, err="SyntaxError", command=("-c", "def f(:")),
+    "module": Case(SEES, out="program.py', '-x', '--help']", command=("-m", "program", "-x", "--help")),
+    "module-joined": Case(SEES, out="program.py', '-c']", command=("-mprogram", "-c")),
+    "module-raises": Case("def f():\n    1/0\nf()\n", 1, err="runpy", command=("-m", "program")),
+    "module-missing": Case("", 1, err="No module named", command=("-m", "no_such_module")),
+    "module-interrupted": Case("import signal\nsignal.raise_signal(2)\n", -2, command=("-m", "program")),
+    "package": Case("", out="package", command=("-m", "package", "a"), files={**PACKAGE, "package/__main__.py": SEES}),
+    "package-relative": Case("", out="sibling 7", command=("-m", "package.inner"), files={**PACKAGE, **RELATIVE}),
+    "package-no-main": Case("", 1, err="cannot be directly executed", command=("-m", "package"), files=PACKAGE),
+    "directory": Case(
+        "", out="['directory', 'a'] ['/", command=("directory", "a"), files={"directory/__main__.py": SEES}
     ),
-    "logging": Case(
-        "import logging, threading\n"
-        "logging.basicConfig(format='%(threadName)s %(module)s %(funcName)s %(lineno)d %(message)s')\n"
-        "def f(): logging.warning('hello')\n"
-        "t = threading.Thread(target=f, name='worker')\n"
-        "t.start()\n"
-        "t.join()\n"
-        "logging.getLogger().error('from main')\n",
-        err="worker program f 3 hello\nMainThread program <module> 7 from main\n",
+    "directory-empty": Case(
+        "", 1, err="can't find '__main__' module", command=("directory",), files={"directory/x": ""}
     ),
-    "timer": Case("import threading\nt = threading.Timer(0, print, ('timed',))\nt.start()\nt.join()\n", out="timed"),
-    "asyncio": Case(
-        "import asyncio, threading\n"
-        "def there(): return threading.current_thread() is threading.main_thread()\n"
-        "async def main():\n"
-        "    names = await asyncio.gather(*(asyncio.to_thread(there) for _ in range(5)))\n"
-        "    print(names)\n"
-        "asyncio.run(main())\n",
-        out="[False, False, False, False, False]",
-    ),
+    "zip": Case(SEES, out="program.zip", command=("program.zip", "a")),
+    "stdin": Case("", out="['-', 'a'] ['', ", command=("-", "a"), stdin=SEES),
+    "stdin-raises": Case("", 1, err="ZeroDivisionError", command=("-",), stdin="1/0\n"),
+    "sibling": Case("import sibling\nprint(sibling.x)\n", out="7", files={"sibling.py": "x = 7\n"}),
+    "own-click": Case("", out="7", command=("own/program.py",), files=OWN_CLICK),
+    "spawn": Case(SPAWN, out="[0, 1, 4, 9, 16] None"),
+    "spawn-from-module": Case(SPAWN, out="[0, 1, 4, 9, 16] program", command=("-m", "program")),
+    "exit-0": Case("import sys; sys.exit()\n"),
+    "exit-3": Case("import sys; sys.exit(3)\n", 3),
+    "exit-text": Case("import sys; sys.exit('text')\n", 1, err="text\n"),
+    "exit-huge": Case("raise SystemExit(256 + 9)\n", 9),
+    "raise": Case("def f():\n    raise ValueError('so')\nf()\n", 1, err="ValueError: so"),
+    "raise-group": Case("raise ExceptionGroup('some', [ValueError(1), KeyError(2)])\n", 1, err="ExceptionGroup"),
+    "syntax": Case("x = 1\ndef f(:\n", 1, err="SyntaxError"),
+    "syntax-in-import": Case("import sibling\n", 1, err="SyntaxError", files={"sibling.py": "def f(:\n"}),
+    "encoding": Case("# -*- coding: latin-1 -*-\nprint(ascii('\u00e9'))\n", out="\\xc3\\xa9"),
+    "interrupt": Case("import signal\nsignal.raise_signal(signal.SIGINT)\n", -2, err="KeyboardInterrupt"),
     "input": Case("print(input() + input())\n", out="ab", stdin="a\nb\n"),
     "closed-stdout": Case("import os\nos.close(1)\nprint('lost')\n", 120, err="Bad file descriptor"),
+    "timer": Case("import threading\nt = threading.Timer(0, print, ('timed',))\nt.start()\nt.join()\n", out="timed"),
+    **{name: case(*more) for name, *more in re.findall(r"(?ms)^#### ([\w-]+): (.*?)\n(.*?)(?=^####|\Z)", PROGRAMS)},
 }
+if sys.version_info < (3, 15):
+    CASES |= {
+        "the-programs-frames": Case(FRAMES, 3, out="call stack is not deep enough", err="level 8"),
+        "the-programs-frames-c": Case("", 3, out="not deep enough", command=("-c", FRAMES)),
+        "the-programs-frames-m": Case(FRAMES, 3, out="_run_module_as_main", command=("-m", "program")),
+        "the-programs-frames-stdin": Case("", 3, out="not deep enough", command=("-",), stdin=FRAMES),
+    }
 
 
 def said(text: str) -> str:
@@ -478,46 +429,49 @@ def said(text: str) -> str:
     return re.sub(r"\b\d{12,}\b", "IDENT", re.sub(r"0x[0-9a-f]+", "0x", text))
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_as_plain_python(case: Case, tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "link.py").write_text(case.source)
-    (tmp_path / "link.py").symlink_to("real/link.py")
-    (tmp_path / "program.py").write_text(case.source)
-    with zipfile.ZipFile(tmp_path / "program.zip", "w") as archive:
+def check_as_plain(case: Case, folder: Path, launcher: list[str]) -> None:
+    """In whichever form the command names the program."""
+    (folder / "real").mkdir()
+    (folder / "real" / "link.py").write_text(case.source)
+    (folder / "link.py").symlink_to("real/link.py")
+    (folder / "program.py").write_text(case.source)
+    if "program.pyc" in case.command:
+        py_compile.compile(str(folder / "program.py"), cfile=str(folder / "program.pyc"))
+    with zipfile.ZipFile(folder / "program.zip", "w") as archive:
         archive.writestr("__main__.py", case.source)
     for name, text in case.files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    plain = execute([sys.executable, *case.command], tmp_path, case.stdin)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    plain = execute([sys.executable, *case.command], folder, case.stdin)
     assert plain.returncode == case.status
     assert case.out in plain.stdout
     assert case.err in plain.stderr
-    ours = execute([*RUN, *case.command], tmp_path, case.stdin)
+    ours = execute([*launcher, *case.command], folder, case.stdin)
     assert said(ours.stdout) == said(plain.stdout)
     assert said(ours.stderr) == said(plain.stderr)
     assert ours.returncode == plain.returncode
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_as_plain_python(case: Case, tmp_path: Path) -> None:
+    check_as_plain(case, tmp_path, RUN)
+
+
+#: What pip's script `lwp` has.
+SCRIPT = "import sys\nfrom lwp_runtime import main\nsys.exit(main())\n"
+
+
 @pytest.mark.parametrize("name", ["exit-3", "exit-text", "raise", "interrupt-after-all", "daemon", "argv"])
 def test_console_script(name: str, tmp_path: Path) -> None:
     """`lwp run` as `python -m runtime run`: pip's script comes in by another door of the interpreter."""
-    case = CASES[name]
-    (tmp_path / "program.py").write_text(case.source)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "lwp").write_text("import sys\nfrom lwp_runtime import main\nsys.exit(main())\n")
-    plain = execute([sys.executable, *case.command], tmp_path)
-    ours = execute([sys.executable, "bin/lwp", "run", *case.command], tmp_path)
-    assert (said(ours.stdout), said(ours.stderr), ours.returncode) == (
-        said(plain.stdout),
-        said(plain.stderr),
-        case.status,
-    )
+    (tmp_path / "bin" / "lwp").write_text(SCRIPT)
+    check_as_plain(CASES[name], tmp_path, [sys.executable, "bin/lwp", "run"])
 
 
 def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Path) -> None:
     """The interpreter only borrows the names of the script's `__main__`: -X dev finds the use of freed memory."""
-    (tmp_path / "lwp").write_text("import sys\nfrom lwp_runtime import main\nsys.exit(main())\n")
+    (tmp_path / "lwp").write_text(SCRIPT)
     (tmp_path / "program.py").write_text("def f(:")
     shown = execute([sys.executable, "-X", "dev", "lwp", "run", "program.py"], tmp_path)
     assert (shown.returncode, shown.stdout) == (1, ""), shown.stderr
@@ -527,17 +481,6 @@ def test_console_script_whose_program_has_no_frame_in_the_traceback(tmp_path: Pa
 def test_itself(tmp_path: Path) -> None:
     shown = execute([*RUN, "-m", "runtime", "demo", "nonsense"], tmp_path)
     assert (shown.stderr, shown.returncode) == ("lwp: no demo 'nonsense': lwp demo lists them\n", 2)
-
-
-def test_compiled_script(tmp_path: Path) -> None:
-    import py_compile
-
-    (tmp_path / "program.py").write_text(SEES)
-    py_compile.compile(str(tmp_path / "program.py"), cfile=str(tmp_path / "program.pyc"))
-    plain = execute([sys.executable, "program.pyc"], tmp_path)
-    ours = execute([*RUN, "program.pyc"], tmp_path)
-    assert plain.stdout.startswith("['program.pyc']")
-    assert ours.stdout == plain.stdout
 
 
 def test_safe_path(tmp_path: Path) -> None:
