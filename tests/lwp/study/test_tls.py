@@ -18,10 +18,11 @@ import xml.dom.minidom
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import pytest
-from child_programs import in_child, run_thread, skip_test, wait_until_parked
+from child_programs import in_child, in_forked_child, run_thread, skip_test, wait_until_parked
 from commands import lwp, python, refusal
 from native_helper import NativeHelper, load_copy
 from seccomp import refuse
@@ -30,57 +31,50 @@ import runtime
 from lwp.study.tls._output import parked
 from lwp.study.tlsmap.comparison import Comparison, Part
 from lwp.study.tlsmap.inspection import Inspection, Module
+from lwp.study.tlsmap.variables import ModuleVariables, Variable
 from runtime import scheduler, sync, tls
 from runtime.native.structures import lib
 from runtime.scheduler import Clone, spawn
 from runtime.sync import Event
 
-KINDS = ("main", "pthread", "lwp")
+MAKE: dict[str, Any] = {"pthread": threading.Thread, "lwp": runtime.Thread}
+KINDS = ("main", *MAKE)
 libc = ctypes.CDLL(None, use_errno=True)
 GET_ROBUST_LIST = {"x86_64": 274, "aarch64": 100}[os.uname().machine]
 
 
-class Servant:
+class Servant(NamedTuple):
     """A thread that does what it is told and else sleeps, so that others can look at it."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._calls: list[Callable[[], Any]] = []
-        self._results: list[Any] = []
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self.thread = threading.main_thread()
-        if kind != "main":
-            make: Any = threading.Thread if kind == "pthread" else runtime.Thread
-            self.thread = make(target=self._serve)
-            self.thread.start()
-            self.do(lambda: None)  # it has begun
-
-    def _serve(self) -> None:
-        while self._go.acquire() and self._calls:
-            self._results.append(self._calls.pop()())
-            self._done.release()
-
-    def do(self, call: Callable[[], Any]) -> Any:
-        if self.kind == "main":
-            return call()
-        self._calls.append(call)
-        self._go.release()
-        self._done.acquire()
-        return self._results.pop()
-
-    def end(self) -> None:
-        if self.kind != "main":
-            self._go.release()
-            self.thread.join()
+    kind: str
+    thread: threading.Thread
+    do: Callable[[Callable[[], Any]], Any]
 
 
 @contextmanager
 def servant(kind: str) -> Iterator[Servant]:
-    made = Servant(kind)
+    if kind == "main":
+        yield Servant(kind, threading.main_thread(), lambda call: call())
+        return
+    calls: SimpleQueue[Any] = SimpleQueue()
+    results: SimpleQueue[Any] = SimpleQueue()
+
+    def serve() -> None:
+        for call in iter(calls.get, None):
+            results.put(call())
+
+    def do(call: Callable[[], Any]) -> Any:
+        calls.put(call)
+        return results.get()
+
+    thread = MAKE[kind](target=serve)
+    thread.start()
+    do(lambda: None)  # it has begun
     try:
-        yield made
+        yield Servant(kind, thread, do)
     finally:
-        made.end()
+        calls.put(None)
+        thread.join()
 
 
 @pytest.fixture(params=KINDS)
@@ -295,7 +289,7 @@ def test_an_lwp_is_taken_too() -> None:
 # ---- threads that can't be read --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [threading.Thread, runtime.Thread])
+@pytest.mark.parametrize("make", MAKE.values())
 def test_a_thread_that_does_not_live_is_an_error(make: Any) -> None:
     thread = make(target=lambda: None, name="gone")
     with pytest.raises(ProcessLookupError, match=r"gone.* was not started"):
@@ -416,26 +410,27 @@ def test_no_thread_can_end_while_one_is_read() -> None:
 def test_a_forked_child_looks_at_itself(kind: str) -> None:
     from runtime import tls
 
+    def look() -> None:
+        seen = tls.inspect()
+        assert tls.inspect(threading.current_thread()).ident == seen.ident == threading.get_ident()
+        assert seen.tid == os.getpid()
+        assert seen.stack.size > 1 << 16
+
     def fork() -> None:
-        pid = os.fork()
-        if pid == 0:
-            seen = tls.inspect()
-            assert tls.inspect(threading.current_thread()).ident == seen.ident == threading.get_ident()
-            assert seen.tid == os.getpid()
-            assert seen.stack.size > 1 << 16
-            os._exit(0)
-        results.append(os.waitpid(pid, 0)[1])
+        results.append(in_forked_child(look))
 
     results: list[int] = []
     thread: Any = threading.Thread if kind == "pthread" else runtime.Thread
-    if kind == "main":
-        fork()
-    else:
-        run_thread(thread(target=fork))
+    fork() if kind == "main" else run_thread(thread(target=fork))
     assert results == [0]
 
 
 # ---- variables -------------------------------------------------------------------------------------------------------
+
+
+def named(found: ModuleVariables, name: str) -> Variable:
+    (one,) = (variable for variable in found.variables if variable.name == name)
+    return one
 
 
 @pytest.mark.loads
@@ -446,27 +441,19 @@ def test_variables_are_where_c_has_them(anyone: Servant, native_helper: NativeHe
     anyone.do(lambda: library.change(0x11223344))
     (found,) = tls.variables(anyone.thread, library._name)
     assert (found.problem, found.complete) == ("", True)
-    one = {variable.name: variable for variable in found.variables}
-    assert one.keys() == {"exported_number", "hidden_text", "hidden_zero"}
-    number, text, zero = one["exported_number"], one["hidden_text"], one["hidden_zero"]
-    assert [number.address, text.address, zero.address] == list(places)
-    assert (number.size, text.size, zero.size) == (4, 12, 8)
-    assert number.content == (0x11223344).to_bytes(4, sys.byteorder)
-    assert text.content == b"First".ljust(12, b"\0")
-    assert zero.content == (0x11223344 << 32).to_bytes(8, sys.byteorder)
-    assert (number.initial, text.initial, zero.initial) == (
-        (7).to_bytes(4, sys.byteorder),
-        b"first".ljust(12, b"\0"),
-        bytes(8),
-    )
-    assert (number.exported, text.exported) == (True, False)
+    changed, number = ((0x11223344).to_bytes(4, sys.byteorder), (7).to_bytes(4, sys.byteorder))
+    zero = (0x11223344 << 32).to_bytes(8, sys.byteorder)
+    assert {one.name: (one.address, one.size, one.content, one.initial, one.exported) for one in found.variables} == {
+        "exported_number": (places[0], 4, changed, number, True),
+        "hidden_text": (places[1], 12, b"First".ljust(12, b"\0"), b"first".ljust(12, b"\0"), False),
+        "hidden_zero": (places[2], 8, zero, bytes(8), False),
+    }
     assert found.unnamed == found.module.size - 4 - 12 - 8
     # The same offset from every thread pointer, and another thread's bytes are its own.
     with servant("lwp") as other:
         (elsewhere,) = tls.variables(other.thread, library._name)
-    twin = next(variable for variable in elsewhere.variables if variable.name == "hidden_text")
-    assert twin.content == twin.initial
-    seen = tls.inspect(anyone.thread)
+    assert (twin := named(elsewhere, "hidden_text")).content == twin.initial
+    seen, text = tls.inspect(anyone.thread), named(found, "hidden_text")
     assert text.address == seen.thread_pointer + (found.module.offset or 0) + text.offset
 
 
@@ -478,9 +465,9 @@ def test_variables_of_a_block_that_is_not_there_yet(native_helper: NativeHelper,
         (before,) = tls.variables(who.thread, library._name)
         address = who.do(library.address)
         (after,) = tls.variables(who.thread, library._name)
-    (value,) = (variable for variable in before.variables if variable.name == "value")
+    value = named(before, "value")
     assert (value.address, value.content, value.initial) == (None, None, (7).to_bytes(4, sys.byteorder))
-    (value,) = (variable for variable in after.variables if variable.name == "value")
+    value = named(after, "value")
     assert (value.address, value.content) == (address, (7).to_bytes(4, sys.byteorder))
 
 
