@@ -58,11 +58,8 @@ def test_createthread_beside_pthread() -> None:
     if not shutil.which("strace") or lwp("demo", "createthread", "--beside", "pthread", status=None).returncode:
         pytest.skip("strace can't trace here")
     facts = {row["what"]: row for row in facts_of("createthread", "--beside", "pthread")["calls"]}
-    flags = {
-        module: set(re.findall(r"CLONE_\w+", facts["the thread"][module][0]["call"]))
-        for module in ("threading", "runtime")
-    }
-    assert flags["threading"] == flags["runtime"]
+    stock, ours = (facts["the thread"][module][0]["call"] for module in ("threading", "runtime"))
+    assert {*re.findall(r"CLONE_\w+", stock)} == {*re.findall(r"CLONE_\w+", ours)}
     assert "mmap(" in facts["its memory"]["runtime"][0]["call"]
     assert facts["its end"]["runtime"] == [{"task": "thread", "call": "exit(0)"}]
     assert any("rseq" in call["call"] for call in facts["its first lines"]["threading"])
@@ -103,13 +100,8 @@ def test_threads_that_cannot_be_made_are_an_error_of_one_line(name: str) -> None
         resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, 256 << 20))
         resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "runtime", "demo", name, "--threads", "20"],
-        capture_output=True,
-        text=True,
-        preexec_fn=room_for_a_few,
-        timeout=100,
-    )
+    command = [sys.executable, "-m", "runtime", "demo", name, "--threads", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=room_for_a_few, timeout=100)
     assert done.returncode != 0
     assert "can't start new thread" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -139,13 +131,9 @@ def test_files_a_childs_close_is_the_parents_where_they_share_the_table(private:
 # ---- vm --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("args", "parent_sees"),
-    [((), "hello from parent"), (("--share",), "hello from child")],
-    ids=["copy", "share"],
-)
-def test_vm(args: tuple[str, ...], parent_sees: str) -> None:
-    facts = facts_of("vm", *args)
+@pytest.mark.parametrize("args", [(), ("--share",)], ids=["copy", "share"])
+def test_vm(args: tuple[str, ...]) -> None:
+    facts, parent_sees = facts_of("vm", *args), "hello from child" if args else "hello from parent"
     assert ("CLONE_VM" in facts["flags"]) == bool(args)
     assert facts["before"] == "hello from parent"
     assert facts["child"]["buffer"] == "hello from child"
@@ -188,7 +176,7 @@ def test_tasks_shows_each_tid_and_its_neighbours_word() -> None:
         assert row.rstrip().endswith(f"hello from {(number - 1) % 3}")
 
 
-# ---- cow -------------------------------------------------------------------------------------------------------------
+# ---- models ----------------------------------------------------------------------------------------------------------
 
 
 def test_models_idents_and_tids() -> None:
@@ -219,6 +207,9 @@ def test_models_what_blocks() -> None:
     assert models["green, 1 LWP"]["turns_while_one_blocks"] == 0
     assert models["1:1"]["turns_while_one_blocks"] > 0
     assert models["green, 2 LWPs"]["turns_while_one_blocks"] > 0
+
+
+# ---- cow -------------------------------------------------------------------------------------------------------------
 
 
 def test_cow_has_every_kind_at_every_size() -> None:
@@ -268,14 +259,13 @@ def test_createthread_steps_in_causal_order(life: Any) -> None:
     first: dict[str, float] = {}
     for step in life["steps"]:
         first.setdefault(step["name"], step["us"])
-    chains = [
+    for chain in (
         # the creator, up to the clone
         ["map", "guard", "tcb", "list", "tls", "mask", "clone", "cloned", "join", "cleared", "recycled"],
         # from the clone through the thread to the end
         ["clone", "born", "glibc", "robust", "unmask", "python", "target", "returned", "destructors"],
         ["destructors", "unlist", "exit", "cleared", "recycled"],
-    ]
-    for chain in chains:
+    ):
         times = [first[name] for name in chain]
         assert times == sorted(times), chain
     assert life["steps"][0]["us"] == 0
@@ -302,19 +292,13 @@ def test_createthread_shows_a_join_of_the_main_thread_that_takes_long_as_one_wai
     assert [step["name"] for step in steps].count("join") == 1
 
 
-def test_createthread_has_a_line_of_80_columns_for_each_step(life: Any) -> None:
-    for step in life["steps"]:
-        assert len(step["what"]) <= 34, step
-        assert len(step["why"]) <= 32, step
-
-
 def test_createthread_names_the_thread_of_each_step(life: Any) -> None:
     by_thread = {step["name"] for step in life["steps"] if step["who"] == "thread"}
-    assert by_thread | {"rseq"} == {  # not every glibc has rseq
-        *("born", "glibc", "robust", "rseq", "unmask", "python", "target", "returned"),
-        *("destructors", "unlist", "exit"),
-    }
-    assert all(step["what"] and step["why"] for step in life["steps"])
+    names = "born glibc robust rseq unmask python target returned destructors unlist exit"
+    assert by_thread | {"rseq"} == {*names.split()}  # not every glibc has rseq
+    for step in life["steps"]:  # a line of 80 columns has room for both
+        assert 0 < len(step["what"]) <= 34, step
+        assert 0 < len(step["why"]) <= 32, step
 
 
 def test_createthread_facts_agree_with_each_other(life: Any) -> None:
@@ -327,17 +311,10 @@ def test_createthread_facts_agree_with_each_other(life: Any) -> None:
     assert block[0] <= life["ident"] < block[1]
     assert context["thread_pointer"] == steps["tcb"]["a"] == steps["recycled"]["a"]
     assert stack[0] <= steps["born"]["a"] < stack[1]
-    assert life["kernel"] == {
-        "Name": "createthread",
-        "Tgid": str(life["creator_tid"]),
-        "Pid": str(life["tid"]),
-        "SigBlk": "0" * 16,
-    }
+    tgid, pid = str(life["creator_tid"]), str(life["tid"])
+    assert life["kernel"] == {"Name": "createthread", "Tgid": tgid, "Pid": pid, "SigBlk": "0" * 16}
     assert steps["cloned"]["a"] == life["tid"] != life["creator_tid"]
-
-
-def test_createthread_the_word_is_cleared(life: Any) -> None:
-    steps = {step["name"]: step for step in life["steps"]}
+    # The word is cleared.
     assert steps["join"]["a"] == steps["cleared"]["a"] == life["word"]["address"]
     assert steps["cleared"]["b"] == life["word"]["value"] == 0
 
@@ -399,12 +376,8 @@ def test_tls_only_the_variable_uses_the_general_model() -> None:
         if (symbols := elf.get_section_by_name(".symtab")) is None:
             pytest.skip("the shared object has no symbol table: it is stripped")
         (variable,) = symbols.get_symbol_by_name("variable")
-        relocations = [
-            relocation
-            for name in (".rela.dyn", ".rela.plt")
-            if (section := elf.get_section_by_name(name))
-            for relocation in section.iter_relocations()
-        ]
+        sections = filter(None, map(elf.get_section_by_name, (".rela.dyn", ".rela.plt")))
+        relocations = [relocation for section in sections for relocation in section.iter_relocations()]
         (general,) = (found for found in relocations if found["r_info_type"] in ASKED_FOR)
         (place,) = elf.address_offsets(general["r_offset"] + 8)  # its second word is the place in the module's block
         file.seek(place)
