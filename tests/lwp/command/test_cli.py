@@ -15,6 +15,7 @@ from commands import completed, lwp, python, refusal
 from native_helper import preload
 
 import runtime
+from lwp.terminal.gone import GONE, gone
 
 NEEDS_MATPLOTLIB = pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 
@@ -131,12 +132,24 @@ def test_version() -> None:
     assert lwp("--version").stdout == f"lwp {version()}\n"
 
 
+def as_text(value: object) -> str | None:
+    """The id of a command, a list of words; of what else is given to the test, pytest's own."""
+    return " ".join(value) if isinstance(value, list) else None
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["rum"], "lwp: no command 'rum': did you mean run?\n"),
+        (["benhc"], "lwp: no command 'benhc': did you mean bench?\n"),
+        (["doctr"], "lwp: no command 'doctr': did you mean doctor?\n"),
+        (["demo", "tsl"], "lwp: no demo 'tsl': did you mean tls?\n"),
+        (["xyzzy"], "lwp: no command 'xyzzy': lwp --help lists them\n"),
         (["--nonsense"], "--nonsense"),
         (["nonsense"], "nonsense"),
         (["run"], "SCRIPT"),
+        (["bench", "lock-tyr"], "lwp: no operation 'lock-tyr': did you mean lock-try?\n"),
+        (["bench", "lokc"], "lwp: no operation 'lokc': did you mean lock?\n"),
         (["run", "--nonsense", "x.py"], "--nonsense"),
         (["run", "--stack-size", "31K", "x.py"], "at least"),
         (["run", "--stack-size", "9999999999G", "x.py"], "address space"),
@@ -147,12 +160,10 @@ def test_version() -> None:
         (["run", "--live", "x.py"], "--live is gone: lwp top PID"),
         (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "-u", "x.py"], "options of python go before: python -u -m runtime run x.py"),
-        (
-            ["run", "--report", "-X", "dev", "x.py"],
-            "options of python go before: python -X dev -m runtime run --report x.py",
-        ),
+        (["run", "--report", "-X", "dev", "x.py"], "before: python -X dev -m runtime run --report x.py"),
         (["doctor", "x"], "unexpected extra argument"),
     ],
+    ids=as_text,
 )
 def test_errors_are_one_line(arguments: list[str], says: str) -> None:
     said = refusal(lwp(*arguments, status=2))
@@ -180,6 +191,13 @@ def test_an_option_behind_the_script_is_the_scripts(
     assert bool(said) == ("behind x.py goes to the program" in done.stderr)
 
 
+@pytest.mark.parametrize(("command", "option"), [(command, option) for command in GONE for option in GONE[command]])
+def test_an_option_that_was_taken_away(command: str, option: str) -> None:
+    """What serves instead is said."""
+    for words in ([option], [option, "x.py"], [f"{option}=x", "x.py"]):
+        assert refusal(lwp(command, *words, status=2)) == f"lwp: {gone(command, option)}\n"
+
+
 def test_an_option_behind_a_module_that_refuses_it() -> None:
     said = "behind -m json.tool goes to the program; if lwp is meant: lwp run --watchdog 5 -m json.tool"
     assert said in lwp("run", "-m", "json.tool", "--watchdog", "5", status=2).stderr
@@ -195,26 +213,6 @@ def test_help_has_few_options_under_headings() -> None:
     assert [head.split()[0] for head in heads if head != "Options"] == ["Run", "See", "Find", "Study"]
 
 
-@pytest.mark.parametrize(
-    ("words", "kind", "meant"),
-    [
-        (["rum"], "command", "run"),
-        (["benhc"], "command", "bench"),
-        (["doctr"], "command", "doctor"),
-        (["demo", "tsl"], "demo", "tls"),
-        (["bench", "lock-tyr"], "operation", "lock-try"),
-        (["bench", "lokc"], "operation", "lock"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
-)
-def test_a_name_that_was_nearly_written(words: list[str], kind: str, meant: str) -> None:
-    assert refusal(lwp(*words, status=2)) == f"lwp: no {kind} {words[-1]!r}: did you mean {meant}?\n"
-
-
-def test_a_command_like_no_other() -> None:
-    assert refusal(lwp("xyzzy", status=2)) == "lwp: no command 'xyzzy': lwp --help lists them\n"
-
-
 PRINTING = [["--help"], ["--version"], ["run", "--help"], ["doctor"], ["doctor", "--json"], ["tls"]]
 PRINTING += [["tls", "--threads", "2", "--json"], ["demo"], ["demo", "vm"], ["bench", "--list"]]
 PRINTING += [["bench", "--quick", "lock-try"]]
@@ -223,7 +221,7 @@ PRINTING += [["bench", "--quick", "lock-try"]]
 @pytest.mark.parametrize(
     ("arguments", "unbuffered"),
     [*((words, "") for words in PRINTING), (["tls"], "1")],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+    ids=as_text,
 )
 def test_a_full_disk_is_reported_in_a_line(arguments: list[str], unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
@@ -281,13 +279,7 @@ def test_completion(words: list[str], offered: list[str]) -> None:
 
 # ---- --json ----------------------------------------------------------------------------------------------------------
 
-WITH_JSON = [
-    ["doctor"],
-    ["tls"],
-    ["tls", "--variables", "libc"],
-    ["demo", "vm"],
-    ["bench", "--quick", "lock-try"],
-]
+WITH_JSON = [["doctor"], ["tls"], ["tls", "--variables", "libc"], ["demo", "vm"], ["bench", "--quick", "lock-try"]]
 
 
 @pytest.mark.parametrize("command", WITH_JSON, ids=" ".join)
