@@ -11,10 +11,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -28,19 +27,17 @@ RUN = ["-m", "runtime", "run"]
 
 
 def needs(package: str) -> pytest.MarkDecorator:
-    try:
-        distribution(package)
-    except PackageNotFoundError:
-        return pytest.mark.skip(reason=f"not installed: {package}")
-    return pytest.mark.skipif(False, reason="")
+    missing = not list(distributions(name=package))
+    return pytest.mark.skipif(missing, reason=f"not installed: {package}")
 
 
 @contextmanager
-def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python with pipes; at the end nothing of it is left."""
+def running(program: str, command: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python with pipes, in the folder, where the program is program.py; at the end nothing of it is left."""
+    (folder / "program.py").write_text(program)
     process = subprocess.Popen(
         [sys.executable, *command],
-        cwd=cwd,
+        cwd=folder,
         env=environment(PYTHONUNBUFFERED="1"),
         text=True,
         stdin=subprocess.PIPE,
@@ -55,33 +52,28 @@ def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[str]]:
             process.communicate(timeout=10)  # a debugger's helper that inherits the pipes ends a little later
 
 
-def write(folder: Path, text: str) -> str:
-    (folder / "program.py").write_text(textwrap.dedent(text))
-    return "program.py"
-
-
 # ---- profilers -------------------------------------------------------------------------------------------------------
 
 SLEEPERS = """
-    import threading
+import threading
 
-    def sleeps():
-        up.release()
-        done.wait()
+def sleeps():
+    up.release()
+    done.wait()
 
-    up, done = threading.Semaphore(0), threading.Event()
-    threads = [threading.Thread(target=sleeps, name=name) for name in (None, "sleeper")]
-    for thread in threads:
-        thread.start()
-        up.acquire()
-    print("ready")
-    input()
-    done.set()
+up, done = threading.Semaphore(0), threading.Event()
+threads = [threading.Thread(target=sleeps, name=name) for name in (None, "sleeper")]
+for thread in threads:
+    thread.start()
+    up.acquire()
+print("ready")
+input()
+done.set()
 """
 
 
 def names_in_dump(python: list[str], folder: Path) -> list[str]:
-    with running([*python, write(folder, SLEEPERS)], folder) as process:
+    with running(SLEEPERS, [*python, "program.py"], folder) as process:
         assert process.stdout.readline() == "ready\n"
         tool = Path(sys.executable).with_name("py-spy")
         dump = subprocess.run(
@@ -101,20 +93,20 @@ def test_py_spy_names_all_threads(tmp_path: Path) -> None:
 
 
 TRACKED = """
-    import threading, memray
+import threading, memray
 
-    def allocates():
-        kept.append(bytes(3 << 20))
+def allocates():
+    kept.append(bytes(3 << 20))
 
-    kept = []
-    with memray.Tracker("records"):
-        threads = [threading.Thread(target=allocates, name="allocates"), threading.Thread(target=allocates)]
-        for thread in threads:
-            thread.start()
-            thread.join()
-    for record in memray.FileReader("records").get_high_watermark_allocation_records(merge_threads=False):
-        if 3 << 20 < record.size < 4 << 20:  # and not a stack
-            print(record.thread_name)
+kept = []
+with memray.Tracker("records"):
+    threads = [threading.Thread(target=allocates, name="allocates"), threading.Thread(target=allocates)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+for record in memray.FileReader("records").get_high_watermark_allocation_records(merge_threads=False):
+    if 3 << 20 < record.size < 4 << 20:  # and not a stack
+        print(record.thread_name)
 """
 
 
@@ -122,7 +114,7 @@ TRACKED = """
 @pytest.mark.parametrize("python", [[], RUN], ids=["stock", "runtime"])
 def test_memray_knows_which_thread_allocates(python: list[str], tmp_path: Path) -> None:
     """Its Tracker puts descriptors at Thread's `_name` and `_ident`, where the class may have nothing."""
-    with running([*python, write(tmp_path, TRACKED)], tmp_path) as process:
+    with running(TRACKED, [*python, "program.py"], tmp_path) as process:
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
     assert sorted(out.splitlines()) == ["Thread-1 (allocates)", "allocates"]
@@ -131,28 +123,28 @@ def test_memray_knows_which_thread_allocates(python: list[str], tmp_path: Path) 
 # ---- debuggers -------------------------------------------------------------------------------------------------------
 
 DEBUGGED = """
-    import sys
-    {imports}
+import sys
+{imports}
 
-    def work():
-        stop = True
-        return stop
+def work():
+    stop = True
+    return stop
 
-    def waits():
-        go.acquire()
-        work()
+def waits():
+    go.acquire()
+    work()
 
-    go = threading.Semaphore(0)
-    earlier = {Thread}(target=waits, name="earlier")
-    earlier.start()
-    print("ready")
-    input()
-    later = {Thread}(target=work, name="later")
-    later.start()
-    later.join()
-    go.release()
-    earlier.join()
-    print("end")
+go = threading.Semaphore(0)
+earlier = {Thread}(target=waits, name="earlier")
+earlier.start()
+print("ready")
+input()
+later = {Thread}(target=work, name="later")
+later.start()
+later.join()
+go.release()
+earlier.join()
+print("end")
 """
 KINDS = {
     "run": "import threading",
@@ -185,9 +177,9 @@ def breakpoints_are_hit(
     folder: Path, kind: str, command: Callable[[int, str], list[str]], attach: Callable[[int, int], None] | None = None
 ) -> None:
     text = DEBUGGED.format(imports=KINDS[kind], Thread="runtime.Thread" if kind == "Thread" else "threading.Thread")
-    program, port = folder / write(folder, text), free_port()
-    line = program.read_text().splitlines().index("    stop = True") + 1
-    with running(command(port, str(program)), folder) as process:
+    program, port = folder / "program.py", free_port()
+    line = text.splitlines().index("    stop = True") + 1
+    with running(text, command(port, str(program)), folder) as process:
         if attach:
             assert process.stdout.readline() == "ready\n"
             attach(port, process.pid)
@@ -205,24 +197,22 @@ def breakpoints_are_hit(
         assert (process.returncode, out.splitlines()[-1]) == (0, "end"), err
 
 
+def listening(port: int) -> list[str]:
+    """The words before a program that waits for its debugger."""
+    return ["-m", "debugpy", "--listen", str(port), "--wait-for-client"]
+
+
 @needs("debugpy")
 @pytest.mark.parametrize("kind", KINDS)
 def test_breakpoints_of_a_debugger_that_came_first(kind: str, tmp_path: Path) -> None:
     """It has replaced threading's starter when the runtime is imported: the threads are left to it."""
-    run = ["-m", "runtime", "run"] if kind == "run" else []
-
-    def command(port: int, program: str) -> list[str]:
-        return ["-m", "debugpy", "--listen", str(port), "--wait-for-client", *run, program]
-
-    breakpoints_are_hit(tmp_path, kind, command)
+    run = RUN if kind == "run" else []
+    breakpoints_are_hit(tmp_path, kind, lambda port, program: [*listening(port), *run, program])
 
 
 @needs("debugpy")
 def test_breakpoints_of_a_debugger_that_the_runtime_runs(tmp_path: Path) -> None:
-    def command(port: int, program: str) -> list[str]:
-        return [*RUN, "-m", "debugpy", "--listen", str(port), "--wait-for-client", program]
-
-    breakpoints_are_hit(tmp_path, "run", command)
+    breakpoints_are_hit(tmp_path, "run", lambda port, program: [*RUN, *listening(port), program])
 
 
 @needs("debugpy")
