@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -100,6 +101,23 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr
+
+
+def interrupted(stream: str, begins: str, *arguments: object, **variables: str) -> list[str]:
+    """The lines that `python -m` with these arguments prints; once one of this stream begins so, Ctrl-C comes."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    with subprocess.Popen(
+        command, env=environment(**variables), stdout=-1, stderr=-1, text=True, start_new_session=True
+    ) as process:
+        lines = []
+        for line in iter(getattr(process, stream).readline, ""):
+            lines.append(line.rstrip("\n"))
+            if line.startswith(begins):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        shown, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    return [*lines, *shown.splitlines()]
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def needs_gil(why: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(FREE_THREADED, reason=f"without a GIL {why}")
 
 
+needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
 needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: the extra lint")
 #: runtime/native/python/threads/wake.c: a thread defers wake-ups, and dozes, after turns of 50 microseconds at most.
 needs_fast_turns = pytest.mark.skipif(SLOW > 1, reason="a turn takes longer than a wake-up is deferred for")

@@ -16,7 +16,7 @@ from typing import Any
 
 import checkout
 import pytest
-from commands import environment, lwp, python, refusal
+from commands import environment, interrupted, lwp, python, refusal
 from conftest import Child
 
 from runtime import limits
@@ -189,23 +189,11 @@ def test_only_a_machine_with_few_tasks_left_excuses(
 @pytest.mark.slow
 def test_ctrl_c_leaves_what_was_done_so_far(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "stress", "--only", "lock,timers,rlock", "--seed", "5"]
-    with subprocess.Popen(
-        [*command, "--seconds", "12", "--json", str(report)],
-        env=environment(**checkout.environment()),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline().startswith("seed 5, 3 mixes, 4.0 s each")
-        assert process.stdout.readline().startswith("lock ")
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        shown, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
-    assert re.fullmatch(r"stopped: 1 of 3 mixes, [\d,]+ operations, 0 failures, seed 5\n", shown)
+    command = ("stress", "--only", "lock,timers,rlock", "--seed", "5", "--seconds", "12", "--json", report)
+    first, lock, last = interrupted("stdout", "lock ", *command, **checkout.environment())
+    assert first.startswith("seed 5, 3 mixes, 4.0 s each")
+    assert lock.startswith("lock ")
+    assert re.fullmatch(r"stopped: 1 of 3 mixes, [\d,]+ operations, 0 failures, seed 5", last)
     found = json.loads(report.read_text())
     assert found["stopped"] is True
     assert found["mixes"]["lock"] > 0 == found["mixes"]["timers"]
@@ -216,7 +204,6 @@ def test_a_lock_of_the_interpreters_is_told_from_ours(child: Child) -> None:
 
     def program() -> None:
         import _thread
-        import signal
 
         from runtime import sync
         from stress._limits import sleeps_in_semaphore

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import mmap
 import os
@@ -23,6 +22,7 @@ import pytest
 from checkout import bench, environment
 from commands import refusal
 from conftest import FREE_THREADED, Child
+from this_machine import needs_matplotlib
 
 from bench import serving
 from bench.load import run as run_load
@@ -313,7 +313,7 @@ def test_green_threads_alone(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@needs_matplotlib
 @pytest.mark.slow
 def test_plot(tmp_path: Path) -> None:
     picture = tmp_path / "io.svg"
@@ -324,7 +324,7 @@ def test_plot(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"picture: {picture}"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@needs_matplotlib
 def test_the_picture_says_what_it_shows(child: Child) -> None:
     def program() -> None:
         from bench import io, serving

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
 import platform
@@ -13,11 +12,10 @@ from pathlib import Path
 import pytest
 from commands import completed, lwp, python, refusal
 from native_helper import preload
+from this_machine import needs_matplotlib
 
 import runtime
 from lwp.terminal.gone import GONE, gone
-
-NEEDS_MATPLOTLIB = pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
 
 
 def test_importing_the_library_imports_no_program() -> None:
@@ -331,7 +329,7 @@ PROGRAM = "import os, threading\nthread = threading.Thread(target=int); thread.s
         (["demo", "createthread", "--html", "x.html"], "x.html"),
         (["run", "--trace", "x.html", "-c", PROGRAM], "x.html"),
         (["explore", "--html", "x.html", "x.py::test"], "x.html"),
-        pytest.param(["demo", "cow", "--max-mb", "10", "--plot", "x.png"], "x.png", marks=NEEDS_MATPLOTLIB),
+        pytest.param(["demo", "cow", "--max-mb", "10", "--plot", "x.png"], "x.png", marks=needs_matplotlib),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else value,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import resource
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from child_programs import in_child
 from commands import lwp, refusal
-from this_machine import TREE
+from this_machine import TREE, needs_matplotlib
 from traced_calls import under_strace
 
 from lwp.native import _tools
@@ -242,7 +241,7 @@ def test_cow_shows_a_row_for_each_size() -> None:
         assert word in text
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="matplotlib is not there")
+@needs_matplotlib
 def test_cow_plot_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--plot" in refusal(demo("cow", "--max-mb", "10", "--plot", str(tmp_path / "missing/cow.png"), status=2))
 
