@@ -22,4 +22,22 @@ def environment(site: Path | None = None) -> dict[str, str]:
 def bench(
     *args: str, site: Path | None = None, status: int | None = 0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    return python("-m", "bench", *args, status=status, timeout=100, **environment(site), **variables)
+    """If it succeeds it says nothing on standard error."""
+    done = python("-m", "bench", *args, status=status, timeout=100, **environment(site), **variables)
+    assert status != 0 or done.stderr == "", done.stderr
+    return done
+
+
+def with_site(folder: Path, code: str, *args: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """`bench` where each Python begins with that code."""
+    (folder / "sitecustomize.py").write_text(code)
+    return bench(*args, site=folder, status=status)
+
+
+def hiding(*modules: str) -> str:
+    """Code with which no package with one of these modules is installed."""
+    return (
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name in {modules} else find(name, *rest)\n"
+    )

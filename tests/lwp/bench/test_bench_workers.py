@@ -21,7 +21,6 @@ pytestmark = [
 @pytest.mark.skipif(find_spec("flask") is None, reason="Flask is not installed")
 def test_each_worker_that_is_there() -> None:
     done = bench("workers", "--connections", "3", "--seconds", "0.05", "--rounds", "2", "--json")
-    assert done.stderr == ""
     data = json.loads(done.stdout)
     assert [result["name"] for result in data["results"]] == ["compute-3", "sleep-3"]
     workers = ["gthread", *["gevent"] * bool(find_spec("gevent")), "lwp_gunicorn.Worker"]
@@ -34,7 +33,6 @@ def test_each_worker_that_is_there() -> None:
 
 def test_each_package_that_is_there() -> None:
     done = bench("programs", "--connections", "3", "--seconds", "0.05", "--rounds", "2", "--json")
-    assert done.stderr == ""
     data = json.loads(done.stdout)
     missing = {one["vs"] for one in data["missing"]}
     assert missing >= {name for name in PACKAGES if not find_spec(name)}
