@@ -40,15 +40,9 @@ def python(
 
     Another exit status than `status` fails the test; None: any is right.
     """
+    command, env = [sys.executable, *map(str, arguments)], environment(**variables)
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**variables),
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=timeout,
-        check=False,
+        command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False
     )
     assert status in (None, done.returncode), f"{done.stdout}{done.stderr}"
     return done
@@ -127,13 +121,9 @@ def ready(folder: Path, program: str, *command: str, **variables: str) -> Iterat
     command: of the interpreter, in the folder, where the program is program.py.
     """
     (folder / "program.py").write_text(program)
+    words, env = [sys.executable, *command], environment(**variables)
     with subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment(**variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        words, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout.readline() == "ready\n"
@@ -149,13 +139,9 @@ def told(folder: Path, program: str, last: str, *command: str, **variables: str)
     """
     (folder / "program.py").write_text(program)
     said = []
+    words, env = [sys.executable, *command, "program.py"], environment(PYTHONUNBUFFERED="1", **variables)
     with subprocess.Popen(
-        [sys.executable, *command, "program.py"],
-        cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1", **variables),
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        words, cwd=folder, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         for line in process.stderr:
             said.append(line)

@@ -81,13 +81,8 @@ class Thread:
 
 @contextmanager
 def waiting() -> Iterator[tuple[int, Seen]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment(PYTHONFAULTHANDLER=""),
-    )
+    command, env = [sys.executable, "-c", WAITING], environment(PYTHONFAULTHANDLER="")
+    process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
     try:
         assert process.stdout
         yield process.pid, json.loads(process.stdout.readline())

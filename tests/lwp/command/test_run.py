@@ -23,19 +23,9 @@ RUN = [sys.executable, "-m", "runtime", "run"]
 
 def execute(command: list[str], cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     # The tests' own sys.path, so that `runtime` is found as it is here, installed or not.
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        input=stdin,
-        env={
-            **{name: os.environ[name] for name in os.environ if not name.startswith("PYTHON")},
-            "PYTHONPATH": path,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    return subprocess.run(command, cwd=cwd, input=stdin, env=env, capture_output=True, text=True, timeout=60)
 
 
 @dataclass

@@ -216,16 +216,9 @@ SLOW_WAYS = {name: ("", dict[str, str](), options) for name, options in TOOLS.it
 
 
 def outcome(command: list[str], folder: Path, **variables: str) -> tuple[str, int]:
+    env = environment(XDG_RUNTIME_DIR=str(folder / "run"), **variables)
     done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(XDG_RUNTIME_DIR=str(folder / "run"), **variables),
-        umask=0,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        command, cwd=folder, env=env, umask=0, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
     )
     assert "Fatal" not in done.stderr, done.stderr
     return done.stdout, done.returncode

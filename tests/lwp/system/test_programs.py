@@ -33,11 +33,8 @@ PATIENCE = 90  # seconds for a start, an answer or an end: a limit for hangs
 RUN = ["-m", "runtime", "run"]
 CHAOS = [*RUN, "--chaos", "1"]
 on_each = pytest.mark.parametrize("python", [[], RUN, CHAOS], ids=["stock", "runtime", "chaos"])  # before the program
-on_all = pytest.mark.parametrize(
-    "python",
-    [[], RUN, CHAOS, [*RUN, "--green"], [*CHAOS, "--green"]],
-    ids=["stock", "runtime", "chaos", "green", "green chaos"],
-)
+ON_ALL = {"stock": [], "runtime": RUN, "chaos": CHAOS, "green": [*RUN, "--green"], "green chaos": [*CHAOS, "--green"]}
+on_all = pytest.mark.parametrize("python", ON_ALL.values(), ids=ON_ALL)
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -53,16 +50,10 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def running(command: list[str], cwd: Path, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The program and the file with what it prints; at the end nothing of it is left."""
-    log = cwd / "log"
+    log, words, env = cwd / "log", [sys.executable, *command], environment(**more)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=cwd,
-            env=environment(**more),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
+            words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
     try:
         yield process, log
@@ -101,13 +92,8 @@ def get(port: int, path: str = "") -> str:
 
 def client(program: str, *arguments: str, python: list[str] | None = None, **more: str) -> list[str]:
     """The lines that a program of ours prints, which talks with the one that is tested; it runs on stock threads."""
-    done = subprocess.run(
-        [sys.executable, *(python or []), HERE / program, *arguments],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-    )
+    command = [sys.executable, *(python or []), HERE / program, *arguments]
+    done = subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -161,21 +147,9 @@ def test_primitives_after_a_greenlet_library_patches_threading(python: list[str]
     command = [*python, str(HERE / "greenlets.py"), library]
     with running(command, tmp_path, PYTHONWARNINGS="ignore") as (process, log):  # eventlet says that it is deprecated
         assert process.wait(PATIENCE) == 0
-    assert log.read_text() == "".join(
-        f"{line}\n"
-        for line in (
-            "queue False",
-            "condition True",
-            "barrier 0",
-            "semaphore True",
-            "bounded True",
-            "event True",
-            "rlock [] ['in']",
-            "timer ['rang']",
-            "pool [1, 2, 3]",
-            "names ['another']",
-        )
-    )
+    says = ["queue False", "condition True", "barrier 0", "semaphore True", "bounded True", "event True"]
+    says += ["rlock [] ['in']", "timer ['rang']", "pool [1, 2, 3]", "names ['another']"]
+    assert log.read_text() == "".join(f"{line}\n" for line in says)
 
 
 def ask_django(port: int, *kinds: str) -> None:
@@ -218,10 +192,8 @@ def test_django_asgi(python: list[str], tmp_path: Path) -> None:
 def test_celery_with_threads(python: list[str], tmp_path: Path) -> None:
     folder = {"CELERY_FOLDER": str(tmp_path)}
     options = ["-P", "threads", "-c", "4", "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    with running([*python, "-m", "celery", "-A", "celery_tasks", "worker", *options], tmp_path, **folder) as (
-        worker,
-        log,
-    ):
+    command = [*python, "-m", "celery", "-A", "celery_tasks", "worker", *options]
+    with running(command, tmp_path, **folder) as (worker, log):
         until(lambda: "ready." in log.read_text(), worker)
         assert client("celery_client.py", **folder) == [str(sum(n * n for n in range(24))), "as it should"]
         assert end(worker) == 0
@@ -258,13 +230,8 @@ def postgres() -> Iterator[dict[str, str]]:
             shutil.chown(folder, user)
 
         def run(*command: str) -> None:
-            done = subprocess.run(
-                [folders[-1] / command[0], "-D", f"{folder}/data", *command[1:]],
-                user=user,
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                timeout=PATIENCE,
-            )
+            words = [folders[-1] / command[0], "-D", f"{folder}/data", *command[1:]]
+            done = subprocess.run(words, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=PATIENCE)
             assert done.returncode == 0
 
         run("initdb", "-U", "tester", "-A", "trust", "--no-sync")

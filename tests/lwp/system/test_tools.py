@@ -35,15 +35,8 @@ def needs(package: str) -> pytest.MarkDecorator:
 def running(program: str, command: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A Python with pipes, in the folder, where the program is program.py; at the end nothing of it is left."""
     (folder / "program.py").write_text(program)
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1"),
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    words, env = [sys.executable, *command], environment(PYTHONUNBUFFERED="1")
+    process = subprocess.Popen(words, cwd=folder, env=env, text=True, stdin=-1, stdout=-1, stderr=-1)  # -1: a pipe
     try:
         yield process
     finally:
