@@ -47,16 +47,12 @@ def tool(name: str, *arguments: str | Path, status: int = 0, **variables: str) -
     ids=lambda path: path.name,
 )
 def test_outputs_match_the_commands_above_them(document: Path) -> None:
-    for program, command in [
-        ("strace", "python tools/system_calls.py"),
-        ("strace", "strace "),
-        ("gdb", "gdb "),
-        ("objdump", "objdump "),
-        ("cc", "cc "),
-    ]:
-        if f"\n{command}" in document.read_text() and not shutil.which(program):
+    text = document.read_text()
+    for program in ("strace", "gdb", "objdump", "cc"):
+        traces = program == "strace" and "\npython tools/system_calls.py" in text
+        if (traces or f"\n{program} " in text) and not shutil.which(program):
             pytest.skip(f"{program} is not installed")
-    if "\ngdb " in document.read_text() and ROOT.name == "site-packages":
+    if "\ngdb " in text and ROOT.name == "site-packages":
         pytest.skip("a wheel has no debug information")
     if document.name == "performance.md" and FREE_THREADED:
         pytest.skip("without a GIL a start and a join make other system calls than those it shows")
@@ -199,12 +195,21 @@ def test_check_finds_figures_that_are_out_of_date(tmp_path: Path) -> None:
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    """tools/reference.py."""
+def imported(name: str) -> Any:
+    """A module of tools/."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TREE / "tools")
-        return importlib.import_module("reference")
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    return imported("reference")
+
+
+@pytest.fixture(scope="module")
+def exercise() -> ModuleType:
+    return imported("exercise")
 
 
 def described(reference: ModuleType, folder: Path, packages: Iterable[str], modules: list[str]) -> dict[str, Any]:
@@ -300,19 +305,12 @@ def test_the_picture_and_the_text_refer_to_lines_of_the_timeline() -> None:
     assert all(int(number) in lines for numbers in cited for number in numbers if number)
 
 
-def exercise() -> ModuleType:
-    """tools/exercise.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TREE / "tools")
-        return importlib.import_module("exercise")
-
-
-def test_changes_that_the_exercises_ask_for_fit() -> None:
+def test_changes_that_the_exercises_ask_for_fit(exercise: ModuleType) -> None:
     """As tools/exercise.py makes them, from the blocks of the document."""
-    changes = [found.change for found in exercise().exercises() if found.change]
+    changes = [found.change for found in exercise.exercises() if found.change]
     assert len(changes) == STORY.read_text().count("```diff\n")
     for change in changes:
-        for path, text in exercise().changed(change, TREE).items():
+        for path, text in exercise.changed(change, TREE).items():
             assert text != path.read_text()
 
 
@@ -333,18 +331,18 @@ int second(void)
 """
 
 
-def test_a_change_is_made_in_the_function_that_it_names(tmp_path: Path) -> None:
+def test_a_change_is_made_in_the_function_that_it_names(exercise: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "some.c").write_text(SOURCE)
     change = "--- some.c: second()\n     int n = 1;\n+    n = 2;\n-    return n;\n+    return 3;\n"
-    (text,) = exercise().changed(change, tmp_path).values()
+    (text,) = exercise.changed(change, tmp_path).values()
     assert text == SOURCE.removesuffix("    return n;\n}\n") + "    n = 2;\n    return 3;\n}\n"
 
 
 @pytest.mark.parametrize("line", ["-    return n;", "     return 3;"], ids=["elsewhere", "nowhere"])
-def test_a_change_that_does_not_fit_is_refused(tmp_path: Path, line: str) -> None:
+def test_a_change_that_does_not_fit_is_refused(line: str, exercise: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "some.c").write_text(SOURCE)
-    with pytest.raises(exercise().Failed, match="no such line"):
-        exercise().changed(f"--- some.c: first()\n{line}\n", tmp_path)
+    with pytest.raises(exercise.Failed, match="no such line"):
+        exercise.changed(f"--- some.c: first()\n{line}\n", tmp_path)
 
 
 def test_an_exercise_shows_what_its_change_does_and_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -36,8 +36,8 @@ class Server:
     def get(self, path: str = "") -> str:
         return get(self.port, path)
 
-    def connection(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+    def connection(self) -> closing[HTTPConnection]:
+        return closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE))
 
     def socket(self, sent: bytes = b"") -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
@@ -56,6 +56,18 @@ def served(folder: Path, *options: str, app: str = "worker_app:app", **variables
         yield server
 
 
+def has_ended(process: int) -> bool:
+    return not os.path.exists(f"/proc/{process}")
+
+
+def is_refused(server: Server) -> bool:
+    try:
+        server.socket().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def ask(connection: HTTPConnection, path: str, method: str = "GET", **more: Any) -> tuple[HTTPResponse, bytes]:
     connection.request(method, path, **more)
     response = connection.getresponse()
@@ -68,10 +80,9 @@ def head(path: str, *lines: str) -> bytes:
 
 def test_a_connection_is_kept_and_its_thread_is_green(tmp_path: Path) -> None:
     with served(tmp_path, LWP_TIME_SLICE="0") as server:
-        connection = server.connection()
-        ports = [ask(connection, "/port")[1] for _ in range(3)]
-        process, lwp = ask(connection, "/lwp")[1].split()
-        connection.close()
+        with server.connection() as connection:
+            ports = [ask(connection, "/port")[1] for _ in range(3)]
+            process, lwp = ask(connection, "/lwp")[1].split()
         assert len(set(ports)) == 1
         assert process == lwp
         assert end(server.process) == 0
@@ -122,16 +133,15 @@ def test_a_slow_head_ends_the_connection(tmp_path: Path) -> None:
 def test_bodies(tmp_path: Path) -> None:
     large = os.urandom(1 << 16) * 128
     with served(tmp_path) as server:
-        connection = server.connection()
-        assert ask(connection, "/echo", "POST", body=large)[1] == large
-        chunks = (large[at : at + 100_000] for at in range(0, len(large), 100_000))
-        assert ask(connection, "/echo", "POST", body=chunks, encode_chunked=True)[1] == large
-        response, parts = ask(connection, "/parts/1000")
-        assert response.getheader("Transfer-Encoding") == "chunked"
-        assert parts.split(b",") == [*(b"%d" % part for part in range(1000)), b""]
-        assert ask(connection, "/", "HEAD")[1] == b""
-        assert ask(connection, "/echo", "POST", body=b"")[1] == b""
-        connection.close()
+        with server.connection() as connection:
+            assert ask(connection, "/echo", "POST", body=large)[1] == large
+            chunks = (large[at : at + 100_000] for at in range(0, len(large), 100_000))
+            assert ask(connection, "/echo", "POST", body=chunks, encode_chunked=True)[1] == large
+            response, parts = ask(connection, "/parts/1000")
+            assert response.getheader("Transfer-Encoding") == "chunked"
+            assert parts.split(b",") == [*(b"%d" % part for part in range(1000)), b""]
+            assert ask(connection, "/", "HEAD")[1] == b""
+            assert ask(connection, "/echo", "POST", body=b"")[1] == b""
         with server.socket(head("/echo", "Content-Length: 5", "Expect: 100-continue")) as client:
             assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
             client.sendall(b"hello")
@@ -142,9 +152,8 @@ def test_an_application_that_fails(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         worker = server.get()
         for path in ("/raise", "/exit"):
-            connection = server.connection()
-            assert ask(connection, path)[0].status == 500
-            connection.close()
+            with server.connection() as connection:
+                assert ask(connection, path)[0].status == 500
         assert server.get() == worker
 
 
@@ -163,18 +172,17 @@ def test_clients_that_leave_give_back_their_places(tmp_path: Path) -> None:
 def test_limits(option: str, tmp_path: Path) -> None:
     with served(tmp_path, option, "3") as server, ThreadPoolExecutor(30) as pool:
         assert list(pool.map(lambda _: server.get("together/3"), range(30))) == ["all"] * 30
-        response, _ = ask(server.connection(), "/")
-        assert response.getheader("X-Most") == "3"
+        with server.connection() as connection:
+            assert ask(connection, "/")[0].getheader("X-Most") == "3"
 
 
 def keep_asking(server: Server, until_done: Callable[[], bool]) -> set[int]:
     """The workers that have answered on kept and on new connections; an error is raised."""
     workers = set()
-    connection = server.connection()
-    while not until_done():
-        workers.add(int(ask(connection, "/")[1]))
-        workers.add(int(server.get()))
-    connection.close()
+    with server.connection() as connection:
+        while not until_done():
+            workers.add(int(ask(connection, "/")[1]))
+            workers.add(int(server.get()))
     return workers
 
 
@@ -210,10 +218,6 @@ from worker_app import app
         assert "rror" not in server.log.read_text()
 
 
-def has_ended(process: int) -> bool:
-    return not os.path.exists(f"/proc/{process}")
-
-
 def test_the_end_waits_for_requests(tmp_path: Path) -> None:
     with served(tmp_path, "--graceful-timeout", "300") as server, ThreadPoolExecutor(1) as pool:
         held = pool.submit(server.get, "hold/it")
@@ -230,22 +234,11 @@ def test_the_end_waits_for_requests(tmp_path: Path) -> None:
 
 def test_the_end_does_not_wait_for_kept_connections(tmp_path: Path) -> None:
     """It takes requests on them for two seconds."""
-    with served(tmp_path, "--keep-alive", "300", "--graceful-timeout", "300") as server:
-        kept = [server.connection() for _ in range(2)]
-        for connection in kept:
+    with served(tmp_path, "--keep-alive", "300", "--graceful-timeout", "300") as server, ExitStack() as kept:
+        for _ in range(2):
+            connection = kept.enter_context(server.connection())
             assert ask(connection, "/")[0].getheader("Connection") != "close"
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 0
-        for connection in kept:
-            connection.close()
-
-
-def is_refused(server: Server) -> bool:
-    try:
-        server.socket().close()
-    except ConnectionRefusedError:
-        return True
-    return False
+        assert end(server.process) == 0
 
 
 def test_the_end_does_not_wait_for_ever(tmp_path: Path) -> None:
@@ -265,9 +258,8 @@ def test_max_requests(tmp_path: Path) -> None:
     workers: set[int] = set()
 
     def three_have_answered() -> bool:
-        connection = server.connection()
-        workers.update(int(ask(connection, "/")[1]) for _ in range(10))
-        connection.close()
+        with server.connection() as connection:
+            workers.update(int(ask(connection, "/")[1]) for _ in range(10))
         return len(workers) >= 3
 
     with served(tmp_path, *options) as server:
