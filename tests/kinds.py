@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -75,22 +77,15 @@ def on_a_scheduler(test: Callable[[], object]) -> None:
 
 def both(test: Callable[..., object]) -> Callable[..., None]:
     """The test twice: in the main thread, whose groups are of LWPs, and in a green one; besides its parametrization."""
-    marks = getattr(test, "pytestmark", [])
-    names = [name for mark in marks if mark.name == "parametrize" for name in mark.args[0].replace(" ", "").split(",")]
 
-    def run(on: Callable[[Callable[[], object]], None], **given: Any) -> None:
+    @functools.wraps(test)
+    def made(on: Callable[[Callable[[], object]], None], **given: Any) -> None:
         on(lambda: test(**given))
 
-    arguments = ", ".join([*names, "on"])
-    call = ", ".join(["on", *(f"{name}={name}" for name in names)])
-    scope: dict[str, Any] = {"run": run}
-    exec(f"def {test.__name__}({arguments}):\n    run({call})", scope)
-    made: Any = scope[test.__name__]
-    made.__module__, made.__doc__, made.pytestmark = test.__module__, test.__doc__, list(marks)
-    parametrized: Callable[..., None] = pytest.mark.parametrize(
-        "on", [directly, on_a_scheduler], ids=["lwps", "green"]
-    )(made)
-    return parametrized
+    names = (*inspect.signature(test).parameters, "on")
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    made.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+    return pytest.mark.parametrize("on", [directly, on_a_scheduler], ids=["lwps", "green"])(made)
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -17,13 +17,6 @@ class TlsModule(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_size_t) for name in ("id", "image", "image_size", "size", "align", "here")]
 
-    id: int
-    image: int
-    image_size: int
-    size: int
-    align: int
-    here: int
-
 
 class NativeHelper:
     """tests/helpers, compiled: helper.c loaded as `lib`, the others by path, for tests that dlopen them."""
@@ -71,9 +64,9 @@ class NativeHelper:
             pytest.skip("no C++ compiler")
         return str(self._compile(source, compiler=compiler))
 
-    def modules(self) -> dict[int, TlsModule]:
+    def modules(self) -> dict[int, Any]:
         """Every loaded module with thread-local storage, by module id."""
-        found = (TlsModule * 256)()
+        found: Any = (TlsModule * 256)()
         return {module.id: module for module in found[: self.lib.tls_modules(found, 256)]}
 
 

@@ -42,7 +42,7 @@ class Client:
         self.stream.flush()
         return self.sent
 
-    def _read(self) -> Message:
+    def _read(self) -> Any:
         length = 0
         while line := self.stream.readline().strip():
             name, _, value = line.partition(b":")
@@ -50,8 +50,7 @@ class Client:
                 length = int(value)
         if not length:
             raise ConnectionError("the debugger has gone")
-        message: Message = json.loads(self.stream.read(length))
-        return message
+        return json.loads(self.stream.read(length))
 
     def wait(self, what: Callable[[Message], bool]) -> Message:
         for number, message in enumerate(self.seen):
@@ -61,19 +60,16 @@ class Client:
             self.seen.append(message)
         return message
 
-    def event(self, name: str) -> Message:
-        message = self.wait(lambda it: it["type"] == "event" and it["event"] == name)
-        body: Message = message.get("body", {})
-        return body
+    def event(self, name: str) -> Any:
+        return self.wait(lambda it: it["type"] == "event" and it["event"] == name).get("body", {})
 
-    def answer(self, request: int) -> Message:
+    def answer(self, request: int) -> Any:
         message = self.wait(lambda it: it["type"] == "response" and it["request_seq"] == request)
         if not message["success"]:
             raise RuntimeError(message.get("message"))
-        body: Message = message.get("body", {})
-        return body
+        return message.get("body", {})
 
-    def ask(self, command: str, **arguments: Any) -> Message:
+    def ask(self, command: str, **arguments: Any) -> Any:
         return self.answer(self.send(command, **arguments))
 
     # ---- a session ----
