@@ -34,7 +34,7 @@ from installed_package import Environment, installed
 from native_helper import NativeHelper, dynamic_library, helper_path, many_libraries, native_helper
 from nothing_left import nothing_left, pytest_collection_finish
 from seccomp import filter_program, refuse
-from shared_by_workers import crowd, made_once
+from shared_by_workers import crowd
 from this_machine import (
     FREE_THREADED,
     HELPERS,

@@ -84,7 +84,6 @@ def waiting() -> Iterator[tuple[int, Seen]]:
     command, env = [sys.executable, "-c", WAITING], environment(PYTHONFAULTHANDLER="")
     process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
     try:
-        assert process.stdout
         yield process.pid, json.loads(process.stdout.readline())
     finally:
         process.kill()
