@@ -171,11 +171,7 @@ def child(tmp_path: Path) -> Child:
     """
 
     def run(
-        program: Program,
-        *args: object,
-        status: int = 0,
-        timeout: float = 60,
-        env: dict[str, str] | None = None,
+        program: Program, *args: object, status: int = 0, timeout: float = 60, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         text = textwrap.dedent(inspect.getsource(program))
         text = text[re.search(r"^def ", text, re.MULTILINE).start() :]  # type: ignore[union-attr]  # without decorators

@@ -217,9 +217,7 @@ PRINTING += [["bench", "--quick", "lock-try"]]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "unbuffered"),
-    [*((words, "") for words in PRINTING), (["tls"], "1")],
-    ids=as_text,
+    ("arguments", "unbuffered"), [*((words, "") for words in PRINTING), (["tls"], "1")], ids=as_text
 )
 def test_a_full_disk_is_reported_in_a_line(arguments: list[str], unbuffered: str) -> None:
     with open("/dev/full", "w") as full:

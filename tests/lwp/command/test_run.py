@@ -541,8 +541,7 @@ for _ in range(7):
 
 
 @pytest.mark.parametrize(
-    ("end", "status"),
-    [("", 0), ("sys.exit(5)", 5), ("1/0", 1), ("import signal; signal.raise_signal(2)", -2)],
+    ("end", "status"), [("", 0), ("sys.exit(5)", 5), ("1/0", 1), ("import signal; signal.raise_signal(2)", -2)]
 )
 def test_report(end: str, status: int, tmp_path: Path) -> None:
     ours = execute([*RUN, "--report", "-c", REPORTING + end], tmp_path)

@@ -95,10 +95,7 @@ def test_the_library_is_read(library: tuple[Path, bytes, tls.Module]) -> None:
 )
 @example(cut=0, changes=[], head=[])
 def test_a_damaged_library_is_a_problem_not_a_crash(
-    cut: int,
-    changes: list[tuple[int, int]],
-    head: list[tuple[int, int]],
-    library: tuple[Path, bytes, tls.Module],
+    cut: int, changes: list[tuple[int, int]], head: list[tuple[int, int]], library: tuple[Path, bytes, tls.Module]
 ) -> None:
     path, content, module = library
     damaged = bytearray(content[: len(content) - cut] if cut < len(content) else b"")

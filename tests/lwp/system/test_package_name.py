@@ -63,13 +63,7 @@ def run_lwp(python: Environment, cwd: Path, *arguments: str, **environment: str)
 
 @pytest.mark.parametrize(
     "options",
-    [
-        ["program.py"],
-        ["-m", "program"],
-        ["-c", HELLO],
-        ["--green", "program.py"],
-        ["--watchdog", "50", "program.py"],
-    ],
+    [["program.py"], ["-m", "program"], ["-c", HELLO], ["--green", "program.py"], ["--watchdog", "50", "program.py"]],
     ids=" ".join,
 )
 def test_run_beside_a_runtime(options: list[str], theirs: Path, installed: Environment) -> None:
