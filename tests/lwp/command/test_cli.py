@@ -158,7 +158,10 @@ def as_text(value: object) -> str | None:
         (["run", "--live", "x.py"], "--live is gone: lwp top PID"),
         (["tls", "--svg", "/dev/full"], "/dev/full: No space left on device"),
         (["run", "-u", "x.py"], "options of python go before: python -u -m runtime run x.py"),
-        (["run", "--report", "-X", "dev", "x.py"], "before: python -X dev -m runtime run --report x.py"),
+        (
+            ["run", "--report", "-X", "dev", "x.py"],
+            "options of python go before: python -X dev -m runtime run --report x.py",
+        ),
         (["doctor", "x"], "unexpected extra argument"),
     ],
     ids=as_text,
