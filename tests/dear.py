@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections import Counter
 
 import pytest
@@ -17,12 +16,9 @@ _met = Counter[str]()
 def dear_tests() -> dict[str, str]:
     """By test, what of it is quick all the same: "4", its first four cases; "one | two", those with such a word in
     their id; nothing."""
-    text = re.sub(r"\n +", " ", (TREE / "tests" / "dear.txt").read_text())  # indented lines go on
-    found = {}
-    for path, _, tests in (line.partition("::") for line in text.splitlines() if line and not line.startswith("#")):
-        for name, _, quick in (test.partition(" = ") for test in tests.split("; ")):
-            found[f"{path}::{name}"] = quick
-    return found
+    lines = (TREE / "tests" / "dear.txt").read_text().splitlines()
+    found = [line.partition(" = ") for line in lines if line and not line.startswith("#")]
+    return {test: quick for test, _, quick in found}
 
 
 def is_dear(item: pytest.Function) -> bool:
