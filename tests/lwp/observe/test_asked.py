@@ -193,7 +193,10 @@ def test_a_program_records_itself(child: Child, tmp_path: Path) -> None:
 
 # ---- asked for by its environment ------------------------------------------------------------------------------------
 
-FORKS = """
+
+def test_a_service_and_its_forked_workers_are_watched(tmp_path: Path, installed: Environment) -> None:
+    """As gunicorn starts it: no command line says anything."""
+    forks = """
 import os, threading
 if (child := os.fork()) == 0:
     print("child", os.getpid(), flush=True)
@@ -201,11 +204,7 @@ else:
     print("parent", os.getpid(), flush=True)
 threading.Event().wait()
 """
-
-
-def test_a_service_and_its_forked_workers_are_watched(tmp_path: Path, installed: Environment) -> None:
-    """As gunicorn starts it: no command line says anything."""
-    source = FORKS.replace("print(", "print(*['lwp is off'] if not __import__('runtime').is_installed() else [], ")
+    source = forks.replace("print(", "print(*['lwp is off'] if not __import__('runtime').is_installed() else [], ")
     (tmp_path / "program.py").write_text(source)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "LWP_"))}
     with subprocess.Popen(

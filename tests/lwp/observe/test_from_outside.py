@@ -17,7 +17,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,6 @@ for _ in range(40):
     threading.Thread(target=done.wait, daemon=True).start()
 threading.Thread(target=take, args=(first, second), name="one", daemon=True).start()
 threading.Thread(target=take, args=(second, first), name="two", daemon=True).start()
-print("ready", flush=True)
-done.wait()
 """
 
 
@@ -83,8 +81,10 @@ Run = Callable[..., Any]
 def running(
     folder: Path, source: str, *options: str, command: tuple[str, ...] = (), **variables: str
 ) -> Iterator[Program]:
-    """A program under `lwp run`, for the time of a `with`."""
+    """A program under `lwp run`, during a `with`.  One that says nothing of "ready" says it last, and waits."""
     command = command or ("-m", "runtime", "run", *options, "program.py")
+    if source and "ready" not in source:
+        source += "print('ready', flush=True)\nthreading.Event().wait()\n"
     with ready(folder, source, *command, XDG_RUNTIME_DIR=str(folder), **variables) as process:
         yield Program(process, folder)
 
@@ -95,9 +95,9 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """DEADLOCK under `lwp run`, once all its threads wait: for several tests."""
-    with running(tmp_path_factory.mktemp("stuck"), DEADLOCK) as program:
+def stuck(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """DEADLOCK under `lwp run`, once all its threads wait: for several tests.  Its parameter: options."""
+    with running(tmp_path_factory.mktemp("stuck"), DEADLOCK, *getattr(request, "param", ())) as program:
         program.dump_when(both_wait)
         yield program
 
@@ -118,11 +118,13 @@ def both_wait(found: dict[str, Any]) -> bool:
     return bool(found["circles"]) and found["threads"] == 43 and len(found["crowds"]) == 4
 
 
-@pytest.mark.parametrize("options", [(), ("--green",)])
-def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, ...]) -> None:
-    with run(DEADLOCK, *options) as program:
-        found = program.dump_when(both_wait)
-        text = program.ask("dump", program.pid, status=1).stdout
+LWPS_OR_GREEN = {"argvalues": [(), ("--green",)], "ids": ["LWPs", "green"]}
+
+
+@pytest.mark.parametrize("stuck", **LWPS_OR_GREEN, indirect=True)
+def test_dump_tells_a_deadlock_and_groups_threads(stuck: Program) -> None:
+    found = stuck.dump(status=1)
+    text = stuck.ask("dump", stuck.pid, status=1).stdout
     (circle,) = found["circles"]
     assert circle["deadlock"]
     assert sorted(circle["threads"]) == ["one", "two"]
@@ -132,7 +134,7 @@ def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, 
     assert crowd(found, "one")["wait"]["holder"] == "two"
     assert lines(crowd(found, "two"))[0] == "program.py:8 take"
     first, second, *rest = text.splitlines()
-    assert first.startswith(f"process {program.pid}, since ")
+    assert first.startswith(f"process {stuck.pid}, since ")
     assert "43 threads" in first
     assert second == f"deadlock: {circle['text']}"
     many = next(line for line in rest if line.startswith("40 threads"))
@@ -142,8 +144,25 @@ def test_dump_tells_a_deadlock_and_groups_threads(run: Run, options: tuple[str, 
     assert "    with other:" in rest
 
 
-#: Many pools and a group at once; a pool's threads are called as what they wait for.
-POOLS = """
+OF_ITSELF = (
+    "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the 2 calls in its queue"
+)
+SAID = {
+    **dict.fromkeys(("result", "first", "exception", "as_completed", "with another", "runtime.wait"), OF_ITSELF),
+    "wait": OF_ITSELF.replace("2 calls", "4 calls"),
+    "P": "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread "
+    "left for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'",
+    "through": "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no ",
+    "turns": "all 2 threads of group at program.py:25 wait for tasks of the same group, which has no turn left ",
+}
+
+
+@pytest.mark.parametrize("options", **LWPS_OR_GREEN)
+@pytest.mark.parametrize("pool", ["cf.ThreadPoolExecutor", "runtime.pool.Executor"])
+def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: str, options: tuple[str, ...]) -> None:
+    """And no pool whose threads wait for something that can come."""
+    # Many pools and a group at once; a pool's threads are called as what they wait for.
+    source = """
 import concurrent.futures as cf, runtime, runtime.pool, threading
 from runtime import Group
 by_hand, begun, never = cf.Future(), threading.Event(), threading.Event()
@@ -200,26 +219,7 @@ if POOL is cf.ThreadPoolExecutor:
     can_end("exception", lambda pool: cf.wait([pool.submit(int), by_hand], return_when=cf.FIRST_EXCEPTION))
     can_end("another", lambda pool: [*cf.as_completed([pool.submit(int), by_hand])])
     can_end("busy", lambda pool: cf.wait([pool.submit(int), busy.submit(int)], return_when=cf.FIRST_COMPLETED))
-print("ready", flush=True)
-never.wait()
 """
-OF_ITSELF = (
-    "all 2 threads of a pool wait for calls of the same pool, which has no thread left for the 2 calls in its queue"
-)
-SAID = {
-    **dict.fromkeys(("result", "first", "exception", "as_completed", "with another", "runtime.wait"), OF_ITSELF),
-    "wait": OF_ITSELF.replace("2 calls", "4 calls"),
-    "P": "all 2 threads of pool 'P' and the only thread of pool 'Q' wait for calls of each other, which have no thread "
-    "left for the 3 calls in their queues: 'P_0', 'P_1', 'Q_0'",
-    "through": "all 2 threads of a pool wait for calls of the same pool or for threads that do so, which has no ",
-    "turns": "all 2 threads of group at program.py:25 wait for tasks of the same group, which has no turn left ",
-}
-
-
-@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
-@pytest.mark.parametrize("pool", ["cf.ThreadPoolExecutor", "runtime.pool.Executor"])
-def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: str, options: tuple[str, ...]) -> None:
-    """And no pool whose threads wait for something that can come."""
     stock = pool.startswith("cf.")
     expected = {name: said for name, said in SAID.items() if not stock or name != "runtime.wait"}
 
@@ -227,7 +227,7 @@ def test_dump_tells_pools_and_groups_that_wait_for_themselves(run: Run, pool: st
         crowds = [crowd for crowd in found["crowds"] if crowd["wait"] and any("wait_here" in at for at in lines(crowd))]
         return sum(len(one["threads"]) for one in crowds) == 14 * stock and len(found["pools"]) >= len(expected)
 
-    with run(POOLS.replace("POOL", pool), *options) as program:
+    with run(source.replace("POOL", pool), *options) as program:
         pools = program.dump_when(all_wait)["pools"]
         listed = program.listed()
         text = program.ask("dump", program.pid, status=1).stdout
@@ -255,7 +255,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("options", [(), ("--green",)])
+@pytest.mark.parametrize("options", **LWPS_OR_GREEN)
 @needs_gil("tasks are not shown without a GIL")
 def test_dump_tells_a_circle_of_tasks_below_many_others(run: Run, options: tuple[str, ...]) -> None:
     with run(TASKS, *options) as program:
@@ -270,7 +270,11 @@ def test_dump_tells_a_circle_of_tasks_below_many_others(run: Run, options: tuple
     )
 
 
-SHORT = """
+@pytest.mark.slow
+@needs_gil("threads run on while their frames are read")
+def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
+    """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
+    source = """
 import threading
 done = threading.Event()
 for _ in range(3000):
@@ -291,17 +295,9 @@ def go():
         thread.join()
 for _ in range(4):
     threading.Thread(target=go, daemon=True, name="go").start()
-print("ready", flush=True)
-done.wait()
 """
-
-
-@pytest.mark.slow
-@needs_gil("threads run on while their frames are read")
-def test_a_stack_and_its_name_are_of_one_moment(run: Run) -> None:
-    """Though the look at thousands of threads takes long, and others begin, run and end meanwhile."""
     called_at = {("first", 12), ("second", 13), ("outer", 18)}
-    with run(SHORT) as program:
+    with run(source) as program:
         found = [(one, crowd) for _ in range(10) for crowd in program.dump()["crowds"] for one in crowd["threads"]]
     pairs, seen = set(), set()
     for thread, crowd in found:
@@ -330,7 +326,8 @@ concurrent.futures.ThreadPoolExecutor(1).submit(works).result()
     assert "of libraries" not in whole
 
 
-IDLE = """
+def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
+    source = """
 import queue, threading
 from concurrent.futures import ThreadPoolExecutor
 jobs = queue.SimpleQueue()
@@ -347,12 +344,10 @@ def main():
 main()
 """
 
-
-def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
     def is_idle(found: dict[str, Any]) -> bool:
         return len(found["crowds"]) == 3 and all(one["state"].startswith("waits for work") for one in found["crowds"])
 
-    with run(IDLE) as program:
+    with run(source) as program:
         found = program.dump_when(is_idle)
         text = program.ask("dump", program.pid).stdout
         rows = program.ask("top", program.pid, "--once").stdout
@@ -370,22 +365,16 @@ def test_idle_workers_are_told_as_waiting_for_work(run: Run) -> None:
     }
 
 
-JOINS = """
+def test_what_is_the_tools_own_is_not_told_as_the_programs(run: Run) -> None:
+    source = """
 import sys, threading
 sys.setswitchinterval(1000)  # whoever runs keeps the GIL
-done = threading.Event()
 def join(thread): thread.join()
-worker = threading.Thread(target=done.wait, name="worker")
+worker = threading.Thread(target=threading.Event().wait, name="worker")
 worker.start()
-joins = threading.Thread(target=join, args=(worker,), name="joins")
-joins.start()
-print("ready", flush=True)
-done.wait()
+threading.Thread(target=join, args=(worker,), name="joins").start()
 """
-
-
-def test_what_is_the_tools_own_is_not_told_as_the_programs(run: Run) -> None:
-    with run(JOINS, "--watchdog", "1000", "--trace", "t.json") as program:
+    with run(source, "--watchdog", "1000", "--trace", "t.json") as program:
         found = program.dump_when(lambda found: [one["state"] for one in found["crowds"]] == ["waits"] * 3)
         text = program.ask("dump", program.pid).stdout
         rows = program.ask("top", program.pid, "--once", "--every", "0.1").stdout
@@ -430,8 +419,6 @@ threading.Thread(target=holds, name="holds", daemon=True).start()
 while not lock.locked():
     pass
 threading.Thread(target=imports, name="imports", daemon=True).start()
-print("ready", flush=True)
-threading.Event().wait()
 """
     with run(source) as program:
         found = program.dump_when(lambda found: found["circles"])
@@ -450,8 +437,6 @@ class Order:
         self.packed.wait()
 for _ in range(20):
     threading.Thread(target=lambda: Order().wait(), daemon=True).start()
-print("ready", flush=True)
-threading.Event().wait()
 """
     with run(source) as program:
         found = program.dump_when(lambda found: len(found["crowds"]) == 2)
@@ -460,7 +445,8 @@ threading.Event().wait()
     assert "20 threads: wait for event Order.packed, and 19 others like it, the first for " in text
 
 
-IN_C = """
+def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
+    source = """
 import ctypes, os, threading
 libc, (reads, writes) = ctypes.CDLL(None), os.pipe()
 def read():
@@ -468,10 +454,7 @@ def read():
 threading.Thread(target=read, name="reader").start()
 print("ready", flush=True)
 """
-
-
-def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
-    with run(IN_C, "--green") as program:
+    with run(source, "--green") as program:
         # Another LWP waits for threads that could go on, and runs none.
         found = program.dump_when(lambda found: crowd(found, "reader")["since"] and not found["schedulers"][0]["runs"])
         text = program.ask("dump", program.pid).stdout
@@ -483,7 +466,11 @@ def test_dump_names_the_c_code_that_a_green_thread_is_in(run: Run) -> None:
     assert re.search(r"^scheduler on tid \d+: idle, 0 ready, ", text, re.MULTILINE)
 
 
-MOVED = """
+@needs_gil("Python answers all the same")
+def test_dump_without_the_gil_knows_the_lwp_that_a_green_thread_has_moved_to(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = """
 import ctypes, threading
 libc = ctypes.PyDLL(None)  # a call that gives up the GIL may come back on another LWP
 first, moved, kept = [], [], threading.Event()
@@ -505,13 +492,7 @@ while not moved:
     thread.start()
     thread.join()
 """
-
-
-@needs_gil("Python answers all the same")
-def test_dump_without_the_gil_knows_the_lwp_that_a_green_thread_has_moved_to(
-    run: Run, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with run(MOVED, "--green") as program:
+    with run(source, "--green") as program:
         found = program.dump_when(lambda found: "without" in found)
     tid = int(capfd.readouterr().err)
     keeper = next(one for one in found["crowds"] if "has the GIL" in one["state"])
@@ -559,7 +540,10 @@ def test_dump_where_the_gil_is_never_free(run: Run) -> None:
     assert listed["state"] == "stuck"
 
 
-ROUND = """
+@needs_gil("there is none")
+def test_a_question_waits_while_the_gil_goes_round(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread keeps it for less than the second after which it is said not to be free."""
+    source = """
 import ctypes, sys, threading
 import lwp.observe.asked
 usleep, go = ctypes.PyDLL(None).usleep, threading.Event()
@@ -573,26 +557,11 @@ print("ready", flush=True)
 while sys.stdin.readline():
     go.set()
 """
-
-
-@needs_gil("there is none")
-def test_a_question_waits_while_the_gil_goes_round(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread keeps it for less than the second after which it is said not to be free."""
-    with run(ROUND) as program:
+    with run(source) as program:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
         program.process.stdin.write("go\n")
         program.process.stdin.flush()
         assert ask(program.pid, "who")["threads"]
-
-
-#: It keeps the GIL from before "kept" until it has read a line.
-KEPT = """
-import ctypes, os
-import lwp.observe.asked
-print("ready", flush=True)
-ctypes.PyDLL(None).system(b"echo kept; read line")
-os.read(0, 1)
-"""
 
 
 def refused(pid: int) -> str:
@@ -606,7 +575,15 @@ def refused(pid: int) -> str:
 
 @needs_gil("there is none")
 def test_a_second_try_is_answered_once_the_gil_is_free(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with run(KEPT) as program:
+    # It keeps the GIL from before "kept" until it has read a line.
+    source = """
+import ctypes, os
+import lwp.observe.asked
+print("ready", flush=True)
+ctypes.PyDLL(None).system(b"echo kept; read line")
+os.read(0, 1)
+"""
+    with run(source) as program:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(program.folder))
         assert program.process.stdout.readline() == "kept\n"
         said = refused(program.pid)
@@ -634,7 +611,8 @@ def test_ps_lists_programs(stuck: Program) -> None:
     assert re.search(rf"{stuck.pid} +43 .* deadlock +python", text), text
 
 
-METHOD = """
+def test_a_stack_names_the_class_of_a_method(run: Run) -> None:
+    source = """
 import threading
 class Desk:
     def pack(self):
@@ -644,59 +622,51 @@ def main():
         Desk().pack()
     serve()
 threading.Thread(target=main, name="clerk", daemon=True).start()
-print("ready", flush=True)
-threading.Event().wait()
 """
-
-
-def test_a_stack_names_the_class_of_a_method(run: Run) -> None:
-    with run(METHOD) as program:
+    with run(source) as program:
         program.dump_when(lambda found: crowd(found, "clerk")["wait"])
         text = program.ask("dump", program.pid).stdout
     assert re.findall(r"line \d+, in (.*)", text.partition("'clerk'")[2])[:3] == ["main", "serve", "Desk.pack"]
 
 
-@pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
-def test_top_shows_rows_of_many(run: Run, options: tuple[str, ...]) -> None:
-    with run(DEADLOCK, *options) as program:
-        program.dump_when(both_wait)
-        text = program.ask("top", program.pid, "--once", "--every", "0.1", "--sort", "threads").stdout
+@pytest.mark.parametrize("stuck", **LWPS_OR_GREEN, indirect=True)
+def test_top_shows_rows_of_many(stuck: Program, request: pytest.FixtureRequest) -> None:
+    text = stuck.ask("top", stuck.pid, "--once", "--every", "0.1", "--sort", "threads").stdout
     head, columns, _, first, *_ = text.splitlines()
-    told = re.fullmatch(rf"process {program.pid}: (\d+) threads, \d+% of a CPU", head)
+    told = re.fullmatch(rf"process {stuck.pid}: (\d+) threads, \d+% of a CPU", head)
     assert told, head
     count = int(told[1])
-    assert count >= 45 if options else count == 43  # a green thread that kept its LWP has made the scheduler a third
+    green = request.node.callspec.params["stuck"]
+    assert count >= 45 if green else count == 43  # a green thread that kept its LWP has made the scheduler a third
     assert columns.split()[:6] == ["thread", "tid", "state", "waits", "for", "CPU"]
     assert first.startswith("40 x Thread-1 (wait)")
     assert text.splitlines()[-1].strip() == f"{count} threads"
 
 
 LAST_TID = "/proc/sys/kernel/ns_last_pid"
-TIDS_START_AGAIN = f"""
-import threading
-done = threading.Event()
-for name in "first", "second", "third", "fourth":
-    threading.Thread(target=done.wait, name=name, daemon=True).start()
-    with open({LAST_TID!r}, "w") as file:
-        file.write("299")
-print("ready", flush=True)
-input()
-"""
 
 
 @pytest.mark.root
 @pytest.mark.skipif(not os.access(LAST_TID, os.W_OK), reason="the kernel doesn't say which tid is next")
 def test_top_names_the_first_of_many_by_when_it_began(run: Run) -> None:
     """Tids start again above pid_max, as they do every few minutes where many processes are started."""
-    with run(TIDS_START_AGAIN) as program:
+    source = f"""
+import threading
+done = threading.Event()
+for name in "first", "second", "third", "fourth":
+    threading.Thread(target=done.wait, name=name, daemon=True).start()
+    with open({LAST_TID!r}, "w") as file:
+        file.write("299")
+"""
+    with run(source) as program:
         program.dump_when(lambda found: len(crowd(found, "first")["threads"]) == 4)
-        text = program.ask("top", program.pid, "--once").stdout
-    assert re.search(r"^4 x first +asleep ", text, re.MULTILINE), text
+        text = program.top(columns=80)
+    assert re.search(r"\n4 x first +asleep ", text), text
 
 
 def test_top_counts_one_thread(run: Run) -> None:
-    with run("import sys; print('ready', flush=True); sys.stdin.read()") as program:
-        head, *_, last = program.ask("top", program.pid, "--once", "--every", "0.1").stdout.splitlines()
+    with run("import threading\n") as program:
+        head, *_, last = program.top(columns=80).splitlines()
     assert head.startswith(f"process {program.pid}: 1 thread, ")
     assert last.strip() == "1 thread"
 
@@ -735,20 +705,15 @@ def test_top_shows_names_and_what_is_waited_for(run: Run, columns: int) -> None:
         assert re.search(r"\nwanter +\d+ +asleep +rlock rlock of holder-with-a-nam.*… +\d%", text), text
 
 
-PLACED = """
-from runtime import Thread
-from runtime.sync import Event
-never = Event()
-Thread(target=never.wait, name="placed beside the others", nice=7, daemon=True).start()
-print("ready", flush=True)
-input()
-"""
-
-
 @pytest.mark.parametrize("columns", [160, 80])
 def test_top_shows_where_a_thread_is_placed(run: Run, columns: int) -> None:
     """If it is placed otherwise than the main thread, and where there is room."""
-    with run(PLACED) as program:
+    source = """
+import threading
+from runtime import Thread
+Thread(target=threading.Event().wait, name="placed beside the others", nice=7, daemon=True).start()
+"""
+    with run(source) as program:
         text = program.top(columns=columns)
     there = columns == 160
     assert bool(re.search(r"thread +tid .* CPU +placed", text)) == there, text
@@ -758,7 +723,9 @@ def test_top_shows_where_a_thread_is_placed(run: Run, columns: int) -> None:
     assert "CPUs" not in main[1]
 
 
-GREEN = """\
+@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
+def test_top_shows_green_threads(run: Run, options: tuple[str, ...]) -> None:
+    source = """\
 import threading, time
 event = threading.Event()
 def waits():
@@ -771,11 +738,7 @@ for thread in threads:
 print("ready", flush=True)
 threads[0].join()
 """
-
-
-@pytest.mark.parametrize("options", [(), ("--time-slice", "0")], ids=["a time slice", "one LWP"])
-def test_top_shows_green_threads(run: Run, options: tuple[str, ...]) -> None:
-    with run(GREEN, "--green", *options) as program:
+    with run(source, "--green", *options) as program:
         program.dump_when(lambda found: crowd(found, "MainThread")["wait"])
         text = program.top(columns=160)
     assert re.search(r"\nMainThread +\d+ +asleep +the end of 'waits' at program.py:11 .* \d+% ", text), text
@@ -798,18 +761,11 @@ def test_top_on_a_terminal_shows_a_table_until_ctrl_c(run: Run) -> None:
                 while not any("wanter" in line for line in screen.display):
                     stream.feed(os.read(terminal, 65536).decode(errors="replace"))
             process.send_signal(signal.SIGINT)
-            while rest_of(terminal):
-                pass
+            with suppress(OSError):  # EIO: nobody has its other end open
+                while os.read(terminal, 65536):
+                    pass
             assert process.wait() == 0
     os.close(terminal)
-
-
-def rest_of(terminal: int) -> bytes:
-    """What comes from a terminal; nothing once nobody has its other end open."""
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
 
 
 # ---- many that ask ---------------------------------------------------------------------------------------------------
@@ -882,58 +838,44 @@ print(client.recv(1000))
         assert "only the user who runs this process may ask" in done.stdout
 
 
-@pytest.mark.root
-def test_the_program_of_another_user_is_named(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "1000"], user=65534) as process:
+@pytest.mark.parametrize("user", [pytest.param(65534, marks=pytest.mark.root), None], ids=["nobody", "ours"])
+@pytest.mark.parametrize("command", ["dump", "watch"])
+def test_a_process_that_is_not_ours_or_gone(command: str, user: int | None, tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], user=user) as process:
         try:
-            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
+            said = refusal(lwp(command, process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)))
         finally:
             process.kill()
-    assert "belongs to user nobody" in said
+    if user is None:
+        assert f"process {process.pid} (sleep 1000) can't be asked: neither `lwp run`" in said
+        assert f"py-spy dump --pid {process.pid}" in said
+    else:
+        assert "belongs to user nobody" in said
+    said = refusal(lwp(command, process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)))
+    assert said == f"lwp: there is no process {process.pid}\n"
 
 
-def test_a_process_that_is_not_ours_or_gone(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        try:
-            said = lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
-        finally:
-            process.kill()
-    assert f"process {process.pid} (sleep 1000) can't be asked: neither `lwp run`" in said
-    assert f"py-spy dump --pid {process.pid}" in said
-    assert (
-        lwp("dump", process.pid, status=2, XDG_RUNTIME_DIR=str(tmp_path)).stderr
-        == f"lwp: there is no process {process.pid}\n"
-    )
-
-
-def test_a_program_that_is_not_to_be_asked(run: Run) -> None:
-    with run(DEADLOCK, LWP_LISTEN="0") as program:
-        assert not (program.folder / "lwp").exists()
-        assert "LWP_LISTEN=0" in program.ask("dump", program.pid, status=2).stderr
-
-
-SERVICE = """
+def test_a_program_is_asked_if_it_wants_to_be(run: Run) -> None:
+    """install() alone starts no thread, opens no socket and makes no file."""
+    source = """
 import os, sys, threading
 import runtime
 runtime.install()
-assert os.listdir("/proc/self/task") == [str(os.getpid())]
+if "LWP_LISTEN" not in os.environ:
+    assert os.listdir("/proc/self/task") == [str(os.getpid())]
 if "listen" in sys.argv:
     runtime.observe.listen()
     runtime.observe.listen()
-print("ready", flush=True)
-threading.Event().wait()
 """
-
-
-def test_a_service_is_asked_if_it_wants_to_be(run: Run) -> None:
-    """install() alone starts no thread, opens no socket and makes no file."""
-    with run(SERVICE, command=("program.py",)) as program:
-        assert not (program.folder / "lwp").exists()
-        assert "runtime.observe.listen()" in program.ask("dump", program.pid, status=2).stderr
-    with run(SERVICE, command=("program.py", "listen")) as program:
-        assert program.dump()["threads"] == 1
-    with run(SERVICE.replace("assert", "#"), command=("program.py",), LWP_LISTEN="1") as program:
-        assert program.dump()["threads"] == 1
+    service, lwp_run = ("program.py",), ("-m", "runtime", "run", "program.py")
+    for command, variable in (service, {}), (lwp_run, {"LWP_LISTEN": "0"}):
+        with run(source, command=command, **variable) as program:
+            assert not (program.folder / "lwp").exists()
+            said = program.ask("dump", program.pid, status=2).stderr
+            assert "LWP_LISTEN=0 is set, and it has not called runtime.observe.listen()" in said
+    for command, variable in ((*service, "listen"), {}), (service, {"LWP_LISTEN": "1"}):
+        with run(source, command=command, **variable) as program:
+            assert program.dump()["threads"] == 1
 
 
 def test_listen_says_what_is_in_the_way(tmp_path: Path) -> None:
@@ -981,19 +923,15 @@ def test_what_has_ended_is_not_listed_before_its_parent_asks(run: Run) -> None:
 
 
 def test_no_number(run: Run) -> None:
-    others = ("top", "locks", "record", "watch")
-    for command, wrong in [
-        *(("dump", wrong) for wrong in ("x", "0", "-1", "1.5")),
-        *((other, "x") for other in others),
-    ]:
-        assert f"{wrong!r} is not a process number" in refusal(lwp(command, "--", wrong, status=2))
+    wrong = [("dump", "x"), ("dump", "0"), ("dump", "-1"), ("dump", "1.5"), ("top", "x"), ("locks", "x")]
+    for command, number in [*wrong, ("record", "x"), ("watch", "x")]:
+        assert f"{number!r} is not a process number" in refusal(lwp(command, "--", number, status=2))
 
 
 # ---- what a program notices ------------------------------------------------------------------------------------------
 
 
 def test_sockets_are_removed(run: Run) -> None:
-    folder = None
     with run("print('ready', flush=True)\ninput()", PYTHONUNBUFFERED="1") as program:
         folder = program.folder / "lwp"
         assert [path.name for path in folder.iterdir()] == [str(program.pid)]
@@ -1010,7 +948,9 @@ def test_the_programs_descriptors_are_as_without(tmp_path: Path) -> None:
     assert on == lwp("run", "-c", source, LWP_LISTEN="0").stdout
 
 
-FORKS = """
+def test_forks_of_a_program_with_one_thread(run: Run) -> None:
+    """CPython warns of a fork if other threads are there; the forked processes are asked as their parent."""
+    source = """
 import os, threading, warnings
 warnings.simplefilter("error")
 def fork():
@@ -1024,11 +964,7 @@ pids = [fork() for _ in range(3)]
 print(*pids, flush=True)
 threading.Event().wait()
 """
-
-
-def test_forks_of_a_program_with_one_thread(run: Run) -> None:
-    """CPython warns of a fork if other threads are there; the forked processes are asked as their parent."""
-    with run(FORKS) as program:
+    with run(source) as program:
         pids = [int(pid) for pid in program.process.stdout.readline().split()]
         assert len(pids) == 3
         try:
@@ -1057,13 +993,9 @@ def test_questions_that_are_none(stuck: Program) -> None:
             client.sendall(question)
             client.shutdown(socket.SHUT_WR)
             answer = b""
-            with_error = False
-            try:
-                while part := client.recv(1 << 16):
-                    answer += part
-            except ConnectionResetError:  # it did not read all
-                with_error = True
-            assert with_error or answer == b"" or b'"error"' in answer
+            with suppress(ConnectionResetError):  # it did not read all
+                answer = asking._receive(client)
+            assert answer == b"" or b'"error"' in answer
     assert stuck.dump_when(both_wait)
 
 
@@ -1089,7 +1021,6 @@ input()
             os.sched_yield()
         for client in clients:
             client.sendall(b'{"ask": "who"}\n')
-        answers = [b"".join(iter(lambda: client.recv(1 << 16), b"")) for client in clients]  # noqa: B023  called at once
-        assert all(b"the program is ending" in answer for answer in answers)
+        assert all(b"the program is ending" in asking._receive(client) for client in clients)
         program.process.stdin.close()
         assert program.process.wait() == 0

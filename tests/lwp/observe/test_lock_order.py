@@ -397,7 +397,8 @@ def test_exit_status(program: str, status: int, tmp_path: Path) -> None:
     assert run(tmp_path, program, status=status).stdout == "at the end\n"
 
 
-DEADLOCK = """
+def test_a_deadlock_that_is_there_at_the_end_is_told(tmp_path: Path) -> None:
+    source = """
 both = threading.Barrier(2)
 def run(first, second, how):
     with first:
@@ -406,12 +407,9 @@ def run(first, second, how):
 for name, locks in (("one", (a, b)), ("two", (b, a))):
     threading.Thread(target=run, args=(*locks, how), name=name, daemon=True).start()
 """
-
-
-def test_a_deadlock_that_is_there_at_the_end_is_told(tmp_path: Path) -> None:
     program = f"""{PRELUDE}
 how = {{}}
-{DEADLOCK}
+{source}
 from runtime.scheduler import waiting
 while not waiting().cycles: pass
 """
@@ -470,7 +468,9 @@ def test_adopted_threads_stay_as_they_are() -> None:
     assert list(second.values()) == [lock]
 
 
-TESTS = f"""{PRELUDE}
+@pytest.mark.parametrize("error", [False, True], ids=["told", "an error"])
+def test_pytest(error: bool, tmp_path: Path, installed: Environment) -> None:
+    source = f"""{PRELUDE}
 def test_both_orders():
     in_turns(lambda: take(a, b), lambda: take(b, a))
 
@@ -480,11 +480,7 @@ def test_one_order():
 def test_the_other_order():  # not in the same test
     in_turns(lambda: take(b, a), lambda: take(b, a))
 """
-
-
-@pytest.mark.parametrize("error", [False, True], ids=["told", "an error"])
-def test_pytest(error: bool, tmp_path: Path, installed: Environment) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "test_it.py").write_text(source)
     options = ["--lwp", "--lock-order", *(["--lock-order-error"] if error else [])]
     done = installed.run("-m", "pytest", "-p", "no:cacheprovider", *options, cwd=tmp_path)
     assert done.returncode == error

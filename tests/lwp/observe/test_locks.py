@@ -592,7 +592,8 @@ def test_a_file_that_cannot_be_made_is_refused_before_the_program_runs(tmp_path:
     assert "/no/such/folder/p.json: No such file or directory" in said
 
 
-SERVICE = f"""{PRELUDE}
+def test_a_running_program_is_asked(run: Run, tmp_path: Path) -> None:
+    source = f"""{PRELUDE}
 lock = threading.Lock()
 def work():
     while True:
@@ -603,10 +604,7 @@ print("ready", flush=True)
 sys.stdin.read()
 os._exit(0)
 """
-
-
-def test_a_running_program_is_asked(run: Run, tmp_path: Path) -> None:
-    with run(SERVICE) as program:
+    with run(source) as program:
         for _ in range(2):
             facts = json.loads(program.ask("locks", program.pid, "--seconds", 0.3, "--json").stdout)
             lock = next(row for row in facts["locks"] if row["name"] == "lock")

@@ -111,27 +111,6 @@ def test_lock_order(folder: Path) -> None:
     assert f"'pay' took Lock made at x.py:6 at {PLACES['pay']} in pay, holding ledger.lock since x.py:9" in said
 
 
-#: No variable leads to what a Desk has, except `self` in its methods.
-DESK = """\
-import threading, time
-class Desk:
-    def __init__(self):
-        self.lock, self.came = threading.Lock(), threading.Condition()
-    def serve(self):
-        with self.came:
-            self.came.wait(2)
-        with self.lock:
-            time.sleep(0.1)
-    def open(self):
-        for name in ("clerk", "other"):
-            threading.Thread(target=self.serve, name=name).start()
-def leave(): Desk().open()
-thread = threading.Thread(target=leave)
-thread.start()
-thread.join()  # at its end the interpreter begins no more threads
-"""
-
-
 @pytest.mark.parametrize(
     ("options", "shapes"),
     [
@@ -149,7 +128,26 @@ thread.join()  # at its end the interpreter begins no more threads
 def test_what_only_methods_know_goes_by_the_name_in_their_lines(
     tmp_path: Path, options: tuple[str, ...], shapes: tuple[str, ...]
 ) -> None:
-    (tmp_path / "x.py").write_text(DESK)
+    # No variable leads to what a Desk has, except `self` in its methods.
+    source = """\
+import threading, time
+class Desk:
+    def __init__(self):
+        self.lock, self.came = threading.Lock(), threading.Condition()
+    def serve(self):
+        with self.came:
+            self.came.wait(2)
+        with self.lock:
+            time.sleep(0.1)
+    def open(self):
+        for name in ("clerk", "other"):
+            threading.Thread(target=self.serve, name=name).start()
+def leave(): Desk().open()
+thread = threading.Thread(target=leave)
+thread.start()
+thread.join()  # at its end the interpreter begins no more threads
+"""
+    (tmp_path / "x.py").write_text(source)
     said = said_by(tmp_path, "run", *options, "x.py")
     said += (tmp_path / "t.json").read_text() if "--trace" in options else ""
     for shape in shapes:

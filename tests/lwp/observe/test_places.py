@@ -38,7 +38,8 @@ def test_a_thread_that_polls_in_c_is_seen_there_without_the_call_that_its_lwp_is
     assert child(seen_while_it_polls).stdout == "in _ctypes\n"
 
 
-BLOCKING = """import ctypes, threading
+def test_the_report_says_where_c_code_has_blocked(tmp_path: Path) -> None:
+    source = """import ctypes, threading
 libc = ctypes.CDLL(None)
 threads = [threading.Thread(target=libc.usleep, args=(2000,)) for _ in range(3)]
 for thread in threads:
@@ -46,10 +47,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
-
-
-def test_the_report_says_where_c_code_has_blocked(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(BLOCKING)
+    program.write_text(source)
     report = lwp("run", "--green", "--report", str(program)).stderr
     assert re.search(r"blocked in _ctypes +│ +[1-3] times?, +[\d.]+ ms", report)

@@ -142,7 +142,8 @@ def test_what_chaos_has_done(tmp_path: Path) -> None:
     check(done.stdout, done.stderr)  # it depends on the machine which threads were held last
 
 
-GROUP = f"""
+def test_the_figures_at_the_end(tmp_path: Path) -> None:
+    source = f"""
 import threading, types
 from runtime.groups import Group
 EVIL = {EVIL!r}
@@ -161,10 +162,7 @@ try:
 except* Fails:
     pass
 """
-
-
-def test_the_figures_at_the_end(tmp_path: Path) -> None:
-    check_names(lwp("run", "--report", "-c", GROUP, cwd=tmp_path))
+    check_names(lwp("run", "--report", "-c", source, cwd=tmp_path))
 
 
 def test_rows_of_a_table() -> None:

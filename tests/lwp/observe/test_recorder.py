@@ -332,7 +332,9 @@ def test_record_the_next_seconds(run: Run, begin_record: BeginRecord, tmp_path: 
     assert not list(Path(tmp_path, "lwp").iterdir())
 
 
-IN_ORDER = """
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_threads_that_exist_already_are_listed_from_the_oldest_on(run: Run, tmp_path: Path, form: str) -> None:
+    source = """
 import sys, threading, time
 done = threading.Event()
 def work(): done.wait()
@@ -341,11 +343,7 @@ for number in range(5):
 print("ready", flush=True)
 while True: time.sleep(0.01)
 """
-
-
-@pytest.mark.parametrize("form", ["html", "json"])
-def test_threads_that_exist_already_are_listed_from_the_oldest_on(run: Run, tmp_path: Path, form: str) -> None:
-    with run(IN_ORDER) as program:
+    with run(source) as program:
         program.ask("record", program.pid, "--seconds", "0.2", "-o", tmp_path / f"t.{form}")
     text = (tmp_path / f"t.{form}").read_text()
     if form == "json":

@@ -22,41 +22,6 @@ from runtime.pool import Executor
 from runtime.scheduler import waiting
 from runtime.sync import Barrier, Event, Lock
 
-PROGRAM = """
-import threading
-from runtime import Group
-from runtime.pool import Executor
-from runtime.sync import Barrier, Event, Lock
-
-there = Barrier(3)
-
-def waits():
-    there.wait()
-    Event().wait(1000)
-
-def fails():
-    there.wait()
-    raise ValueError("no")
-
-try:
-    with Group() as group:
-        group.spawn(waits)
-        group.named("reader 1").spawn(waits)
-        group.spawn(fails)
-except* ValueError:
-    pass
-with Executor(1) as executor:
-    call = executor.submit(Event().wait, 1000)
-    while not call.running():
-        threading.Event().wait(0.001)
-    call.cancel(running=True)
-try:
-    with Group(timeout=0.001):
-        Event().wait(1000)
-except TimeoutError:
-    pass
-"""
-
 
 def waits_of(task: Any) -> list[Any]:
     return [wait for wait in waiting().waits if wait.ident == task.thread.ident]
@@ -139,8 +104,42 @@ def waits_in_a_group(waits: Any) -> None:
 
 @pytest.mark.parametrize("green", [[], ["--green"]], ids=["lwps", "green"])
 def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
+    program = """
+import threading
+from runtime import Group
+from runtime.pool import Executor
+from runtime.sync import Barrier, Event, Lock
+
+there = Barrier(3)
+
+def waits():
+    there.wait()
+    Event().wait(1000)
+
+def fails():
+    there.wait()
+    raise ValueError("no")
+
+try:
+    with Group() as group:
+        group.spawn(waits)
+        group.named("reader 1").spawn(waits)
+        group.spawn(fails)
+except* ValueError:
+    pass
+with Executor(1) as executor:
+    call = executor.submit(Event().wait, 1000)
+    while not call.running():
+        threading.Event().wait(0.001)
+    call.cancel(running=True)
+try:
+    with Group(timeout=0.001):
+        Event().wait(1000)
+except TimeoutError:
+    pass
+"""
     program, out = tmp_path / "prog.py", tmp_path / "trace.json"
-    program.write_text(PROGRAM)
+    program.write_text(program)
     said = lwp("run", *green, "--report", "--trace", out, program).stderr
     lines = [" ".join(line.strip("│").replace("│", "").split()) for line in said.splitlines()]
     assert "groups 2" in lines

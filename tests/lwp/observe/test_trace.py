@@ -398,7 +398,8 @@ def test_a_program_that_still_runs(tmp_path: Path) -> None:
     assert "in order" not in said
 
 
-RUNNING = """
+def test_only_a_thread_known_to_run_is_shown_as_running(tmp_path: Path) -> None:
+    source = """
 import resource, threading, time
 def sleeps(): return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 def pause():
@@ -415,10 +416,7 @@ for what in compute, sleep:
     what()
 pause()
 """
-
-
-def test_only_a_thread_known_to_run_is_shown_as_running(tmp_path: Path) -> None:
-    found = traced(RUNNING, tmp_path)
+    found = traced(source, tmp_path)
     spans = found.spans("MainThread")
     computes, sleeps = [span for span in spans if span["name"] in HAS_HAD_THE_GIL][1:3]
     assert (computes["name"], sleeps["name"]) == HAS_HAD_THE_GIL, spans
@@ -531,7 +529,10 @@ def test_an_installed_package_makes_a_page(tmp_path: Path, installed: Environmen
 
 
 # What a user does, and what has become of the view.
-DRIVE = """
+@in_browser
+@pytest.mark.slow
+def test_a_page_zooms_and_pans(tmp_path: Path) -> None:
+    source = """
 const box = stage.getBoundingClientRect(), seen = {};
 function note(name) { seen[name] = [view.begin, view.end, view.top]; all(); }
 function send(kind, what, more) {
@@ -571,17 +572,12 @@ seen.tip = tip.textContent;
 seen.shown = tip.style.display;
 return seen;
 """
-
-
-@in_browser
-@pytest.mark.slow
-def test_a_page_zooms_and_pans(tmp_path: Path) -> None:
     found = timeline((0, 1_000_000), (0, 500_000), length=1_000_000)
     with open(tmp_path / "page.html", "w") as out:
         _page.write(found, out)
     with browser(1400, 600) as driver:
         driver.get(f"file://{tmp_path}/page.html")
-        seen = driver.execute_script(DRIVE)
+        seen = driver.execute_script(source)
     lengths = {name: view[1] - view[0] for name, view in seen.items() if isinstance(view, list)}
     begins = {name: view[0] for name, view in seen.items() if isinstance(view, list)}
     assert seen["all"] == seen["key 0"] == [0, 1_000_000, 0]

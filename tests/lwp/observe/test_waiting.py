@@ -486,7 +486,9 @@ def test_watchdog_tells_threads_that_wait_alike_once(tmp_path: Path) -> None:
     assert len(paragraphs) == 3
 
 
-POOL = """
+def test_watchdog_tells_of_a_pool_beside_threads_that_go_on(tmp_path: Path) -> None:
+    """Waits for alike things are one line, and frames of libraries that called the program's are only counted."""
+    source = """
 import threading, time
 from concurrent.futures import ThreadPoolExecutor
 inside = threading.Barrier(5)
@@ -497,11 +499,7 @@ def region():
 for _ in range(5): pool.submit(region)
 while True: time.sleep(0.01)
 """
-
-
-def test_watchdog_tells_of_a_pool_beside_threads_that_go_on(tmp_path: Path) -> None:
-    """Waits for alike things are one line, and frames of libraries that called the program's are only counted."""
-    said = told(tmp_path, POOL, "time.sleep(0.01)", *WATCHED)
+    said = told(tmp_path, source, "time.sleep(0.01)", *WATCHED)
     head, pool, _, waits, *_ = said.splitlines()
     assert head == "lwp: deadlock for more than 0.2 s"
     assert pool.startswith("deadlock: all 5 threads of a pool wait for calls of the same pool, ")

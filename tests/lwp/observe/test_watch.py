@@ -202,28 +202,6 @@ def test_the_timeline_says_what_the_program_calls_a_lock(deadlocked: Watched) ->
             break
 
 
-BUSY = """\
-import threading, time
-def work():
-    while True:
-        time.sleep(0.001)
-for _ in range(8):
-    threading.Thread(target=work, daemon=True).start()
-"""
-IMPATIENT = """\
-from lwp.observe.commands.page import _server
-import socket
-_server._Handler.timeout = 1
-_server.Server.get_request = lambda self: take(self)
-def take(server):
-    client, address = server.socket.accept()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    return client, address
-from lwp.command import main
-main()
-"""
-
-
 def _resident(pid: int) -> int:
     """Bytes."""
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
@@ -241,16 +219,36 @@ def _open_stream(found: Watched) -> socket.socket:
 @pytest.mark.slow
 def test_who_does_not_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the program, nor other readers; and what is kept for such a reader has a bound.  With less patience."""
+    server = """\
+from lwp.observe.commands.page import _server
+import socket
+_server._Handler.timeout = 1
+_server.Server.get_request = lambda self: take(self)
+def take(server):
+    client, address = server.socket.accept()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return client, address
+from lwp.command import main
+main()
+"""
+    source = """\
+import threading, time
+def work():
+    while True:
+        time.sleep(0.001)
+for _ in range(8):
+    threading.Thread(target=work, daemon=True).start()
+"""
     start = Watched._start
 
     def impatient(folder: Path, *arguments: object, **pipes: int) -> subprocess.Popen[str]:
         if arguments[0] != "watch":
             return start(folder, *arguments, **pipes)
-        command = [sys.executable, "-c", IMPATIENT, *map(str, arguments)]
+        command = [sys.executable, "-c", server, *map(str, arguments)]
         return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, **pipes)
 
     monkeypatch.setattr(Watched, "_start", staticmethod(impatient))
-    with watched(tmp_path, BUSY, run=()) as found:
+    with watched(tmp_path, source, run=()) as found:
         before = _resident(found.program.pid)
         silent = [socket.create_connection((found.place.hostname, found.place.port)) for _ in range(100)]
         for client in silent[64:]:
@@ -270,7 +268,8 @@ def test_who_does_not_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.M
         found.end()
 
 
-GROUPS = """\
+def test_groups_are_a_tree_and_say_what_has_cancelled_a_task(tmp_path: Path) -> None:
+    source = """\
 import threading
 from runtime.groups import Group
 never = threading.Event()
@@ -293,12 +292,10 @@ def outer():
 threading.Thread(target=outer, name="outer", daemon=True).start()
 """
 
-
-def test_groups_are_a_tree_and_say_what_has_cancelled_a_task(tmp_path: Path) -> None:
     def is_whole(facts: Facts) -> bool:
         return bool(facts.get("cancellations"))
 
-    with watched(tmp_path, GROUPS) as found:
+    with watched(tmp_path, source) as found:
         facts = found.until("moment", is_whole)
         (above,) = facts["groups"]
         (below,) = above["groups"]
@@ -364,15 +361,6 @@ def test_an_installed_package_has_the_page(tmp_path: Path, installed: Environmen
     (tmp_path / "x.py").write_text(program)
     done = installed.execute(str(installed.python), "-m", "runtime", "run", "x.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "200 True\n" * 6)
-
-
-def test_what_cannot_be_watched() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        done = lwp("watch", process.pid, status=2)
-        assert f"process {process.pid} (" in (said := refusal(done))
-        assert "can't be asked: neither `lwp run`" in said
-        process.communicate(b"\n")
-    assert f"there is no process {process.pid}" in refusal(lwp("watch", process.pid, status=2))
 
 
 def test_a_program_that_records_nothing_begins_to_and_ends(tmp_path: Path) -> None:
