@@ -49,34 +49,28 @@ def in_turns(*calls):
         thread.join()
 """
 
-#: name: (program, the locks of each circle that is told)
-CASES: dict[str, tuple[str, list[set[str]]]] = {
-    "two orders": ("in_turns(lambda: take(a, b), lambda: take(b, a))", [{"a", "b"}]),
-    "one order": ("in_turns(lambda: take(a, b), lambda: take(a, b))", []),
-    "of an attribute": ("in_turns(lambda: take(a, ledger.lock), lambda: take(ledger.lock, a))", [{"a", "ledger.lock"}]),
-    "with": (
-        """
+#: Programs; before each stands its name, and the locks of the circle that is told.
+CASES = """
+==== two orders: a and b
+in_turns(lambda: take(a, b), lambda: take(b, a))
+==== one order: nothing
+in_turns(lambda: take(a, b), lambda: take(a, b))
+==== of an attribute: a and ledger.lock
+in_turns(lambda: take(a, ledger.lock), lambda: take(ledger.lock, a))
+==== with: a and b
 def one():
     with a, b: pass
 def two():
     with b:
         with a: pass
 in_turns(one, two)
-""",
-        [{"a", "b"}],
-    ),
-    "by the condition": (
-        """
+==== by the condition: a and c
 def one():
     with a, c: pass
 def two():
     with c, a: pass
 in_turns(one, two)
-""",
-        [{"a", "c"}],
-    ),
-    "taken back after a wait": (
-        """
+==== taken back after a wait: a and c
 def waits():
     with c:
         with a:
@@ -84,11 +78,7 @@ def waits():
 def takes():
     take(c, a)
 in_turns(waits, takes)
-""",
-        [{"a", "c"}],
-    ),
-    "given up for a wait": (
-        """
+==== given up for a wait: nothing
 def waits():
     with c:
         c.wait_for(lambda: True)
@@ -97,80 +87,72 @@ def waits():
 def takes():
     with a, c: c.notify()
 in_turns(waits, takes)
-""",
-        [],
-    ),
-    "three": ("in_turns(lambda: take(a, b), lambda: take(b, gate), lambda: take(gate, a))", [{"a", "b", "gate"}]),
-    "four": (
-        "in_turns(lambda: take(a, b), lambda: take(b, gate), lambda: take(gate, c), lambda: take(c, a))",
-        [{"a", "b", "gate", "c"}],
-    ),
-    "three, by two threads": ("in_turns(lambda: (take(a, b), take(b, gate)), lambda: take(gate, a))", []),
-    "a lock guards both": ("in_turns(lambda: take(gate, a, b), lambda: take(gate, b, a))", []),
-    "a lock guards one": ("in_turns(lambda: take(gate, a, b), lambda: take(b, a))", [{"a", "b"}]),
-    "a lock guards both, not always": (
-        "in_turns(lambda: (take(gate, a, b), take(a, b)), lambda: (take(gate, b, a), take(b, a)))",
-        [{"a", "b"}],
-    ),
-    "it only tries": (
-        """
+==== three: a and b and gate
+in_turns(lambda: take(a, b), lambda: take(b, gate), lambda: take(gate, a))
+==== four: a and b and c and gate
+in_turns(lambda: take(a, b), lambda: take(b, gate), lambda: take(gate, c), lambda: take(c, a))
+==== three, by two threads: nothing
+in_turns(lambda: (take(a, b), take(b, gate)), lambda: take(gate, a))
+==== a lock guards both: nothing
+in_turns(lambda: take(gate, a, b), lambda: take(gate, b, a))
+==== a lock guards one: a and b
+in_turns(lambda: take(gate, a, b), lambda: take(b, a))
+==== a lock guards both, not always: a and b
+in_turns(lambda: (take(gate, a, b), take(a, b)), lambda: (take(gate, b, a), take(b, a)))
+==== it only tries: nothing
 def tries():
     with b:
         for how in [dict(blocking=False), dict(timeout=1)]:
             if a.acquire(**how): a.release()
 in_turns(lambda: take(a, b), tries)
-""",
-        [],
-    ),
-    "it has tried, and then waits": (
-        """
+==== it has waited in vain: a and b
+def tries():
+    with b:
+        assert not a.acquire(timeout=0.01)
+def holds():
+    with a:
+        in_turns(tries)
+in_turns(lambda: take(a, b), holds)
+==== it has tried, and then waits: a and b
 def tries():
     assert b.acquire(False)
     take(a)
     b.release()
 in_turns(lambda: take(a, b), tries)
-""",
-        [{"a", "b"}],
-    ),
-    "taken again": ("in_turns(lambda: take(b, a, b), lambda: take(b, a))", []),
-    "taken again, and held": (
-        """
+==== taken again: nothing
+in_turns(lambda: take(b, a, b), lambda: take(b, a))
+==== taken again, and held: a and b
 def one():
     b.acquire(); b.acquire(); b.release()
     take(a)
     b.release()
 in_turns(one, lambda: take(a, b))
-""",
-        [{"a", "b"}],
-    ),
-    "one thread": ("in_turns(lambda: (take(a, b), take(b, a)), lambda: take(a))", []),
-    "before the start": ("take(a, b)\nin_turns(lambda: take(b, a))", []),
-    "after the join": ("in_turns(lambda: take(b, a))\ntake(a, b)", []),
-    "one joined before the other starts": ("in_turns(lambda: take(b, a))\nin_turns(lambda: take(a, b))", []),
-    "beside a thread that was joined": (
-        """
+==== one thread: nothing
+in_turns(lambda: (take(a, b), take(b, a)), lambda: take(a))
+==== before the start: nothing
+take(a, b)
+in_turns(lambda: take(b, a))
+==== after the join: nothing
+in_turns(lambda: take(b, a))
+take(a, b)
+==== one joined before the other starts: nothing
+in_turns(lambda: take(b, a))
+in_turns(lambda: take(a, b))
+==== beside a thread that was joined: a and b
 go = threading.Event()
 early = threading.Thread(target=lambda: (go.wait(), take(a, b)))
 early.start()
 in_turns(lambda: take(b, a))
 go.set()
 early.join()
-""",
-        [{"a", "b"}],
-    ),
-    "while the other goes on": (
-        """
+==== while the other goes on: a and b
 go = threading.Event()
 thread = threading.Thread(target=lambda: (go.wait(), take(b, a)))
 thread.start()
 take(a, b)
 go.set()
 thread.join()
-""",
-        [{"a", "b"}],
-    ),
-    "released by another thread": (
-        """
+==== released by another thread: nothing
 taken = threading.Event()
 def one():
     with b:
@@ -181,11 +163,8 @@ def two():
     a.release()
     with a, b: pass
 in_turns(one, two)
-""",
-        [],
-    ),
-    "after a release that was not seen": (  # of a lock of CPython's own
-        """
+==== after a release that was not seen: nothing
+# of a lock of CPython's own
 from runtime.patch.installation import _STOCK_LOCK
 stock = _STOCK_LOCK()
 def one():
@@ -196,11 +175,8 @@ def one():
 def two():
     with a, stock: pass
 in_turns(one, two)
-""",
-        [],
-    ),
-    "after a release by another thread": (  # the first thread does not hold `gate` any more
-        """
+==== after a release by another thread: a and b
+# the first thread does not hold `gate` any more
 def one():
     gate.acquire()
     release.set(); released.wait()
@@ -212,30 +188,16 @@ def two():
     released.set()
 def three():
     with gate: take(b, a)
-def all_at_once():
-    threads = [threading.Thread(target=target) for target in (one, two)]
-    for thread in threads: thread.start()
-    third = threading.Thread(target=lambda: (released.wait(), three()))
-    third.start()
-    for thread in [*threads, third]: thread.join()
-all_at_once()
-""",
-        [{"a", "b"}],
-    ),
-    "of the same kind": (
-        "in_turns(lambda: take(a, ledger.lock), lambda: take(other.lock, a))",
-        [{"a", "locks made at x.py:8"}],
-    ),
-    "of the same kind, in one order": (
-        "in_turns(lambda: take(ledger.lock, other.lock), lambda: take(other.lock, Ledger().lock))",
-        [],
-    ),
-    "of the same kind, in two orders": (
-        "in_turns(lambda: take(ledger.lock, other.lock), lambda: take(other.lock, ledger.lock))",
-        [{"ledger.lock", "other.lock"}],
-    ),
-    "a queue and a pool": (
-        """
+threads = [threading.Thread(target=target) for target in (one, two, lambda: (released.wait(), three()))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+==== of the same kind: a and locks made at x.py:8
+in_turns(lambda: take(a, ledger.lock), lambda: take(other.lock, a))
+==== of the same kind, in one order: nothing
+in_turns(lambda: take(ledger.lock, other.lock), lambda: take(other.lock, Ledger().lock))
+==== of the same kind, in two orders: ledger.lock and other.lock
+in_turns(lambda: take(ledger.lock, other.lock), lambda: take(other.lock, ledger.lock))
+==== a queue and a pool: nothing
 items = queue.Queue()
 def fill():
     with a: items.put(1)
@@ -244,11 +206,8 @@ def drain():
 in_turns(fill, drain)
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(lambda n: take(a, b), range(20)))
-""",
-        [],
-    ),
-    "of a derived condition": (  # whose waiters sleep in locks that others release
-        """
+==== of a derived condition: nothing
+# whose waiters sleep in locks that others release
 class Own(threading.Condition): pass
 own = Own()
 waiting = threading.Event()
@@ -262,14 +221,20 @@ def notifies():
 threads = [threading.Thread(target=target) for target in (waits, notifies)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-""",
-        [],
-    ),
-    "CPython's own": (
-        "import logging\nlogs = logging._lock\nin_turns(lambda: take(a, logs), lambda: take(logs, a))",
-        [{"a", "logs"}],
-    ),
-}
+==== CPython's own: a and logs
+import logging
+logs = logging._lock
+in_turns(lambda: take(a, logs), lambda: take(logs, a))
+"""
+
+
+def cases() -> dict[str, tuple[str, list[set[str]]]]:
+    found = {}
+    for case in CASES.split("==== ")[1:]:
+        head, _, program = case.partition("\n")
+        name, _, locks = head.partition(": ")
+        found[name] = program, [] if locks == "nothing" else [set(locks.split(" and "))]
+    return found
 
 
 def run(tmp_path: Path, program: str, *options: str, status: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -287,10 +252,9 @@ def told(text: str) -> list[set[str]]:
     return [{re.sub(r" \(made at .*?\)", "", name) for name in re.split(", then | and ", head)} for head in heads]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_reports(case: str, tmp_path: Path) -> None:
-    program, expected = CASES[case]
-    done = run(tmp_path, f"{PRELUDE}\n{program}\n")
+@pytest.mark.parametrize(("program", "expected"), cases().values(), ids=cases())
+def test_reports(program: str, expected: list[set[str]], tmp_path: Path) -> None:
+    done = run(tmp_path, f"{PRELUDE}\n{program}")
     assert (told(done.stderr), bool(done.stderr)) == (expected, bool(expected)), done.stderr
 
 
@@ -371,11 +335,11 @@ paid, ended = threading.Event(), threading.Event()
 main()
 """
     done = run(tmp_path, program, *options)
-    assert (done.stdout, done.stderr) == (
-        "",
+    assert done.stdout == ""
+    assert done.stderr == (
         "lwp: lock order: audit (made at x.py:15) and ledger.lock (made at x.py:4), in both orders\n"
         "  'checker' took ledger.lock at x.py:11 in check, holding audit since x.py:10 in check\n"
-        "  'payer' took audit at x.py:7 in Ledger.pay, holding ledger.lock since x.py:6 in Ledger.pay\n",
+        "  'payer' took audit at x.py:7 in Ledger.pay, holding ledger.lock since x.py:6 in Ledger.pay\n"
     )
 
 
@@ -420,20 +384,6 @@ while not waiting().cycles: pass
     assert "'two' waits for lock a held by 'one' (taken at x.py:" in deadlock
     does = re.findall(r"^  '(\w+)' waits for (\w+) at x.py:\d+ in run, holding (\w+) ", done.stderr, re.MULTILINE)
     assert sorted(does) == [("one", "b", "a"), ("two", "a", "b")]
-
-
-def test_a_lock_that_a_thread_has_waited_for_in_vain_counts(tmp_path: Path) -> None:
-    program = f"""{PRELUDE}
-how = dict(timeout=0.01)
-def tries():
-    with b:
-        assert not a.acquire(**how)
-def holds():
-    with a:
-        in_turns(tries)
-in_turns(lambda: take(a, b), holds)
-"""
-    assert told(run(tmp_path, program).stderr) == [{"a", "b"}]
 
 
 def test_what_others_say_at_the_end_is_said_first(tmp_path: Path) -> None:
