@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import environment, lwp, refusal
-from conftest import Child
+from conftest import Child, in_child, run_thread
 
 from lwp.observe.trace import read
 from lwp.reading.folders import private
@@ -78,14 +78,11 @@ def test_a_file_of_records_that_is_in_use_is_refused(tmp_path: Path) -> None:
 def test_what_a_killed_program_has_left_is_replaced(tmp_path: Path) -> None:
     with begun(STARTS, tmp_path) as killed:
         killed.kill()
-    before = os.open(tmp_path / "t.html.records", os.O_RDONLY)
-    try:
+    with open(tmp_path / "t.html.records", "rb") as before:
         lwp(*RECORDING[3:], "import os; os._exit(0)", cwd=tmp_path)
-        assert (tmp_path / "t.html.records").stat().st_ino != os.fstat(before).st_ino
-        assert os.fstat(before).st_nlink == 0
-        assert os.pread(before, 8, 0) == b"lwptrace"  # it isn't cut
-    finally:
-        os.close(before)
+        assert (tmp_path / "t.html.records").stat().st_ino != os.fstat(before.fileno()).st_ino
+        assert os.fstat(before.fileno()).st_nlink == 0
+        assert before.read(8) == b"lwptrace"  # it isn't cut
 
 
 def test_a_program_whose_file_is_removed_leaves_the_next_ones_alone(tmp_path: Path) -> None:
@@ -115,31 +112,33 @@ def test_what_is_written_into_the_file_doesnt_lead_its_program(byte: int, tmp_pa
     assert "t.html" in errors  # the timeline, or why there is none
 
 
-def test_a_recording_begins_again_after_its_header_was_changed(child: Child, tmp_path: Path) -> None:
-    child(record_thrice, str(tmp_path))
-
-
-def record_thrice(folder: str) -> None:
+@in_child
+def test_a_recording_begins_again_after_its_header_was_changed(tmp_path: Path) -> None:
     from lwp.observe import trace
 
+    records = tmp_path / "r"
     for number in range(3):
-        trace.record(f"{folder}/r")
-        os.chmod(f"{folder}/r", 0o600)
-        with open(f"{folder}/r", "r+b") as file:
+        trace.record(records)
+        records.chmod(0o600)
+        with records.open("r+b") as file:
             file.write(bytes([85 * number]) * 4096)
         for _ in range(500):
-            thread = Thread(target=int)
-            thread.start()
-            thread.join()
+            run_thread(Thread(target=int))
         trace.stop()
 
 
 # ---- readers ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_cut_while_it_is_followed(child: Child, tmp_path: Path) -> None:
-    lwp("run", "--trace", "t.json", "-c", f"{STARTS.partition('print')[0]}os._exit(0)", cwd=tmp_path)
-    whole = (tmp_path / "t.json.records").read_bytes()
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    """The records of a program that has not ended in order."""
+    lwp(*RECORDING[3:], f"{STARTS.partition('print')[0]}os._exit(0)", cwd=tmp_path)
+    return tmp_path / "t.html.records"
+
+
+def test_a_file_that_is_cut_while_it_is_followed(child: Child, left: Path, tmp_path: Path) -> None:
+    whole = left.read_bytes()
     for kept in (600_000, 5000, 100, 0):
         (tmp_path / "copy").write_bytes(whole)
         child(follow_cut, str(tmp_path / "copy"), kept)
@@ -158,15 +157,12 @@ def follow_cut(file: str, kept: int) -> None:
     assert batch.ended is (kept < 4096)
 
 
-def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
-    lwp("run", "--trace", "t.json", "-c", f"{STARTS.partition('print')[0]}os._exit(0)", cwd=tmp_path)
-    records = tmp_path / "t.json.records"
-    records.chmod(0o600)
-    os.truncate(records, 1 << 43)
-    with pytest.raises(
-        ValueError, match=r"t\.json\.records can't be read: there is no memory for its 8,796,093,022,208 bytes$"
-    ):
-        read(records)
+def test_a_file_that_would_fill_the_memory_is_refused(left: Path) -> None:
+    left.chmod(0o600)
+    os.truncate(left, 1 << 43)
+    said = r"t\.html\.records can't be read: there is no memory for its 8,796,093,022,208 bytes$"
+    with pytest.raises(ValueError, match=said):
+        read(left)
 
 
 # ---- other users -----------------------------------------------------------------------------------------------------
@@ -214,9 +210,7 @@ def record_a_thread(file: str) -> None:
     from lwp.observe import trace
 
     trace.record(file)
-    thread = Thread(target=int)
-    thread.start()
-    thread.join()
+    run_thread(Thread(target=int))
 
 
 def test_ones_own_link_and_a_device_are_written_to(tmp_path: Path) -> None:

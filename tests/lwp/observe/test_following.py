@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from commands import ready
 
 from lwp.observe import trace
 from lwp.observe.following import Follower
@@ -80,46 +79,30 @@ class Told:
         self.counts += batch.counts
 
 
-class Driven:
-    """The program, which does something each time that it is told to."""
+def begin(program: subprocess.Popen[str]) -> None:
+    program.stdin.write("\n")
+    program.stdin.flush()
 
-    def __init__(self, folder: Path, size: int) -> None:
-        (folder / "program.py").write_text(PROGRAM)
-        command = [sys.executable, "program.py", str(size)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, cwd=folder, env=environment(), text=True, **pipes)
-        self.answer("ready")
 
-    def answer(self, wanted: str) -> None:
-        assert self.process.stdout.readline() == f"{wanted}\n"
-
-    def begin(self) -> None:
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def __enter__(self) -> Driven:
-        return self
-
-    def __exit__(self, *failed: object) -> None:
-        if failed[0]:
-            self.process.kill()
-        self.process.communicate(timeout=60)
+def go_on(program: subprocess.Popen[str]) -> None:
+    begin(program)
+    assert program.stdout.readline() == "done\n"
 
 
 @pytest.mark.parametrize("late", [0, 5])
 def test_the_batches_are_the_whole(tmp_path: Path, late: int) -> None:
     """Also if the program has run before: the first batch is of all that was."""
     told = Told()
-    with Driven(tmp_path, 16 << 20) as driven:
+    with ready(tmp_path, PROGRAM, "program.py", str(16 << 20)) as program:
         for _ in range(late):
-            driven.begin()
-            driven.answer("done")
+            go_on(program)
         follower = Follower(tmp_path / "x.records")
         for _ in range(10):
-            driven.begin()
+            begin(program)
             told.take(follower)
-            driven.answer("done")
+            assert program.stdout.readline() == "done\n"
             told.take(follower)
+        program.communicate(timeout=60)
     told.take(follower)
     assert told.ended
     whole = trace.read(tmp_path / "x.records")
@@ -143,15 +126,15 @@ def test_the_batches_are_the_whole(tmp_path: Path, late: int) -> None:
 
 def test_records_that_are_overwritten_unread_are_counted(tmp_path: Path) -> None:
     told = Told()
-    with Driven(tmp_path, 1 << 16) as driven:
+    with ready(tmp_path, PROGRAM, "program.py", str(1 << 16)) as program:
         follower = Follower(tmp_path / "x.records")
         told.take(follower)
         assert not told.missed
         for _ in range(10):
-            driven.begin()
-            driven.answer("done")
+            go_on(program)
         told.take(follower)
         assert told.missed > 1000
+        program.communicate(timeout=60)
     told.take(follower)
     for spans in told.spans.values():
         assert all(one.end <= other.begin for one, other in pairwise(spans))

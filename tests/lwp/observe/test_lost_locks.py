@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
 from typing import Any
 
 import pytest
-from conftest import in_child
+from conftest import in_child, run_thread
 
 import runtime
 from runtime import scheduler
@@ -19,8 +20,6 @@ from runtime import scheduler
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Condition"])
 @in_child
 def test_a_holder_that_has_ended_is_told_though_another_thread_has_its_ident(kind: Any, green: bool) -> None:
-    import re
-
     from lwp.observe import moment, rows, watchdog
 
     runtime.install(green=green)
@@ -48,9 +47,8 @@ def test_a_holder_that_has_ended_is_told_though_another_thread_has_its_ident(kin
     while not (waits := [wait for wait in scheduler.waiting().waits if wait.name == "worker"]):
         time.sleep(0)
     place = r"( \(taken at \S+:\d+ in .*importer\))" + "?" * (not getattr(sys, "_is_gil_enabled", lambda: True)())
-    said = (
-        rf"'worker' waits for {'lock' if kind == 'Lock' else 'rlock'} lock held by 'importer', which has ended{place}"
-    )
+    thing = "lock" if kind == "Lock" else "rlock"
+    said = rf"'worker' waits for {thing} lock held by 'importer', which has ended{place}"
     assert re.fullmatch(said, str(waits[0])), waits[0]
     found = moment.facts()
     assert (waits[0].holder, scheduler.waiting().cycles, found["circles"]) == (None, (), [])
@@ -110,9 +108,7 @@ def test_a_lock_that_is_released_and_taken_again_has_its_new_holder() -> None:
     runtime.install()
     lock, done = threading.Lock(), threading.Event()
     for _ in range(3):
-        thread = threading.Thread(target=lock.acquire)
-        thread.start()
-        thread.join()
+        run_thread(threading.Thread(target=lock.acquire))
         lock.release()
     holder = threading.Thread(target=lambda: lock.acquire() and done.wait() and lock.release(), name="holder")
     holder.start()
@@ -132,9 +128,7 @@ def test_a_lock_that_is_released_and_taken_again_has_its_new_holder() -> None:
 def test_a_holder_that_a_fork_has_left_in_the_parent_is_told_as_such() -> None:
     runtime.install()
     lock, lost, taken, done = threading.Lock(), threading.Lock(), threading.Event(), threading.Event()
-    dies = threading.Thread(target=lost.acquire, name="dies")
-    dies.start()
-    dies.join()
+    run_thread(threading.Thread(target=lost.acquire, name="dies"))
     keeper = threading.Thread(target=lambda: (lock.acquire(), taken.set(), done.wait()), name="keeper")
     keeper.start()
     taken.wait()
@@ -159,11 +153,7 @@ def test_a_holder_that_a_fork_has_left_in_the_parent_is_told_as_such() -> None:
 def test_an_rlock_is_not_owned_by_the_next_thread_with_its_owners_ident() -> None:
     runtime.install()
     lock = threading.RLock()
-    first = threading.Thread(target=lock.acquire)
-    first.start()
-    first.join()
-    import re
-
+    run_thread(first := threading.Thread(target=lock.acquire))
     ident = first.ident
     del first
     seen: list[object] = []
@@ -171,8 +161,6 @@ def test_an_rlock_is_not_owned_by_the_next_thread_with_its_owners_ident() -> Non
     def look() -> None:
         seen[:] = threading.get_ident(), lock._is_owned(), lock.acquire(blocking=False), repr(lock)  # type: ignore[attr-defined]
 
-    second = threading.Thread(target=look)
-    second.start()
-    second.join()
+    run_thread(threading.Thread(target=look))
     assert seen[:3] == [ident, False, False]
     assert re.match("<locked .* owner=0 count=1 at ", str(seen[3])), seen

@@ -214,12 +214,6 @@ def test_left():
 IN_TURN = EXPLORED.replace("thread.start()\n    for", "thread.start()\n        thread.join()\n    for", 1)
 
 
-def pytest_says(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_x.py").write_text(text)
-    command = ("-m", "pytest", "-p", "no:cacheprovider", *options, "test_x.py")
-    return python(*command, cwd=folder, status=None, timeout=100)
-
-
 def test_explore(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(EXPLORED)
     done = lwp("explore", "--html", "x.html", "test_x.py::test", cwd=tmp_path, status=1)
@@ -238,7 +232,9 @@ def test_explore(tmp_path: Path) -> None:
     ids=["lock order", "explored", "chaos"],
 )
 def test_the_plugin(options: list[str], text: str, tmp_path: Path) -> None:
-    done = pytest_says(tmp_path, text, *options)
+    (tmp_path / "test_x.py").write_text(text)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", *options, "test_x.py")
+    done = python(*command, cwd=tmp_path, status=None, timeout=100)
     assert done.returncode in (0, 1), done.stdout
     check(done.stdout, done.stderr)
     if "--lwp-chaos=7" not in options:

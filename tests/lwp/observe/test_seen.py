@@ -9,6 +9,8 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,7 @@ def test_why_it_is_cancelled() -> None:
         future.cancel(running=True)
     assert why.pop().startswith("cancel() by '")
     with Group() as group:
-        inner = group.spawn(lambda: waits_in_a_group(waits))
+        inner = group.spawn(waits_in_a_group, waits)
         until(lambda: len(begun) == 2)
         inner.cancel()
     assert [text.partition(" by ")[0] for text in why] == ["cancel()"]
@@ -104,7 +106,7 @@ def waits_in_a_group(waits: Any) -> None:
 
 @pytest.mark.parametrize("green", [[], ["--green"]], ids=["lwps", "green"])
 def test_the_report_and_the_timeline(green: list[str], tmp_path: Path) -> None:
-    program = """
+    source = """
 import threading
 from runtime import Group
 from runtime.pool import Executor
@@ -139,7 +141,7 @@ except TimeoutError:
     pass
 """
     program, out = tmp_path / "prog.py", tmp_path / "trace.json"
-    program.write_text(program)
+    program.write_text(source)
     said = lwp("run", *green, "--report", "--trace", out, program).stderr
     lines = [" ".join(line.strip("│").replace("│", "").split()) for line in said.splitlines()]
     assert "groups 2" in lines
@@ -169,25 +171,28 @@ except TimeoutError:
     assert {event["args"]["group"] for event in lives if "(" in names[event["tid"]]} == {"group at prog.py:18"}
 
 
-@both
-def test_a_circle_through_the_end_of_a_block() -> None:
-    lock = Lock()
+@contextmanager
+def looking(lock: Lock) -> Iterator[list[tuple[Any, ...]]]:
+    """The circles that another thread sees, which then releases the lock."""
 
     def looks() -> None:
         until(lambda: waiting().cycles)
         cycles.extend(waiting().cycles)
         lock.release()
 
-    def takes() -> None:
-        lock.acquire()
-
     cycles: list[tuple[Any, ...]] = []
-    lock.acquire()
-    with Group() as group:
-        task = group.spawn(takes)
-        looker = Thread(target=looks)
-        looker.start()
+    looker = Thread(target=looks)
+    looker.start()
+    yield cycles
     looker.join()
+
+
+@both
+def test_a_circle_through_the_end_of_a_block() -> None:
+    lock = Lock()
+    lock.acquire()
+    with looking(lock) as cycles, Group() as group:
+        task = group.spawn(lock.acquire)
     [cycle] = cycles
     end, other = sorted(cycle, key=lambda wait: str(wait.kind))
     assert (end.kind, end.deadline, end.holder) == ("group", None, other.ident)
@@ -198,20 +203,11 @@ def test_a_circle_through_the_end_of_a_block() -> None:
 
 @both
 def test_a_circle_through_the_result_of_a_task() -> None:
-    lock, cycles = Lock(), list[tuple[Any, ...]]()
-
-    def looks() -> None:
-        until(lambda: waiting().cycles)
-        cycles.extend(waiting().cycles)
-        lock.release()
-
-    with Group() as group:
-        lock.acquire()
+    lock = Lock()
+    lock.acquire()
+    with looking(lock) as cycles, Group() as group:
         task = group.spawn(lock.acquire)
-        looker = Thread(target=looks)
-        looker.start()
         assert task.result() is True
-        looker.join()
     [cycle] = cycles
     result, other = sorted(cycle, key=lambda wait: str(wait.kind))
     assert (result.kind, result.what, result.holder) == ("future", "<Task 'acquire' running>", other.ident)
