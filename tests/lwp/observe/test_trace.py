@@ -6,17 +6,19 @@ import io
 import json
 import re
 import signal
-import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import browser, in_browser
-from conftest import Environment, environment, lwp, needs_gil, refusal
+from commands import ready
+from conftest import Environment, lwp, needs_gil, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,23 +112,35 @@ class Trace:
         return [pair for pair in ends if (pair[0]["tid"], pair[1]["tid"]) == wanted]
 
 
-def traced(source: str, tmp_path: Path, *options: str, status: int = 0) -> Trace:
-    (tmp_path / "program.py").write_text(source)
-    lwp("run", "--trace", "trace.json", *options, "program.py", cwd=tmp_path, status=status)
-    assert not list(tmp_path.glob("*.records"))
-    return Trace.load(tmp_path / "trace.json")
+def trace_of(folder: Path, source: str, *options: str, status: int = 0) -> Trace:
+    (folder / "program.py").write_text(source)
+    lwp("run", "--trace", "trace.json", *options, "program.py", cwd=folder, status=status)
+    assert not list(folder.glob("*.records"))
+    return Trace.load(folder / "trace.json")
+
+
+Traced = Callable[..., Trace]
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Traced:
+    return partial(trace_of, tmp_path)
 
 
 #: Begins the first line of a program that records into FILE.records itself, with room for some two thousand records.
 RECORDS_LITTLE = "import runtime; runtime.observe.trace.record('{}.records', 64 << 10); "
 
 
-def traced_little(source: str, tmp_path: Path) -> Trace:
+@pytest.fixture
+def traced_little(tmp_path: Path) -> Traced:
     """What the latest records of a program hold."""
-    (tmp_path / "program.py").write_text(RECORDS_LITTLE.format("trace.json") + source)
-    lwp("run", "program.py", cwd=tmp_path)
-    lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
-    return Trace.load(tmp_path / "trace.json")
+
+    def trace(source: str) -> Trace:
+        lwp("run", "-c", RECORDS_LITTLE.format("trace.json") + source, cwd=tmp_path)
+        lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
+        return Trace.load(tmp_path / "trace.json")
+
+    return trace
 
 
 # asleep(): in a futex call that is private and has no timeout: who waits for the GIL has one.
@@ -187,21 +201,17 @@ def place(text: str, function: str) -> str:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    return traced(STORY, tmp_path_factory.mktemp("story"))
+    return trace_of(tmp_path_factory.mktemp("story"), STORY)
 
 
 @pytest.mark.parametrize(
-    ("thread", "what", "made", "waits"),
-    [
-        ("waits_for_event", "Event", "event =", "event.wait"),
-        ("waits_for_lock", "Lock", "lock =", "with lock"),
-        ("waits_for_condition", "Condition", "condition =", "condition.wait"),
-    ],
+    ("what", "waits"), [("event", "event.wait"), ("lock", "with lock"), ("condition", "condition.w")]
 )
-def test_blocked_on_a_primitive_and_woken(story: Trace, thread: str, what: str, made: str, waits: str) -> None:
-    (blocked,) = (span for span in story.spans(thread) if span["name"] == f"blocked: {what} {what.lower()}")
+def test_blocked_on_a_primitive_and_woken(story: Trace, what: str, waits: str) -> None:
+    thread = f"waits_for_{what}"
+    (blocked,) = (span for span in story.spans(thread) if span["name"] == f"blocked: {what.title()} {what}")
     assert blocked["args"] == {
-        "made": place(made, "<module>"),
+        "made": place(f"{what} =", "<module>"),
         "waits at": place(waits, thread),
         "outcome": "woken",
         "woken by": f"wakes ({story.tid('wakes')})",
@@ -234,19 +244,18 @@ def test_joins_and_timeouts(story: Trace) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--green",)], ids=["LWPs", "green"])
-def test_sleeps_and_waits_for_files_say_what_they_are(options: tuple[str, ...], tmp_path: Path) -> None:
-    found = traced(
-        "import socket, threading\n"
-        "from runtime import scheduler\n"
-        "here, there = socket.socketpair()\n"
-        "receives = threading.Thread(target=here.recv, args=(1,), name='receives')\n"
-        "sleeps = threading.Thread(target=scheduler.sleep, args=(0.01,), name='sleeps')\n"
-        "receives.start(); sleeps.start(); sleeps.join()\n"
-        "there.send(b'x')\n"
-        "receives.join()\n",
-        tmp_path,
-        *options,
-    )
+def test_sleeps_and_waits_for_files_say_what_they_are(options: tuple[str, ...], traced: Traced) -> None:
+    program = """
+import socket, threading
+from runtime import scheduler
+here, there = socket.socketpair()
+receives = threading.Thread(target=here.recv, args=(1,), name='receives')
+sleeps = threading.Thread(target=scheduler.sleep, args=(0.01,), name='sleeps')
+receives.start(); sleeps.start(); sleeps.join()
+there.send(b'x')
+receives.join()
+"""
+    found = traced(program, *options)
     (sleep,) = [span for span in found.spans("sleeps") if span["name"].startswith("blocked")]
     assert sleep["name"] == "blocked: sleep"
     # The span may be shorter: sleep() looks at the clock first, and its thread may be preempted before the record.
@@ -269,23 +278,19 @@ def test_nothing_is_missing_of_a_short_program(story: Trace) -> None:
 
 def test_recording_loads_three_small_modules(tmp_path: Path) -> None:
     """What makes a timeline of the records is loaded by another process, at the end."""
-    (tmp_path / "program.py").write_text("import sys; print(*sys.modules, sep='\\n')\n")
+    command = ("-c", "import sys; print(*sys.modules)")
     plain, traced = (
-        set(lwp("run", *options, "program.py", cwd=tmp_path).stdout.split())
-        for options in ([], ["--trace", "trace.json"])
+        set(lwp("run", *options, *command, cwd=tmp_path).stdout.split()) for options in ([], ["--trace", "trace.json"])
     )
     loaded = ("observe.commands._trace", "observe.recording", "reading.sites")
     assert traced - plain == {f"_lwp_lwp.{name}" for name in loaded}
 
 
 def test_unrecorded_events_take_no_memory(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(
-        "import re\n"
-        "maps = open('/proc/self/smaps').read()\n"
-        "print(*re.search(r'trace.json.records\\nSize: +(\\d+) kB\\n.*?Rss: +(\\d+) kB', maps, re.S).groups())\n"
-    )
-    done = lwp("run", "--trace", "trace.json", "program.py", cwd=tmp_path)
-    mapped, resident = map(int, done.stdout.split())
+    maps = lwp("run", "--trace", "x.json", "-c", "print(open('/proc/self/smaps').read())", cwd=tmp_path).stdout
+    found = re.search(r"x.json.records\nSize: +(\d+) kB\n.*?Rss: +(\d+) kB", maps, re.DOTALL)
+    assert found
+    mapped, resident = map(int, found.groups())
     assert mapped > 16 * 1024
     assert 0 < resident <= 256
 
@@ -299,37 +304,33 @@ def seen(name, what):
 """
 
 
-def test_seen_in_a_system_call(tmp_path: Path) -> None:
+def test_seen_in_a_system_call(traced: Traced) -> None:
     """What says nothing of itself is looked at; the program waits until it was."""
-    found = traced(
-        "import socket, threading\n"
-        "here, there = socket.socketpair()\n"
-        "thread = threading.Thread(target=here.recv, args=(1,), name='receives')\n"
-        f"{SEEN}"
-        "thread.start()\n"
-        "while not seen('receives', 'recvfrom'): pass\n"
-        "there.send(b'x')\n"
-        "thread.join()\n",
-        tmp_path,
-    )
+    found = traced(f"""
+import socket, threading
+here, there = socket.socketpair()
+thread = threading.Thread(target=here.recv, args=(1,), name='receives')
+{SEEN}thread.start()
+while not seen('receives', 'recvfrom'): pass
+there.send(b'x')
+thread.join()
+""")
     assert "recvfrom (seen)" in [span["name"] for span in found.spans("receives")]
 
 
 @needs_gil("nobody waits for it")
-def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
-    found = traced(
-        "import threading\n"
-        "stop = False\n"
-        "def compute():\n"
-        "    while not stop: pass\n"
-        "thread = threading.Thread(target=compute, name='computes')\n"
-        f"{SEEN}"
-        "thread.start()\n"
-        "while not seen('computes', 'waiting for the GIL'): pass\n"
-        "stop = True\n"
-        "thread.join()\n",
-        tmp_path,
-    )
+def test_seen_waiting_for_the_gil(traced: Traced) -> None:
+    found = traced(f"""
+import threading
+stop = False
+def compute():
+    while not stop: pass
+thread = threading.Thread(target=compute, name='computes')
+{SEEN}thread.start()
+while not seen('computes', 'waiting for the GIL'): pass
+stop = True
+thread.join()
+""")
     assert "waiting for the GIL (seen)" in [span["name"] for span in found.spans("computes")]
     alive = [event["args"]["alive"] for event in found.named("threads")]
     assert alive
@@ -337,39 +338,36 @@ def test_seen_waiting_for_the_gil(tmp_path: Path) -> None:
     assert all(event["args"]["resident MiB"] > 1 for event in found.named("memory"))
 
 
-def test_the_sampler_takes_no_descriptor(tmp_path: Path) -> None:
+def test_the_sampler_takes_no_descriptor(traced: Traced) -> None:
     """Its table of descriptors is its own: the program's next open() gets the number that it would have got."""
-    found = traced(
-        "import contextlib, os, threading\n"
-        "free = os.open('/dev/null', os.O_RDONLY)\n"
-        "os.close(free)\n"
-        "thread = threading.Thread(target=print)\n"
-        "thread.start()\n"
-        "thread.join()\n"
-        "def files_of_sampler():\n"
-        "    for tid in os.listdir('/proc/self/task'):\n"
-        "        if open(f'/proc/self/task/{tid}/comm').read() == 'lwp-trace\\n':\n"
-        "            folder = f'/proc/self/task/{tid}/fd'\n"
-        "            with contextlib.suppress(OSError): # it has just closed one\n"
-        "                return {os.path.basename(os.readlink(f'{folder}/{fd}')) for fd in os.listdir(folder)}\n"
-        "# what it has of the program's at first it closes; the main thread is the only one that it looks at\n"
-        "while files_of_sampler() != {'statm', 'syscall'}: pass\n"
-        "assert os.open('/dev/null', os.O_RDONLY) == free\n",
-        tmp_path,
-    )
+    found = traced("""
+import contextlib, os, threading
+free = os.open('/dev/null', os.O_RDONLY)
+os.close(free)
+thread = threading.Thread(target=print)
+thread.start()
+thread.join()
+def files_of_sampler():
+    for tid in os.listdir('/proc/self/task'):
+        if open(f'/proc/self/task/{tid}/comm').read() == 'lwp-trace\\n':
+            folder = f'/proc/self/task/{tid}/fd'
+            with contextlib.suppress(OSError): # it has just closed one
+                return {os.path.basename(os.readlink(f'{folder}/{fd}')) for fd in os.listdir(folder)}
+# what it has of the program's at first it closes; the main thread is the only one that it looks at
+while files_of_sampler() != {'statm', 'syscall'}: pass
+assert os.open('/dev/null', os.O_RDONLY) == free
+""")
     assert found.named("memory")
 
 
 def test_killed(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(
-        f"{ASLEEP}"
-        "event = threading.Event()\n"
-        "thread = threading.Thread(target=event.wait, name='blocked')\n"
-        "thread.start()\n"
-        "asleep(thread)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    lwp("run", "--trace", "trace.json", "program.py", cwd=tmp_path, status=-signal.SIGKILL)
+    source = f"""{ASLEEP}
+thread = threading.Thread(target=threading.Event().wait, name='blocked')
+thread.start()
+asleep(thread)
+os.kill(os.getpid(), 9)
+"""
+    lwp("run", "--trace", "trace.json", "-c", source, cwd=tmp_path, status=-signal.SIGKILL)
     assert not (tmp_path / "trace.json").exists()
     done = lwp("trace", "trace.json.records", "trace.json", cwd=tmp_path)
     assert "did not end in order" in done.stderr
@@ -381,24 +379,14 @@ def test_killed(tmp_path: Path) -> None:
 
 
 def test_a_program_that_still_runs(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text("import os\nprint(os.getpid(), flush=True)\ninput()\n")
-    with subprocess.Popen(
-        [sys.executable, "-m", "runtime", "run", "--trace", "trace.json", "program.py"],
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        pid = int(process.stdout.readline())
+    command = ("-m", "runtime", "run", "--trace", "trace.json", "program.py")
+    with ready(tmp_path, "print('ready', flush=True)\ninput()\n", *command) as process:
         said = lwp("trace", "trace.json.records", "so_far.json", cwd=tmp_path).stderr
-        process.communicate("\n")
-    assert f"; still runs (pid {pid}) (open it at ui.perfetto.dev)\n" in said
+    assert f"; still runs (pid {process.pid}) (open it at ui.perfetto.dev)\n" in said
     assert "in order" not in said
 
 
-def test_only_a_thread_known_to_run_is_shown_as_running(tmp_path: Path) -> None:
+def test_only_a_thread_known_to_run_is_shown_as_running(traced: Traced) -> None:
     source = """
 import resource, threading, time
 def sleeps(): return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
@@ -416,7 +404,7 @@ for what in compute, sleep:
     what()
 pause()
 """
-    found = traced(source, tmp_path)
+    found = traced(source)
     spans = found.spans("MainThread")
     computes, sleeps = [span for span in spans if span["name"] in HAS_HAD_THE_GIL][1:3]
     assert (computes["name"], sleeps["name"]) == HAS_HAD_THE_GIL, spans
@@ -424,20 +412,19 @@ pause()
     assert sleeps["dur"] >= 3_000
 
 
-def test_threads_that_compute_in_turns_are_not_known_to_run(tmp_path: Path) -> None:
+def test_threads_that_compute_in_turns_are_not_known_to_run(traced: Traced) -> None:
     """Never two threads at once: the GIL forbids it."""
-    found = traced(
-        "import threading, time\n"
-        "def compute():\n"
-        "    for _ in range(5):\n"
-        "        end = time.thread_time() + 0.02\n"
-        "        while time.thread_time() < end: pass\n"
-        "        threading.Event().wait(0.001)\n"
-        "threads = [threading.Thread(target=compute) for _ in range(3)]\n"
-        "for thread in threads: thread.start()\n"
-        "for thread in threads: thread.join()\n",
-        tmp_path,
-    )
+    found = traced("""
+import threading, time
+def compute():
+    for _ in range(5):
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end: pass
+        threading.Event().wait(0.001)
+threads = [threading.Thread(target=compute) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+""")
     running = sorted((e["ts"], e["ts"] + e["dur"]) for e in found.named("running Python"))
     assert all(end <= begin + 1e-3 for (_, end), (begin, _) in pairwise(running))
     assert found.named("in no wait that lwp sees")
@@ -504,18 +491,12 @@ def test_a_page_has_everything(tmp_path: Path) -> None:
     assert not re.search(r"""(src|href) *=|url\(|fetch\(|import |https?://""", page)  # it needs no network
     data = data_of(page)
     names = {int(number): track["name"] for number, track in data["tracks"].items()}
-    assert sorted(names.values()) == sorted(
-        [
-            "MainThread",
-            *(f"{name}</script>" for name in ("waits_for_event", "waits_for_lock", "waits_for_condition", "wakes")),
-        ]
-    )
+    targets = ("waits_for_condition", "waits_for_event", "waits_for_lock", "wakes")
+    assert sorted(names.values()) == ["MainThread", *(f"{name}</script>" for name in targets)]
     assert sorted(at for row in data["rows"] for at in row["tracks"]) == sorted(names)
     arrows = [data["arrows"][at : at + 5] for at in range(0, len(data["arrows"]), 5)]
-    assert {(names[source], why) for why, source, _, _, _ in arrows} >= {
-        ("MainThread", "starts"),
-        ("wakes</script>", "wakes"),
-    }
+    causes = {(names[source], why) for why, source, _, _, _ in arrows}
+    assert causes >= {("MainThread", "starts"), ("wakes</script>", "wakes")}
     for track in data["tracks"].values():
         assert len(track["spans"]) % 5 == 0
         assert max(track["spans"][0::5]) < len(data["colours"])
@@ -597,7 +578,7 @@ return seen;
 
 
 @pytest.mark.loads
-def test_perfetto_reads_it(tmp_path: Path) -> None:
+def test_perfetto_reads_it(traced: Traced, tmp_path: Path) -> None:
     platform = pytest.importorskip("perfetto.trace_processor.platform")
     from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 
@@ -605,7 +586,7 @@ def test_perfetto_reads_it(tmp_path: Path) -> None:
         binary = platform.PlatformDelegate().get_shell_path(None)
     except Exception as error:  # whatever its own downloading raises
         pytest.skip(f"perfetto's trace_processor is not to be had: {error}")
-    found = traced(STORY, tmp_path)
+    found = traced(STORY)
     with TraceProcessor(str(tmp_path / "trace.json"), config=TraceProcessorConfig(bin_path=binary)) as processor:
         slices = next(iter(processor.query("select count(*) as n from slice"))).n
         arrows = next(iter(processor.query("select count(*) as n from flow"))).n
@@ -616,117 +597,112 @@ def test_perfetto_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bounded(tmp_path: Path) -> None:
+def test_bounded(traced_little: Traced) -> None:
     """A million waits in 64 KiB of records: the latest are there, the others counted, no memory is used."""
-    found = traced_little(
-        "import threading, re\n"
-        "def resident():\n"
-        "    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        "taken = threading.Semaphore(0)\n"
-        "given = threading.Semaphore(0)\n"
-        "rounds = 500_000\n"
-        "def other():\n"
-        "    for _ in range(rounds):\n"
-        "        taken.acquire()\n"
-        "        given.release()\n"
-        "thread = threading.Thread(target=other, name='other')\n"
-        "thread.start()\n"
-        "before = resident()\n"
-        "for _ in range(rounds):\n"
-        "    taken.release()\n"
-        "    given.acquire()\n"
-        "assert resident() < before + 1024, f'{resident() - before} KiB more'\n"
-        "thread.join()\n",
-        tmp_path,
-    )
+    found = traced_little("""
+import threading, re
+def resident():
+    return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])
+taken = threading.Semaphore(0)
+given = threading.Semaphore(0)
+rounds = 500_000
+def other():
+    for _ in range(rounds):
+        taken.acquire()
+        given.release()
+thread = threading.Thread(target=other, name='other')
+thread.start()
+before = resident()
+for _ in range(rounds):
+    taken.release()
+    given.acquire()
+assert resident() < before + 1024, f'{resident() - before} KiB more'
+thread.join()
+""")
     assert found.about["records"] <= 64 * 1024 // 32
     assert found.about["records overwritten"] > 1_000_000
     assert found.tid("other")
     assert [life["args"]["its first records are lost"] for life in found.named("life")] == [True, True]
 
 
-def test_more_threads_than_chunks(tmp_path: Path) -> None:
+def test_more_threads_than_chunks(traced_little: Traced) -> None:
     """What finds no room is counted, and the program goes on."""
-    found = traced_little(
-        "import threading\n"
-        "event = threading.Event()\n"
-        "threads = [threading.Thread(target=event.wait) for _ in range(200)]\n"
-        "for thread in threads: thread.start()\n"
-        "event.set()\n"
-        "for thread in threads: thread.join()\n",
-        tmp_path,
-    )
+    found = traced_little("""
+import threading
+event = threading.Event()
+threads = [threading.Thread(target=event.wait) for _ in range(200)]
+for thread in threads: thread.start()
+event.set()
+for thread in threads: thread.join()
+""")
     assert found.about["records lost"] > 0
 
 
-def test_names(tmp_path: Path) -> None:
-    found = traced(
-        "import _thread, threading\n"
-        "class Derived(threading.Thread): pass\n"
-        "class Called(threading.Thread):\n"
-        "    name = property(lambda self: 'what it says')\n"
-        "def work(): pass\n"
-        "class Callable:\n"
-        "    def __call__(self): pass\n"
-        "asked = threading.Thread(target=work)\n"
-        "assert asked.name == 'Thread-1 (work)'\n"
-        "given = threading.Thread(target=work)\n"
-        "given.name = 'given'\n"
-        "threads = [asked, given, threading.Thread(target=work), threading.Thread(target=Callable())]\n"
-        "threads += [threading.Thread(), threading.Thread(name='first'), Derived(target=work), Derived(), Called()]\n"
-        "for thread in threads: thread.start()\n"
-        "for thread in threads: thread.join()\n"
-        "assert [threads[2].name, threads[3].name, threads[4].name] == ['Thread-3 (work)', 'Thread-4', 'Thread-5']\n"
-        "ended = threading.Event()\n"
-        "_thread.start_new_thread(ended.set, ())\n"
-        "ended.wait()\n",
-        tmp_path,
-    )
+def test_names(traced: Traced) -> None:
+    found = traced("""
+import _thread, threading
+class Derived(threading.Thread): pass
+class Called(threading.Thread):
+    name = property(lambda self: 'what it says')
+def work(): pass
+class Callable:
+    def __call__(self): pass
+asked = threading.Thread(target=work)
+assert asked.name == 'Thread-1 (work)'
+given = threading.Thread(target=work)
+given.name = 'given'
+threads = [asked, given, threading.Thread(target=work), threading.Thread(target=Callable())]
+threads += [threading.Thread(), threading.Thread(name='first'), Derived(target=work), Derived(), Called()]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert [threads[2].name, threads[3].name, threads[4].name] == ['Thread-3 (work)', 'Thread-4', 'Thread-5']
+ended = threading.Event()
+_thread.start_new_thread(ended.set, ())
+ended.wait()
+""")
     names = [event["args"]["name"] for event in found.named("thread_name")]
     assert names[:6] == ["MainThread", "Thread-1 (work)", "given", "Thread-3 (work)", "Thread-4", "Thread-5"]
     assert names[6:] == ["first", "Thread-6 (work)", "Thread-7", "what it says", "Event.set"]
 
 
 @pytest.mark.slow
-def test_names_take_no_room_for_each_thread(tmp_path: Path) -> None:
+def test_names_take_no_room_for_each_thread(traced: Traced) -> None:
     """Those that threading gives by default: there is half a megabyte for texts."""
-    found = traced(
-        "import threading\n"
-        "def work(): pass\n"
-        "work.__name__ = 500 * 'x'\n"
-        "for _ in range(1500):\n"
-        "    thread = threading.Thread(target=work)\n"
-        "    thread.start()\n"
-        "    thread.join()\n",
-        tmp_path,
-    )
+    found = traced("""
+import threading
+def work(): pass
+work.__name__ = 500 * 'x'
+for _ in range(1500):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+""")
     assert found.about["names lost"] == 0
     assert found.tid(f"Thread-1500 ({500 * 'x'})")
 
 
-def test_code_that_runs_as_the_record_drops_code_is_recorded(tmp_path: Path) -> None:
+def test_code_that_runs_as_the_record_drops_code_is_recorded(traced: Traced) -> None:
     """It knows code objects by address and so keeps them; the end of one calls the program back."""
-    assert traced(
-        "import threading, weakref\n"
-        "gone = []\n"
-        "def call_back(_):\n"
-        "    gone.append(threading.Event())\n"
-        "kept = []\n"
-        "for number in range(3000):\n"
-        "    names = {'threading': threading}\n"
-        "    exec('def make(): threading.Event()', names)\n"
-        "    kept.append(weakref.ref(names['make'].__code__, call_back))\n"
-        "    names['make']()\n"
-        "assert len(gone) > 1000\n",
-        tmp_path,
-    )
+    assert traced("""
+import threading, weakref
+gone = []
+def call_back(_):
+    gone.append(threading.Event())
+kept = []
+for number in range(3000):
+    names = {'threading': threading}
+    exec('def make(): threading.Event()', names)
+    kept.append(weakref.ref(names['make'].__code__, call_back))
+    names['make']()
+assert len(gone) > 1000
+""")
 
 
-def test_exit_status_and_exception_are_the_programs(tmp_path: Path) -> None:
-    assert traced("raise SystemExit(3)\n", tmp_path, status=3)
-    assert traced("1/0\n", tmp_path, status=1)
-    assert traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path, status=-signal.SIGINT)
-    traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", tmp_path, "--last", "5", status=-signal.SIGINT)
+def test_exit_status_and_exception_are_the_programs(traced: Traced) -> None:
+    assert traced("raise SystemExit(3)\n", status=3)
+    assert traced("1/0\n", status=1)
+    assert traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", status=-signal.SIGINT)
+    traced("import signal\nsignal.raise_signal(signal.SIGINT)\n", "--last", "5", status=-signal.SIGINT)
 
 
 @pytest.mark.parametrize(
