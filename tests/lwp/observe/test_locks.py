@@ -7,18 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import environment
-from conftest import in_child, lwp, refusal
+from conftest import lwp, python, refusal
 from test_from_outside import Run
 from test_from_outside import run as run  # a fixture
 from this_machine import FREE_THREADED
-
-import runtime
 
 PRELUDE = """
 import _queue, _thread, ctypes, os, queue, sys, threading
@@ -44,16 +41,24 @@ def join(threads):
 """
 
 
-def counted(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
-    """The facts of a program by the names of its rows."""
+def rows(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
+    """Of a program, by their names."""
     (tmp_path / "x.py").write_text(PRELUDE + program)
     lwp("run", *options, "--locks", "facts.json", "x.py", cwd=tmp_path)
-    found: dict[str, Any] = json.loads((tmp_path / "facts.json").read_text())
+    return {row["name"]: row for row in json.loads((tmp_path / "facts.json").read_text())["locks"]}
+
+
+def alone(program: str) -> None:
+    """A program that begins to count itself, later than at its start."""
+    python("-c", f"import runtime; runtime.install()\n{PRELUDE}{ROW}{program}")
+
+
+ROW = """
+from lwp.observe import locks
+def row(name):
+    (found,) = (one for one in locks.facts()["locks"] if one["name"] == name)
     return found
-
-
-def rows(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
-    return {row["name"]: row for row in counted(tmp_path, program, *options)["locks"]}
+"""
 
 
 def line(text: str, program: str) -> str:
@@ -64,84 +69,74 @@ def line(text: str, program: str) -> str:
 THREADS_OR_GREEN = pytest.mark.parametrize("options", [(), ("--green",)], ids=["threads", "green"])
 
 
-@THREADS_OR_GREEN
-@pytest.mark.parametrize("kind", ["Lock", "RLock"])
-def test_a_hot_lock(kind: str, options: tuple[str, ...], tmp_path: Path) -> None:
-    program = f"""
-hot = threading.{kind}()
+CONVOY = """
+hot = threading.Lock()
 def take():
     with hot:
         pass
-def main():
-    with hot:  # for long
-        threads = start(take, take, take)
-        when_waiting(3, lambda: None)
-    join(threads)
-main()
+with hot:  # for long
+    threads = start(take, take, take, take)
+    when_waiting(4, lambda: None)
+join(threads)
 """
+HELD_FOR_LONG = f"{line('with hot:  # for long', CONVOY)} in <module>"
+
+
+@THREADS_OR_GREEN
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_hot_lock(kind: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    program = CONVOY.replace("Lock", kind)
     hot = rows(tmp_path, program, *options)["hot"]
     assert (hot["kind"], hot["made"], hot["objects"]) == (kind.lower(), line(f"hot = threading.{kind}()", program), 1)
-    assert (hot["taken"], hot["waits"]["count"], hot["waits"]["most_at_once"], hot["waits"]["now"]) == (4, 3, 3, 0)
+    assert (hot["taken"], hot["waits"]["count"], hot["waits"]["most_at_once"], hot["waits"]["now"]) == (5, 4, 4, 0)
     assert hot["waits"]["p50"] <= hot["waits"]["p99"] <= hot["waits"]["longest"] <= hot["waits"]["seconds"]
-    assert hot["holds"]["count"] == 4
-    assert hot["holds"]["longest_since"] == f"{line('    with hot:  # for long', program)} in main"
+    assert hot["holds"]["count"] == 5
+    assert hot["holds"]["longest_since"] == HELD_FOR_LONG
 
 
-#: What threads wait for; then the row's name, kind and waits.
+#: What threads wait for, how, and how they are given it; then the row's name, kind and waits.
 WAITS = {
-    "condition": (
-        "c = threading.Condition()\ndef wait():\n    with c: c.wait()\n"
-        "def wake():\n    with c: c.notify_all()\n"
-        "threads = start(wait, wait)\nwhen_waiting(2, wake)\njoin(threads)",
-        ("c", "condition", 2),
-    ),
-    "event": (
-        "e = threading.Event()\nthreads = start(lambda: e.wait())\nwhen_waiting(1, e.set)\njoin(threads)",
-        ("e", "event", 1),
-    ),
-    "semaphore": (
-        "s = threading.Semaphore(0)\ndef take(): s.acquire()\n"
-        "threads = start(take)\nwhen_waiting(1, s.release)\njoin(threads)",
-        ("s", "semaphore", 1),
-    ),
-    "barrier": (
-        "b = threading.Barrier(2)\ndef come(): b.wait()\nthreads = start(come)\nwhen_waiting(1, b.wait)\njoin(threads)",
-        ("b", "barrier", 1),
-    ),
-    "queue": (
-        "q = queue.Queue()\ndef take(): q.get()\n"
-        "threads = start(take)\nwhen_waiting(1, lambda: q.put(1))\njoin(threads)",
-        ("q.not_empty", "condition", 1),
-    ),
-    "full queue": (
-        "q = queue.Queue(1)\nq.put(1)\ndef give(): q.put(1)\n"
-        "threads = start(give)\nwhen_waiting(1, q.get)\njoin(threads)",
-        ("q.not_full", "condition", 1),
+    "condition": ("threading.Condition()", "with it: it.wait()", "with it: it.notify_all()", ("it", "condition", 2)),
+    "event": ("threading.Event()", "it.wait()", "it.set()", ("it", "event", 1)),
+    "semaphore": ("threading.Semaphore(0)", "it.acquire()", "it.release()", ("it", "semaphore", 1)),
+    "barrier": ("threading.Barrier(2)", "it.wait()", "it.wait()", ("it", "barrier", 1)),
+    "queue": ("queue.Queue()", "it.get()", "it.put(1)", ("it.not_empty", "condition", 1)),
+    "full queue": ("queue.Queue(1); it.put(1)", "it.put(1)", "it.get()", ("it.not_full", "condition", 1)),
+    "lock": ("threading.Lock()", "it.acquire(); it.acquire()", "it.release()", ("it", "lock", 1)),
+    "notified": (
+        "threading.Condition()",
+        "with it: it.wait()",
+        "with it: it.notify()",
+        ("it", "condition", 1),
     ),
 }
 
 
 @THREADS_OR_GREEN
-@pytest.mark.parametrize("what", WAITS)
-def test_what_threads_wait_for(what: str, options: tuple[str, ...], tmp_path: Path) -> None:
-    program, (name, kind, waits) = WAITS[what]
-    row = rows(tmp_path, program, *options)[name]
-    assert (row["kind"], row["waits"]["count"]) == (kind, waits)
-
-
-GIVEN = {
-    "condition": ("threading.Condition()", "with it: it.notify()", "with it: it.wait()"),
-    "event": ("threading.Event()", "it.set()", "it.wait()"),
-    "semaphore": ("threading.Semaphore(0)", "it.release()", "it.acquire()"),
-    "lock": ("threading.Lock()", "it.release()", "it.acquire(); it.acquire()"),
-}
+@pytest.mark.parametrize(("make", "wait", "give", "row"), WAITS.values(), ids=WAITS)
+def test_what_threads_wait_for(
+    make: str, wait: str, give: str, row: tuple[str, str, int], options: tuple[str, ...], tmp_path: Path
+) -> None:
+    name, kind, waits = row
+    program = f"""
+it = {make}
+def wait():
+    {wait}
+def give():
+    {give}
+threads = start(*{waits} * [wait])
+when_waiting({waits}, give)
+join(threads)
+"""
+    found = rows(tmp_path, program, *options)[name]
+    assert (found["kind"], found["waits"]["count"]) == (kind, waits)
 
 
 @pytest.mark.skipif(FREE_THREADED, reason="the main thread does not wait for a GIL")
-@pytest.mark.parametrize("what", GIVEN)
+@pytest.mark.parametrize("what", ["notified", "event", "semaphore", "lock"])
 def test_what_is_given_while_the_main_thread_looks_for_signals_counts_once(what: str, tmp_path: Path) -> None:
     """It looks after 10 ms, and waits for the GIL meanwhile."""
-    make, give, wait = GIVEN[what]
+    make, wait, give, _ = WAITS[what]
     program = f"""
 import time
 sys.setswitchinterval(100)
@@ -155,8 +150,7 @@ threads = start(give)
 {wait}
 join(threads)
 """
-    row = rows(tmp_path, program)["it"]
-    assert row["waits"]["count"] == 1
+    assert rows(tmp_path, program)["it"]["waits"]["count"] == 1
 
 
 def test_many_of_one_line_are_one_row_and_what_has_gone_counts(tmp_path: Path) -> None:
@@ -178,8 +172,7 @@ def test_holds(tmp_path: Path) -> None:
     """An RLock taken again is one hold; a Condition's wait gives its lock up; nobody holds a lock that another thread
     releases; a thread that ends takes its hold along."""
     program = """
-again, signal, left, handed = threading.RLock(), threading.Lock(), threading.Lock(), threading.Lock()
-guard = threading.Lock()
+again, signal, left, guard = threading.RLock(), threading.Lock(), threading.Lock(), threading.Lock()
 c = threading.Condition(guard)
 def take_again():
     with again, again: pass
@@ -222,10 +215,8 @@ join(threads)
 with gone: gone.notify(0)
 """
     found = rows(tmp_path, program)
-    assert found["came"]["unheard"] == {
-        "count": 2,
-        "last": f"{line('        came.notify_all()  # the last', program)} in lose",
-    }
+    last = line("        came.notify_all()  # the last", program)
+    assert found["came"]["unheard"] == {"count": 2, "last": f"{last} in lose"}
     assert not any(row["unheard"] for name, row in found.items() if name != "came")
     table = lwp("run", "--locks", "x.py", cwd=tmp_path).stderr.partition("notify() met no waiter")[2]
     assert re.search(r"came \(x\.py:\d+\) +2 +x\.py:\d+ in lose", table), table
@@ -264,33 +255,24 @@ join(threads)
     assert waits["seconds"] == waits["longest"]
 
 
-@in_child
 def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
-    from lwp.observe import locks
-    from runtime.scheduler import waiting
-
-    runtime.install()
-    done, seen = threading.Event(), []
-
-    def watch() -> None:
-        while not waiting().waits:
-            pass
-        locks.begin()
-        while len(seen) < 3:
-            (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
-            if row["waits"]["seconds"] > 0.03 * (1 + len(seen)):  # the first looks come after 10, 20 and 40 ms
-                seen.append(row["waits"])
-        done.set()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    done.wait()
-    watcher.join()
-    assert [(waits["count"], waits["now"], waits["most_at_once"]) for waits in seen] == [(1, 1, 1)] * 3
-    assert all(waits["seconds"] == waits["longest"] for waits in seen)
-    (row,) = (row for row in locks.facts()["locks"] if row["name"] == "done")
-    assert (row["waits"]["count"], row["waits"]["now"], row["waits"]["most_at_once"]) == (1, 0, 1)
-    locks.end()
+    alone("""
+done, seen = threading.Event(), []
+def watch():
+    when_waiting(1, locks.begin)
+    while len(seen) < 3:
+        waits = row("done")["waits"]
+        if waits["seconds"] > 0.03 * (1 + len(seen)):  # the first looks come after 10, 20 and 40 ms
+            seen.append(waits)
+    done.set()
+threads = start(watch)
+done.wait()
+join(threads)
+assert [(one["count"], one["now"], one["most_at_once"]) for one in seen] == [(1, 1, 1)] * 3, seen
+assert all(one["seconds"] == one["longest"] for one in seen), seen
+waits = row("done")["waits"]
+assert (waits["count"], waits["now"], waits["most_at_once"]) == (1, 0, 1), waits
+""")
 
 
 def test_locks_and_queues_of_cpython(tmp_path: Path) -> None:
@@ -318,86 +300,54 @@ for _ in range(5): items.get()
     found = rows(tmp_path, program)
     assert (found["stock"]["kind"], found["stock"]["taken"], found["stock"]["waits"]["count"]) == ("rlock", 2, 1)
     waited = found["items of items"]
-    assert (waited["kind"], waited["taken"], waited["waits"]["count"], waited["waits"]["most_at_once"]) == (
-        "items",
-        5,
-        5,
-        5,
-    )
+    assert (waited["kind"], waited["taken"]) == ("items", 5)
+    assert (waited["waits"]["count"], waited["waits"]["most_at_once"]) == (5, 5)
 
 
-@in_child
 def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> None:
-    from lwp.observe import locks
-    from runtime.scheduler import waiting
-
-    runtime.install()
-    lock, again, places, guard = threading.Lock(), threading.RLock(), threading.Semaphore(0), threading.Lock()
-    came = threading.Condition(guard)
-
-    def take() -> None:
-        for thing in (lock, again, places):
-            with thing:  # type: ignore[attr-defined]
-                pass
-
-    def wait() -> None:
-        with came:
-            came.wait()
-
-    lock.acquire()
-    again.acquire()
-    threads = [threading.Thread(target=target) for target in (take, take, wait, wait)]
-    for thread in threads:
-        thread.start()
-    while len(waiting().waits) < 4:
-        pass
-    locks.begin()
-    lock.release()
-    while sum(wait.address == id(again) for wait in waiting().waits) < 2:
-        pass
-    again.release()
-    places.release(2)
-    with came:
-        came.notify_all()
-    for thread in threads:
-        thread.join()
-    found = {row["name"]: row for row in locks.facts()["locks"]}
-    assert (found["lock"]["waits"]["count"], found["lock"]["taken"]) == (2, 2)
-    assert (found["again"]["waits"]["count"], found["again"]["taken"]) == (2, 2)
-    assert found["places"]["taken"] == 2
-    assert found["guard"]["waits"]["count"] <= found["guard"]["taken"]
-    locks.end()
+    alone("""
+lock, again, places, guard = threading.Lock(), threading.RLock(), threading.Semaphore(0), threading.Lock()
+came = threading.Condition(guard)
+def take():
+    for thing in (lock, again, places):
+        with thing: pass
+def wait():
+    with came: came.wait()
+lock.acquire()
+again.acquire()
+threads = start(take, take, wait, wait)
+when_waiting(4, locks.begin)
+lock.release()
+while sum(wait.address == id(again) for wait in waiting().waits) < 2: pass
+again.release()
+places.release(2)
+with came: came.notify_all()
+join(threads)
+for name in ("lock", "again"):
+    assert (row(name)["waits"]["count"], row(name)["taken"]) == (2, 2), row(name)
+assert row("places")["taken"] == 2
+assert row("guard")["waits"]["count"] <= row("guard")["taken"]
+""")
 
 
-@in_child
 def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
-    import _queue
-
-    from lwp.observe import locks, stock_queues
-
-    runtime.install()
-    q, gate = _queue.SimpleQueue(), threading.Event()
-
-    def take() -> None:
-        q.get()
-        gate.wait()
-
-    threads = [threading.Thread(target=take) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-        while not stock_queues.awaited(sys._current_frames()[thread.ident or 0], thread.native_id):
-            pass
-    locks.begin()
-    (waited,) = (row["waits"] for row in locks.facts()["locks"] if row["name"] == "q")
-    assert (waited["count"], waited["now"]) == (3, 3)
-    for item in range(3):
-        q.put(item)
-    gate.set()
-    for thread in threads:
-        thread.join()
-    (items,) = (row for row in locks.facts()["locks"] if row["name"] == "items of q")
-    assert (items["taken"], items["waits"]["now"]) == (3, 0)
-    locks.end()
+    alone("""
+from lwp.observe import stock_queues
+q, gate = _queue.SimpleQueue(), threading.Event()
+def take():
+    q.get()
+    gate.wait()
+threads = start(take, take, take)
+for thread in threads:
+    while not stock_queues.awaited(sys._current_frames()[thread.ident], thread.native_id): pass
+locks.begin()
+assert (row("q")["waits"]["count"], row("q")["waits"]["now"]) == (3, 3)
+for item in range(3): q.put(item)
+gate.set()
+join(threads)
+items = row("items of q")
+assert (items["taken"], items["waits"]["now"]) == (3, 0), items
+""")
 
 
 @pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "Executor"])
@@ -408,7 +358,7 @@ with {pool}(1) as pool:
     calls = [pool.submit(gate.wait) for _ in range(20)]
     when_waiting(1, gate.set)
 """
-    first = counted(tmp_path, program)["locks"][0]
+    first, *_ = rows(tmp_path, program).values()
     assert first["kind"] == "items"
     assert first["waits"]["count"] in (20, 21)  # the last item of CPython's pool says that the pool ends
     assert first["waits"]["most_at_once"] >= 19
@@ -471,98 +421,63 @@ with lock:
     assert not any(row["name"] == "other" and row["taken"] for row in found.values())
 
 
-@in_child
 def test_it_begins_and_ends_again_while_threads_wait() -> None:
     """A wait that is longer than the time of counting counts as far as it falls into that time."""
-    from lwp.observe import locks
-    from runtime.scheduler import waiting
-
-    runtime.install()
-    gate, lock = threading.Event(), threading.Lock()
-    waiter = threading.Thread(target=gate.wait)
-    waiter.start()
-    while not waiting().waits:
-        pass
-    for round in range(3):
-        locks.begin()
-        for _ in range(10):
-            with lock:
-                pass
-        found = {row["name"]: row for row in locks.facts()["locks"]}
-        assert found["lock"]["taken"] == 10, round
-        assert (found["gate"]["waits"]["count"], found["gate"]["waits"]["now"]) == (1, 1)
-        assert found["gate"]["waits"]["longest"] <= locks.facts()["seconds"]
-        locks.end()
-        with lock:
-            pass
-        assert {row["name"]: row for row in locks.facts()["locks"]}["lock"]["taken"] == 10
+    alone("""
+gate, lock = threading.Event(), threading.Lock()
+threads = start(gate.wait)
+when_waiting(1, lambda: None)
+for _ in range(3):
     locks.begin()
-    gate.set()
-    waiter.join()
-    found = {row["name"]: row for row in locks.facts()["locks"]}
-    assert (found["gate"]["waits"]["count"], found["gate"]["waits"]["now"]) == (1, 0)
+    for _ in range(10):
+        with lock: pass
+    assert row("lock")["taken"] == 10
+    waits = row("gate")["waits"]
+    assert (waits["count"], waits["now"]) == (1, 1), waits
+    assert waits["longest"] <= locks.facts()["seconds"]
     locks.end()
+    with lock: pass
+    assert row("lock")["taken"] == 10
+locks.begin()
+gate.set()
+join(threads)
+assert (row("gate")["waits"]["count"], row("gate")["waits"]["now"]) == (1, 0)
+""")
 
 
-@in_child
 def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> None:
-    from lwp.observe import locks
-    from runtime.scheduler import waiting
-
-    runtime.install()
-    lock = threading.Lock()
-    lock.acquire()
-    waiter = threading.Thread(target=lock.acquire)
-    waiter.start()
-    while not waiting().waits:
-        pass
-    locks.begin()
-    lock.release()
-    waiter.join()
-    idents = {waiter.ident}
-    for _ in range(20):
-        thread = threading.Thread(target=int)
-        thread.start()
-        thread.join()
-        idents.add(thread.ident)
-    assert len(idents) < 21  # they are used again
-    found = {row["name"]: row for row in locks.facts()["locks"]}
-    assert found["lock"]["waits"]["count"] == 1
-    locks.end()
+    alone("""
+lock = threading.Lock()
+lock.acquire()
+waiter, = start(lock.acquire)
+when_waiting(1, locks.begin)
+lock.release()
+waiter.join()
+others = [threading.Thread(target=int) for _ in range(20)]
+for other in others:
+    other.start(); other.join()
+assert len({thread.ident for thread in (waiter, *others)}) < 21  # they are used again
+assert row("lock")["waits"]["count"] == 1
+""")
 
 
-@in_child
 def test_what_nobody_ends_ends_by_itself() -> None:
-    import pytest
-
-    from lwp.observe import locks
-
-    runtime.install()
-    locks.begin(0.05)
-    with pytest.raises(RuntimeError, match="already"):
+    alone("""
+locks.begin(0.05)
+refused = 0
+while True:
+    try:
         locks.begin()
-    while True:
-        threading.Event().wait(0.01)
-        try:
-            locks.begin()
-        except RuntimeError:
-            continue
         break
-    locks.end()
+    except RuntimeError as error:
+        assert "already" in str(error)
+        refused += 1
+    threading.Event().wait(0.01)
+assert refused
+""")
 
 
 # ---- what is shown and written ---------------------------------------------------------------------------------------
-
-CONVOY = """
-hot = threading.Lock()
-def take():
-    with hot:
-        pass
-with hot:
-    threads = start(take, take, take, take)
-    when_waiting(4, lambda: None)
-join(threads)
-"""
 
 
 def test_the_table(tmp_path: Path) -> None:
@@ -571,7 +486,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert max(map(len, said)) <= 80
     assert said[1].split() == ["waited", "for", "total", "waits", "taken", "longest", "p50", "p99", "peak"]
     assert any(one.startswith(f"hot ({line('hot = threading.Lock()', CONVOY)}) ") for one in said)
-    assert any(one.startswith("hot ") and f"{line('with hot:', CONVOY)} in <module>" in one for one in said)
+    assert any(one.startswith("hot ") and HELD_FOR_LONG in one for one in said)
 
 
 def test_speedscope(tmp_path: Path) -> None:
@@ -614,13 +529,9 @@ os._exit(0)
         asked = program.ask("locks", program.pid, "--seconds", 0.3, "--speedscope", profile)
         assert "lock" in asked.stdout
         assert "work" in profile.read_text()
-        counts = subprocess.Popen(
-            [sys.executable, "-m", "runtime", "locks", str(program.pid), "--seconds", "1000"],
-            env=environment(XDG_RUNTIME_DIR=str(tmp_path)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "runtime", "locks", str(program.pid), "--seconds", "1000"]
+        variables, pipe = environment(XDG_RUNTIME_DIR=str(tmp_path)), subprocess.PIPE
+        counts = subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True)
         assert counts.stderr.readline() == f"lwp: process {program.pid} counts for 1000 s; Ctrl-C ends that\n"
         assert "counts already" in program.ask("locks", program.pid, status=None).stderr
         counts.send_signal(signal.SIGINT)
