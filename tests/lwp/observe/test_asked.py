@@ -129,11 +129,6 @@ def test_a_deadlock_of_locks_is_reported_once_and_called_so() -> None:
 # ---- asked for by the program ----------------------------------------------------------------------------------------
 
 
-def test_a_program_has_itself_watched(tmp_path: Path) -> None:
-    said = told(tmp_path, "import runtime\nruntime.watchdog(0.2)\n" + STILL, "Event().wait()")
-    assert said.startswith("lwp: no thread has gone on for 0.2 s; process ")
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -63,9 +63,14 @@ def test_watchdog(folder: Path) -> None:
     said = said_by(folder, "run", "x.py", status=3)
     found = dict(re.findall(r"^'(pay|check)' \(tid \d+\): waits for lock (.*?) held by", said, re.MULTILINE))
     assert found == LOCKS
-    assert re.search(
-        r"^'check'.*: waits for lock ledger.lock held by 'pay' \(taken at x.py:9 in pay\)", said, re.MULTILINE
+    circle, check = (
+        said.splitlines()[1],
+        r"'check'.*waits for lock ledger.lock held by 'pay' \(taken at x.py:9 in pay\)",
     )
+    assert circle.startswith("deadlock: ")
+    assert re.search(check, circle)
+    assert re.search(rf"^{check}, .*\n  File .*, line 16, in check\n    ledger.lock.acquire\(timeout", said, re.M)
+    assert "lwp/command/" not in said
 
 
 def test_top(folder: Path, run: Run) -> None:
