@@ -31,19 +31,31 @@ from this_machine import FREE_THREADED, needs_gil
 from lwp.observe import asking
 from lwp.observe.asking import WithoutPython, ask
 
-DEADLOCK = """
+DEADLOCK = """\
 import threading
-first, second, done = threading.Lock(), threading.Lock(), threading.Event()
-both = threading.Barrier(2)
-def take(one, other):
-    with one:
+class Ledger:
+    def __init__(self):
+        self.lock = threading.Lock()
+ledger, audit, both = Ledger(), threading.Lock(), threading.Barrier(2)
+def pay():
+    with ledger.lock:
         both.wait()
-        with other:
+        with audit:
             pass
+def check():
+    with audit:
+        both.wait()
+        with ledger.lock:
+            pass
+def want():
+    with audit:
+        pass
+for name in ("payer", "checker"):
+    threading.Thread(target=pay if name == "payer" else check, name=name, daemon=True).start()
+while not (ledger.lock.locked() and audit.locked()):
+    pass
 for _ in range(40):
-    threading.Thread(target=done.wait, daemon=True).start()
-threading.Thread(target=take, args=(first, second), name="one", daemon=True).start()
-threading.Thread(target=take, args=(second, first), name="two", daemon=True).start()
+    threading.Thread(target=want, daemon=True).start()
 """
 
 
@@ -127,21 +139,22 @@ def test_dump_tells_a_deadlock_and_groups_threads(stuck: Program) -> None:
     text = stuck.ask("dump", stuck.pid, status=1).stdout
     (circle,) = found["circles"]
     assert circle["deadlock"]
-    assert sorted(circle["threads"]) == ["one", "two"]
-    for name, lock, other in (("one", "second", "two"), ("two", "first", "one")):
-        assert f"{name!r} waits for lock {lock} held by {other!r} (taken at program.py:6 in take)" in circle["text"]
+    assert sorted(circle["threads"]) == ["checker", "payer"]
+    assert "'payer' waits for lock audit held by 'checker' (taken at program.py:12 in check)" in circle["text"]
+    assert "'checker' waits for lock ledger.lock held by 'payer' (taken at program.py:7 in pay)" in circle["text"]
     assert sorted(len(one["threads"]) for one in found["crowds"]) == [1, 1, 1, 40]
-    assert crowd(found, "one")["wait"]["holder"] == "two"
-    assert lines(crowd(found, "two"))[0] == "program.py:8 take"
+    assert crowd(found, "payer")["wait"]["holder"] == "checker"
+    assert lines(crowd(found, "checker"))[0] == "program.py:14 check"
     first, second, *rest = text.splitlines()
     assert first.startswith(f"process {stuck.pid}, since ")
     assert "43 threads" in first
     assert second == f"deadlock: {circle['text']}"
     many = next(line for line in rest if line.startswith("40 threads"))
-    assert re.fullmatch(
-        r"40 threads: wait for event done, the first for [\d.]+ s: '.+', '.+', '.+' and 37 more", many
-    ), many
-    assert "    with other:" in rest
+    waits = (
+        r"40 threads: wait for lock audit held by 'checker' .*, the first for [\d.]+ s: '.+', '.+', '.+' and 37 more"
+    )
+    assert re.fullmatch(waits, many), many
+    assert "    with ledger.lock:" in rest
 
 
 OF_ITSELF = (
@@ -639,7 +652,7 @@ def test_top_shows_rows_of_many(stuck: Program, request: pytest.FixtureRequest) 
     green = request.node.callspec.params["stuck"]
     assert count >= 45 if green else count == 43  # a green thread that kept its LWP has made the scheduler a third
     assert columns.split()[:6] == ["thread", "tid", "state", "waits", "for", "CPU"]
-    assert first.startswith("40 x Thread-1 (wait)")
+    assert first.startswith("40 x Thread-1 (want)")
     assert text.splitlines()[-1].strip() == f"{count} threads"
 
 

@@ -18,36 +18,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from browsing import browser, in_browser
+from commands import ready
 from conftest import SLOW, Environment, environment, lwp, refusal
+from test_from_outside import DEADLOCK as CROWDED
 
 from lwp.observe.asking import ask
 
 Facts = dict[str, Any]
 
-DEADLOCK = """\
-import threading
-class Ledger:
-    def __init__(self):
-        self.lock = threading.Lock()
-ledger, audit, both = Ledger(), threading.Lock(), threading.Barrier(2)
-def pay():
-    with ledger.lock:
-        both.wait()
-        with audit:
-            pass
-def check():
-    with audit:
-        both.wait()
-        with ledger.lock:
-            pass
-def want():
-    with audit:
-        pass
-for name in ("payer", "checker"):
-    threading.Thread(target=pay if name == "payer" else check, name=name, daemon=True).start()
-for _ in range(3):
-    threading.Thread(target=want, daemon=True).start()
-"""
+DEADLOCK = CROWDED.replace("40", "3")
 TRACED = ("--trace", "t.html")
 EVIL = "</script><script>window.taken=1</script><img src=x onerror=window.taken=1>"
 
@@ -55,22 +34,9 @@ EVIL = "</script><script>window.taken=1</script><img src=x onerror=window.taken=
 class Watched:
     """A program that `lwp watch` shows; the program ends when its standard input does."""
 
-    def __init__(self, folder: Path, program: str, *options: str, run: tuple[str, ...] = TRACED) -> None:
-        (folder / "program.py").write_text(f"{program}\nimport sys; print('ready', flush=True); sys.stdin.read()\n")
-        self.program = self._start(folder, "run", *run, "program.py", stdin=subprocess.PIPE)
-        assert self._line(self.program) == "ready"
-        self.watch = self._start(folder, "watch", *options, self.program.pid)
-        self.url = self._line(self.watch)
+    def __init__(self, program: subprocess.Popen[str], watch: subprocess.Popen[str]) -> None:
+        self.program, self.watch, self.url = program, watch, watch.stdout.readline().strip()
         self.place = urlsplit(self.url)
-
-    @staticmethod
-    def _start(folder: Path, *arguments: object, **pipes: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "runtime", *map(str, arguments)]
-        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, **pipes)
-
-    @staticmethod
-    def _line(process: subprocess.Popen[str]) -> str:
-        return process.stdout.readline().strip()
 
     def open(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> HTTPResponse:
         connection = HTTPConnection(self.place.netloc, timeout=SLOW * 30)
@@ -100,14 +66,18 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path, program: str, *options: str, run: tuple[str, ...] = TRACED) -> Iterator[Watched]:
-    found = Watched(folder, program, *options, run=run)
-    try:
-        yield found
-    finally:
-        for process in (found.program, found.watch):
-            process.kill()
-            process.communicate()
+def watched(
+    folder: Path, program: str, *options: str, run: tuple[str, ...] = TRACED, tool: tuple[str, ...] = ("-m", "runtime")
+) -> Iterator[Watched]:
+    """run: options of `lwp run`.  tool: of the interpreter, what has the command `watch`."""
+    source = f"{program}\nimport sys; print('ready', flush=True); sys.stdin.read()\n"
+    with ready(folder, source, "-m", "runtime", "run", *run, "program.py") as process:
+        command = [sys.executable, *tool, "watch", *options, str(process.pid)]
+        with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True) as watch:
+            try:
+                yield Watched(process, watch)
+            finally:
+                watch.kill()
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +174,7 @@ def test_the_timeline_says_what_the_program_calls_a_lock(deadlocked: Watched) ->
 
 def _resident(pid: int) -> int:
     """Bytes."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) << 10
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def _open_stream(found: Watched) -> socket.socket:
@@ -217,7 +186,7 @@ def _open_stream(found: Watched) -> socket.socket:
 
 
 @pytest.mark.slow
-def test_who_does_not_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
     """Neither the program, nor other readers; and what is kept for such a reader has a bound.  With less patience."""
     server = """\
 from lwp.observe.commands.page import _server
@@ -239,16 +208,7 @@ def work():
 for _ in range(8):
     threading.Thread(target=work, daemon=True).start()
 """
-    start = Watched._start
-
-    def impatient(folder: Path, *arguments: object, **pipes: int) -> subprocess.Popen[str]:
-        if arguments[0] != "watch":
-            return start(folder, *arguments, **pipes)
-        command = [sys.executable, "-c", server, *map(str, arguments)]
-        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, **pipes)
-
-    monkeypatch.setattr(Watched, "_start", staticmethod(impatient))
-    with watched(tmp_path, source, run=()) as found:
+    with watched(tmp_path, source, run=(), tool=("-c", server)) as found:
         before = _resident(found.program.pid)
         silent = [socket.create_connection((found.place.hostname, found.place.port)) for _ in range(100)]
         for client in silent[64:]:
@@ -291,12 +251,8 @@ def outer():
         above.spawn(never.wait)
 threading.Thread(target=outer, name="outer", daemon=True).start()
 """
-
-    def is_whole(facts: Facts) -> bool:
-        return bool(facts.get("cancellations"))
-
     with watched(tmp_path, source) as found:
-        facts = found.until("moment", is_whole)
+        facts = found.until("moment", lambda facts: bool(facts.get("cancellations")))
         (above,) = facts["groups"]
         (below,) = above["groups"]
         assert (above["label"], below["label"]) == ("group at program.py:17", "group at program.py:13")
@@ -390,6 +346,10 @@ def test_a_place_that_is_taken_or_elsewhere_is_refused() -> None:
 # ---- in a browser ----------------------------------------------------------------------------------------------------
 
 
+def in_slow_browser(test: Any) -> Any:
+    return in_browser(pytest.mark.slow(test))
+
+
 class Page:
     """The page in headless Chromium."""
 
@@ -422,8 +382,7 @@ def page(watched: Watched, **options: Any) -> Iterator[Page]:
         yield Page(watched, driver)
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_a_deadlock_is_in_the_title_and_red(deadlocked: Watched) -> None:
     with page(deadlocked) as shown:
         shown.until("document.title.startsWith('DEADLOCK: python')")
@@ -436,8 +395,7 @@ def test_a_deadlock_is_in_the_title_and_red(deadlocked: Watched) -> None:
         assert "lock ledger.lock, taken at program.py:7 in pay" in shown.text("thread")
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_nodes_of_the_graph_stay_where_they_are(deadlocked: Watched) -> None:
     with page(deadlocked) as shown:
         shown.until("slots.size === 3")
@@ -455,8 +413,7 @@ def test_nodes_of_the_graph_stay_where_they_are(deadlocked: Watched) -> None:
         assert len(set(places)) == len(places) == 5
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_keys(deadlocked: Watched) -> None:
     with page(deadlocked) as shown:
         length = "Math.round((view.end - view.begin) / 1e6)"
@@ -484,8 +441,7 @@ def test_keys(deadlocked: Watched) -> None:
         assert shown.text("thread").startswith("MainThread")
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_what_was_shown_stays_when_the_program_has_ended(tmp_path: Path) -> None:
     with watched(tmp_path, DEADLOCK) as found, page(found) as shown:
         shown.until("data.rows.length === 7")
@@ -496,8 +452,7 @@ def test_what_was_shown_stays_when_the_program_has_ended(tmp_path: Path) -> None
         shown.key("-")
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_groups_of_rows(deadlocked: Watched) -> None:
     with page(deadlocked) as shown:
         labels = "data.rows.map(row => row.label)"
@@ -511,8 +466,7 @@ def test_groups_of_rows(deadlocked: Watched) -> None:
         assert len(shown.run(f"return {labels}")) == 6
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_names_are_never_html(tmp_path: Path) -> None:
     program = f"""\
 import threading
@@ -531,8 +485,7 @@ threading.Thread(target=threading.Event().wait, name="x" * (1 << 20), daemon=Tru
         assert shown.run("return document.querySelectorAll('img, body script').length") == 0
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_only_what_is_seen_is_drawn(tmp_path: Path) -> None:
     """However many threads and spans there are: the rows of one screen, at most two bars for a pixel."""
     program = """\
@@ -555,8 +508,7 @@ for _ in range(500):
         assert rows * 2 < shown.run("return bars") < rows * wide * 2
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
 def test_it_fits_and_is_dark_where_that_is_wanted(deadlocked: Watched, width: int, dark: bool) -> None:
     with page(deadlocked, width=width, height=800 if width > 400 else 844, dark=dark) as shown:
@@ -569,8 +521,7 @@ def test_it_fits_and_is_dark_where_that_is_wanted(deadlocked: Watched, width: in
         assert shown.run("return ink.ink") == ("#e4e6ea" if dark else "#222")
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_a_row_of_a_traces_table_marks_its_waits(tmp_path: Path) -> None:
     """Of a thousand threads that waited for one event, in one row, and one that waited for a lock."""
     (tmp_path / "program.py").write_text("""
@@ -597,14 +548,12 @@ for thread in threads:
         crowd = next(label for label in labels if label.endswith(" threads: Thread-# (wait)"))  # they do the same
         assert int(crowd.partition(" ")[0].replace(",", "")) == 1002 - (len(labels) - 1) > 500
         assert driver.execute_script("return Object.keys(data.tracks).length") == len(labels)
-        told = "return document.getElementById('waits').innerText"
         driver.execute_script("document.querySelector('details').open = true")
         rows = {row[0]: row[2] for row in driver.execute_script("return data.waits.rows")}
         assert rows["Event done"] == 1000
         assert rows["Lock lock"] == 1
-        assert "Event done" in driver.execute_script(told)
-        name = "Lock lock"
-        click = f"[...document.querySelectorAll('#waits td button')].find(one => one.textContent === {name!r}).click()"
+        assert "Event done" in driver.execute_script("return document.getElementById('waits').innerText")
+        click = "[...document.querySelectorAll('#waits td button')].find(it => it.textContent === 'Lock lock').click()"
         driver.execute_script(click)
         marked = (
             "return Object.values(data.tracks).filter(track => track.spans.some((text, at) => at % 5 === 3 && "
@@ -615,8 +564,7 @@ for thread in threads:
         assert driver.execute_script("return data.marked") is None
 
 
-@in_browser
-@pytest.mark.slow
+@in_slow_browser
 def test_a_notify_that_met_no_waiter_has_a_mark(tmp_path: Path) -> None:
     """On the live page and on the page of a trace."""
     program = """
