@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import copy
+import operator
 import pickle
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,14 +22,23 @@ import runtime
 from runtime import sync
 from runtime.scheduler import Scheduler
 
-NAMES = ("Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier")
-STOCK = SimpleNamespace(**{name: getattr(threading, name) for name in (*NAMES, "Lock", "RLock")})
-OURS = SimpleNamespace(**{name: getattr(sync, name) for name in (*NAMES, "Lock", "RLock")})
+#: The primitives, with methods that need no arguments.
+METHODS = {
+    "Condition": ["wait", "notify", "notify_all", "__enter__", "acquire", "release"],
+    "Semaphore": ["acquire", "release", "__enter__"],
+    "BoundedSemaphore": ["acquire", "release", "__enter__"],
+    "Event": ["set", "clear", "wait", "is_set"],
+    "Barrier": ["wait", "reset", "abort"],
+}
 
 
-@pytest.fixture(params=[STOCK, OURS], ids=["stock", "ours"])
+@pytest.fixture(params=[threading, sync], ids=["stock", "ours"])
 def kit(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+def made(kit: Any, name: str) -> Any:
+    return getattr(kit, name)(2) if name == "Barrier" else getattr(kit, name)()
 
 
 @contextmanager
@@ -45,13 +55,28 @@ def threads(number: int, target: Callable[[], Any], waiting: Callable[[], int]) 
         assert not thread.is_alive(), "not woken"
 
 
+def by_name(kit: Any, name: str) -> Any:
+    """A class that overrides all methods, and calls those of its base by the name of that, as in Event.set(self)."""
+    base = getattr(kit, name)
+
+    def method(called: str) -> Callable[..., Any]:
+        return lambda self, *args, **named: getattr(base, called)(self, *args, **named)
+
+    overridden = {"__init__", "__exit__", "wait_for", *METHODS[name]} & set(dir(base))
+    return type(f"{name}ByName", (base,), {called: method(called) for called in overridden})
+
+
+def by_class(kinds: list[Any], *args: object) -> dict[str, Callable[[], Any]]:
+    return {kind.__name__: partial(kind, *args) for kind in kinds}
+
+
 # ---- Semaphore -------------------------------------------------------------------------------------------------------
 
 
 def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
     """Semaphores with a value of 2, each kept in another way."""
 
-    class Elsewhere(kit.Semaphore):  # type: ignore[misc,name-defined]
+    class Elsewhere(kit.Semaphore):
         def __init__(self, value: int) -> None:
             self.values = [0]
             super().__init__(value)
@@ -64,45 +89,38 @@ def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
         def _value(self, value: int) -> None:
             self.values.append(value)
 
-    class OtherLock(kit.Semaphore):  # type: ignore[misc,name-defined]
+    class OtherLock(kit.Semaphore):
         def __init__(self, value: int) -> None:
             kit.Semaphore.__init__(self, value)
             self._cond = kit.Condition(kit.RLock())
 
-    class WithoutInit(kit.Semaphore):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
+    class WithoutInit(kit.Semaphore):
+        def __init__(self, value: int) -> None:
             self._cond = kit.Condition()
-            self._value = 2
+            self._value = value
 
-    class Slots(kit.Semaphore):  # type: ignore[misc,name-defined]
+    class Slots(kit.Semaphore):
         __slots__ = ("_value",)
 
-    class Empty(kit.Semaphore):  # type: ignore[misc,name-defined]
+    class Empty(kit.Semaphore):
         pass
 
-    class Bounded(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
+    class Bounded(kit.BoundedSemaphore):
         def release(self, n: int = 1) -> None:
             with self._cond:
                 self._initial_value = max(self._initial_value, self._value + n)
             super().release(n)
 
-    class BoundedWithoutInit(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            kit.Semaphore.__init__(self, 2)
+    class BoundedWithoutInit(kit.BoundedSemaphore):
+        def __init__(self, value: int) -> None:
+            kit.Semaphore.__init__(self, value)
             self._initial_value = 1000
 
-    return {
-        "property": lambda: Elsewhere(2),
-        "another lock": lambda: OtherLock(2),
-        "no init": WithoutInit,
-        "slots": lambda: Slots(2),
-        "empty": lambda: Empty(2),
-        "bounded": lambda: Bounded(2),
-        "bounded, no init": BoundedWithoutInit,
-    }
+    named = [by_name(kit, "Semaphore"), by_name(kit, "BoundedSemaphore")]
+    return by_class([Elsewhere, OtherLock, WithoutInit, Slots, Empty, Bounded, BoundedWithoutInit, *named], 2)
 
 
-@pytest.mark.parametrize("kind", semaphores(STOCK))
+@pytest.mark.parametrize("kind", semaphores(threading))
 def test_a_semaphore_of_a_derived_class(kit: Any, kind: str) -> None:
     semaphore = semaphores(kit)[kind]()
     assert semaphore._value == 2
@@ -130,7 +148,7 @@ def test_a_semaphore_of_a_derived_class(kit: Any, kind: str) -> None:
 def test_overridden_methods_of_a_semaphore(kit: Any) -> None:
     calls: list[Any] = []
 
-    class Semaphore(kit.Semaphore):  # type: ignore[misc,name-defined]
+    class Semaphore(kit.Semaphore):
         def acquire(self, *args: Any) -> bool:
             calls.append("acquire")
             return bool(super().acquire(*args))
@@ -150,12 +168,12 @@ def test_overridden_methods_of_a_semaphore(kit: Any) -> None:
 
 
 def test_a_bound_that_is_raised(kit: Any) -> None:
-    class Growing(kit.BoundedSemaphore):  # type: ignore[misc,name-defined]
+    class Growing(kit.BoundedSemaphore):
         def grow(self) -> None:
             self._initial_value += 1
             self.release()
 
-    for semaphore in (Growing(1), kit.BoundedSemaphore(1)):
+    for semaphore in (Growing(1), by_name(kit, "BoundedSemaphore")(1), kit.BoundedSemaphore(1)):
         with pytest.raises(ValueError, match="released too many times"):
             semaphore.release()
         if isinstance(semaphore, Growing):
@@ -199,7 +217,7 @@ def test_events_set_while_threads_wait_reach_them() -> None:  # stock's would sl
 
 
 def events(kit: Any) -> dict[str, Callable[[], Any]]:
-    class Elsewhere(kit.Event):  # type: ignore[misc,name-defined]
+    class Elsewhere(kit.Event):
         @property
         def _flag(self) -> bool:
             return bool(self.flags[-1])
@@ -208,16 +226,16 @@ def events(kit: Any) -> dict[str, Callable[[], Any]]:
         def _flag(self, value: bool) -> None:
             vars(self).setdefault("flags", []).append(value)
 
-    class OtherLock(kit.Event):  # type: ignore[misc,name-defined]
+    class OtherLock(kit.Event):
         def __init__(self) -> None:
             kit.Event.__init__(self)
             self._cond = kit.Condition(kit.RLock())
 
-    class WithoutInit(kit.Event):  # type: ignore[misc,name-defined]
-        def __init__(self, condition: Any) -> None:
-            self._cond, self._flag = condition, False
+    class WithoutInit(kit.Event):
+        def __init__(self) -> None:
+            self._cond, self._flag = kit.Condition(), False
 
-    class Overridden(kit.Event):  # type: ignore[misc,name-defined]
+    class Overridden(kit.Event):
         def is_set(self) -> bool:
             return bool(self._flag)
 
@@ -226,19 +244,13 @@ def events(kit: Any) -> dict[str, Callable[[], Any]]:
                 self._flag = True
                 self._cond.notify_all()
 
-    class Empty(kit.Event):  # type: ignore[misc,name-defined]
+    class Empty(kit.Event):
         pass
 
-    return {
-        "property": Elsewhere,
-        "another lock": OtherLock,
-        "no init": lambda: WithoutInit(kit.Condition()),
-        "overridden": Overridden,
-        "empty": Empty,
-    }
+    return by_class([Elsewhere, OtherLock, WithoutInit, Overridden, Empty, by_name(kit, "Event")])
 
 
-@pytest.mark.parametrize("kind", events(STOCK))
+@pytest.mark.parametrize("kind", events(threading))
 def test_an_event_of_a_derived_class(kit: Any, kind: str) -> None:
     event = events(kit)[kind]()
     assert (event.is_set(), event._flag, event.wait(0)) == (False, False, False)
@@ -278,14 +290,14 @@ class LastFirst(deque[Any]):
 
 
 def conditions(kit: Any) -> dict[str, Callable[[], Any]]:
-    class WithoutInit(kit.Condition):  # type: ignore[misc,name-defined]
-        def __init__(self, lock: Any) -> None:
-            self._lock, self._waiters = lock, deque()
-            self.acquire, self.release = lock.acquire, lock.release
+    class WithoutInit(kit.Condition):
+        def __init__(self) -> None:
+            self._lock, self._waiters = kit.Lock(), deque()
+            self.acquire, self.release = self._lock.acquire, self._lock.release
 
-    class Methods(kit.Condition):  # type: ignore[misc,name-defined]
-        def __init__(self, lock: Any) -> None:
-            self._lock, self._waiters = lock, deque()
+    class Methods(kit.Condition):
+        def __init__(self) -> None:
+            self._lock, self._waiters = kit.Lock(), deque()
 
         def acquire(self, *args: Any) -> bool:
             return bool(self._lock.acquire(*args))
@@ -293,24 +305,22 @@ def conditions(kit: Any) -> dict[str, Callable[[], Any]]:
         def release(self) -> None:
             self._lock.release()
 
-    class Order(kit.Condition):  # type: ignore[misc,name-defined]
+    class Order(kit.Condition):
         def __init__(self) -> None:
             super().__init__()
             self._waiters = LastFirst()
 
-    class Empty(kit.Condition):  # type: ignore[misc,name-defined]
+    class Empty(kit.Condition):
         pass
 
-    return {
-        "no init": lambda: WithoutInit(kit.Lock()),
-        "methods": lambda: Methods(kit.Lock()),
-        "order": Order,
-        "empty": Empty,
-        "a lock": lambda: Empty(kit.Lock()),
-    }
+    class OverLock(kit.Condition):
+        def __init__(self) -> None:
+            super().__init__(kit.Lock())
+
+    return by_class([WithoutInit, Methods, Order, Empty, OverLock, by_name(kit, "Condition")])
 
 
-@pytest.mark.parametrize("kind", conditions(STOCK))
+@pytest.mark.parametrize("kind", conditions(threading))
 def test_a_condition_of_a_derived_class(kit: Any, kind: str) -> None:
     condition = conditions(kit)[kind]()
     number = iter(range(3))
@@ -332,7 +342,7 @@ def test_a_condition_of_a_derived_class(kit: Any, kind: str) -> None:
         assert condition.acquire()
         condition.notify_all()
         condition.release()
-    assert results[0] == (2 if kind == "order" else 0)
+    assert results[0] == (2 if kind == "Order" else 0)
     assert sorted(results) == [0, 1, 2]
     assert condition.acquire(False)
     assert condition.wait(0.001) is False
@@ -347,7 +357,7 @@ def test_a_condition_of_a_derived_class(kit: Any, kind: str) -> None:
 def test_overridden_methods_of_a_condition(kit: Any) -> None:
     calls: list[Any] = []
 
-    class Condition(kit.Condition):  # type: ignore[misc,name-defined]
+    class Condition(kit.Condition):
         def acquire(self, *args: Any) -> bool:
             calls.append("acquire")
             return True
@@ -400,7 +410,7 @@ def test_how_many_wait_for_a_condition(kit: Any) -> None:
 
 
 def barriers(kit: Any) -> dict[str, Callable[[], Any]]:
-    class Elsewhere(kit.Barrier):  # type: ignore[misc,name-defined]
+    class Elsewhere(kit.Barrier):
         @property
         def _count(self) -> int:
             return int(self.counts[-1])
@@ -409,12 +419,12 @@ def barriers(kit: Any) -> dict[str, Callable[[], Any]]:
         def _count(self, value: int) -> None:
             vars(self).setdefault("counts", []).append(value)
 
-    class OtherLock(kit.Barrier):  # type: ignore[misc,name-defined]
+    class OtherLock(kit.Barrier):
         def __init__(self, parties: int) -> None:
             super().__init__(parties)
             self._cond = kit.Condition(kit.RLock())
 
-    class WithoutInit(kit.Barrier):  # type: ignore[misc,name-defined]
+    class WithoutInit(kit.Barrier):
         def __init__(self, parties: int) -> None:
             self._cond = kit.Condition()
             self._parties, self._action, self._timeout = parties, None, None
@@ -424,14 +434,13 @@ def barriers(kit: Any) -> dict[str, Callable[[], Any]]:
         def wait(self, timeout: float | None = None) -> int:
             return int(super().wait(timeout))
 
-    class Empty(kit.Barrier):  # type: ignore[misc,name-defined]
+    class Empty(kit.Barrier):
         own = 5
 
-    kinds = (Elsewhere, OtherLock, WithoutInit, Further, Empty)
-    return {kind.__name__: lambda kind=kind: kind(2) for kind in kinds}  # type: ignore[misc]
+    return by_class([Elsewhere, OtherLock, WithoutInit, Further, Empty, by_name(kit, "Barrier")], 2)
 
 
-@pytest.mark.parametrize("kind", barriers(STOCK))
+@pytest.mark.parametrize("kind", barriers(threading))
 def test_a_barrier_of_a_derived_class(kit: Any, kind: str) -> None:
     barrier = barriers(kit)[kind]()
     assert (barrier.parties, barrier.n_waiting, barrier.broken) == (2, 0, False)
@@ -450,91 +459,21 @@ def test_a_barrier_of_a_derived_class(kit: Any, kind: str) -> None:
     assert "broken" in repr(barrier)
 
 
-def made(kit: Any, name: str) -> Any:
-    return getattr(kit, name)(2) if name == "Barrier" else getattr(kit, name)()
-
-
 # ---- all -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_primitive_that_was_not_begun(kit: Any, name: str) -> None:
-    class Forgotten(getattr(kit, name)):  # type: ignore[misc]
+    class Forgotten(getattr(kit, name)):
         def __init__(self) -> None:
             pass
 
-    calls = {
-        "Condition": ["wait", "notify", "notify_all", "__enter__", "acquire", "release"],
-        "Semaphore": ["acquire", "release", "__enter__"],
-        "BoundedSemaphore": ["acquire", "release", "__enter__"],
-        "Event": ["set", "clear", "wait", "is_set"],
-        "Barrier": ["wait", "reset", "abort"],
-    }
-    for call in calls[name]:
+    for call in METHODS[name]:
         with pytest.raises(AttributeError, match="'Forgotten' object has no attribute '"):
             getattr(Forgotten(), call)()
 
 
-def by_name(kit: Any, name: str) -> Any:
-    """A class that overrides all methods, and calls those of its base by the name of that, as in Event.set(self)."""
-    base = getattr(kit, name)
-
-    def method(called: str) -> Callable[..., Any]:
-        return lambda self, *args, **named: getattr(base, called)(self, *args, **named)
-
-    methods = {
-        "Condition": ["__init__", "wait", "wait_for", "notify", "notify_all", "__enter__", "__exit__"],
-        "Semaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
-        "BoundedSemaphore": ["__init__", "acquire", "release", "__enter__", "__exit__"],
-        "Event": ["__init__", "set", "clear", "wait", "is_set"],
-        "Barrier": ["__init__", "wait", "reset", "abort"],
-    }
-    return type("Derived", (base,), {called: method(called) for called in methods[name]})
-
-
-def test_methods_of_the_base_by_its_name(kit: Any) -> None:
-    event = by_name(kit, "Event")()
-    assert (event.wait(timeout=0), event.is_set()) == (False, False)
-    event.set()
-    assert vars(event)["_flag"] is event.is_set() is event.wait() is True
-    event.clear()
-    assert vars(event)["_flag"] is False
-
-    for name in ("Semaphore", "BoundedSemaphore"):
-        semaphore = by_name(kit, name)(2)
-        with semaphore:
-            assert semaphore.acquire(blocking=True, timeout=0)
-            assert not semaphore.acquire(False)
-            assert vars(semaphore)["_value"] == 0
-            semaphore.release(n=1)
-        assert vars(semaphore)["_value"] == 2
-    with pytest.raises(ValueError, match="too many times"):
-        semaphore.release()
-
-    condition = by_name(kit, "Condition")()
-    with threads(1, lambda: waited(condition), lambda: len(condition._waiters)) as results, condition:
-        condition.notify(n=1)
-        assert not vars(condition)["_waiters"]
-        condition.notify_all()
-        assert condition.wait(timeout=0.001) is False
-    assert results == [True]
-
-    barrier = by_name(kit, "Barrier")(2)
-    with threads(1, lambda: barrier.wait(timeout=10), lambda: vars(barrier)["_count"]) as indices:
-        indices.append(barrier.wait())
-    assert sorted(indices) == [0, 1]
-    barrier.abort()
-    assert barrier.broken
-    barrier.reset()
-    assert not barrier.broken
-
-
-def waited(condition: Any) -> bool:
-    with condition:
-        return bool(condition.wait(PATIENCE))
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_class_may_have_other_bases_too(kit: Any, name: str) -> None:
     class Silent:
         def __init_subclass__(cls) -> None:
@@ -561,7 +500,7 @@ def test_a_class_may_have_other_bases_too(kit: Any, name: str) -> None:
     for cls in classes:
         primitive = cls(2) if name == "Barrier" else cls()
         assert isinstance(primitive, base)
-        assert vars(primitive).keys() == vars(made(STOCK, name)).keys()
+        assert vars(primitive).keys() == vars(made(threading, name)).keys()
         assert all(getattr(primitive, private) is value for private, value in vars(primitive).items())
         if isinstance(primitive, Silent):
             assert primitive.of_mixin() == 1
@@ -579,9 +518,9 @@ def test_the_arguments_of_methods_that_are_called_by_the_name_of_the_class() -> 
 
     for primitive in (sync.Event(), Derived()):
         for call in (
-            lambda: sync.Event.set(),  # type: ignore[call-arg]
-            lambda: sync.Event.set(3),  # type: ignore[arg-type]
-            lambda: sync.Event.set(sync.Semaphore()),  # type: ignore[arg-type]
+            lambda: sync.Event.set(),
+            lambda: sync.Event.set(3),
+            lambda: sync.Event.set(sync.Semaphore()),
             lambda primitive=primitive: sync.Event.set(primitive, 3),
             lambda primitive=primitive: primitive.set(3),
             lambda primitive=primitive: primitive.set(none=None),
@@ -594,72 +533,61 @@ def test_the_arguments_of_methods_that_are_called_by_the_name_of_the_class() -> 
 
 def take_turns() -> None:
     """Green threads on one LWP, which a lock of threading's would stop; the runtime is not installed."""
-    on = Scheduler()
-    done: list[str] = []
-    for make in [make for kinds in (semaphores, events, conditions, barriers) for make in kinds(OURS).values()]:
-        primitive = make()
 
-        def first(primitive: Any = primitive) -> None:
-            if isinstance(primitive, sync.Semaphore):
-                for _ in range(3):
-                    primitive.acquire()
-            elif isinstance(primitive, sync.Condition):
-                with primitive:
-                    primitive.wait()
-            else:
-                primitive.wait()
-            done.append("first")
+    def wait_notified(condition: Any) -> None:
+        with condition:
+            condition.wait()
 
-        def second(primitive: Any = primitive) -> None:
-            if isinstance(primitive, sync.Semaphore):
-                primitive.release()
-            elif isinstance(primitive, sync.Condition):
-                with primitive:
-                    primitive.notify()
-            elif isinstance(primitive, sync.Event):
-                primitive.set()
-            else:
-                primitive.wait()
-            done.append("second")
+    def notify(condition: Any) -> None:
+        with condition:
+            condition.notify()
 
-        on.spawn(first)
-        on.spawn(second)
+    def both(first: Callable[[Any], object], second: Callable[[Any], object], primitive: Any) -> None:
+        done: list[object] = []
+        on = Scheduler()
+        for use in (first, second):
+            on.spawn(lambda use=use: done.append(use(primitive)))
         on.run()
-        assert sorted(done) == ["first", "second"], primitive
-        done.clear()
+        assert len(done) == 2, primitive
+
+    wait = operator.methodcaller("wait")
+    for kinds, first, second in (
+        (semaphores, lambda one: [one.acquire() for _ in range(3)], operator.methodcaller("release")),
+        (events, wait, operator.methodcaller("set")),
+        (conditions, wait_notified, notify),
+        (barriers, wait, wait),
+    ):
+        for make in kinds(sync).values():
+            both(first, second, make())
 
 
 def test_green_threads_take_turns_in_what_is_derived(child: Child) -> None:
     def begin(*folders: str) -> None:
         sys.path[:0] = folders
-        import test_derived_primitives  # type: ignore[import-not-found]
+        import test_derived_primitives
 
         test_derived_primitives.take_turns()
 
     child(begin, str(TREE / "tests"), str(TREE / "tests" / "runtime" / "sync"), timeout=30)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_private_attribute_that_would_be_ignored_cannot_be_set(name: str) -> None:
     names = {
         "Condition": ["_lock", "_waiters"],
         "Barrier": ["_cond", "_action", "_timeout", "_parties", "_state", "_count"],
     }
     for private in names.get(name, ["_cond"]):
-        for kit in (STOCK, OURS):
-            primitive = made(kit, name)
-            if kit is STOCK:
-                setattr(primitive, private, None)
-            else:
-                with pytest.raises(AttributeError, match=f"takes no attribute '{private}'"):
-                    setattr(primitive, private, None)
+        setattr(made(threading, name), private, None)
+        with pytest.raises(AttributeError, match=f"takes no attribute '{private}'"):
+            setattr(made(sync, name), private, None)
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_copy(kit: Any, name: str, derived: bool) -> None:
     cls = getattr(kit, name)
     if derived:
@@ -706,7 +634,7 @@ def test_copies_of_a_condition_share_lock_and_waiters(kit: Any, derived: bool, c
 
 
 @pytest.mark.parametrize("derived", [False, True], ids=["itself", "derived"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("call", [pickle.dumps, copy.deepcopy], ids=["pickle", "deepcopy"])
 def test_what_cannot_be_pickled(kit: Any, name: str, derived: bool, call: Callable[[Any], Any]) -> None:
     cls = getattr(kit, name)
