@@ -401,33 +401,47 @@ def test_without_contention_there_is_no_system_call_and_the_gil_is_kept(child: C
 # ---- signal handlers, and forks in them ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition", "Barrier"])
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        *(("waits for the others", kind) for kind in ("Event", "Semaphore", "Condition", "Barrier")),
+        *(("forks", kind) for kind in ("Event", "Semaphore", "Condition")),
+    ],
+)
 @in_child(timeout=20)
-def test_a_handler_may_wait_for_other_sleepers(kind: str) -> None:
-    """A handler lets all go that sleep where its own thread does, the first of them, and waits for the others."""
+def test_a_handler_lets_all_go_that_sleep_where_its_thread_does(then: str, kind: str) -> None:
+    """Its own thread was the first of them, and the others go on while it waits for them; or the last, and what the
+    handler has granted it holds in the child too, where those that come first are not."""
     event, semaphore, condition, barrier = sync.Event(), sync.Semaphore(0), sync.Condition(), sync.Barrier(5)
-    waits: dict[str, Any] = {"Event": event.wait, "Semaphore": semaphore.acquire, "Barrier": barrier.wait}
-    goes: dict[str, Any] = {"Event": event.set, "Semaphore": partial(semaphore.release, 4), "Barrier": barrier.wait}
     main: Any = threading.main_thread().ident
+    stay = os.pipe()  # who reads there is awake: nobody lets go of the GIL to wake another
+    pid = -1
 
-    def sleep() -> None:
-        if kind == "Condition":
-            with condition:
-                condition.wait()
-        else:
-            waits[kind]()
+    def wait() -> None:
+        with condition:
+            condition.wait()
 
-    def go() -> None:
-        if kind == "Condition":
-            with condition:
-                condition.notify_all()
-        else:
-            goes[kind]()
+    def notify_all() -> None:
+        with condition:
+            condition.notify_all()
 
-    def handler(*_: object) -> None:
-        others = [spawn(sleep) for _ in range(3)]
+    release = partial(semaphore.release, 2 if then == "forks" else 4)
+    sleep: Any = {"Event": event.wait, "Semaphore": semaphore.acquire, "Condition": wait, "Barrier": barrier.wait}[kind]
+    go: Any = {"Event": event.set, "Semaphore": release, "Condition": notify_all, "Barrier": barrier.wait}[kind]
+
+    def asleep(number: int) -> list[Any]:
+        others = [spawn(sleep) for _ in range(number)]
         for other in others:
             wait_until_parked(other.tid, private=True)
+        return others
+
+    def handler(*_: object) -> None:
+        nonlocal pid
+        if then == "forks":
+            go()
+            pid = os.fork()
+            return
+        others = asleep(3)
         go()
         for other in others:
             other.join()
@@ -435,64 +449,22 @@ def test_a_handler_may_wait_for_other_sleepers(kind: str) -> None:
     def interrupt() -> None:
         wait_until_parked(os.getpid(), private=True)
         signal.pthread_kill(main, signal.SIGUSR1)
-
-    signal.signal(signal.SIGUSR1, handler)
-    lwp = spawn(interrupt)
-    sleep()
-    lwp.join()
-
-
-@pytest.mark.parametrize("kind", ["Event", "Semaphore", "Condition"])
-@in_child(timeout=20)
-def test_a_handler_may_let_its_thread_go_and_fork(kind: str) -> None:
-    """What a handler has granted to its own thread holds in the child too, where those that come first are not."""
-    event, semaphore, condition = sync.Event(), sync.Semaphore(0), sync.Condition()
-    waits: dict[str, Any] = {"Event": event.wait, "Semaphore": semaphore.acquire}
-    goes: dict[str, Any] = {"Event": event.set, "Semaphore": partial(semaphore.release, 2)}
-    main: Any = threading.main_thread().ident
-    stay = os.pipe()  # who reads there is awake: nobody lets go of the GIL to wake another
-    pid = -1
-
-    def sleep() -> None:
-        if kind == "Condition":
-            with condition:
-                condition.wait()
-        else:
-            waits[kind]()
-
-    def go() -> None:
-        if kind == "Condition":
-            with condition:
-                condition.notify_all()
-        else:
-            goes[kind]()
-
-    def handler(*_: object) -> None:
-        nonlocal pid
-        go()
-        pid = os.fork()
-
-    def interrupt() -> None:
-        wait_until_parked(os.getpid(), private=True)
-        signal.pthread_kill(main, signal.SIGUSR1)
         os.read(stay[0], 1)
 
     signal.signal(signal.SIGUSR1, handler)
-    first = spawn(sleep)
-    wait_until_parked(first.tid, private=True)
+    first = asleep(1 if then == "forks" else 0)
     lwp = spawn(interrupt)
     sleep()
     if pid == 0:
         signal.alarm(15)
         event.clear()
-        again = spawn(sleep)
-        wait_until_parked(again.tid, private=True)
+        [again] = asleep(1)
         go()
         os._exit(not again.join())
     os.write(stay[1], b".")
-    lwp.join()
-    first.join()
-    assert os.waitpid(pid, 0)[1] == 0
+    for other in [lwp, *first]:
+        other.join()
+    assert pid == -1 or os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
