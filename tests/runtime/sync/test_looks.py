@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import Child, needs_gil
 from without_pytest import run_threads
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import runtime
-    from runtime.sync import Condition, Event, Lock, Semaphore
+import runtime
+from runtime.sync import Condition, Event, Lock, Semaphore
 
 SELDOM = 0.5  # sleeps in a turn of both threads, which are two or more when each wait is a sleep
 

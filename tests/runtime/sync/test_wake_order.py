@@ -17,18 +17,16 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from conftest import ROOT, Child, in_child, needs_fast_turns, needs_gil
+from conftest import Child, in_child, needs_fast_turns, needs_gil
 from wake_order import check_order
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import runtime
-    from runtime import sync
+import runtime
+from runtime import sync
 
 
 @pytest.fixture(params=["one processor", "all processors"])
@@ -46,10 +44,6 @@ def processors(request: pytest.FixtureRequest) -> None:
 def test_the_wakers_next_line_runs_before_the_woken_thread(way: str, tmp_path: Path) -> None:
     """The switch interval is long: the GIL passes only when its holder blocks."""
     check_order(tmp_path, way)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @needs_gil("the woken thread runs at once")
