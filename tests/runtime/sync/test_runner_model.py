@@ -1,26 +1,157 @@
-"""The runner's place and its sleep, proved for few threads: green/carrier.c in every order.
+"""The runner's place and its sleep, proved for few threads: a model of green/carrier.c, run in every order there is.
 
-A carrier is a thread of sync_model.py; what C does under the scheduler's lock is one step.  A green thread is a list of
-operations, which the carrier that is in it goes through.  The watcher takes over whenever it may, not only after a
-tick; or never, where C code says that it is about to block.  The clock moves when the runner's sleep ends by its
-deadline, and when the watcher finds timers due.  One carrier more than take part is in C until the end.
+A carrier is a generator, whose functions are named after those in C and go the same way.  Each `yield` stands before
+one atomic operation, so between two of them nobody else comes; what C does under the scheduler's lock is one step.  One
+that sleeps on a futex goes on when it is woken, and if it may, at any time by its deadline: all are tried.  Memory is
+one for all, as sequentially consistent atomics see it.
+
+A green thread is a list of operations, which the carrier that is in it goes through.  The watcher takes over whenever
+it may, not only after a tick; or never, where C code says that it is about to block.  The clock moves when the runner's
+sleep ends by its deadline, and when the watcher finds timers due.  One carrier more than take part is in C until the
+end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from child_programs import in_forked_child
-from sync_model import NORMAL, TIMEOUT, Thread, World, Wrong, explore, park_wait_some
 
 pytestmark = pytest.mark.timeout(600)  # the models compute, for a minute on a busy machine
 
 FOREVER = 99  # later than all deadlines
+TIMEOUT = "ETIMEDOUT"
 Operation = tuple[str, Any]
+Thread = Generator[str, Any, Any]
+
+
+class Wrong(AssertionError):
+    """What must not be; its message has the way there."""
+
+
+@dataclass
+class World:
+    """What the threads share."""
+
+    words: dict[Any, Any] = field(default_factory=dict)
+    sleepers: list[tuple[int, Any]] = field(default_factory=list)  # thread, word; the first sleeps longest
+    woken: set[int] = field(default_factory=set)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def key(self) -> Hashable:
+        """Words and data are all there from the beginning, in one order."""
+        return tuple(self.words.values()), tuple(self.sleepers), frozenset(self.woken), repr(self.data)
+
+    def wake(self, word: Any) -> None:
+        """FUTEX_WAKE of one."""
+        for at, (thread, where) in enumerate(self.sleepers):
+            if where == word:
+                del self.sleepers[at]
+                self.woken.add(thread)
+                return
+
+
+def futex_wait(world: World, me: int, word: Any, asleep: str = "asleep") -> Thread:
+    """None: woken, or the word was not 0.  "dozing": a deadline ends it."""
+    yield "futex_wait"
+    if world.words[word]:
+        return None
+    world.sleepers.append((me, word))
+    event = yield asleep
+    if me in world.woken:  # a wake-up that came is not lost to a deadline that comes at once
+        world.woken.discard(me)
+        return None
+    world.sleepers = [sleeper for sleeper in world.sleepers if sleeper[0] != me]
+    return event
+
+
+Make = Callable[[], tuple[World, list[Thread]]]
+
+
+# ---- every order -----------------------------------------------------------------------------------------------------
+
+
+def _place(thread: Thread) -> Hashable:
+    """Where a generator is, and the ones that it waits for, with what they know for themselves.
+
+    `data` is the world's: as it was when the thread was last looked up it would tell apart what is the same state.
+    """
+    found: list[Hashable] = []
+    at: Any = thread
+    while at is not None and at.gi_frame is not None:
+        known = {name: value for name, value in at.gi_frame.f_locals.items() if name not in ("world", "data")}
+        found.append((at.gi_code.co_name, at.gi_frame.f_lasti, repr(known)))
+        at = at.gi_yieldfrom
+    return tuple(found)
+
+
+class Run:
+    """One order, as far as it has come."""
+
+    def __init__(self, make: Make) -> None:
+        self.world, self.threads = make()
+        self.labels: list[str | None] = []
+        self.places: list[Hashable] = [None] * len(self.threads)  # None: not looked up since its last step
+        for at in range(len(self.threads)):
+            self.labels.append(None)
+            self.step(at, None)
+
+    def step(self, at: int, event: Any) -> None:
+        self.places[at] = None
+        try:
+            self.labels[at] = self.threads[at].send(event)
+        except StopIteration:
+            self.labels[at] = None
+
+    def choices(self) -> list[tuple[int, Any]]:
+        """What can be next: steps, and deadlines."""
+        steps: list[tuple[int, Any]] = []
+        for at, label in enumerate(self.labels):
+            if label == "dozing" and at not in self.world.woken:
+                steps.append((at, TIMEOUT))
+            elif label is not None and (label != "asleep" or at in self.world.woken):
+                steps.append((at, None))
+        return steps
+
+    def key(self) -> Hashable:
+        for at, place in enumerate(self.places):
+            if place is None:
+                self.places[at] = _place(self.threads[at])
+        return self.world.key(), tuple(self.places)
+
+
+def explore(make: Make) -> int:
+    """Runs the threads in every order; how many states there are.
+
+    Wrong: a thread says so, or nobody is left who could wake a sleeper.
+    """
+    seen: set[Hashable] = set()
+    paths: list[tuple[list[tuple[int, Any]], list[Hashable]]] = [([], [])]
+    while paths:
+        path, places = paths.pop()
+        run = Run(make)
+        for choice in path[:-1]:
+            run.step(*choice)
+        if path:
+            run.places = places  # which need not be looked up again
+            run.step(*path[-1])
+        while (key := run.key()) not in seen:
+            seen.add(key)
+            steps = run.choices()
+            if not steps:
+                asleep = [at for at, label in enumerate(run.labels) if label is not None]
+                if asleep:
+                    raise Wrong(f"nobody wakes {asleep}, after {path}: {run.labels}, {run.world}")
+                break
+            paths += [([*path, choice], run.places.copy()) for choice in steps[:-1]]
+            path = [*path, steps[-1]]  # the run goes on with this one; for the others it begins anew
+            run.step(*steps[-1])
+    return len(seen)
 
 
 # ---- switch.c --------------------------------------------------------------------------------------------------------
@@ -37,8 +168,8 @@ def runner_mark_busy(world: World) -> None:
 
 def poller_wake(world: World) -> None:
     """An edge of the eventfd: it wakes one sleeper, or the next that comes."""
-    if any(word == "epoll" for _, word, _ in world.sleepers):
-        world.wake("epoll", NORMAL)
+    if any(word == "epoll" for _, word in world.sleepers):
+        world.wake("epoll")
     else:
         world.words["epoll"] = 1
 
@@ -54,7 +185,7 @@ def runner_hand_over(world: World) -> None:
     data["spares"] = data["spares"][1:]
     data["runner"], data["handed"] = spare, True
     world.words[word] = 1
-    world.wake(word, NORMAL)
+    world.wake(word)
 
 
 def make_ready(world: World, green: int) -> None:
@@ -72,7 +203,7 @@ def green_resume(world: World, green: int) -> Thread:
 def tick(world: World) -> None:
     """The watcher may look now: its ticks find nothing but after a change, of which each is announced here."""
     world.words["watch"] = 1
-    world.wake("watch", NORMAL)
+    world.wake("watch")
 
 
 # ---- carrier.c: the runner -------------------------------------------------------------------------------------------
@@ -106,7 +237,7 @@ def epoll_wait(world: World, me: int, until: int) -> Thread:
     if world.words["epoll"]:
         world.words["epoll"] = 0
         return None
-    event = yield from park_wait_some(world, me, "epoll", 0, NORMAL, "asleep" if until == FOREVER else "dozing")
+    event = yield from futex_wait(world, me, "epoll", "asleep" if until == FOREVER else "dozing")
     if event == TIMEOUT:
         world.data["now"] = max(world.data["now"], until)
         if world.data["sleeps until"] == until and world.data["idle"]:
@@ -159,7 +290,7 @@ def watch_runner(world: World, me: int) -> Thread:
 
 def sleep_as_spare(world: World, me: int, word: str) -> Thread:
     """Begins and ends with the lock."""
-    yield from park_wait_some(world, me, word, 0, NORMAL)
+    yield from futex_wait(world, me, word)
     yield "park_lock"
     world.words[word] = 0
 
@@ -183,7 +314,7 @@ def be_spare(world: World, me: int) -> Thread:
     data["watcher"], data["spares"] = (*data["spares"], None)[0], data["spares"][1:]
     if data["watcher"] is not None:
         world.words[f"spare {data['watcher']}"] = 1
-        world.wake(f"spare {data['watcher']}", NORMAL)
+        world.wake(f"spare {data['watcher']}")
         tick(world)
 
 
@@ -250,7 +381,7 @@ def turn(world: World, me: int, green: int) -> Thread:
 def carriers_wake(world: World) -> None:
     for carrier in range(world.data["carriers"]):
         world.words[f"spare {carrier}"] = 1
-        world.wake(f"spare {carrier}", NORMAL)
+        world.wake(f"spare {carrier}")
     tick(world)
     runner_mark_busy(world)
 
@@ -262,7 +393,7 @@ def call(world: World, me: int, green: int, word: str, asleep: str = "asleep for
     """Of C: keeps the LWP until the word is set."""
     yield "call"
     while not world.words[word]:
-        yield from park_wait_some(world, me, word, 0, NORMAL, asleep)
+        yield from futex_wait(world, me, word, asleep)
         yield "call"
     return False
 
@@ -317,7 +448,7 @@ def set_word(world: World, me: int, green: int, word: str) -> Thread:
     woken = [waiter for name, waiter in world.data["waiters"] if name == word]
     world.data["waiters"] = tuple(waiter for waiter in world.data["waiters"] if waiter[0] != word)
     for _ in range(len(world.sleepers)):
-        world.wake(word, NORMAL)
+        world.wake(word)
     for waiter in woken:
         yield from green_resume(world, waiter)
     return False
@@ -348,7 +479,7 @@ def worlds(
     parallel: bool = False,
     sets: tuple[str, ...] = ("go",),
     slice: bool = True,
-) -> Callable[[], tuple[World, list[Thread]]]:
+) -> Make:
     def make() -> tuple[World, list[Thread]]:
         words = {operation[1] for program in programs for operation in program if isinstance(operation[1], str)}
         spares = {f"spare {carrier}" for carrier in range(carriers)}
@@ -363,17 +494,13 @@ def worlds(
     return make
 
 
-def nothing(world: World) -> str:
-    return ""
-
-
-def in_every_order(make: Callable[[], tuple[World, list[Thread]]], wrong: str = "") -> None:
+def in_every_order(make: Make, wrong: str = "") -> None:
     """In a forked child, because the allocator may keep so much memory that it looks like a leak."""
 
     def tries() -> None:
         try:
             with pytest.raises(Wrong, match=wrong) if wrong else contextlib.nullcontext():
-                print(f"states: {explore(make, nothing, nothing)}", flush=True)
+                print(f"states: {explore(make)}", flush=True)
         except BaseException:
             traceback.print_exc()
             raise
@@ -420,16 +547,14 @@ FOREIGN = [
 def test_nobody_waits_for_a_time_slice_while_c_blocks_as_expected(
     programs: tuple[tuple[Operation, ...], ...], carriers: int
 ) -> None:
-    made = worlds(*programs, carriers=carriers, slice=False)
-    in_every_order(made)
+    in_every_order(worlds(*programs, carriers=carriers, slice=False))
 
 
 @pytest.mark.slow
 def test_an_lwp_that_runs_watches_no_more() -> None:
     """A spare becomes the watcher, and the runner, before it has woken up: the runner took over from a thread in C that
     was not expected to block, and its thread is expected to."""
-    made = worlds((IN_C,), (("foreign", "go"),), (("yield", None),))
-    in_every_order(made)
+    in_every_order(worlds((IN_C,), (("foreign", "go"),), (("yield", None),)))
 
 
 #: The first call hands over to a spare that the second must find, if it is not awake by then.
@@ -474,7 +599,7 @@ def test_an_untold_runner_is_found(
 ) -> None:
     monkeypatch.setitem(globals(), "runner_must_look", broken)
     with pytest.raises(Wrong, match=says):
-        explore(worlds(*programs, carriers=2), nothing, nothing)
+        explore(worlds(*programs, carriers=2))
 
 
 def mark_only_a_sleeper(world: World) -> None:
@@ -496,7 +621,7 @@ def test_a_place_that_is_not_handed_over_is_found(
 ) -> None:
     monkeypatch.setitem(globals(), name, broken)
     with pytest.raises(Wrong, match="nobody wakes"):
-        explore(worlds(*programs[0], carriers=programs[1], slice=False), nothing, nothing)
+        explore(worlds(*programs[0], carriers=programs[1], slice=False))
 
 
 @pytest.mark.slow
