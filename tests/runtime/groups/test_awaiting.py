@@ -9,6 +9,7 @@ import select
 import signal
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,9 +29,16 @@ def readable(fd: int, seconds: float = 0) -> bool:
 # ---- fileno ----------------------------------------------------------------------------------------------------------
 
 
-def test_fileno() -> None:
-    gate = Event()
-    thread = started(gate.wait)
+@pytest.mark.parametrize("kind", ["thread", "lwp", "green"])
+def test_fileno(kind: str) -> None:
+    scheduler = Scheduler() if kind == "green" else None
+
+    def begin(target: Callable[[], object]) -> Any:
+        return spawn(target) if kind == "lwp" else started(target, scheduler=scheduler)
+
+    gate, other_gate = Event(), Event()
+    thread, other = begin(gate.wait), begin(other_gate.wait)
+    runner = started(scheduler.run) if scheduler else started(int)
     fd = thread.fileno()
     assert thread.fileno() == fd
     assert not readable(fd)
@@ -38,30 +46,10 @@ def test_fileno() -> None:
     assert readable(fd, PATIENCE)
     thread.join()
     assert readable(fd)
-    late = started(int)
-    late.join()
-    assert readable(late.fileno())
-
-
-def test_fileno_of_an_lwp() -> None:
-    gate = Event()
-    lwp = spawn(gate.wait)
-    assert not readable(lwp.fileno())
-    gate.set()
-    assert readable(lwp.fileno(), PATIENCE)
-    lwp.join()
-
-
-def test_fileno_of_a_green_thread() -> None:
-    scheduler = Scheduler()
-    gate = Event()
-    thread = started(gate.wait, scheduler=scheduler)
-    runner = started(scheduler.run)
-    assert not readable(thread.fileno())
-    gate.set()
-    assert readable(thread.fileno(), PATIENCE)
+    other_gate.set()
+    other.join()
+    assert readable(other.fileno())  # asked for when it has ended
     runner.join()
-    assert readable(thread.fileno())
 
 
 @in_child

@@ -110,30 +110,18 @@ def test_condition(kind: type[Condition], lock: Callable[[], Any]) -> None:
         with condition:
             condition.notify()
     assert not task.cancelled()
-
-
-@both
-def test_condition_whose_lock_is_held_when_it_is_cancelled() -> None:
-    condition, left = Condition(), []
-
-    def wait() -> None:
-        with condition:
-            try:
-                condition.wait()
-            finally:
-                left.append(condition._is_owned())
-
-    with Group() as group:
+    with Group() as group:  # the lock is held when it is cancelled
         task = group.spawn(wait)
         until_asleep(task)
         with condition:
             task.cancel()
             sleep(0.01)
-            assert not left
-            task.cancel()  # while it takes the lock back: raised at the next point, of which there is none
+            assert held == [True, True]
+            if kind is Condition:  # a derived one takes a Lock back in threading's Python, where that is raised
+                task.cancel()  # while it takes the lock back: raised at the next point, of which there is none
     assert task.cancelled()
-    assert left == [True]
-    assert not condition._lock.locked() if sys.version_info >= (3, 14) else condition.acquire(False)
+    assert held == [True, True, True]
+    assert is_free(condition)
 
 
 @both
@@ -507,13 +495,6 @@ def test_deadlines_in_deadlines() -> None:
         sleep(0.001)
     assert inner.cancelled_caught
     assert not outer.cancelled_caught
-
-
-@both
-def test_a_deadline_ends_the_groups_inside() -> None:
-    with pytest.raises(TimeoutError), fail_after(0.01), Group() as group:
-        task = group.spawn(sleep, FOREVER)
-    assert task.cancelled()
 
 
 @both

@@ -1,14 +1,11 @@
 """runtime.wait(): what it returns, what it takes, and what ends it."""
-# programs import for themselves; what is raised comes out of a block
 
 from __future__ import annotations
 
 import _thread
-import contextlib
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TREE, Child, in_child, in_forked_child, needs_gil
+from conftest import Child, in_child, in_forked_child, wait_until_parked
 from kinds import PATIENCE, both, is_free, my_scheduler, sleeps, started, until, until_asleep
 from sync_helpers import FUTEX_CALLS
 
@@ -458,71 +455,43 @@ def test_a_deadline() -> None:
         wait([Event(), Semaphore(0)])
 
 
-def test_ctrl_c(child: Child) -> None:
-    def program(tests: str) -> None:
-        sys.path.append(tests)
-        from kinds import sleeps
-
-        from runtime import wait
-
-        semaphore = Semaphore(0)
-
-        def interrupt() -> None:
-            while not sleeps(threading.main_thread()):
-                time.sleep(0)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        for things in ([semaphore], [semaphore, Event()]):
-            thread = Thread(target=interrupt)
-            thread.start()
-            try:
-                wait(things)
-            except KeyboardInterrupt:
-                thread.join()
-            else:
-                raise AssertionError("no KeyboardInterrupt")
-        semaphore.release()
-        assert semaphore._value == 1
-
-    child(program, str(TREE / "tests"))
-
-
-def test_a_handler_that_waits_for_the_same(child: Child) -> None:
-    """The wait has left all queues while the handler runs, and is entered anew."""
-
-    def program(tests: str) -> None:
-        sys.path.append(tests)
-        from kinds import sleeps
-
-        from runtime import wait
-
-        semaphore, handled = Semaphore(0), []
-
-        def handler(*_: object) -> None:
-            handled.append(wait([semaphore], 10))
-
-        def body() -> None:
-            for _ in range(2):
-                while not sleeps(threading.main_thread()):
-                    time.sleep(0)
-                os.kill(os.getpid(), signal.SIGUSR1)
-                while len(handled) == 0:
-                    semaphore.release()
-                    time.sleep(0.01)
-                handled.clear()
-            while semaphore._value:
-                time.sleep(0)
-            event.set()
-
-        event = Event()
-        signal.signal(signal.SIGUSR1, handler)
-        thread = Thread(target=body)
-        thread.start()
-        while event not in wait([event, semaphore], 30):
-            pass
+def test_ctrl_c() -> None:
+    semaphore, main = Semaphore(0), threading.main_thread().ident
+    for things in ([semaphore], [semaphore, Event()]):
+        thread = when_it_waits(signal.pthread_kill, main, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            wait(things)
         thread.join()
+    semaphore.release()
+    assert semaphore._value == 1
 
-    child(program, str(TREE / "tests"))
+
+@in_child
+def test_a_handler_that_waits_for_the_same() -> None:
+    """The wait has left all queues while the handler runs, and is entered anew."""
+    semaphore, event, handled = Semaphore(0), Event(), []
+
+    def handler(*_: object) -> None:
+        handled.append(wait([semaphore], 10))
+
+    def body() -> None:
+        for _ in range(2):
+            wait_until_parked(threading.main_thread().native_id, private=True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while len(handled) == 0:
+                semaphore.release()
+                time.sleep(0.01)
+            handled.clear()
+        while semaphore._value:
+            time.sleep(0)
+        event.set()
+
+    signal.signal(signal.SIGUSR1, handler)
+    thread = Thread(target=body)
+    thread.start()
+    while event not in wait([event, semaphore], 30):
+        pass
+    thread.join()
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -644,25 +613,6 @@ def test_a_thousand_threads_in_random_order() -> None:
         assert not any(thread.is_alive() for thread in ended)
         left.difference_update(ended)
     assert len(wait(threads, 0, return_when=ALL_COMPLETED)) == 1000
-
-
-@pytest.mark.usefixtures("crowd")
-@pytest.mark.slow
-@needs_gil("the allocator keeps what the threads' heaps had, for the next ones")
-@both
-def test_of_ten_thousand_threads_that_are_cancelled_nothing_is_left() -> None:
-    """As the fixture of all tests sees; docs/runtime/groups.md has the time."""
-    never, fail = Event(), Event()
-
-    def fails() -> None:
-        fail.wait()
-        raise ValueError
-
-    with contextlib.suppress(ExceptionGroup), Group() as group:
-        group.spawn(fails)
-        tasks = [group.spawn(never.wait) for _ in range(9_999)]
-        fail.set()
-    assert all(task.cancelled() for task in tasks)
 
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------
