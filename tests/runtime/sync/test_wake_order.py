@@ -215,15 +215,21 @@ def test_no_doze_with_a_shorter_switch_interval(interval: float, dozes: bool) ->
 
 @pytest.mark.usefixtures("one_processor")
 @in_child(prints="40\n")
-def test_signal_handlers_run_in_a_doze() -> None:
+def test_handlers_run_in_a_doze_which_keeps_the_deadline() -> None:
     there, back, handled = sync.Event(), sync.Event(), 0
-    raising = False
+    raising = stop = False
 
     def partner() -> None:
         while not stop:
             there.wait()
             there.clear()
             back.set()
+
+    def take_turns() -> None:
+        for _ in range(50):
+            there.set()
+            back.wait()
+            back.clear()
 
     def handler(*_: object) -> None:
         nonlocal handled
@@ -232,16 +238,12 @@ def test_signal_handlers_run_in_a_doze() -> None:
             raise InterruptedError
         back.set()
 
-    stop = False
     signal.signal(signal.SIGALRM, handler)
     thread = runtime.Thread(target=partner)
     thread.start()
     for seconds in (0.002, 0.012) * 10:  # in the doze, and after it
         for raising in (False, True):
-            for _ in range(50):
-                there.set()
-                back.wait()
-                back.clear()
+            take_turns()
             try:
                 signal.setitimer(signal.ITIMER_REAL, seconds)
                 assert back.wait()
@@ -249,6 +251,11 @@ def test_signal_handlers_run_in_a_doze() -> None:
                 back.clear()
             except InterruptedError:
                 assert raising
+    for seconds in (0.001, 0.0055, 0.02) * 4:  # in the doze, at its end, and beyond it
+        take_turns()
+        begin = time.monotonic()
+        assert not back.wait(seconds)
+        assert time.monotonic() - begin >= seconds
     stop = True
     there.set()
     thread.join()
@@ -302,33 +309,6 @@ def test_handlers_run_when_a_doze_is_over() -> None:
             back.clear()
     thread.join()
     assert missed < rounds
-
-
-@pytest.mark.usefixtures("one_processor")
-@in_child(prints="in time\n")
-def test_a_doze_keeps_the_deadline() -> None:
-    """However long: to the end of a doze, and beyond it."""
-    there, back = sync.Event(), sync.Event()
-
-    def partner() -> None:
-        for _ in range(10 * 50):
-            there.wait()
-            there.clear()
-            back.set()
-
-    thread = runtime.Thread(target=partner)
-    thread.start()
-    for turn in range(10):
-        for _ in range(50):
-            there.set()
-            back.wait()
-            back.clear()
-        seconds = (0.001, 0.0055, 0.02)[turn % 3]
-        begin = time.monotonic()
-        assert not back.wait(seconds)
-        assert time.monotonic() - begin >= seconds
-    thread.join()
-    print("in time")
 
 
 def daemons_that_take_turns() -> None:
