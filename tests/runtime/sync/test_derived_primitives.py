@@ -187,14 +187,6 @@ def test_a_bound_that_is_raised(kit: Any) -> None:
             semaphore.release()
 
 
-def test_a_value_that_is_set(kit: Any) -> None:
-    semaphore = kit.Semaphore(0)
-    semaphore._value = 3
-    assert [semaphore.acquire(False) for _ in range(4)] == [True] * 3 + [False]
-    semaphore.release()
-    assert semaphore._value == 1
-
-
 def test_events_set_while_threads_wait_reach_them() -> None:  # stock's would sleep on until a release() or set()
     semaphore, event = sync.Semaphore(0), sync.Event()
     for primitive, wait in ((semaphore, semaphore.acquire), (event, event.wait)):
@@ -267,18 +259,6 @@ def test_an_event_of_a_derived_class(kit: Any, kind: str) -> None:
     assert event.wait(0)
     event._at_fork_reinit()
     assert event.is_set()
-
-
-def test_the_flag_of_an_event(kit: Any) -> None:
-    event = kit.Event()
-    assert event._flag is False
-    event._flag = True
-    assert (event._flag, event.is_set(), event.wait(0)) == (True, True, True)
-    event._flag = False
-    assert (event.is_set(), event.wait(0)) == (False, False)
-    event.set()
-    event.__init__()  # as new
-    assert event.is_set() is False
 
 
 # ---- Condition -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import copy
 import gc
@@ -224,6 +223,8 @@ CASES: dict[str, list[Case]] = {
         lambda kit: [(lock := held(kit.RLock()))._at_fork_reinit(), lock.acquire(False), lock._is_owned()],
         lambda kit: [repr(kit.RLock()), repr(twice(kit))],
         lambda kit: setattr(type(kit.RLock()), "name", 1),
+        lambda kit: error(lambda: type(kit.RLock())(1)),  # refused or taken, by its version
+        lambda kit: type("Derived", (type(kit.RLock()),), {"__init__": lambda self, *args: None})(2)._is_owned(),
     ],
     "Event": [
         *(lambda kit, t=t: kit.Event().wait(t) for t in [*WAITS, *BAD_WAITS]),
@@ -232,6 +233,12 @@ CASES: dict[str, list[Case]] = {
         lambda kit: [(event := kit.Event()).is_set(), event.set(), event.set(), event.is_set(), event.wait()],
         lambda kit: [(event := kit.Event()).set(), event.clear(), event.clear(), event.is_set()],
         lambda kit: [(event := kit.Event()).set(), event._at_fork_reinit(), event.is_set()],
+        lambda kit: [(event := kit.Event()).set(), event.__init__(), event.is_set()],
+        *(
+            lambda kit, flag=flag: [(e := kit.Event())._flag, setattr(e, "_flag", flag), e._flag, e.is_set(), e.wait(0)]
+            for flag in (True, False)
+        ),
+        lambda kit: [(e := kit.Event()).set(), setattr(e, "_flag", False), e.is_set(), e.wait(0)],
         lambda kit: [(event := kit.Event()), repr(event), event.set(), repr(event)],
         lambda kit: warned(kit.Event().isSet),
     ],
@@ -259,6 +266,8 @@ CASES: dict[str, list[Case]] = {
         lambda kit: [(s := kit.Semaphore(sys.maxsize)).release(), s.acquire(), s._value >= sys.maxsize],
         lambda kit: [(s := kit.Semaphore()).__enter__(), s._value, s.__exit__(None, None, None), s._value],
         lambda kit: kit.BoundedSemaphore().__exit__(None, None, None),
+        lambda kit: [(s := kit.Semaphore(0)), setattr(s, "_value", 1), s.acquire(False), s.acquire(False), s._value],
+        lambda kit: [(s := kit.Semaphore(0)), setattr(s, "_value", 2), s.release(), s._value],
         lambda kit: [repr(kit.Semaphore(3)), repr(kit.BoundedSemaphore(3))],
         lambda kit: issubclass(kit.BoundedSemaphore, kit.Semaphore),
     ],
@@ -396,22 +405,6 @@ def test_a_call_that_does_not_fit_is_a_type_error() -> None:
         for side in KITS:
             line = inspect.getsourcelines(case)[0][0].strip()
             assert outcome(case, KITS[side])[:2] == ("raised", TypeError), f"{side}, {case.__defaults__}: {line}"
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # 3.14's
-def test_arguments_of_rlock_are_refused_where_stock_does() -> None:
-    def outcome(kind: Any) -> object:
-        class Derived(kind):
-            def __init__(self, *args: object) -> None:
-                self.args = args
-
-        try:
-            kind(1)
-        except TypeError:
-            return "refused", Derived(2).args
-        return "taken", Derived(2).args
-
-    assert outcome(sync.RLock) == outcome(_thread.RLock)
 
 
 @pytest.mark.parametrize("name", ["Lock", "RLock"])
