@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TREE, ctrl_c_at_any_moment, in_child, refuse, under_strace
+from conftest import ROOT, TREE, in_child, refuse, under_strace
 from kinds import FOREVER, both, is_free, my_scheduler, started, until, until_asleep
 
 import runtime
@@ -520,21 +520,6 @@ def test_deadlines_that_are_none() -> None:
         pass
     with pytest.raises(RuntimeError, match="entered once"), once:
         pass
-
-
-@in_child
-def test_ctrl_c_leaves_no_deadline_behind() -> None:
-    """Neither as they begin nor as they end: it would raise Cancelled where nobody expects that."""
-
-    def block(number: int) -> None:
-        for _ in range(30):
-            with fail_after(100):
-                pass
-
-    def check(number: int) -> None:
-        assert cancel_mine() is None, number
-
-    ctrl_c_at_any_moment(block, check, rounds=1000, step=0.000001)
 
 
 # ---- kernels without futex_waitv -------------------------------------------------------------------------------------

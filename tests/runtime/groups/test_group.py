@@ -794,19 +794,30 @@ def test_a_second_ctrl_c_reaches_threads_that_tidy_up() -> None:
     other.join()
 
 
+@pytest.mark.parametrize("what", ["a group", "lines with a deadline"])
 @in_child(timeout=100)
-def test_ctrl_c_at_any_moment() -> None:
-    """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts."""
+def test_ctrl_c_at_any_moment(what: str) -> None:
+    """Also at the first bytecode of what ends the block: no thread is left, whatever the handler interrupts, and no
+    deadline, which would raise Cancelled where nobody expects that."""
 
-    def block(number: int) -> None:
+    def group(number: int) -> None:
         with Group(limit=2 if number % 3 == 0 else None) as group:
             for _ in range(3):
                 group.spawn(Event().wait, 0.0002)
 
+    def lines(number: int) -> None:
+        for _ in range(30):
+            with fail_after(100):
+                pass
+
     def check(number: int) -> None:
         assert threading.active_count() == 1, (number, threading.enumerate())
+        assert native.cancel_mine() is None, number
 
-    ctrl_c_at_any_moment(block, check, rounds=300, step=0.00001)
+    if what == "a group":
+        ctrl_c_at_any_moment(group, check, rounds=300, step=0.00001)
+    else:
+        ctrl_c_at_any_moment(lines, check, rounds=1000, step=0.000001)
 
 
 @in_child
