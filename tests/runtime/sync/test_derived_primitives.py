@@ -66,6 +66,29 @@ def by_name(kit: Any, name: str) -> Any:
     return type(f"{name}ByName", (base,), {called: method(called) for called in overridden})
 
 
+def elsewhere(kit: Any, name: str, attribute: str) -> Any:
+    """A class that keeps what is written to that attribute in a list."""
+
+    def write(self: Any, value: object) -> None:
+        vars(self).setdefault("written", []).append(value)
+
+    return type("Elsewhere", (getattr(kit, name),), {attribute: property(lambda self: self.written[-1], write)})
+
+
+def other_lock(kit: Any, name: str) -> Any:
+    base = getattr(kit, name)
+
+    def init(self: Any, *args: object) -> None:
+        base.__init__(self, *args)
+        self._cond = kit.Condition(kit.RLock())
+
+    return type("OtherLock", (base,), {"__init__": init})
+
+
+def empty(kit: Any, name: str) -> Any:
+    return type("Empty", (getattr(kit, name),), {})
+
+
 def by_class(kinds: list[Any], *args: object) -> dict[str, Callable[[], Any]]:
     return {kind.__name__: partial(kind, *args) for kind in kinds}
 
@@ -76,24 +99,6 @@ def by_class(kinds: list[Any], *args: object) -> dict[str, Callable[[], Any]]:
 def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
     """Semaphores with a value of 2, each kept in another way."""
 
-    class Elsewhere(kit.Semaphore):
-        def __init__(self, value: int) -> None:
-            self.values = [0]
-            super().__init__(value)
-
-        @property
-        def _value(self) -> int:
-            return int(self.values[-1])
-
-        @_value.setter
-        def _value(self, value: int) -> None:
-            self.values.append(value)
-
-    class OtherLock(kit.Semaphore):
-        def __init__(self, value: int) -> None:
-            kit.Semaphore.__init__(self, value)
-            self._cond = kit.Condition(kit.RLock())
-
     class WithoutInit(kit.Semaphore):
         def __init__(self, value: int) -> None:
             self._cond = kit.Condition()
@@ -101,9 +106,6 @@ def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
 
     class Slots(kit.Semaphore):
         __slots__ = ("_value",)
-
-    class Empty(kit.Semaphore):
-        pass
 
     class Bounded(kit.BoundedSemaphore):
         def release(self, n: int = 1) -> None:
@@ -116,8 +118,9 @@ def semaphores(kit: Any) -> dict[str, Callable[[], Any]]:
             kit.Semaphore.__init__(self, value)
             self._initial_value = 1000
 
-    named = [by_name(kit, "Semaphore"), by_name(kit, "BoundedSemaphore")]
-    return by_class([Elsewhere, OtherLock, WithoutInit, Slots, Empty, Bounded, BoundedWithoutInit, *named], 2)
+    usual = [make(kit, "Semaphore") for make in (other_lock, empty, by_name)]
+    bounded = [Bounded, BoundedWithoutInit, by_name(kit, "BoundedSemaphore")]
+    return by_class([elsewhere(kit, "Semaphore", "_value"), *usual, WithoutInit, Slots, *bounded], 2)
 
 
 @pytest.mark.parametrize("kind", semaphores(threading))
@@ -209,20 +212,6 @@ def test_events_set_while_threads_wait_reach_them() -> None:  # stock's would sl
 
 
 def events(kit: Any) -> dict[str, Callable[[], Any]]:
-    class Elsewhere(kit.Event):
-        @property
-        def _flag(self) -> bool:
-            return bool(self.flags[-1])
-
-        @_flag.setter
-        def _flag(self, value: bool) -> None:
-            vars(self).setdefault("flags", []).append(value)
-
-    class OtherLock(kit.Event):
-        def __init__(self) -> None:
-            kit.Event.__init__(self)
-            self._cond = kit.Condition(kit.RLock())
-
     class WithoutInit(kit.Event):
         def __init__(self) -> None:
             self._cond, self._flag = kit.Condition(), False
@@ -236,10 +225,8 @@ def events(kit: Any) -> dict[str, Callable[[], Any]]:
                 self._flag = True
                 self._cond.notify_all()
 
-    class Empty(kit.Event):
-        pass
-
-    return by_class([Elsewhere, OtherLock, WithoutInit, Overridden, Empty, by_name(kit, "Event")])
+    usual = [make(kit, "Event") for make in (other_lock, empty, by_name)]
+    return by_class([elsewhere(kit, "Event", "_flag"), *usual, WithoutInit, Overridden])
 
 
 @pytest.mark.parametrize("kind", events(threading))
@@ -290,14 +277,11 @@ def conditions(kit: Any) -> dict[str, Callable[[], Any]]:
             super().__init__()
             self._waiters = LastFirst()
 
-    class Empty(kit.Condition):
-        pass
-
     class OverLock(kit.Condition):
         def __init__(self) -> None:
             super().__init__(kit.Lock())
 
-    return by_class([WithoutInit, Methods, Order, Empty, OverLock, by_name(kit, "Condition")])
+    return by_class([WithoutInit, Methods, Order, OverLock, empty(kit, "Condition"), by_name(kit, "Condition")])
 
 
 @pytest.mark.parametrize("kind", conditions(threading))
@@ -390,34 +374,18 @@ def test_how_many_wait_for_a_condition(kit: Any) -> None:
 
 
 def barriers(kit: Any) -> dict[str, Callable[[], Any]]:
-    class Elsewhere(kit.Barrier):
-        @property
-        def _count(self) -> int:
-            return int(self.counts[-1])
-
-        @_count.setter
-        def _count(self, value: int) -> None:
-            vars(self).setdefault("counts", []).append(value)
-
-    class OtherLock(kit.Barrier):
-        def __init__(self, parties: int) -> None:
-            super().__init__(parties)
-            self._cond = kit.Condition(kit.RLock())
-
     class WithoutInit(kit.Barrier):
         def __init__(self, parties: int) -> None:
             self._cond = kit.Condition()
             self._parties, self._action, self._timeout = parties, None, None
             self._state = self._count = 0
 
-    class Further(Elsewhere):
+    class Further(elsewhere(kit, "Barrier", "_count")):
         def wait(self, timeout: float | None = None) -> int:
             return int(super().wait(timeout))
 
-    class Empty(kit.Barrier):
-        own = 5
-
-    return by_class([Elsewhere, OtherLock, WithoutInit, Further, Empty, by_name(kit, "Barrier")], 2)
+    usual = [make(kit, "Barrier") for make in (other_lock, empty, by_name)]
+    return by_class([elsewhere(kit, "Barrier", "_count"), *usual, WithoutInit, Further], 2)
 
 
 @pytest.mark.parametrize("kind", barriers(threading))
