@@ -448,13 +448,23 @@ def test_a_deadline() -> None:
         wait([Event(), Semaphore(0)])
 
 
+@in_child
 def test_ctrl_c() -> None:
-    semaphore, main = Semaphore(0), threading.main_thread().ident
+    semaphore = Semaphore(0)
+
+    def interrupt() -> None:
+        wait_until_parked(threading.main_thread().native_id, private=True)
+        os.kill(os.getpid(), signal.SIGINT)
+
     for things in ([semaphore], [semaphore, Event()]):
-        thread = when_it_waits(signal.pthread_kill, main, signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
+        thread = Thread(target=interrupt)
+        thread.start()
+        try:
             wait(things)
-        thread.join()
+        except KeyboardInterrupt:
+            thread.join()
+        else:
+            raise AssertionError("no KeyboardInterrupt")
     semaphore.release()
     assert semaphore._value == 1
 
