@@ -172,7 +172,7 @@ class Condition(ConditionBase, _Derivable):
     def __repr__(self) -> str:
         return f"<Condition({self._lock}, {len(self._waiters)})>"
 
-    # For locks that are not ours; ours are dealt with in C.
+    # For locks that are not ours, and for derived classes; what is left is dealt with in C.
 
     def _release_save(self) -> Any:
         if hasattr(self._lock, "_release_save"):
@@ -183,8 +183,8 @@ class Condition(ConditionBase, _Derivable):
     def _acquire_restore(self, state: Any) -> None:
         if hasattr(self._lock, "_acquire_restore"):
             self._lock._acquire_restore(state)
-        else:
-            self._lock.acquire()
+        else:  # it is held after the wait also if a cancellation comes now
+            native.cancel_hold(self._lock.acquire)
 
     def _is_owned(self) -> bool:
         if hasattr(self._lock, "_is_owned"):

@@ -117,10 +117,17 @@ def test_condition(kind: type[Condition], lock: Callable[[], Any]) -> None:
             task.cancel()
             sleep(0.01)
             assert held == [True, True]
-            if kind is Condition:  # a derived one takes a Lock back in threading's Python, where that is raised
-                task.cancel()  # while it takes the lock back: raised at the next point, of which there is none
+            task.cancel()  # while it takes the lock back: raised at the next point, of which there is none
     assert task.cancelled()
-    assert held == [True, True, True]
+    with Group() as group:  # it has been notified: no other is, so that it must not be told that it was cancelled
+        task = group.spawn(wait)
+        until_asleep(task)
+        with condition:
+            condition.notify()
+            sleep(0.01)
+            task.cancel()
+    assert not task.cancelled()
+    assert held == [True, True, True, True]
     assert is_free(condition)
 
 

@@ -1,5 +1,6 @@
 /* RLock: a Lock that its owner may take again. */
 #include "python/args.h"
+#include "python/waits/cancel.h"
 #include "python/sync/common.h"
 #include "python/sync/lock_parts.h"
 #include "python/sync/with.h"
@@ -108,7 +109,9 @@ static PyObject *rlock_acquire_restore(PyObject *op, PyObject *state)
 
     if (!PyArg_ParseTuple(state, "(kk):_acquire_restore", &depth, &owner))
         return NULL;
+    cancel_hold(); /* as in condition_wait() */
     int taken = lock_take(&self->base, PARK_FOREVER);
+    cancel_let();
     if (taken < 0)
         rlock_take_raising(self, depth);
     rlock_set_depth(self, depth);

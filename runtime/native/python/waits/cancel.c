@@ -142,6 +142,14 @@ static PyObject *set_raise(PyObject *Py_UNUSED(module), PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyObject *call_held(PyObject *Py_UNUSED(module), PyObject *call)
+{
+    cancel_hold();
+    PyObject *result = PyObject_CallNoArgs(call);
+    cancel_let();
+    return result;
+}
+
 static PyObject *cancel_checkpoint(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return cancel_raise() < 0 ? NULL : Py_NewRef(Py_None);
@@ -181,6 +189,7 @@ RETURNS(time_now, PyLong_FromLongLong(park_now()))
 static PyMethodDef functions[] = {
     {"cancel_mine", get_mine, METH_NOARGS, "The calling thread's CancelBase, or None: it is in no group."},
     {"cancel_set_raise", set_raise, METH_O, NULL},
+    {"cancel_hold", call_held, METH_O, "Calls it; a cancellation that comes meanwhile waits for the thread's next point."},
     {"cancel_now", time_now, METH_NOARGS, "The time on the clock of the thread's deadlines, in ns."},
     {"groups_count", count_one, METH_O, "Counts one more of this kind, an index into groups_counts()."},
     {"groups_counts", read_counts, METH_NOARGS, "How often each kind was counted, a tuple."},
