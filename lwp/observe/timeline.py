@@ -128,17 +128,13 @@ class Timeline:
     def summary(self) -> str:
         """What the trace holds and what is missing, in a line."""
         threads = "1 thread" if len(self.tracks) == 1 else f"{len(self.tracks):,} threads"
-        parts = [f"{threads}, {self.records:,} records"]
-        if self.running:
-            parts.append(f"still runs (pid {self.pid})")
-        elif not self.finished:
-            parts.append("the program did not end in order")
-        if self.overwritten:
-            parts.append(f"{self.overwritten:,} earlier records overwritten")
-        if self.lost:
-            parts.append(f"{self.lost:,} records lost: more threads at once than there was room for")
-        if self.texts_lost:
-            parts.append(f"{self.texts_lost:,} names lost")
-        if self.damage:
-            parts.append(f"damaged, and only partly read: {self.damage}")
-        return "; ".join(parts)
+        said = {
+            f"{threads}, {self.records:,} records": True,
+            f"still runs (pid {self.pid})": self.running,
+            "the program did not end in order": not (self.running or self.finished),
+            f"{self.overwritten:,} earlier records overwritten": self.overwritten,
+            f"{self.lost:,} records lost: more threads at once than there was room for": self.lost,
+            f"{self.texts_lost:,} names lost": self.texts_lost,
+            f"damaged, and only partly read: {self.damage}": self.damage,
+        }
+        return "; ".join(text for text, is_so in said.items() if is_so)

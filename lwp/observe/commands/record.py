@@ -44,10 +44,7 @@ def _wait(process: int, signals: int, timeout: float) -> None:
 
 
 def borrow(pid: int, length: float, opened: bool = False) -> dict[str, Any]:
-    """Has the process record; lwp.observe.recording.borrow() is what answers.
-
-    Unanswered: it can't.
-    """
+    """Has the process record, by lwp.observe.recording.borrow().  Unanswered: it can't."""
     from ..asking import Unanswered, WithoutPython, ask
 
     try:
