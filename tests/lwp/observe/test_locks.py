@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,18 @@ def rows(tmp_path: Path, program: str, *options: str) -> dict[str, Any]:
     return {row["name"]: row for row in json.loads((tmp_path / "facts.json").read_text())["locks"]}
 
 
-def alone(program: str) -> None:
-    """A program that begins to count itself, later than at its start."""
-    python("-c", f"import runtime; runtime.install()\n{PRELUDE}{ROW}{program}")
+Alone = Callable[[str], None]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Alone:
+    """Runs a program that begins to count itself, later than at its start: a file, whose lines say what is awaited."""
+
+    def run(program: str) -> None:
+        (tmp_path / "x.py").write_text(f"import runtime; runtime.install()\n{PRELUDE}{ROW}{program}")
+        python(tmp_path / "x.py")
+
+    return run
 
 
 ROW = """
@@ -255,7 +265,7 @@ join(threads)
     assert waits["seconds"] == waits["longest"]
 
 
-def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait() -> None:
+def test_a_wait_of_the_main_thread_that_looks_for_signals_is_one_wait(alone: Alone) -> None:
     alone("""
 done, seen = threading.Event(), []
 def watch():
@@ -304,7 +314,7 @@ for _ in range(5): items.get()
     assert (waited["waits"]["count"], waited["waits"]["most_at_once"]) == (5, 5)
 
 
-def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken() -> None:
+def test_what_waits_that_were_there_at_the_beginning_take_counts_as_taken(alone: Alone) -> None:
     alone("""
 lock, again, places, guard = threading.Lock(), threading.RLock(), threading.Semaphore(0), threading.Lock()
 came = threading.Condition(guard)
@@ -330,7 +340,7 @@ assert row("guard")["waits"]["count"] <= row("guard")["taken"]
 """)
 
 
-def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more() -> None:
+def test_items_taken_by_threads_that_waited_before_the_beginning_do_not_wait_any_more(alone: Alone) -> None:
     alone("""
 from lwp.observe import stock_queues
 q, gate = _queue.SimpleQueue(), threading.Event()
@@ -421,7 +431,7 @@ with lock:
     assert not any(row["name"] == "other" and row["taken"] for row in found.values())
 
 
-def test_it_begins_and_ends_again_while_threads_wait() -> None:
+def test_it_begins_and_ends_again_while_threads_wait(alone: Alone) -> None:
     """A wait that is longer than the time of counting counts as far as it falls into that time."""
     alone("""
 gate, lock = threading.Event(), threading.Lock()
@@ -445,7 +455,7 @@ assert (row("gate")["waits"]["count"], row("gate")["waits"]["now"]) == (1, 0)
 """)
 
 
-def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited() -> None:
+def test_a_new_thread_with_the_ident_of_one_that_has_waited_has_not_waited(alone: Alone) -> None:
     alone("""
 lock = threading.Lock()
 lock.acquire()
@@ -461,7 +471,7 @@ assert row("lock")["waits"]["count"] == 1
 """)
 
 
-def test_what_nobody_ends_ends_by_itself() -> None:
+def test_what_nobody_ends_ends_by_itself(alone: Alone) -> None:
     alone("""
 locks.begin(0.05)
 refused = 0
